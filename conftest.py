@@ -1,0 +1,192 @@
+"""pytest wiring of one cell, nothing else: ``MATRIX_CELL=postgres-asyncpg python -m pytest tests/compliance``.
+
+The suite lies in tests/compliance, what it is written with in tests/harness, result files in matrix/results.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT))
+
+from tests.harness.loop import MatrixLoop  # noqa: E402
+
+RUN = pytest.StashKey["CellRun"]()
+COLOURS = {"safe": "green", "refuses": "cyan", "n/a": "white", "error": "purple"}  # everything else: red
+GLYPHS = {
+    "safe": "✔",
+    "refuses": "⊘",
+    "breaks": "✖",
+    "hangs": "∞",
+    "poisons": "☠",
+    "lies": "≠",
+    "n/a": "–",
+    "error": "!",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("matrix", "the compliance matrix (tests/compliance)")
+    group.addoption("--orders", type=int, default=None, help="how many orders of a scenario are run at most")
+    group.addoption("--results", default=None, help="folder of the result file (default: results)")
+    group.addoption(
+        "--strict-compliance",
+        action="store_true",
+        default=os.environ.get("MATRIX_STRICT", "") not in ("", "0"),
+        help="fail for everything that does not comply, expected or not (also: MATRIX_STRICT=1)",
+    )
+    parser.addini("orders", "how many orders of a scenario are run at most", default="10")
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    return {"matrix": MatrixLoop}
+
+
+@pytest.fixture(scope="session")
+def cell_run(request: pytest.FixtureRequest) -> Iterator[CellRun]:
+    """The cell of this session: opened once; its results are written line by line."""
+    config = request.config
+    run = CellRun(config, selected=len(request.session.items))
+    config.stash[RUN] = run
+    try:
+        run.open()
+        yield run
+    finally:
+        run.close()
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
+    """The lines of a cell say everything; no dots between them."""
+    if report.when == "call" and "cell_run" in getattr(report, "fixturenames", ()):
+        return report.outcome, "", report.outcome.upper()
+    return None
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[None]:
+    outcome = yield
+    outcome.get_result().fixturenames = item.fixturenames
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    run = config.stash.get(RUN, None)
+    if run is not None and run.header:
+        run.summarise(terminalreporter)
+
+
+class CellRun:
+    """One cell's run: opens it, runs scenarios in it, writes and prints what they gave."""
+
+    def __init__(self, config: pytest.Config, selected: int) -> None:
+        from tests.harness.scenario import catalogue
+
+        self.config = config
+        self.catalogue = catalogue()
+        self.whole = selected >= len(self.catalogue)
+        self.terminal = config.pluginmanager.getplugin("terminalreporter")
+        self.header: dict[str, Any] = {}
+        self.cell: Any = None
+        self.writer: Any = None
+        self.entries: tuple[Any, ...] = ()
+        self.plain: dict[str, str] = {}  # verdicts without remedy
+        self.done = 0
+        self.started = time.monotonic()
+
+    # -- opening and closing ---------------------------------------------------------------------------------------
+    def open(self) -> None:
+        from matrix.results import expectations
+        from matrix.results.write import ResultWriter, WriteError, utc_now
+        from tests.harness.cell import Cell, CellError, check_python
+
+        name = os.environ.get("MATRIX_CELL", "")
+        position = os.environ.get("MATRIX_POSITION", "")
+        self.say(f"cell {position + ': ' if position else ''}{name or '(none named)'}", bold=True)
+        try:
+            check_python()
+            if not name:
+                raise CellError("no cell is named: set MATRIX_CELL to one, such as postgres-asyncpg, or use tox -e NAME")
+            self.cell = Cell(name, tell=lambda text: self.say(f"  {text}"))
+            self.cell.open()
+            self.header = {**self.cell.header(list(self.catalogue)), "started": utc_now()}
+            self.entries = expectations.load_driver(self.cell.driver)
+            if self.whole:
+                folder = Path(self.config.getoption("results") or os.environ.get("MATRIX_RESULTS") or ROOT / "results")
+                folder.mkdir(parents=True, exist_ok=True)
+                self.writer = ResultWriter(folder / f"{name}.jsonl", self.header)
+        except (CellError, WriteError, expectations.ExpectationError, OSError) as error:
+            self.close()
+            pytest.exit(f"{name}: {error}", returncode=2)
+        axes = self.header["axes"]
+        self.say(
+            f"  {axes['driver']} {axes['driver_version']} · Tortoise {axes['tortoise']} · "
+            f"Python {axes['python']} · {self.header['server_string']}"
+        )
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+        if self.cell is not None:
+            self.cell.close()
+
+    @property
+    def orders(self) -> int:
+        return int(self.config.getoption("orders") or self.config.getini("orders"))
+
+    # -- one scenario ----------------------------------------------------------------------------------------------
+    async def judge(self, scenario: Any) -> None:
+        """Run a scenario, write its line, print it, and fail when it is not as expected."""
+        from matrix.results import expectations
+        from tests.harness import cell_scenarios
+
+        line = await cell_scenarios.run(self.cell, scenario, self.catalogue, self.plain, self.orders)
+        line["expectation"] = expectations.record(line, self.entries, self.header)
+        self.done += 1
+        if self.writer is not None:
+            self.writer.scenario(line)
+        self.show(line)
+        dead = [backing.kind for backing in self.cell.backings if not backing.alive()]
+        if dead:
+            pytest.exit(
+                f"{self.cell.name}: the {dead[0]} server is gone; {scenario.id} was running. "
+                "The result stays incomplete: run the cell again.",
+                returncode=3,
+            )
+        if self.writer is not None and self.done == len(self.catalogue):
+            self.writer.finish()
+        unmet = expectations.judge_line(line, self.entries, self.header)
+        if unmet:
+            pytest.fail("; ".join(str(problem) for problem in unmet), pytrace=False)
+        if self.config.getoption("strict_compliance") and line["complies"] is False:
+            pytest.fail(f"{scenario.id} does not comply: {line['verdict']} ({line['reason']})", pytrace=False)
+
+    # -- printing --------------------------------------------------------------------------------------------------
+    def say(self, text: str, **markup: bool) -> None:
+        with self.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            self.terminal.ensure_newline()
+            self.terminal.write_line(text, **markup)
+            self.terminal.flush()
+
+    def show(self, line: dict[str, Any]) -> None:
+        verdict = line["verdict"]
+        word = f"{GLYPHS.get(verdict, '?')} {verdict}" + (f", {line['remedy']}" if line.get("remedy") else "")
+        mark = {COLOURS.get(verdict, "red"): True, "bold": verdict not in ("safe", "n/a")}
+        text = f"  {self.done:>3}/{len(self.catalogue)} {line['scenario']:<7} {word:<18} "
+        reason = "" if verdict == "safe" and not line.get("remedy") else " ".join(line["reason"].split())
+        room = self.terminal._tw.fullwidth - len(text) - 1 if self.terminal._tw.hasmarkup else 400
+        self.say(text + (reason if len(reason) <= room else reason[: max(room - 1, 20)] + "…"), **mark)
+
+    def summarise(self, terminal: Any) -> None:
+        kept = "" if self.whole else "; a selection of scenarios: no result file was written"
+        terminal.ensure_newline()
+        terminal.write_line(
+            f"{self.header['cell']}: {self.done} of {len(self.catalogue)} scenarios in "
+            f"{time.monotonic() - self.started:.1f} s against {self.header['server_string']}{kept}"
+        )

@@ -1,0 +1,70 @@
+"""``python -m matrix report``: the table in the terminal, the pages, and whether everything is as expected."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matrix.results import cli as results
+from matrix.results.read import CellState
+from matrix.results.text import clean
+
+
+def register(commands: Any) -> None:
+    """Adds ``report``."""
+    report = commands.add_parser("report", help="results -> table in the terminal, pages, Markdown, JSON")
+    report.add_argument("--results", default="results", metavar="FOLDER", help="folder to read (default: results)")
+    report.add_argument("--out", default="build", metavar="FOLDER", help="folder to write (default: build)")
+    results.add_demands(report)
+    report.set_defaults(handler=_report)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from matrix.results import schema
+    from matrix.results.expectations import ExpectationError
+    from matrix.results.read import ResultError, read_folder
+
+    try:
+        states = read_folder(options.results, schema.checker(evidence=False))
+        if not states:
+            return _fail(f"{options.results}: no result file in the folder; run the cells first (tox)")
+        wanted = [name for name in options.expect_cells.split(",") if name]
+        problems = results.problems(states, options.expectations, results.is_strict(options), wanted)
+        return _publish(states, problems, options)
+    except (ResultError, ExpectationError) as problem:
+        return _fail(str(problem))
+    except ImportError as problem:
+        return _fail(f"the report needs {problem.name}, which is not installed (pip install rich jinja2 jsonschema)")
+
+
+def _publish(states: Sequence[CellState], problems: Sequence[str], options: argparse.Namespace) -> int:
+    from matrix.report import files, site, terminal, view
+    from matrix.report.markdown import markdown
+
+    table, out = view.build(states, options.expectations, problems), Path(options.out)
+    try:
+        index = site.build(table, out)
+        files.write(out / "table.md", files.encode(markdown(table)))
+    except OSError as problem:
+        return _fail(f"cannot write to {out}: {problem.strerror or problem}")
+    _tolerant(sys.stdout)
+    terminal.show(table)
+    terminal.tail(problems, [str(index), str(out / "table.md"), str(out / "results.json")])
+    return 1 if problems else 0
+
+
+def _tolerant(stream: Any) -> None:
+    """A terminal that lacks a glyph shows another character instead of ending the report."""
+    if isinstance(stream, io.TextIOWrapper):
+        with contextlib.suppress(ValueError, OSError):
+            stream.reconfigure(errors="replace")
+
+
+def _fail(line: str) -> int:
+    print(clean(line), file=sys.stderr)
+    return 1

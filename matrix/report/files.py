@@ -1,0 +1,45 @@
+"""Writing the report's files: each appears whole or not at all, and an older one stays until then."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def encode(text: str) -> bytes:
+    """UTF-8; what no file can hold (lone surrogates) is spelled out."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def as_json(value: Any) -> bytes:
+    """JSON with an indent that diffs well; the order of the keys is that of the results."""
+    return encode(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside the target that takes its place when the block ends well, and is removed when not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    workspace = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        new = workspace / "new"
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.rename(workspace / "old")
+        new.rename(target)
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)

@@ -1,0 +1,69 @@
+"""The table as Markdown that a README can hold: the short answer first, glyph and word in every cell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from matrix.report.view import Mark, Row, Table
+from matrix.results.text import one_line
+from matrix.results.words import REMEDY_MEANS, VERDICT_MEANS
+
+
+def markdown(table: Table) -> str:
+    """The whole text; ends with a newline."""
+    return "\n".join(_lines(table)) + "\n"
+
+
+def escape(text: object) -> str:
+    """Foreign text as Markdown that is read as written, also inside a table."""
+    line = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", line)
+
+
+def _lines(table: Table) -> Iterator[str]:
+    yield "<!-- Written by `python -m matrix report`. Do not edit. -->"
+    yield ""
+    if table.answers:
+        yield "**Coroutine-safe per connection?** The worst verdict of each family."
+        yield ""
+        yield from _grid("", table.drivers, ((escape(answer.name), answer.marks) for answer in table.answers))
+    heads = [column.cell for column in table.columns]
+    if table.remedies:
+        yield "**Which remedy holds?**"
+        yield ""
+        yield from _grid("remedy", heads, (_row(row) for row in table.remedies))
+    rows = [row for family in table.families if family.key != "remedies" for row in family.rows]
+    if rows:
+        yield "**Every scenario**"
+        yield ""
+        yield from _grid("scenario", heads, (_row(row) for row in rows))
+    for column in table.columns:
+        when = f"{column.date}{f', {column.age}' if column.age else ''}" if column.date else "no complete result"
+        problem = f" **Incomplete:** {escape(column.problem)}" if column.problem else ""
+        yield f"- {escape(column.cell)}: {escape(column.versions)} ({when}){problem}"
+    yield ""
+    yield from _legend(table)
+
+
+def _grid(corner: str, heads: Sequence[str], rows: Iterable[tuple[str, Sequence[Mark]]]) -> Iterator[str]:
+    yield f"| {corner} | " + " | ".join(escape(head) for head in heads) + " |"
+    yield "|---|" + "---|" * len(heads)
+    for name, marks in rows:
+        yield f"| {name} | " + " | ".join(_cell(mark) for mark in marks) + " |"
+    yield ""
+
+
+def _row(row: Row) -> tuple[str, Sequence[Mark]]:
+    return f"**{row.scenario}** {escape(row.title)}", row.marks
+
+
+def _cell(mark: Mark) -> str:
+    return f"{mark.glyph} {mark.word}{' (unexpected)' if mark.note == 'unexpected' else ''}"
+
+
+def _legend(table: Table) -> Iterator[str]:
+    words = {mark.word for family in table.families for row in family.rows for mark in row.marks}
+    for word, meaning in {**VERDICT_MEANS, **REMEDY_MEANS}.items():
+        if word in words:
+            yield f"- {_cell(Mark(word))}: {escape(meaning)}"

@@ -1,0 +1,306 @@
+"""What the report shows, as plain data: columns, rows, marks, the short answers. Pure functions of the results."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from matrix.report.marks import glyph, style_class
+from matrix.results import expectations
+from matrix.results.read import CellResult, CellState
+from matrix.results.words import REMEDIES, VERDICTS, badness
+
+# Prefix of the ids, key and name of each family, in the order of the published table.
+FAMILIES = (
+    ("CON", "connection", "Connection"),
+    ("CAN", "cancellation", "Cancellation"),
+    ("POOL", "pool", "Pool"),
+    ("ORM", "client", "Client"),
+    ("TXN", "transaction", "Transaction"),
+    ("NST", "nested", "Nested"),
+    ("CTX", "context", "Context"),
+    ("FIX", "remedies", "Remedies"),
+)
+SERVER_NAMES = {
+    "sqlite": "SQLite",
+    "postgres": "PostgreSQL",
+    "mysql": "MySQL",
+    "mariadb": "MariaDB",
+    "odbc": "ODBC",
+    "mssql": "SQL Server",
+    "oracle": "Oracle",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One cell as the head of a column: what it is made of, how old its result is, what is wrong with it."""
+
+    cell: str
+    driver: str
+    driver_version: str
+    server_kind: str
+    server: str
+    server_version: str
+    tortoise: str
+    python: str
+    loop: str
+    date: str
+    age: str
+    problem: str | None
+    state: CellState
+
+    @property
+    def result(self) -> CellResult | None:
+        return self.state.result
+
+    @property
+    def versions(self) -> str:
+        parts = [self.named(self.driver, self.driver_version), self.named(self.server, self.server_version)]
+        parts += [self.named("Tortoise", self.tortoise), self.named("Python", self.python)]
+        return ", ".join(part for part in parts if part)
+
+    @staticmethod
+    def named(name: str, version: str) -> str:
+        return f"{name} {version}".strip() if name and (version or name not in ("Tortoise", "Python")) else ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One word of the table with all that is said of it. ``note``: known, unexpected, info, or nothing."""
+
+    word: str
+    href: str | None = None
+    complies: bool | None = None
+    note: str = ""
+    reason: str = ""
+    detail: str = ""
+
+    @property
+    def glyph(self) -> str:
+        return glyph(self.word)
+
+    @property
+    def style(self) -> str:
+        return style_class(self.word)
+
+    @property
+    def promise(self) -> str:
+        return {True: "complies", False: "does not comply", None: "not judged"}[self.complies]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scenario over all columns."""
+
+    scenario: str
+    title: str
+    contract: str
+    level: str
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """The rows of one family."""
+
+    key: str
+    name: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A short answer: one named row of marks."""
+
+    name: str
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything that is shown of a folder of results. ``problems`` are the reasons why it is not green."""
+
+    columns: tuple[Column, ...]
+    families: tuple[Family, ...]
+    drivers: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    remedies: tuple[Row, ...]
+    newest: str
+    problems: tuple[str, ...] = ()
+    records: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def scenarios(self) -> int:
+        return sum(len(family.rows) for family in self.families)
+
+
+def page_of(cell: str, scenario: str) -> str:
+    """The evidence page of a cell and scenario, from the root of the site."""
+    return f"cells/{cell}/{scenario}.html"
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """A key that orders ``NST-2`` before ``NST-10``."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def build(states: Sequence[CellState], folder: str | os.PathLike[str], problems: Iterable[str] = ()) -> Table:
+    """The table of these states. ``folder`` holds the expectations. Raises ExpectationError."""
+    newest = max((run.started for state in states if (run := state.result or state.attempt)), default=None)
+    columns = tuple(_column(state, newest) for state in sorted(states, key=_column_order))
+    records = _records(columns, folder)
+    families = _families(columns, records)
+    plain = [family for family in families if family.key != "remedies"]
+    drivers = tuple(sorted({column.driver for column in columns if column.result}))
+    answers = tuple(Answer(family.name, _worst_of(family, columns, drivers)) for family in plain)
+    remedies = tuple(row for family in families if family.key == "remedies" for row in family.rows)
+    return Table(columns, families, drivers, answers, remedies, _day(newest), tuple(problems), records)
+
+
+# Columns
+
+
+def _column_order(state: CellState) -> tuple[Any, ...]:
+    run = state.result or state.attempt
+    server = run.axes.get("server", "") if run else ""
+    order = list(SERVER_NAMES)
+    return (order.index(server) if server in order else len(order), natural(state.cell))
+
+
+def _column(state: CellState, newest: datetime | None) -> Column:
+    run = state.result or state.attempt
+    axes = run.axes if run else {}
+    shown = state.result.started if state.result else None
+    server = str(axes.get("server") or "")
+    return Column(
+        cell=state.cell,
+        driver=str(axes.get("driver") or state.cell),
+        driver_version=str(axes.get("driver_version") or ""),
+        server_kind=server,
+        server=SERVER_NAMES.get(server, server),
+        server_version=str(axes.get("server_version") or ""),
+        tortoise=str(axes.get("tortoise") or ""),
+        python=str(axes.get("python") or ""),
+        loop=str(axes.get("loop") or ""),
+        date=_day(shown),
+        age=_age(shown, newest),
+        problem=_without_folder(state),
+        state=state,
+    )
+
+
+def _without_folder(state: CellState) -> str | None:
+    """The problem with the file's name instead of its path: pages do not depend on where they were built."""
+    if state.problem is None:
+        return None
+    return re.sub(r"^.*?([^/\\]+\.jsonl(\.part)?)(?=[:,])", r"\1", state.problem)
+
+
+def _day(when: datetime | None) -> str:
+    return when.strftime("%Y-%m-%d") if when else ""
+
+
+def _age(shown: datetime | None, newest: datetime | None) -> str:
+    """How much older than the newest run of the folder; nothing when it is of the same day."""
+    if shown is None or newest is None:
+        return ""
+    days = (newest.date() - shown.date()).days
+    return "" if days <= 0 else f"{days} day{'s' if days > 1 else ''} older than the newest run"
+
+
+# Rows
+
+
+def _records(columns: Iterable[Column], folder: str | os.PathLike[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    records = {}
+    for column in columns:
+        if column.result is None:
+            continue
+        entries = expectations.load_driver(column.driver, folder)
+        for line in column.result.scenarios:
+            record = expectations.record(line, entries, column.result.header)
+            if record:
+                records[column.cell, line["scenario"]] = record
+    return records
+
+
+def _families(columns: Sequence[Column], records: dict[tuple[str, str], dict[str, Any]]) -> tuple[Family, ...]:
+    lines: dict[str, dict[str, Any]] = {}
+    for column in columns:
+        run = column.result or column.state.attempt
+        for line in run.scenarios if run else ():
+            lines.setdefault(line["scenario"], line)
+    grouped: dict[str, list[Row]] = {}
+    for name in sorted(lines, key=natural):
+        marks = tuple(mark(column, name, records) for column in columns)
+        row = Row(name, lines[name].get("title", ""), lines[name].get("contract", ""), lines[name]["level"], marks)
+        grouped.setdefault(name.split("-")[0], []).append(row)
+    named = {prefix: (key, title) for prefix, key, title in FAMILIES}
+    order = [prefix for prefix, _, _ in FAMILIES] + sorted(set(grouped) - set(named))
+    return tuple(
+        Family(*named.get(prefix, (prefix.lower(), prefix)), tuple(grouped[prefix]))
+        for prefix in order
+        if prefix in grouped
+    )
+
+
+def mark(column: Column, scenario: str, records: dict[tuple[str, str], dict[str, Any]]) -> Mark:
+    """The word of one scenario in one cell."""
+    if column.result is None:
+        return Mark("error", f"cells/{column.cell}/index.html", reason=column.problem or "", detail="incomplete run")
+    line = column.result.by_id.get(scenario)
+    if line is None:
+        return Mark("not run", reason="This cell has no result for it.")
+    record = records.get((column.cell, scenario))
+    return Mark(
+        word=line.get("remedy") or line["verdict"],
+        href=page_of(column.cell, scenario),
+        complies=line["complies"],
+        note=_note(line, record),
+        reason=line.get("reason") or "",
+        detail=record["reason"] if record else "",
+    )
+
+
+def _note(line: dict[str, Any], record: dict[str, Any] | None) -> str:
+    if record and not record["met"]:
+        return "unexpected"
+    if line["level"] == "info" and line["verdict"] in VERDICTS:
+        return "info"
+    return "known" if record and line["complies"] is False else ""
+
+
+# Short answers
+
+
+def _worst_of(family: Family, columns: Sequence[Column], drivers: Iterable[str]) -> tuple[Mark, ...]:
+    return tuple(_driver_mark(family, columns, driver) for driver in drivers)
+
+
+def _driver_mark(family: Family, columns: Sequence[Column], driver: str) -> Mark:
+    """The worst verdict of a family over all cells of a driver, linked to the evidence that shows it."""
+    own = [index for index, column in enumerate(columns) if column.driver == driver and column.result]
+    seen = [(row, index) for row in family.rows for index in own if row.marks[index].word in VERDICTS]
+    if not seen:
+        words = {row.marks[index].word for row in family.rows for index in own}
+        return Mark("error" if "error" in words else "n/a", reason="No scenario of this family has a verdict here.")
+    row, at = max(seen, key=lambda pair: badness(pair[0].marks[pair[1]].word))
+    shown = row.marks[at]
+    where = [index for index in own if any(r.marks[index].word == shown.word for r in family.rows)]
+    tried = len({other.scenario for other, _ in seen})
+    detail = row.scenario if shown.word != "safe" else f"{tried} scenario{'s' if tried > 1 else ''}"
+    if len(where) < len(own):
+        detail += f" on {', '.join(sorted({columns[index].server for index in where}))}"
+    return Mark(shown.word, shown.href, shown.complies, "", shown.reason, detail)
+
+
+def counts(result: CellResult) -> list[tuple[str, int]]:
+    """How many scenarios of a cell have each word, from good to bad."""
+    words = [line.get("remedy") or line["verdict"] for line in result.scenarios]
+    order = [*VERDICTS, *REMEDIES, "n/a", "error", "not run"]
+    return [(word, words.count(word)) for word in order if word in words]

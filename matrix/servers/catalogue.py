@@ -1,0 +1,172 @@
+"""The data of ``matrix/axes/servers.toml`` as plain objects, and the parser of server specs such as ``mysql-9.7``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from matrix.servers.errors import ServerError
+
+DATA = Path(__file__).resolve().parents[1] / "axes" / "servers.toml"
+AT_HAND = "at hand"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A server as it was asked for; ``version`` is None when any will do."""
+
+    kind: str
+    version: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.version}" if self.version else self.kind
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that holds a server's programs. ``version`` is a PyPI requirement; ``suites`` are Debian's."""
+
+    name: str
+    version: str = ""
+    suites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a kind and the packages it can be had from. ``disk`` is in megabytes."""
+
+    name: str
+    pypi: Package | None
+    debian: Package | None
+    disk: int
+
+    @property
+    def fetchable(self) -> bool:
+        return self.pypi is not None or self.debian is not None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One server product."""
+
+    name: str
+    title: str
+    how: str
+    variable: str
+    schemes: tuple[str, ...]
+    port: int
+    default: str
+    prefer: str
+    fetch: str
+    versions: dict[str, Version]
+
+
+@dataclass(frozen=True)
+class OdbcDriver:
+    """An ODBC driver's registered name and the name of its library."""
+
+    name: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Odbc:
+    """The ODBC drivers and the Debian packages they come in (two sets: the names changed between releases)."""
+
+    package_sets: tuple[tuple[str, ...], ...]
+    manager: str
+    drivers: dict[str, OdbcDriver]
+    disk: int
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything that servers.toml says."""
+
+    kinds: dict[str, Kind]
+    unneeded: re.Pattern[str]
+    odbc: Odbc
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Order of versions: 10.11 is newer than 10.5."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def _load_toml(path: Path) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib  # pytest brings it on 3.10
+    with path.open("rb") as stream:
+        return tomllib.load(stream)
+
+
+def _version(name: str, table: dict[str, Any]) -> Version:
+    pypi, debian = table.get("pypi"), table.get("debian")
+    return Version(
+        name=name,
+        pypi=Package(pypi["package"], version=pypi["version"]) if pypi else None,
+        debian=Package(debian["package"], suites=tuple(debian["suites"])) if debian else None,
+        disk=table.get("disk", 0),
+    )
+
+
+def _kind(name: str, table: dict[str, Any]) -> Kind:
+    return Kind(
+        name=name,
+        title=table["title"],
+        how=table["how"],
+        variable=table.get("variable", ""),
+        schemes=tuple(table.get("schemes", ())),
+        port=table.get("port", 0),
+        default=table.get("default", ""),
+        prefer=table.get("prefer", ""),
+        fetch=table.get("fetch", ""),
+        versions={version: _version(version, data) for version, data in table.get("versions", {}).items()},
+    )
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The parsed servers.toml (read once)."""
+    data = _load_toml(DATA)
+    odbc = data["odbc"]
+    return Catalogue(
+        kinds={name: _kind(name, table) for name, table in data["kinds"].items()},
+        unneeded=re.compile("|".join(data["debian"]["unneeded"])),
+        odbc=Odbc(
+            package_sets=(tuple(odbc["packages"]), tuple(odbc["older_packages"])),
+            manager=odbc["manager"],
+            drivers={name: OdbcDriver(**driver) for name, driver in odbc["drivers"].items()},
+            disk=odbc["disk"],
+        ),
+    )
+
+
+def kind_of(spec: Spec) -> Kind:
+    return catalogue().kinds[spec.kind]
+
+
+def parse_spec(text: str) -> Spec:
+    """Read ``postgres``, ``postgres-17``, ``mariadb-10.11``, ``mysql-9.7``, ``sqlite`` …
+
+    Raises ServerError naming what is wrong and what is known.
+    """
+    name, dash, version = text.strip().lower().partition("-")
+    kinds = catalogue().kinds
+    if name not in kinds:
+        raise ServerError(f"unknown server {text!r}: known kinds are {', '.join(kinds)}")
+    versions = kinds[name].versions
+    if not dash:
+        return Spec(name)
+    if not versions:
+        raise ServerError(f"unknown server {text!r}: {name} is written without a version")
+    if version not in versions:
+        known = ", ".join(sorted(versions, key=version_key))
+        raise ServerError(f"unknown server {text!r}: known versions of {name} are {known}")
+    return Spec(name, version)

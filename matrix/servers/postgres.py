@@ -1,0 +1,78 @@
+"""How a private PostgreSQL is made, run and known to be ready. Where its programs come from is not known here."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from matrix.servers import tools
+from matrix.servers.builds import Build
+from matrix.servers.tools import Account
+
+USER = "tester"
+STOP_SIGNAL = signal.SIGQUIT  # ends the helper processes and frees the shared memory; SIGKILL would not
+HOST_BASED_ACCESS = "local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
+# A server to throw away need not survive a power cut. Settings are those that every version knows.
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "200",
+    "max_prepared_transactions": "10",
+    "shared_buffers": "32MB",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "autovacuum": "off",
+    "jit": "off",
+    "ssl": "off",
+    "password_encryption": "scram-sha-256",
+    "logging_collector": "off",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def make_data(build: Build, data: Path, account: Account | None) -> None:
+    """Make a data folder with the superuser USER, who has no password yet and so cannot log in."""
+    words: list[str | Path] = [build.program.with_name("initdb"), "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8"]
+    tools.run(
+        [*words, "--no-locale", "--no-sync", "--wal-segsize=1"],
+        doing="preparing the data folder",
+        account=account,
+        environment=_environment(),
+    )
+    (data / "pg_hba.conf").write_text(HOST_BASED_ACCESS, encoding="utf-8")
+
+
+def set_password(build: Build, data: Path, password: str, account: Account | None) -> None:
+    """Give USER a password while no server runs; it goes over a pipe and is in no file and no argument."""
+    settings = ("exit_on_error=on", "fsync=off", "password_encryption=scram-sha-256", "log_min_error_statement=panic")
+    words = [word for setting in settings for word in ("-c", setting)]
+    tools.run(
+        [*build.command(), "--single", "-D", str(data), *words, "postgres"],
+        doing="setting the password",
+        account=account,
+        input_text=f"ALTER USER {USER} PASSWORD '{password}'\n",
+        environment=_environment(),
+    )
+
+
+def command(build: Build, data: Path, sockets: Path, port: int) -> list[str]:
+    """The server's command line."""
+    settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+    return [*build.command(), "-D", str(data), "-p", str(port), "-k", str(sockets), *settings]
+
+
+def is_ready(data: Path, pid: int) -> bool:
+    """Whether this very server accepts connections: it says so in line 8 of its pid file."""
+    try:
+        lines = (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"

@@ -1,0 +1,106 @@
+"""Reading the machine's own apt sources, to ask the same mirror for another Debian suite. Pure functions of text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
+POCKET = re.compile(r"[-/]")  # bookworm-updates, bookworm/updates: parts of a release, not releases
+# Options that name suites' details (arch lists, pdiffs …) are dropped; these decide whether a mirror is trusted.
+KEPT_OPTIONS = ("signed-by", "trusted", "check-valid-until", "check-date", "allow-insecure")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A mirror with one suite: what a line of sources.list says."""
+
+    uri: str
+    suite: str
+    components: tuple[str, ...]
+    options: tuple[tuple[str, str], ...] = ()
+
+
+def _kept(options: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in options if name.lower() in KEPT_OPTIONS)
+
+
+def parse_list(text: str) -> Iterator[Source]:
+    """The sources of a one-line-style file (``deb [options] uri suite component …``)."""
+    for raw in text.splitlines():
+        line = raw.partition("#")[0].strip()
+        match = ONE_LINE.match(line)
+        if match:
+            words = (word.partition("=") for word in (match["options"] or "").split())
+            options = _kept((name, value) for name, _, value in words)
+            yield Source(match["uri"], match["suite"], tuple(match["components"].split()), options)
+
+
+def _stanzas(text: str) -> Iterator[dict[str, str]]:
+    fields: dict[str, str] = {}
+    name = ""
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("#"):
+            continue
+        if not line.strip():
+            if fields:
+                yield fields
+            fields, name = {}, ""
+        elif line[0].isspace():
+            if name:
+                fields[name] += "\n" + line.strip()
+        else:
+            name, _, value = line.partition(":")
+            name = name.strip().lower()
+            fields[name] = value.strip()
+
+
+def parse_deb822(text: str) -> Iterator[Source]:
+    """The sources of a ``.sources`` file (stanzas of fields). An embedded key (Signed-By with a block) is not kept."""
+    for stanza in _stanzas(text):
+        if "deb" not in stanza.get("types", "").split() or stanza.get("enabled", "yes").lower() in ("no", "false"):
+            continue
+        signed_by = stanza.get("signed-by", "")
+        if "BEGIN PGP" in signed_by:
+            continue  # a key cannot be carried over to the one-line form
+        options = _kept((name, ",".join(value.split())) for name, value in stanza.items())
+        for uri in stanza.get("uris", "").split():
+            for suite in stanza.get("suites", "").split():
+                yield Source(uri, suite, tuple(stanza.get("components", "").split()), options)
+
+
+def read_sources(folder: Path) -> list[Source]:
+    """All sources below an ``/etc/apt``; unreadable files are left out."""
+    found: list[Source] = []
+    files = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
+    for path in files:
+        parse = {".list": parse_list, ".sources": parse_deb822}.get(path.suffix)
+        if parse is None:
+            continue
+        try:
+            found.extend(parse(path.read_text(encoding="utf-8", errors="replace")))
+        except OSError:
+            continue
+    return found
+
+
+def mirrors(sources: Iterable[Source], codename: str) -> list[Source]:
+    """Those that carry the whole distribution, first named first: the release itself with component ``main``.
+
+    `codename` is the machine's release; rolling names of the same archive count as well.
+    """
+    names = {codename, "stable", "testing", "unstable", "sid", "oldstable"} - {""}
+    unique: dict[str, Source] = {}
+    for source in sources:
+        whole = source.suite in names and not POCKET.search(source.suite) and "main" in source.components
+        if whole and not source.uri.startswith("cdrom:"):
+            unique.setdefault(source.uri.rstrip("/"), source)
+    return list(unique.values())
+
+
+def as_line(mirror: Source, suite: str) -> str:
+    """The line of sources.list that asks this mirror for another suite."""
+    options = " ".join(f"{name}={value}" for name, value in mirror.options)
+    return f"deb {f'[{options}] ' if options else ''}{mirror.uri} {suite} main"

@@ -1,0 +1,1 @@
+"""The suite: one file per family, one function per scenario."""

@@ -1,0 +1,60 @@
+"""CAN: the driver alone, a coroutine is cancelled. The canceller is a session too: the orders sweep the moment."""
+
+from tests.harness.scenario import scenario
+
+
+@scenario("CAN-1", "Cancel while the answer is due, then use the connection", level="loud", needs=("connection",))
+async def cancel_read(world):
+    """A read is cancelled at any moment: the connection then answers later questions correctly."""
+    connection = await world.connect()
+
+    async def victim(session):
+        await session.on(connection).read()
+
+    async def canceller(session):
+        await session.cancel("victim")
+
+    await world.together(victim=victim, canceller=canceller)
+
+
+@scenario("CAN-2", "A timeout while the answer is due, then use the connection", level="loud", needs=("connection",))
+async def time_out_read(world):
+    """A read runs out of time (asyncio.wait_for) at any moment: the connection then answers later questions correctly."""
+    connection = await world.connect()
+
+    async def victim(session):
+        await session.within(0.05, session.on(connection).read)
+
+    async def clock(session):
+        await session.let_time_pass(0.06)
+
+    await world.together(victim=victim, clock=clock)
+
+
+@scenario("CAN-5", "Cancel one of a crowd on one connection", level="loud", needs=("connection",))
+async def cancel_one_of_many(world):
+    """One of several coroutines that read on one connection is cancelled: the others get their own answers or documented errors."""
+    connection = await world.connect()
+
+    async def reader(session):
+        await session.on(connection).read()
+
+    async def canceller(session):
+        await session.cancel("victim")
+
+    await world.together(before=reader, victim=reader, behind=reader, canceller=canceller)
+
+
+@scenario("CAN-6", "The cancelled task sees CancelledError itself", level="must", needs=("connection",))
+async def see_cancellation(world):
+    """A task that is cancelled during a write sees CancelledError, and no other error in its place."""
+    connection = await world.connect()
+
+    async def victim(session):
+        await session.on(connection).write()
+
+    async def canceller(session):
+        await session.cancel("victim")
+
+    await world.together(victim=victim, canceller=canceller)
+    world.judge_afterwards = False  # what becomes of the connection is CAN-1's question

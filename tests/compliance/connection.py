@@ -1,0 +1,74 @@
+"""CON: the driver alone, one connection, several coroutines."""
+
+from tests.harness.scenario import scenario
+
+
+@scenario("CON-1", "Two overlapping reads on one connection", level="loud", needs=("connection",))
+async def two_reads(world):
+    """Two coroutines read on one connection at once: each gets its own answer, or the second is refused and nobody is harmed."""
+    connection = await world.connect()
+
+    async def reader(session):
+        await session.on(connection).read()
+
+    await world.together(first=reader, second=reader)
+
+
+@scenario("CON-2", "A write overlapping a read on one connection", level="loud", needs=("connection",))
+async def write_over_read(world):
+    """A coroutine writes while another's read is under way: both get their own answers, or the second is refused and its row is not stored."""
+    connection = await world.connect()
+
+    async def reader(session):
+        await session.on(connection).read()
+
+    async def writer(session):
+        await session.on(connection).write()
+
+    await world.together(reader=reader, writer=writer)
+
+
+@scenario(
+    "CON-4", "Begin, commit and rollback by two coroutines on one connection", level="loud", needs=("connection",)
+)
+async def two_transactions(world):
+    """Two coroutines run a transaction each on one connection: what each was told of its end is true, or the second is refused."""
+    connection = await world.connect()
+
+    async def committer(session):
+        port = session.on(connection)
+        async with port.transaction():
+            await port.write()
+
+    async def regretter(session):
+        port = session.on(connection)
+        async with port.transaction():
+            await port.write()
+            raise session.deliberate()
+
+    await world.together(committer=committer, regretter=regretter)
+
+
+@scenario("CON-5", "A crowd of 32 coroutines on one connection", level="loud", needs=("connection",))
+async def crowd(world):
+    """32 coroutines read on one connection at once: each gets its own answer, or is refused in a documented way."""
+    connection = await world.connect()
+
+    async def reader(session):
+        await session.on(connection).read()
+
+    await world.together(**{f"reader_{number}": reader for number in range(1, 33)})
+
+
+@scenario("CON-6", "An erroring statement overlapping reads on one connection", level="loud", needs=("connection",))
+async def error_over_read(world):
+    """A statement that the server refuses overlaps other coroutines' reads: its error reaches its asker and nobody else."""
+    connection = await world.connect()
+
+    async def reader(session):
+        await session.on(connection).read()
+
+    async def failing(session):
+        await session.on(connection).fail()
+
+    await world.together(before=reader, failing=failing, behind=reader)

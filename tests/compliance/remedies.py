@@ -1,0 +1,139 @@
+"""FIX: recommended remedies, built as people copy them, each run over the scenarios that it claims to cure."""
+
+import asyncio
+import contextvars
+
+from tests.harness.remedy import Way
+from tests.harness.scenario import OrmSetup, remedy
+
+CURES = ("NST-3", "NST-4", "NST-5", "CTX-1", "CTX-2")
+TWO = ("conn_1", "conn_2")
+
+
+class SecondConnection(Way):
+    """Two entries in ``connections``; the outer block on ``conn_1``, the child's on ``conn_2``; the outer block then fails."""
+
+    setup = OrmSetup(size=2, aliases=TWO)
+    outer_fails = True
+    independent = True
+
+    def outer(self, session):
+        return session.orm(transaction_on="conn_1")
+
+    def inner(self, session):
+        return session.orm(transaction_on="conn_2")
+
+    async def late_write(self, session):
+        db = self.inner(session)
+        async with db.transaction(own=True):
+            await db.write()
+
+
+@remedy("FIX-1a", "A second named connection, models left on the default", cures=CURES)
+class SecondConnectionPlainModels(SecondConnection):
+    """The task opens in_transaction("conn_2") and uses the models plainly; the outer block on conn_1 then fails: both end as told."""
+
+
+@remedy("FIX-1b", "A second named connection, using_db everywhere", cures=CURES)
+class SecondConnectionUsingDb(SecondConnection):
+    """The task opens in_transaction("conn_2") and passes using_db to every query; the outer block on conn_1 then fails: both end as told."""
+
+    def outer(self, session):
+        return session.orm("conn_1")
+
+    def inner(self, session):
+        return session.orm("conn_2")
+
+
+@remedy(
+    "FIX-1c", "A second named connection under more tasks than slots", cures=CURES, needs=("tortoise", "tortoise pool")
+)
+class SecondConnectionCrowd(SecondConnectionUsingDb):
+    """As FIX-1b, with four such tasks at once on a pool of minsize=1, maxsize=2: those that wait are served, all end as told."""
+
+    crowd = 4
+
+
+@remedy("FIX-2a", "Start the task at the end of the block", cures=CURES)
+class StartLast(Way):
+    """First await all queries of the block, then create the task as its last statement: parent and task end as told."""
+
+    starts = "last"
+
+
+@remedy("FIX-2b", "Start the task after the block", cures=CURES)
+class StartAfter(Way):
+    """Create the task when the block has ended: parent and task end as told."""
+
+    starts = "after"
+    independent = True
+
+
+@remedy("FIX-3a", "Start the task in a context captured before the transaction", cures=CURES)
+class ContextFromBefore(Way):
+    """Copy the context before the transaction and start the task in it: the task's queries use connections of their own."""
+
+    independent = True
+
+    async def prepare(self, world):
+        self._before = contextvars.copy_context()
+
+    def context(self, session):
+        return self._before
+
+
+@remedy("FIX-3b", "Start the task in an empty context", cures=CURES)
+class EmptyContext(Way):
+    """Start the task in contextvars.Context(), with Tortoise's global fallback enabled where the release has one."""
+
+    setup = OrmSetup(size=2, fallback=True)
+    independent = True
+
+    def context(self, session):
+        return contextvars.Context()
+
+
+@remedy("FIX-4", "One lock around what the children do", cures=CURES)
+class OneLock(Way):
+    """Each child does its work under one asyncio.Lock; the parent does not take it."""
+
+    async def prepare(self, world):
+        self._lock = asyncio.Lock()
+
+    def guard(self, session):
+        return self._lock
+
+
+@remedy("FIX-5", "A larger pool", cures=CURES, needs=("tortoise", "tortoise pool"))
+class LargerPool(Way):
+    """Raise maxsize to 10 and change nothing else."""
+
+    setup = OrmSetup(size=10)
+
+
+class CatchConflict(Way):
+    """A refused conflict is what these remedies live with: they claim that nobody is harmed, not that all succeeds."""
+
+    claims = ("safe", "refuses")
+
+
+@remedy("FIX-8a", "Catch the conflict and go on in the same transaction", cures=CURES)
+class CatchAndGoOn(CatchConflict):
+    """Parent and child catch whatever error the conflict gives and go on querying in the same transaction, which then commits."""
+
+    def outer(self, session):
+        return session.orm(catching=True)
+
+    def inner(self, session):
+        return session.orm(catching=True)
+
+    async def attempt(self, session, work):
+        try:
+            await work()
+        except Exception:  # as printed: RuntimeError, the driver's error, Tortoise's error
+            await self.inner(session).write()
+
+
+@remedy("FIX-8b", "Catch the conflict and abort the transaction", cures=CURES)
+class CatchAndAbort(CatchConflict):
+    """The child's error is let out of the parent's block, which rolls back: nothing of the transaction is stored."""

@@ -1,0 +1,11 @@
+"""The suite as pytest sees it: one parametrised test, run unchanged in every cell. Select with ``-k NST-4``."""
+
+import pytest
+
+from tests.harness.scenario import catalogue
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("scenario", [pytest.param(each, id=each.id) for each in catalogue().values()])
+async def test_scenario(scenario, cell_run):
+    await cell_run.judge(scenario)

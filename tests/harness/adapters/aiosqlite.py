@@ -1,0 +1,70 @@
+"""aiosqlite: one thread and one queue per connection. Its exception types are sqlite3's."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+import aiosqlite
+import aiosqlite.core
+
+from ..witness import Address
+from .base import Adapter
+
+
+class AiosqliteAdapter(Adapter):
+    name = "aiosqlite"
+    engine = "tortoise.backends.sqlite"
+    capabilities = frozenset({"connection", "tortoise"})
+    documented = (sqlite3.Error,)
+    select = Adapter.select.replace("%s", "?")
+    insert = Adapter.insert.replace("%s", "?")
+
+    async def connect(self, address: Address) -> Any:
+        # The gate does SQLite's waiting for locks (workers.py): a statement is tried again until nothing else can happen.
+        return await aiosqlite.connect(address.file, isolation_level=None, timeout=0)
+
+    async def close(self, connection: Any) -> None:
+        await connection.close()
+
+    async def read(self, connection: Any, nonce: str) -> str:
+        async with connection.execute(self.select, (nonce,)) as cursor:
+            row = await cursor.fetchone()
+            return row[0] if row else "no row"
+
+    async def write(self, connection: Any, token: str) -> None:
+        await connection.execute(self.insert, (token,))
+
+    async def fail(self, connection: Any) -> None:
+        await connection.execute(self.refused)
+
+    async def begin(self, connection: Any) -> None:
+        await connection.execute("BEGIN")
+
+    async def commit(self, connection: Any, state: Any) -> None:
+        await connection.commit()
+
+    async def rollback(self, connection: Any, state: Any) -> None:
+        await connection.rollback()
+
+    def credentials(self, address: Address, size: int) -> dict[str, Any]:
+        return {"file_path": address.file, "busy_timeout": 0}
+
+    def install(self, world: Any) -> None:
+        """Give aiosqlite a queue that counts and waits (``aiosqlite.core.SimpleQueue`` is looked up per connection)."""
+        self._original = aiosqlite.core.SimpleQueue
+
+        class Made:
+            def __new__(cls, *_: Any) -> Any:
+                return world.worker_gate.queue()
+
+            def __class_getitem__(cls, item: Any) -> Any:
+                return cls
+
+        aiosqlite.core.SimpleQueue = Made
+
+    def remove(self) -> None:
+        aiosqlite.core.SimpleQueue = self._original
+
+
+ADAPTER = AiosqliteAdapter()

@@ -1,0 +1,17 @@
+"""asyncmy. Its exception types are those of ``asyncmy.errors``, modelled on PyMySQL's."""
+
+from __future__ import annotations
+
+import asyncmy
+import asyncmy.errors
+
+from .mysql_common import MySQLAdapter
+
+
+class AsyncmyAdapter(MySQLAdapter):
+    name = "asyncmy"
+    module = asyncmy
+    documented = (asyncmy.errors.MySQLError,)
+
+
+ADAPTER = AsyncmyAdapter()

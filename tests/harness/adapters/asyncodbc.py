@@ -1,0 +1,88 @@
+"""asyncodbc: pyodbc in the loop's thread pool. Its exception types are pyodbc's. Driver families only: Tortoise's ODBC
+clients speak the dialects of SQL Server and Oracle."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import asyncodbc
+import pyodbc
+
+from ..witness import Address
+from .base import Adapter
+
+# Where the ODBC drivers are: set by the cell before pyodbc is loaded (matrix.servers.odbc).
+DRIVERS = {"postgres": "MATRIX_ODBC_POSTGRES", "mariadb": "MATRIX_ODBC_MARIADB", "sqlite": "MATRIX_ODBC_SQLITE"}
+
+
+class AsyncodbcAdapter(Adapter):
+    name = "asyncodbc"
+    capabilities = frozenset({"connection", "pool"})
+    documented = (pyodbc.Error,)
+    isolated = True
+    families = ("postgres", "mariadb", "sqlite")
+    select = Adapter.select.replace("%s", "?")
+    insert = Adapter.insert.replace("%s", "?")
+
+    def _dsn(self, address: Address) -> str:
+        driver = f"Driver={os.environ[DRIVERS[address.kind]]};"
+        if address.kind == "sqlite":
+            return f"{driver}Database={address.file};Timeout=0;"
+        login = f"Server={address.host};Port={address.port};Database={address.database};Uid={address.user};"
+        return f"{driver}{login}Pwd={{{address.password}}};SSLMode=disable;"
+
+    async def connect(self, address: Address) -> Any:
+        return await asyncodbc.connect(dsn=self._dsn(address), autocommit=True)
+
+    async def close(self, connection: Any) -> None:
+        await connection.close()
+
+    async def read(self, connection: Any, nonce: str) -> str:
+        async with connection.cursor() as cursor:
+            await cursor.execute(self.select, (nonce,))
+            row = await cursor.fetchone()
+            return row[0] if row else "no row"
+
+    async def write(self, connection: Any, token: str) -> None:
+        await self._execute(connection, self.insert, (token,))
+
+    async def fail(self, connection: Any) -> None:
+        await self._execute(connection, self.refused)
+
+    async def _execute(self, connection: Any, statement: str, *parameters: Any) -> None:
+        async with connection.cursor() as cursor:
+            await cursor.execute(statement, *parameters)
+
+    async def begin(self, connection: Any) -> None:
+        await self._execute(connection, "BEGIN")
+
+    async def commit(self, connection: Any, state: Any) -> None:
+        await self._execute(connection, "COMMIT")
+
+    async def rollback(self, connection: Any, state: Any) -> None:
+        await self._execute(connection, "ROLLBACK")
+
+    async def create_pool(self, address: Address, size: int) -> Any:
+        return await asyncodbc.create_pool(minsize=1, maxsize=size, dsn=self._dsn(address), autocommit=True)
+
+    async def acquire(self, pool: Any) -> Any:
+        return await pool.acquire()
+
+    async def release(self, pool: Any, connection: Any) -> None:
+        await pool.release(connection)
+
+    async def close_pool(self, pool: Any) -> None:
+        pool.close()
+        await pool.wait_closed()
+
+    def install(self, world: Any) -> None:
+        """SQLite has no wire: hold the jobs of the loop's thread pool instead."""
+        workers = world.loop.workers
+        workers.wrap_job = None
+        if world.address().kind == "sqlite":
+            channel = world.worker_gate.channel("thread pool", serial=False)
+            workers.wrap_job = lambda function, arguments: channel.wrap(function, count=True)
+
+
+ADAPTER = AsyncodbcAdapter()

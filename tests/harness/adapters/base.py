@@ -1,0 +1,136 @@
+"""What an adapter is: the only place where a driver's name, its calls and its exception types are known.
+
+One file per driver. Scenarios ask for capabilities, never for a driver.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ..history import ABORTED, DOCUMENTED, INTERNAL
+from ..witness import ENTRY, SEED, Address
+
+if TYPE_CHECKING:
+    from ..world import World
+
+# Capabilities that scenarios may need, with the reason that ``n/a`` shows where one is missing.
+CAPABILITIES = {
+    "connection": "the driver has no connection of its own to share",
+    "pool": "the driver has no connection pool",
+    "tortoise": "Tortoise has no client for this driver and these databases",
+    "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
+}
+
+
+class Adapter:
+    """One driver. Subclasses name the exception types and make the calls as the driver's documentation shows them.
+
+    ``documented``: the exception types that the driver documents for its users. ``aborted``: those of them which say
+    that the transaction had been aborted before. ``internal_types`` and ``internal_texts``: documented types that say
+    that the driver lost its own state (a protocol error); they count as internal.
+    """
+
+    name: str
+    engine: str = ""
+    capabilities: frozenset[str] = frozenset(CAPABILITIES)
+    documented: tuple[type[BaseException], ...] = ()
+    aborted: tuple[type[BaseException], ...] = ()
+    internal_types: tuple[type[BaseException], ...] = ()
+    internal_texts: tuple[str, ...] = ()
+    isolated = False  # run scenarios in a child process: the driver can crash it or block a thread for good
+    families: tuple[str, ...] = ()  # databases that one cell covers one after the other, empty for the cell's own
+    select = f"SELECT nonce FROM {SEED} WHERE nonce = %s"
+    insert = f"INSERT INTO {ENTRY} (token) VALUES (%s)"
+    refused = "SELECT nothing_at_all FROM no_such_table"
+
+    def classify(self, error: BaseException) -> str:
+        """How an exception counts: documented, aborted or internal."""
+        inner = error.args[0] if error.args else None
+        if isinstance(inner, BaseException) and inner is not error and self.classify(inner) != DOCUMENTED:
+            return self.classify(inner)  # Tortoise wraps the driver's error: what counts is what happened
+        if isinstance(error, self.aborted):
+            return ABORTED
+        if isinstance(error, self.internal_types) or any(text in str(error) for text in self.internal_texts):
+            return INTERNAL
+        return DOCUMENTED if isinstance(error, (*self.documented, *_orm_errors())) else INTERNAL
+
+    # -- the driver alone ------------------------------------------------------------------------------------------
+    async def connect(self, address: Address) -> Any:
+        raise NotImplementedError
+
+    async def close(self, connection: Any) -> None:
+        raise NotImplementedError
+
+    async def read(self, connection: Any, nonce: str) -> str:
+        """The value of the seed row with this nonce."""
+        raise NotImplementedError
+
+    async def write(self, connection: Any, token: str) -> None:
+        raise NotImplementedError
+
+    async def fail(self, connection: Any) -> None:
+        """A statement that the server refuses."""
+        raise NotImplementedError
+
+    async def begin(self, connection: Any) -> Any:
+        """Begin a transaction; what it returns is given to commit and rollback."""
+        raise NotImplementedError
+
+    async def commit(self, connection: Any, state: Any) -> None:
+        raise NotImplementedError
+
+    async def rollback(self, connection: Any, state: Any) -> None:
+        raise NotImplementedError
+
+    async def create_pool(self, address: Address, size: int) -> Any:
+        raise NotImplementedError
+
+    async def acquire(self, pool: Any) -> Any:
+        raise NotImplementedError
+
+    async def release(self, pool: Any, connection: Any) -> None:
+        raise NotImplementedError
+
+    async def close_pool(self, pool: Any) -> None:
+        raise NotImplementedError
+
+    # -- Tortoise --------------------------------------------------------------------------------------------------
+    def credentials(self, address: Address, size: int) -> dict[str, Any]:
+        """Tortoise's ``credentials`` for a pool of 1 to ``size`` connections."""
+        return {
+            "host": address.host,
+            "port": address.port,
+            "user": address.user,
+            "password": address.password,
+            "database": address.database,
+            "minsize": 1,
+            "maxsize": size,
+        }
+
+    # -- the harness's hooks ---------------------------------------------------------------------------------------
+    def install(self, world: World) -> None:
+        """Put what the gate needs in place for one run; nothing where the driver speaks over a socket."""
+
+    def remove(self) -> None:
+        """Undo ``install``."""
+
+
+def _orm_errors() -> tuple[type[BaseException], ...]:
+    try:
+        from tortoise.exceptions import BaseORMException
+    except ImportError:
+        return ()
+    return (BaseORMException,)
+
+
+def load(name: str) -> Adapter:
+    """The adapter of a driver. Raises LookupError when there is no such adapter file."""
+    try:
+        module = importlib.import_module(f"tests.harness.adapters.{name}")
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("tests.harness.adapters"):
+            raise LookupError(f"no adapter for driver {name!r}: tests/harness/adapters/{name}.py is missing") from None
+        raise
+    adapter: Adapter = module.ADAPTER
+    return adapter

@@ -1,0 +1,71 @@
+"""What aiomysql and asyncmy have in common: asyncmy offers aiomysql's calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..witness import Address
+from .base import Adapter
+
+
+class MySQLAdapter(Adapter):
+    """``module`` is the driver's package: ``connect``, ``create_pool``, cursors as context managers."""
+
+    engine = "tortoise.backends.mysql"
+    # The server's own word for an answer out of turn: the driver lost count of its packets.
+    internal_texts = ("Packet sequence number wrong",)
+    module: Any
+
+    def _arguments(self, address: Address) -> dict[str, Any]:
+        return {
+            "host": address.host,
+            "port": address.port,
+            "user": address.user,
+            "password": address.password,
+            "db": address.database,
+            "autocommit": True,
+        }
+
+    async def connect(self, address: Address) -> Any:
+        return await self.module.connect(**self._arguments(address))
+
+    async def close(self, connection: Any) -> None:
+        await connection.ensure_closed()
+
+    async def read(self, connection: Any, nonce: str) -> str:
+        async with connection.cursor() as cursor:
+            await cursor.execute(self.select, (nonce,))
+            row = await cursor.fetchone()
+            return row[0] if row else "no row"
+
+    async def write(self, connection: Any, token: str) -> None:
+        async with connection.cursor() as cursor:
+            await cursor.execute(self.insert, (token,))
+
+    async def fail(self, connection: Any) -> None:
+        async with connection.cursor() as cursor:
+            await cursor.execute(self.refused)
+
+    async def begin(self, connection: Any) -> None:
+        await connection.begin()
+
+    async def commit(self, connection: Any, state: Any) -> None:
+        await connection.commit()
+
+    async def rollback(self, connection: Any, state: Any) -> None:
+        await connection.rollback()
+
+    async def create_pool(self, address: Address, size: int) -> Any:
+        return await self.module.create_pool(minsize=1, maxsize=size, **self._arguments(address))
+
+    async def acquire(self, pool: Any) -> Any:
+        return await pool.acquire()
+
+    async def release(self, pool: Any, connection: Any) -> None:
+        done = pool.release(connection)
+        if done is not None:
+            await done
+
+    async def close_pool(self, pool: Any) -> None:
+        pool.close()
+        await pool.wait_closed()

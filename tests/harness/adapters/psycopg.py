@@ -1,0 +1,82 @@
+"""psycopg 3 with psycopg_pool. Its exception types are PEP 249's, below ``psycopg.Error``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import psycopg_pool
+
+from ..witness import Address
+from .base import Adapter
+
+
+class PsycopgAdapter(Adapter):
+    name = "psycopg"
+    engine = "tortoise.backends.psycopg"
+    documented = (psycopg.Error,)
+    aborted = (psycopg.errors.InFailedSqlTransaction,)
+
+    def _arguments(self, address: Address) -> dict[str, Any]:
+        return {
+            "host": address.host,
+            "port": address.port,
+            "user": address.user,
+            "password": address.password,
+            "dbname": address.database,
+            "sslmode": "disable",
+            "gssencmode": "disable",
+        }
+
+    async def connect(self, address: Address) -> Any:
+        return await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments(address))
+
+    async def close(self, connection: Any) -> None:
+        await connection.close()
+
+    async def read(self, connection: Any, nonce: str) -> str:
+        cursor = await connection.execute(self.select, (nonce,))
+        row = await cursor.fetchone()
+        return row[0] if row else "no row"
+
+    async def write(self, connection: Any, token: str) -> None:
+        await connection.execute(self.insert, (token,))
+
+    async def fail(self, connection: Any) -> None:
+        await connection.execute(self.refused)
+
+    async def begin(self, connection: Any) -> Any:
+        transaction = connection.transaction()
+        await transaction.__aenter__()
+        return transaction
+
+    async def commit(self, connection: Any, state: Any) -> None:
+        await state.__aexit__(None, None, None)
+
+    async def rollback(self, connection: Any, state: Any) -> None:
+        await state.__aexit__(psycopg.Rollback, psycopg.Rollback(), None)
+
+    async def create_pool(self, address: Address, size: int) -> Any:
+        conninfo = psycopg.conninfo.make_conninfo(**self._arguments(address))
+        pool = psycopg_pool.AsyncConnectionPool(
+            conninfo, min_size=1, max_size=size, kwargs={"autocommit": True}, open=False
+        )
+        await pool.open(wait=True)
+        return pool
+
+    async def acquire(self, pool: Any) -> Any:
+        return await pool.getconn()
+
+    async def release(self, pool: Any, connection: Any) -> None:
+        await pool.putconn(connection)
+
+    async def close_pool(self, pool: Any) -> None:
+        await pool.close()
+
+    def credentials(self, address: Address, size: int) -> dict[str, Any]:
+        # Tortoise passes ``server_settings`` into the connection string.
+        settings = {"sslmode": "disable", "gssencmode": "disable"}
+        return {**super().credentials(address, size), "server_settings": settings}
+
+
+ADAPTER = PsycopgAdapter()

@@ -1,0 +1,106 @@
+"""What the next user finds when the program is over: sentinel questions, a full pool, no transaction left open."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from .checker import RECOVERY
+from .history import CANCELLED
+from .session import DriverPort, OrmPort, Port, Session
+
+if TYPE_CHECKING:
+    from .world import World
+
+SENTINELS = 2
+
+
+async def look_afterwards(world: World) -> None:
+    """Ask as the next user would, and record it. Errors are findings, not failures of the harness."""
+    if not world.judge_afterwards:
+        return
+    user = Session(world, "the next user", "-", ())
+    for connection in world.connections:
+        await _use(DriverPort(user, connection))
+    for pool, size in world.pools:
+        await _use_pool(world, user, pool, size)
+    if world.orm is not None:
+        _no_open_transaction(world)
+        for alias in world.orm.aliases:
+            port = user.orm(alias if len(world.orm.aliases) > 1 else None)
+            await _use(port)
+        await _fill_orm_pool(world)
+        _no_open_transaction(world)
+
+
+async def _use(port: Port) -> bool:
+    """Two questions and a row; False when the connection does not serve."""
+    try:
+        for _ in range(SENTINELS):
+            await port.read()
+        await port.write()
+    except Exception as error:
+        _told(port.session, error)
+        return False
+    port.world.aftermath.append(("the next user's questions were answered", True))
+    return True
+
+
+def _told(user: Session, error: BaseException) -> None:
+    world = user.world
+    if world.classify(error) == CANCELLED:
+        raise error
+    world.aftermath.append((f"the next user was told {type(error).__name__}: {error}", False))
+
+
+async def _use_pool(world: World, user: Session, pool: Any, size: int) -> None:
+    """Take every connection of the pool at once: none may be lost, each must serve, none may be in a transaction."""
+    taken = []
+    try:
+        for _ in range(size):
+            taken.append(await user.acquire(pool))
+    except Exception as error:
+        _told(user, error)
+    for connection in taken:
+        await _use(DriverPort(user, connection))
+    for connection in taken:
+        try:
+            await user.release(pool, connection)
+        except Exception as error:
+            _told(user, error)
+
+
+def _no_open_transaction(world: World) -> None:
+    """Nobody is in a transaction now, by the server's own word on the wire."""
+    for channel in world.channels():
+        if channel.in_transaction():
+            world.claim(
+                RECOVERY,
+                False,
+                f"afterwards the server still has a transaction open on {channel.label}.",
+                foreign_state=True,
+            )
+
+
+async def _fill_orm_pool(world: World) -> None:
+    """As many transactions at once as the pool has connections: all of them must get one and commit."""
+    size = world.orm.size
+    begun = asyncio.Event()
+    count = 0
+
+    async def one(number: int) -> None:
+        nonlocal count
+        user = Session(world, f"the next user {number}" if size > 1 else "the next user", "-", ())
+        port: OrmPort = user.orm(world.orm.aliases[0] if len(world.orm.aliases) > 1 else None)
+        try:
+            async with port.transaction():
+                count += 1
+                if count == size:
+                    begun.set()
+                await begun.wait()
+                await port.write()
+        except Exception as error:
+            _told(user, error)
+            begun.set()
+
+    await asyncio.gather(*(one(number + 1) for number in range(size)))

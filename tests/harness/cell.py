@@ -1,0 +1,196 @@
+"""One cell: the adapter, the server, the witness, the prepared database, and the versions that the result names."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .adapters.base import CAPABILITIES, Adapter, load
+from .witness import SEEDS, Address, Witness, WitnessError, open_witness
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class CellError(Exception):
+    """The cell cannot run: one line that says why and what to do."""
+
+
+class Backing:
+    """One database of a cell, ready to be used: where it is, who witnesses, what can be asked for."""
+
+    def __init__(self, adapter: Adapter, kind: str, database: Address, witness: Witness, server: Any) -> None:
+        self.adapter = adapter
+        self.kind = kind
+        self.database = database
+        self.witness = witness
+        self.server = server
+        self.server_address = None if kind == "sqlite" else (database.host, database.port)
+        self.nonces = [f"n-seed-{number}" for number in range(1, SEEDS + 1)]
+        self.server_string = witness.server_string()
+        witness.prepare(self.nonces)
+
+    def address(self, gate_port: int | None) -> Address:
+        """Where the driver shall connect to."""
+        if gate_port is None:
+            return self.database
+        known = self.database
+        return Address(known.kind, "127.0.0.1", gate_port, known.user, known.password, known.database)
+
+    def reopen_witness(self) -> None:
+        """A connection of its own for a forked child: two processes cannot share one."""
+        self.witness = open_witness(self.database)
+
+    def alive(self) -> bool:
+        """Whether the server still answers its witness."""
+        try:
+            self.witness.execute("SELECT 1")
+        except WitnessError:
+            return False
+        return True
+
+
+class Cell:
+    """``name`` as in tox.ini: server and driver, such as ``mysql-aiomysql``. ``open`` before use, ``close`` after."""
+
+    def __init__(self, name: str, *, server: str | None = None, tell: Callable[[str], None] = print) -> None:
+        kind, _, driver = name.partition("-")
+        self.name = name
+        self.tell = tell
+        try:
+            self.adapter = load(driver)
+        except LookupError as error:
+            raise CellError(f"unknown cell {name!r}: {error}") from None
+        except ImportError as error:
+            raise CellError(f"{driver} cannot be imported here: {error} (run it with: tox -e {name})") from None
+        self.spec = server or os.environ.get("MATRIX_SERVER") or kind
+        self.kind = kind
+        self.driver = driver
+        self.backings: list[Backing] = []
+        self._closing: list[Callable[[], None]] = []
+
+    def open(self) -> None:
+        """Find or start the servers, make a database in each. Raises CellError."""
+        kinds = self.adapter.families or (self.kind,)
+        for kind in kinds:
+            spec = kind if self.adapter.families else self.spec
+            self.backings.append(self._sqlite() if kind == "sqlite" else self._served(spec))
+
+    def _sqlite(self) -> Backing:
+        folder = tempfile.mkdtemp(prefix="matrix-sqlite-")
+        self._closing.append(lambda: shutil.rmtree(folder, ignore_errors=True))
+        database = Address("sqlite", file=os.path.join(folder, "matrix.db"))  # noqa: PTH118
+        return self._ready("sqlite", database, None)
+
+    def _served(self, spec: str) -> Backing:
+        from matrix import servers
+
+        try:
+            server = servers.acquire(spec, progress=self.tell)
+        except servers.ServerError as error:
+            raise CellError(str(error)) from None
+        self._closing.append(server.stop)
+        name = f"matrix_{secrets.token_hex(6)}"
+        admin = Address(server.kind, server.host, server.port, server.user, server.password, "")
+        try:
+            keeper = open_witness(admin)
+        except WitnessError as error:
+            raise CellError(f"cannot log in: {error}") from None
+        try:
+            keeper.execute(f"CREATE DATABASE {name}")
+        except WitnessError as error:
+            keeper.close()
+            raise CellError(f"{admin.user!r} may not create a database of its own: {error}") from None
+        self._closing.append(keeper.close)
+        self._closing.append(lambda: self._drop(keeper, name))
+        database = Address(server.kind, server.host, server.port, server.user, server.password, name)
+        return self._ready(server.kind, database, server)
+
+    def _ready(self, kind: str, database: Address, server: Any) -> Backing:
+        witness = open_witness(database)
+        self._closing.append(witness.close)
+        return Backing(self.adapter, kind, database, witness, server)
+
+    def _drop(self, keeper: Witness, name: str) -> None:
+        for backing in self.backings:
+            if backing.database.database == name:
+                with contextlib.suppress(WitnessError):
+                    backing.witness.end_sessions()
+                backing.witness.close()
+        try:
+            keeper.execute(f"DROP DATABASE {name}")
+        except WitnessError as error:
+            if self.backings and any(b.server is not None and b.server.given for b in self.backings):
+                self.tell(f"could not drop database {name}: {error}")
+
+    def close(self) -> None:
+        """Drop the databases, stop the servers. Never raises; idempotent."""
+        while self._closing:
+            with contextlib.suppress(Exception):
+                self._closing.pop()()
+
+    def unmet(self, scenario: Any) -> str | None:
+        """Why a scenario does not apply here; None if it does."""
+        return scenario.unmet(self.adapter.capabilities, CAPABILITIES)
+
+    # -- what the header says --------------------------------------------------------------------------------------
+    def header(self, planned: list[str]) -> dict[str, Any]:
+        """The result file's first line, without what the writer adds."""
+        packages = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+        strings = [backing.server_string for backing in self.backings]
+        return {
+            "type": "header",
+            "schema": 1,
+            "cell": self.name,
+            "axes": {
+                "driver": self.driver,
+                "driver_version": _version(packages, self.driver),
+                "tortoise": _version(packages, "tortoise-orm"),
+                "server": self.kind,
+                "server_version": ", ".join(short_version(text) for text in strings),
+                "python": platform.python_version(),
+                "loop": "asyncio",
+            },
+            "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+            "server_string": "; ".join(strings),
+            "platform": platform.platform(),
+            "commit": commit(),
+            "planned": planned,
+        }
+
+
+def _version(packages: dict[str, str], name: str) -> str:
+    return packages.get(name, "")
+
+
+def short_version(text: str) -> str:
+    """``PostgreSQL 15.18 (Debian …) on …`` -> ``15.18``; with several servers the kind stays in front of it."""
+    words = text.replace("-", " ").split()
+    return next((word.strip(",") for word in words if word[:1].isdigit()), text)
+
+
+def commit() -> str:
+    """The project's commit, with ``+`` where the tree has changes; empty outside of a checkout."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        run = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
+    return ""
+
+
+SUPPORTED = (3, 10)
+
+
+def check_python() -> None:
+    """Raises CellError on a Python that no cell runs on."""
+    if sys.version_info < SUPPORTED:
+        wanted = ".".join(map(str, SUPPORTED))
+        raise CellError(f"Python {platform.python_version()} is too old for the suite: it needs {wanted} or newer")

@@ -1,0 +1,56 @@
+"""Runs one scenario in a cell: over each of its databases, in a child process where the driver asks for it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from . import isolated
+from .runner import ERROR, NOT_APPLICABLE, Runner, line_of, remedy_line, without_verdict
+from .verdict import VERDICTS, badness, complies
+
+if TYPE_CHECKING:
+    from .cell import Backing, Cell
+    from .scenario import Scenario
+
+
+async def run(
+    cell: Cell, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str], bound: int
+) -> dict[str, Any]:
+    """The result line of a scenario in a cell. ``plain`` remembers verdicts without remedy."""
+    reason = cell.unmet(scenario)
+    if reason is not None:
+        return without_verdict(scenario, NOT_APPLICABLE, reason)
+    lines = {}
+    for backing in cell.backings:
+        if cell.adapter.isolated:
+            lines[backing.kind] = await isolated.run(backing, scenario, bound)
+        else:
+            lines[backing.kind] = await _run_here(backing, scenario, catalogue, plain, bound)
+    line = lines[cell.backings[0].kind] if len(lines) == 1 else merge(lines)
+    plain[scenario.id] = line["verdict"]
+    return line
+
+
+async def _run_here(
+    backing: Backing, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str], bound: int
+) -> dict[str, Any]:
+    runner = Runner(backing, bound)
+    if scenario.cures:
+        return await remedy_line(runner, scenario, catalogue, plain)
+    started = time.monotonic()
+    exploration = await runner.explore(scenario)
+    return line_of(scenario, exploration, time.monotonic() - started)
+
+
+def merge(lines: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """One line for several databases: the worst verdict's, with every database's word in ``variants``."""
+    errors = [kind for kind, line in lines.items() if line["verdict"] not in VERDICTS]
+    deciding = errors[0] if errors else max(lines, key=lambda kind: badness(lines[kind]["verdict"]))
+    line = dict(lines[deciding])
+    line["variants"] = {kind: each["verdict"] for kind, each in lines.items()}
+    line["seconds"] = round(sum(each["seconds"] for each in lines.values()), 4)
+    line["reason"] = f"{deciding}: {line['reason']}" if line["verdict"] != "safe" else line["reason"]
+    if line["verdict"] != ERROR:
+        line["complies"] = complies(line["level"], line["verdict"])
+    return line

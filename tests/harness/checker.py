@@ -1,0 +1,304 @@
+"""The checker: a pure function from a recorded history to the properties that were violated, each in a sentence.
+
+It knows of no driver, no database and no schedule. The properties are those of design.md, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .history import ABORTED, DOCUMENTED, INTERNAL, OWN, History, Operation
+
+ROUTING, DURABILITY, ATOMICITY, CONTAINMENT = "routing", "durability", "atomicity", "containment"
+LIVENESS, LOUDNESS, CANCELLATION, RECOVERY = "liveness", "loudness", "cancellation", "recovery"
+PROPERTIES = (ROUTING, DURABILITY, ATOMICITY, CONTAINMENT, LIVENESS, LOUDNESS, CANCELLATION, RECOVERY)
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One property, one sentence. ``after``: seen when the program was over; ``warned``: an error had been shown;
+    ``foreign_state``: the connection or pool kept somebody else's state."""
+
+    property: str
+    sentence: str
+    after: bool = False
+    warned: bool = False
+    foreign_state: bool = False
+
+
+def check(history: History) -> list[Violation]:
+    """All violations in a history, worst kinds first."""
+    found: list[Violation] = []
+    for rule in (_routing, _durability_and_atomicity, _containment, _cancellation, _loudness, _recovery, _liveness):
+        found.extend(rule(history))
+    found.extend(_claims(history))
+    return found
+
+
+def refusals(history: History) -> list[Operation]:
+    """Operations of the program that were refused in a documented way although nobody asked them to fail."""
+    return [
+        operation
+        for operation in history.operations
+        if operation.failed
+        and operation.kind != "fail"
+        and not operation.after
+        and operation.error is not None
+        and operation.error.classed in (DOCUMENTED, ABORTED)
+        and not _consequence(history, operation)
+    ]
+
+
+def _warned(history: History, before: int) -> bool:
+    """Whether any task had been shown an error or a cancellation by then."""
+    return any(
+        operation.outcome in ("error", "cancelled") and operation.ended and operation.ended < before
+        for operation in history.operations
+        if operation.kind != "fail"
+    )
+
+
+def _violation(history: History, operation: Operation, property: str, sentence: str) -> Violation:
+    return Violation(property, sentence, operation.after, _warned(history, operation.ended or operation.started))
+
+
+def who(operation: Operation) -> str:
+    return "the next user" if operation.after else operation.session
+
+
+# -- routing ---------------------------------------------------------------------------------------------------------
+
+
+def _routing(history: History) -> Iterator[Violation]:
+    for operation in history.operations:
+        if operation.outcome != "ok":
+            continue
+        if operation.kind in ("read", "probe") and operation.result != operation.nonce:
+            owner = next((o for o in history.operations if o.nonce and o.nonce == operation.result), None)
+            got = f"the answer that {who(owner)} had asked for" if owner else f"{operation.result!r}"
+            yield _violation(
+                history, operation, ROUTING, f"{who(operation)} asked for {operation.nonce} and was given {got}."
+            )
+        if operation.kind == "fail":
+            yield _violation(
+                history,
+                operation,
+                ROUTING,
+                f"{who(operation)} sent a statement that the server refuses, and was told that it succeeded.",
+            )
+
+
+# -- durability and atomicity ----------------------------------------------------------------------------------------
+
+
+def _writes(history: History) -> list[Operation]:
+    return [operation for operation in history.operations if operation.kind == "write"]
+
+
+def _durability_and_atomicity(history: History) -> Iterator[Violation]:
+    for operation in _writes(history):
+        stored = operation.nonce in history.stored
+        fate = history.fate(operation.block)
+        name = f"{who(operation)}'s row {operation.nonce}"
+        if operation.outcome == "ok" and fate == "committed" and not stored:
+            told = "its transaction committed" if operation.block else "its write succeeded"
+            yield _violation(history, operation, DURABILITY, f"{who(operation)} was told that {told}; {name} is lost.")
+        elif operation.outcome == "ok" and fate == "dropped" and stored:
+            sentence = f"{who(operation)} was told that its transaction {_told(history, operation)}; {name} is stored."
+            yield _violation(history, operation, ATOMICITY, sentence)
+        elif operation.outcome == "error" and stored:
+            assert operation.error is not None
+            sentence = f"{who(operation)} was told that its write failed ({operation.error.type}); {name} is stored."
+            yield _violation(history, operation, ATOMICITY, sentence)
+        elif operation.outcome == "cancelled" and fate == "dropped" and stored and operation.block:
+            sentence = f"{who(operation)}'s transaction {_told(history, operation)}; {name} is stored."
+            yield _violation(history, operation, ATOMICITY, sentence)
+    yield from _in_part(history)
+
+
+def _told(history: History, operation: Operation) -> str:
+    block = history.block(operation.block)
+    while block is not None:
+        if block.outcome == "rolled back":
+            return "was rolled back"
+        if block.outcome == "failed":
+            return "failed"
+        if block.outcome == "never begun":
+            return "was not begun"
+        block = history.block(block.parent)
+    return "ended"
+
+
+def _in_part(history: History) -> Iterator[Violation]:
+    """A transaction whose end nobody knows may be stored or not, but not in part."""
+    for block in history.blocks:
+        if block.outcome != "unknown":
+            continue
+        rows = [
+            operation for operation in _writes(history) if operation.outcome == "ok" and operation.block == block.number
+        ]
+        kept = [operation for operation in rows if operation.nonce in history.stored]
+        if kept and len(kept) < len(rows):
+            lost = next(operation for operation in rows if operation.nonce not in history.stored)
+            yield _violation(
+                history,
+                lost,
+                ATOMICITY,
+                f"the transaction of {block.session} is stored in part: {kept[0].nonce} is there, {lost.nonce} is not.",
+            )
+
+
+# -- containment -----------------------------------------------------------------------------------------------------
+
+
+def _containment(history: History) -> Iterator[Violation]:
+    for token, sentence in sorted(history.seen_early.items()):
+        operation = next(o for o in history.operations if o.nonce == token)
+        yield _violation(history, operation, CONTAINMENT, sentence)
+    owners: dict[tuple[int, int], Operation] = {}
+    homes: dict[int, tuple[Operation, tuple[int, int] | None]] = {}
+    for operation in _writes(history):
+        if operation.outcome != "ok" or operation.nonce not in history.placed:
+            continue
+        place = history.placed[operation.nonce]
+        root = history.root(operation.block)
+        if root is not None:
+            first, home = homes.setdefault(root, (operation, place))
+            if place is None:
+                sentence = f"{who(operation)}'s row {operation.nonce} was written outside of its transaction."
+                yield _violation(history, operation, CONTAINMENT, sentence)
+            elif place != home and home is not None:
+                sentence = (
+                    f"{who(operation)}'s row {operation.nonce} went into another server transaction "
+                    f"than {first.nonce} of the same block."
+                )
+                yield _violation(history, operation, CONTAINMENT, sentence)
+        if place is None:
+            continue
+        owner = owners.setdefault(place, operation)
+        if history.root(owner.block) != root:
+            stranger, guest = (owner, operation) if owner.block is not None else (operation, owner)
+            sentence = (
+                f"{who(guest)}'s row {guest.nonce} travelled inside the transaction of {who(stranger)} "
+                f"(connection {place[0]}), to which it does not belong."
+            )
+            yield _violation(history, operation, CONTAINMENT, sentence)
+
+
+# -- loudness --------------------------------------------------------------------------------------------------------
+
+
+def _overlapped(history: History, operation: Operation) -> bool:
+    """Another operation on the same connection was under way when this one was issued: it is the offender."""
+    return any(
+        other is not operation
+        and other.scope == operation.scope
+        and other.started < operation.started
+        and (not other.ended or other.ended > operation.started)
+        for other in history.operations
+    )
+
+
+def _consequence(history: History, operation: Operation) -> bool:
+    """A documented error in a transaction in which an earlier operation had failed already, or that lost its parent."""
+    if operation.block is None or operation.error is None or operation.error.classed not in (DOCUMENTED, ABORTED):
+        return False
+    root = history.root(operation.block)
+    return any(
+        other.failed
+        and other is not operation
+        and history.root(other.block) == root
+        and other.ended
+        and (other.ended < operation.started or (operation.error.classed == ABORTED and other.ended < operation.ended))
+        for other in history.operations
+    )
+
+
+def _loudness(history: History) -> Iterator[Violation]:
+    shown = set()
+    for operation in history.operations:
+        if operation.after or not operation.failed or operation.error is None:
+            continue
+        shown.add(operation.error.identity)
+        error = operation.error
+        if error.classed == INTERNAL:
+            sentence = f"{who(operation)} got an internal error while it tried to {operation.text}: {error.short}"
+            yield _violation(history, operation, LOUDNESS, sentence)
+        elif error.classed in (DOCUMENTED, ABORTED) and not _entitled(history, operation):
+            sentence = f"{who(operation)} had done nothing wrong and failed to {operation.text}: {error.short}"
+            yield _violation(history, operation, LOUDNESS, sentence)
+    for error in history.loop_errors:
+        if error.identity not in shown and error.classed != OWN:
+            yield Violation(LOUDNESS, f"the event loop reported an unhandled error: {error.short}")
+
+
+def _entitled(history: History, operation: Operation) -> bool:
+    """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, or follows."""
+    return (
+        operation.kind == "fail"
+        or operation.misuse
+        or _overlapped(history, operation)
+        or _consequence(history, operation)
+    )
+
+
+# -- cancellation ----------------------------------------------------------------------------------------------------
+
+
+def _cancellation(history: History) -> Iterator[Violation]:
+    for session in history.sessions.values():
+        asked = session.cancelled or session.timed_out or session.grouped
+        if session.ended == "cancelled" and not asked:
+            yield Violation(CANCELLATION, f"{session.name} saw CancelledError, although nobody had cancelled it.")
+        if session.cancelled and session.cancelled_in is not None:
+            operation = history.operations[session.cancelled_in - 1]
+            if operation.outcome == "error":
+                assert operation.error is not None
+                yield _violation(
+                    history,
+                    operation,
+                    CANCELLATION,
+                    f"{session.name} was cancelled and saw {operation.error.short} instead of CancelledError.",
+                )
+            elif session.ended == "done" and operation.outcome == "ok":
+                yield _violation(
+                    history,
+                    operation,
+                    CANCELLATION,
+                    f"{session.name} was cancelled, and its cancellation was swallowed.",
+                )
+    for operation in history.operations:
+        session_record = history.sessions.get(operation.session)
+        if operation.outcome == "cancelled" and session_record and not operation.after:
+            asked = session_record.cancelled or session_record.timed_out or session_record.grouped
+            if not asked and session_record.ended != "cancelled":
+                yield _violation(
+                    history,
+                    operation,
+                    CANCELLATION,
+                    f"{who(operation)}'s {operation.text} ended in CancelledError, although nobody had cancelled it.",
+                )
+
+
+# -- recovery and liveness -------------------------------------------------------------------------------------------
+
+
+def _recovery(history: History) -> Iterator[Violation]:
+    for operation in history.operations:
+        if operation.after and operation.failed:
+            assert operation.error is not None
+            sentence = f"afterwards the next user failed to {operation.text}: {operation.error.short}"
+            yield _violation(history, operation, RECOVERY, sentence)
+
+
+def _liveness(history: History) -> Iterator[Violation]:
+    if history.hang:
+        yield Violation(LIVENESS, history.hang["text"])
+
+
+def _claims(history: History) -> Iterator[Violation]:
+    for claim in history.claims:
+        if not claim.holds:
+            warned = _warned(history, 1 << 60)
+            yield Violation(claim.property, claim.sentence, claim.after, warned, claim.foreign_state)

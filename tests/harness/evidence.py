@@ -1,0 +1,119 @@
+"""What a run leaves behind for people to read: a pure conversion of a finished world into plain JSON data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .history import ErrorRecord, History, Operation
+
+if TYPE_CHECKING:
+    from .scenario import Scenario
+    from .world import World
+
+FRAMES = 600  # more frames than this are cut in the middle of the list, and the cut is named
+TRACEBACK = 6000  # characters of a traceback
+
+
+def of(world: World, scenario: Scenario) -> dict[str, Any]:
+    """The evidence of one run; keys as in matrix/results/schema."""
+    history = world.history
+    return {
+        "program": scenario.source,
+        "steps": [{"n": n, "action": token, "text": text} for n, (token, text) in enumerate(world.steps, 1)],
+        "history": [
+            {
+                "n": line.sequence,
+                "ms": round(line.seconds * 1000, 2),
+                "session": line.session,
+                "event": line.event,
+                "operation": line.operation,
+                "what": line.what,
+                "text": line.text,
+                "block": line.block,
+                "result": line.result,
+                "error": _error(line.error),
+            }
+            for line in history.lines
+        ],
+        "frames": _frames(world),
+        "exceptions": _exceptions(history),
+        "witness": _witness(history),
+        "aftermath": [{"text": text, "ok": ok} for text, ok in world.aftermath],
+        "hang": history.hang,
+        "loop_errors": [_exception("event loop", None, error) for error in history.loop_errors],
+    }
+
+
+def _error(error: ErrorRecord | None) -> dict[str, str] | None:
+    return None if error is None else {"type": error.type, "message": error.message}
+
+
+def _frames(world: World) -> list[dict[str, Any]]:
+    frames = [
+        {
+            "n": frame.sequence,
+            "ms": round(frame.seconds * 1000, 2),
+            "wire": frame.wire,
+            "direction": frame.direction,
+            "kind": frame.kind,
+            "length": frame.length,
+            "text": frame.text,
+            "held": frame.held,
+            "overlap": frame.overlap,
+        }
+        for frame in world.recorder.frames
+    ]
+    if len(frames) <= FRAMES:
+        return frames
+    cut = {**frames[FRAMES // 2], "kind": "(cut)", "text": f"{len(frames) - FRAMES} frames are left out here"}
+    return [*frames[: FRAMES // 2], cut, *frames[-FRAMES // 2 :]]
+
+
+def _exceptions(history: History) -> list[dict[str, Any]]:
+    seen = set()
+    made = []
+    for operation in history.operations:
+        if operation.error is not None and operation.error.identity not in seen:
+            seen.add(operation.error.identity)
+            made.append(_exception(operation.session, operation.number, operation.error))
+    for session in history.sessions.values():
+        if session.error is not None and session.error.identity not in seen:
+            seen.add(session.error.identity)
+            made.append(_exception(session.name, None, session.error))
+    return made
+
+
+def _exception(session: str, operation: int | None, error: ErrorRecord) -> dict[str, Any]:
+    return {
+        "session": session,
+        "operation": operation,
+        "type": error.type,
+        "message": error.message,
+        "traceback": error.traceback[-TRACEBACK:],
+        "classed": error.classed,
+    }
+
+
+def _witness(history: History) -> dict[str, Any]:
+    writes = [operation for operation in history.operations if operation.kind == "write"]
+    return {
+        "rows": sorted(history.stored),
+        "expected": sorted(o.nonce for o in writes if o.outcome == "ok" and history.fate(o.block) == "committed"),
+        "sessions": [],
+        "sentences": [_reading(history, operation) for operation in writes],
+    }
+
+
+def _reading(history: History, operation: Operation) -> str:
+    stored = "is stored" if operation.nonce in history.stored else "is not stored"
+    told = {
+        "ok": {
+            "committed": "was told that it is committed" if operation.block else "was told that it is written",
+            "dropped": "was told that its transaction did not commit",
+            "unknown": "was not told how its transaction ended",
+        }[history.fate(operation.block)],
+        "error": "was told that the write failed",
+        "cancelled": "was cancelled while it wrote",
+        "pending": "was never answered",
+    }[operation.outcome]
+    return f"{operation.session} {told}: row {operation.nonce} {stored}."

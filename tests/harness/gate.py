@@ -1,0 +1,401 @@
+"""The wire gate: a TCP relay between driver and server that understands frames, holds answers and releases them.
+
+It runs in the loop of the program under test, so that "the loop is idle" includes the gate. Each connection of the
+driver is a ``Wire``. What counts as an answer is decided by the sans-IO trackers in ``wire/``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .wire import tracker_for
+from .wire.frames import Frame, Piece
+
+TOKEN = re.compile(rb"(?:w|n|c)-[0-9a-z]+-[0-9]+")
+FAREWELLS = ("Terminate", "COM_QUIT", "CancelRequest")
+_BEGIN = re.compile(r"\s*(begin|start\s+transaction)\b", re.IGNORECASE)
+_END = re.compile(r"\s*(commit|end|rollback(?!\s+(work\s+)?to\b))\b", re.IGNORECASE)
+
+
+@dataclass
+class FrameRecord:
+    """One frame as the evidence shows it. ``seconds`` since the start of the run."""
+
+    sequence: int
+    seconds: float
+    wire: int
+    direction: str
+    kind: str
+    length: int
+    text: str
+    overlap: bool = False
+    held: bool = False
+
+
+@dataclass
+class Recorder:
+    """The one numbering and the one clock of a run; history and frames share it."""
+
+    started: float = field(default_factory=time.monotonic)
+    sequence: int = 0
+    frames: list[FrameRecord] = field(default_factory=list)
+
+    def next(self) -> int:
+        self.sequence += 1
+        return self.sequence
+
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
+
+class Segments:
+    """Which server transaction each token travelled in, read off the statements on one connection.
+
+    ``placed`` maps a token to its transaction: a tuple of wire number and ordinal, or None for outside of any.
+    """
+
+    def __init__(self, wire: int) -> None:
+        self.wire = wire
+        self._ordinal = 0
+        self.open = False
+        self.placed: dict[str, tuple[int, int] | None] = {}
+
+    def statement(self, text: str) -> None:
+        if _BEGIN.match(text):
+            self._ordinal += 1
+            self.open = True
+        elif _END.match(text):
+            self.open = False
+
+    def token(self, token: str) -> None:
+        self.placed[token] = (self.wire, self._ordinal) if self.open else None
+
+
+class Channel:
+    """What the scheduler sees of a connection: the wires of the gate and the worker threads look alike."""
+
+    number: int
+    label: str
+    segments: Segments
+
+    def busy(self) -> bool:
+        """Something moves on it: bytes are in flight, the server or the worker owes an answer."""
+        raise NotImplementedError
+
+    def deliverable(self) -> bool:
+        """At least one complete answer is held."""
+        raise NotImplementedError
+
+    def deliver(self) -> str:
+        """Let the next held answer through; says in words what it was."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Hold nothing any more; everything held goes through."""
+        raise NotImplementedError
+
+    def cut(self) -> None:
+        """End it from outside, as a network failure would."""
+        raise NotImplementedError
+
+    def session(self) -> int | None:
+        """The server's own id of the session, where there is a server."""
+        return None
+
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open on it, by the server's last word, or by the statements where there is none."""
+        return self.segments.open
+
+
+class _End:
+    """The server closed the connection; held back behind the answers before it."""
+
+
+class Wire(Channel):
+    """One connection of the driver, relayed."""
+
+    def __init__(self, gate: Gate, number: int) -> None:
+        self.gate = gate
+        self.number = number
+        self.label = f"connection {number}"
+        self.tracker = tracker_for(gate.kind)
+        self.segments = Segments(number)
+        self.holding = gate.hold
+        self.held: collections.deque[Piece | type[_End]] = collections.deque()
+        self.client: asyncio.Transport | None = None
+        self.server: asyncio.Transport | None = None
+        self.closed = False
+        self._farewell = False  # the driver has said goodbye: what the server still owes is the end of the connection
+        self._early = bytearray()
+        self._driver_descriptor: tuple[int, int] | None = None
+
+    # -- from the driver -------------------------------------------------------------------------------------------
+    def from_client(self, data: bytes) -> None:
+        waiting = self.tracker.owed > 0 or bool(self.held)
+        login = not self.tracker.ready
+        for frame in self.tracker.client(data):
+            self._record(frame, overlap=waiting and not login)
+            self._farewell = self._farewell or frame.kind in FAREWELLS
+            if frame.text:
+                self.segments.statement(frame.text)
+        for token in TOKEN.findall(data):
+            self.segments.token(token.decode())
+        if self.server is None:
+            self._early += data
+        elif not self.server.is_closing():
+            self.server.write(data)
+
+    # -- from the server -------------------------------------------------------------------------------------------
+    def from_server(self, data: bytes) -> None:
+        hold = self.holding and (self.tracker.ready or self.gate.hold_login)
+        for piece in self.tracker.server(data):
+            self._record(piece.frame, held=hold)
+            if hold:
+                self.held.append(piece)
+            elif self.client is not None:
+                self.client.write(piece.data)
+        if hold and self.tracker.owed == 0 and not any(isinstance(p, Piece) and p.ends_answer for p in self.held):
+            self._flush()  # unasked news (notices) are nobody's answer
+
+    def server_lost(self) -> None:
+        self.server = None
+        if self.held:
+            self.held.append(_End)
+        else:
+            self._close_client()
+
+    def client_lost(self) -> None:
+        self.client = None
+        self.closed = True
+        if self.server is not None:
+            self.server.close()
+
+    # -- the scheduler's side --------------------------------------------------------------------------------------
+    def busy(self) -> bool:
+        if self.closed:
+            return False
+        if self.server is None and self._early:
+            return True
+        if self.server is not None and (self.tracker.owed > 0 or self._farewell):
+            return True
+        return not self._all_arrived()
+
+    def deliverable(self) -> bool:
+        return not self.closed and bool(self.held) and (self.tracker.owed == 0 or self._complete())
+
+    def _complete(self) -> bool:
+        return any(piece is _End or (isinstance(piece, Piece) and piece.ends_answer) for piece in self.held)
+
+    def deliver(self) -> str:
+        kinds = []
+        while self.held:
+            piece = self.held.popleft()
+            if not isinstance(piece, Piece):
+                self._close_client()
+                kinds.append("the end of the connection")
+                break
+            if self.client is not None:
+                self.client.write(piece.data)
+            kinds.append(piece.frame.kind + (f" {piece.frame.text!r}" if piece.frame.text else ""))
+            if piece.ends_answer:
+                break
+        return ", ".join(kinds[:1] + kinds[-1:] if len(kinds) > 1 else kinds)
+
+    def release(self) -> None:
+        self.holding = False
+        self._flush()
+
+    def _flush(self) -> None:
+        while self.held:
+            self.deliver()
+
+    def cut(self) -> None:
+        self.closed = True
+        self.held.clear()
+        for transport in (self.client, self.server):
+            if transport is not None:
+                transport.abort()
+
+    def session(self) -> int | None:
+        return self.tracker.session
+
+    def in_transaction(self) -> bool:
+        return not self.closed and bool(self.tracker.in_transaction)
+
+    def _close_client(self) -> None:
+        self.closed = True
+        if self.client is not None:
+            self.client.close()
+
+    def _record(self, frame: Frame, *, overlap: bool = False, held: bool = False) -> None:
+        recorder = self.gate.recorder
+        recorder.frames.append(
+            FrameRecord(
+                recorder.next(),
+                recorder.elapsed(),
+                self.number,
+                frame.direction,
+                frame.kind,
+                frame.length,
+                frame.text,
+                overlap,
+                held,
+            )
+        )
+
+    # -- the fence: bytes in flight, exactly -----------------------------------------------------------------------
+    def find_driver_socket(self) -> None:
+        """Remember the driver's end of this connection (same process), to compare what both kernels counted."""
+        if self.client is None:
+            return
+        peer = self.client.get_extra_info("peername")
+        self._driver_descriptor = _descriptor_bound_to(peer)
+
+    def _all_arrived(self) -> bool:
+        """All that one end has sent is in the other end's queue, by the kernel's own counters."""
+        if self._driver_descriptor is None or self.client is None:
+            return True
+        descriptor, inode = self._driver_descriptor
+        try:
+            if os.fstat(descriptor).st_ino != inode:
+                raise OSError
+            driver = socket.socket(fileno=descriptor)
+        except OSError:
+            self._driver_descriptor = None
+            return True
+        try:
+            theirs = _counters(driver)
+        finally:
+            driver.detach()
+        ours = _counters(self.client.get_extra_info("socket"))
+        if theirs is None or ours is None:
+            return True
+        return theirs[0] == ours[1] and ours[0] == theirs[1]
+
+
+def _counters(connection: Any) -> tuple[int, int] | None:
+    """Bytes sent and bytes received, from TCP_INFO; None where the platform does not say."""
+    try:
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
+    except (OSError, AttributeError):
+        return None
+    if len(info) < 216:
+        return None
+    received = struct.unpack_from("=Q", info, 128)[0]
+    sent, again = struct.unpack_from("=QQ", info, 200)
+    return sent - again, received
+
+
+def _descriptor_bound_to(address: tuple[str, int]) -> tuple[int, int] | None:
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        return None
+    for name in sorted(names, key=int, reverse=True):  # the newest descriptors first: it was just opened
+        with contextlib.suppress(OSError):
+            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                continue
+            candidate = socket.socket(fileno=int(name))
+            try:
+                if candidate.family == socket.AF_INET and candidate.getsockname()[:2] == address[:2]:
+                    return int(name), os.fstat(int(name)).st_ino
+            finally:
+                candidate.detach()
+    return None
+
+
+class _ClientSide(asyncio.Protocol):
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.wire: Wire | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.wire = self.gate.accept(transport)
+
+    def data_received(self, data: bytes) -> None:
+        assert self.wire is not None
+        self.wire.from_client(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.wire is not None:
+            self.wire.client_lost()
+
+
+class _ServerSide(asyncio.Protocol):
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+
+    def connection_made(self, transport: Any) -> None:
+        self.wire.server = transport
+        if self.wire._early:
+            transport.write(bytes(self.wire._early))
+            self.wire._early.clear()
+
+    def data_received(self, data: bytes) -> None:
+        self.wire.from_server(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.wire.server_lost()
+
+
+class Gate:
+    """The relay in front of one server. ``port`` is where drivers connect, on 127.0.0.1."""
+
+    def __init__(self, kind: str, host: str, port: int, recorder: Recorder, number: Callable[[], int]) -> None:
+        self.kind = kind
+        self.upstream = (host, port)
+        self.recorder = recorder
+        self._number = number
+        self.hold = False
+        self.hold_login = False
+        self.refuse_connections = False
+        self.wires: list[Wire] = []
+        self.port = 0
+        self._server: asyncio.AbstractServer | None = None
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _ClientSide(self), "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def accept(self, transport: asyncio.Transport) -> Wire:
+        wire = Wire(self, self._number())
+        wire.client = transport
+        wire.find_driver_socket()
+        self.wires.append(wire)
+        if self.refuse_connections:
+            wire.cut()
+            return wire
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._connect(wire))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return wire
+
+    async def _connect(self, wire: Wire) -> None:
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: _ServerSide(wire), *self.upstream)
+        except OSError:
+            wire.cut()
+
+    def connecting(self) -> bool:
+        return bool(self._connecting)
+
+    async def close(self) -> None:
+        """Cut what is left and stop listening."""
+        for wire in self.wires:
+            wire.cut()
+        if self._server is not None:
+            self._server.close()

@@ -1,0 +1,169 @@
+"""What happened in one run: operations, transaction blocks, sessions. Plain data; no database, no asyncio."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+from typing import Any
+
+# How an error is classed when it is recorded (Adapter.classify): the checker never looks at exceptions again.
+OWN = "own"  # raised by the program itself, on purpose
+DOCUMENTED = "documented"  # of the driver's or the ORM's documented types
+ABORTED = "aborted"  # documented: the transaction had been aborted by an earlier statement
+INTERNAL = "internal"  # anything else: RuntimeError, AttributeError, an assertion, a protocol error
+CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """An exception as a task saw it. ``identity`` tells whether two tasks saw the same object."""
+
+    type: str
+    message: str
+    classed: str
+    traceback: str
+    identity: int
+
+    @property
+    def short(self) -> str:
+        message = " ".join(self.message.split())
+        return f"{self.type}: {message[:200]}" if message else self.type
+
+
+@dataclass
+class Operation:
+    """One thing a session asked for. ``started`` and ``ended`` are sequence numbers of the run, 0 for not yet."""
+
+    number: int
+    session: str
+    kind: str  # read, write, fail, begin, commit, rollback, acquire, release, close, probe
+    text: str
+    block: int | None
+    scope: str  # operations of one scope share a connection by the program's own doing
+    nonce: str = ""
+    misuse: bool = False  # the program does what nobody promised to support; an error here is the offender's own
+    after: bool = False  # issued by the harness when the program was over
+    started: int = 0
+    ended: int = 0
+    outcome: str = "pending"  # pending, ok, error, cancelled
+    result: Any = None
+    error: ErrorRecord | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome == "error"
+
+
+@dataclass
+class Block:
+    """One transaction (or savepoint) block and what its task was told at the end."""
+
+    number: int
+    session: str
+    parent: int | None
+    name: str
+    scope: str
+    outcome: str = "open"  # open, never begun, committed, rolled back, failed, unknown
+    error: ErrorRecord | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line of the history that is no operation: a cancellation, a session's end, a claim."""
+
+    sequence: int
+    seconds: float
+    session: str
+    event: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A fact that the harness itself established (counted wires, server sessions): never asked of the driver."""
+
+    property: str
+    holds: bool
+    sentence: str
+    after: bool = False
+    foreign_state: bool = False
+
+
+@dataclass
+class SessionRecord:
+    """A task of the program: how it ended, and whether somebody cancelled it."""
+
+    name: str
+    letter: str
+    ended: str = "running"  # running, done, error, cancelled
+    error: ErrorRecord | None = None
+    cancelled_in: int | None = None  # number of the operation that was under way when it was cancelled
+    cancelled: bool = False  # its cancellation was asked for
+    timed_out: bool = False  # ... or its time ran out
+    grouped: bool = False  # ... or it belongs to a TaskGroup, which may cancel it
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the printed history."""
+
+    sequence: int
+    seconds: float
+    session: str
+    event: str
+    operation: int | None
+    what: str
+    text: str
+    block: str | None
+    result: str | None
+    error: ErrorRecord | None
+
+
+@dataclass
+class History:
+    """Everything the checker needs to know of a run."""
+
+    operations: list[Operation] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    sessions: dict[str, SessionRecord] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    loop_errors: list[ErrorRecord] = field(default_factory=list)
+    placed: dict[str, tuple[int, int] | None] = field(default_factory=dict)  # token -> server transaction it went in
+    stored: frozenset[str] = frozenset()  # the witness's reading at the end
+    seen_early: dict[str, str] = field(default_factory=dict)  # token -> sentence: visible before its block committed
+    hang: dict[str, Any] | None = None
+
+    def block(self, number: int | None) -> Block | None:
+        return None if number is None else self.blocks[number - 1]
+
+    def root(self, number: int | None) -> int | None:
+        """The outermost block around a block."""
+        block = self.block(number)
+        while block is not None and block.parent is not None:
+            block = self.block(block.parent)
+        return None if block is None else block.number
+
+    def fate(self, number: int | None) -> str:
+        """What all enclosing blocks together were told: committed, dropped or unknown."""
+        outcome = "committed"
+        block = self.block(number)
+        while block is not None:
+            if block.outcome in ("rolled back", "failed", "never begun"):
+                return "dropped"
+            if block.outcome in ("open", "unknown"):
+                outcome = "unknown"
+            block = self.block(block.parent)
+        return outcome
+
+
+def qualified(error: BaseException) -> str:
+    """The exception's type with its module, builtins without."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def record_error(error: BaseException, classed: str) -> ErrorRecord:
+    """An ErrorRecord with the traceback (causes and contexts included) as text."""
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return ErrorRecord(qualified(error), str(error), classed, text, id(error))

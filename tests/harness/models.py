@@ -1,0 +1,29 @@
+"""The models that scenarios use: one table to write to, one to read from."""
+
+import inspect
+
+from tortoise import fields
+from tortoise.models import Model
+
+# Tortoise 0.21 renamed ``pk`` to ``primary_key``; one word for both would warn in one of them.
+PRIMARY = {"primary_key" if "primary_key" in inspect.signature(fields.Field.__init__).parameters else "pk": True}
+
+
+class Entry(Model):
+    """A row that one operation of one run wrote."""
+
+    id = fields.IntField(**PRIMARY)
+    token = fields.CharField(max_length=64, unique=True)
+
+    class Meta:
+        table = "entry"
+
+
+class Seed(Model):
+    """A value that the witness stored, to be asked for."""
+
+    id = fields.IntField(**PRIMARY)
+    nonce = fields.CharField(max_length=64, unique=True)
+
+    class Meta:
+        table = "seed"

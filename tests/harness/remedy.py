@@ -1,0 +1,125 @@
+"""The plain way to do what the curable scenarios do, as a class whose parts a remedy replaces."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from .scenario import OrmSetup
+
+if TYPE_CHECKING:
+    from .session import Body, OrmPort, Session, TransactionBlock
+    from .world import World
+
+
+class Way:
+    """How parent and children do their work. This class is the plain way: no remedy at all."""
+
+    setup: OrmSetup | None = None  # None: as the scenario has it
+    python: tuple[int, int] = (3, 10)
+    starts = "now"  # now: where the scenario starts them; last: as the block's last statement; after: after the block
+    outer_fails = False  # the outer block fails at its end, after everything else
+    independent = False  # the children's work is meant to be no part of the parent's transaction
+    crowd = 1  # how many of each child
+    claims: tuple[str, ...] = ("safe",)  # verdicts that keep what the remedy claims
+
+    async def prepare(self, world: World) -> None:
+        """Called in the program's own task before anything else."""
+
+    def outer(self, session: Session) -> OrmPort:
+        """The parent's database."""
+        return session.orm()
+
+    def inner(self, session: Session) -> OrmPort:
+        """The child's database."""
+        return session.orm()
+
+    def inner_transaction(self, port: OrmPort) -> TransactionBlock:
+        """The child's transaction block."""
+        return port.transaction(own=self.independent)
+
+    async def late_write(self, session: Session) -> None:
+        """What a child writes when its parent's block is over."""
+        await self.inner(session).write()
+
+    def guard(self, session: Session) -> Any:
+        """What a child holds while it works."""
+        return contextlib.nullcontext()
+
+    def context(self, session: Session) -> contextvars.Context | None:
+        """The context that a child is started in; None is a copy of the parent's."""
+        return None
+
+    async def attempt(self, session: Session, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Do a child's work."""
+        return await work()
+
+    def team(self, parent: Session, **bodies: Body) -> Team:
+        """The children, not started yet. Call it where the plain program starts them."""
+        return Team(self, parent, {name.replace("_", " "): body for name, body in bodies.items()})
+
+
+class Team:
+    """Children of one parent. The way decides when they start; the scenario says where they would, and where it waits."""
+
+    def __init__(self, way: Way, parent: Session, bodies: dict[str, Body]) -> None:
+        self.way = way
+        self.parent = parent
+        self.bodies = bodies
+        self.sessions: list[Session] = []
+        self._context = way.context(parent)
+
+    def start(self) -> None:
+        """Where the plain program starts them."""
+        if self.way.starts == "now":
+            self._spawn()
+
+    async def join(self) -> None:
+        """Where the plain program waits for them, still inside the block."""
+        if self.way.starts == "now":
+            await self.parent.wait(*self.sessions)
+
+    def last_statement(self) -> None:
+        """The end of the block."""
+        if self.way.starts == "last":
+            self._spawn()
+        if self.way.outer_fails:
+            raise self.parent.deliberate()
+
+    def after_block(self) -> None:
+        """The first statement after the block."""
+        if self.way.starts == "after":
+            self._spawn()
+
+    async def rest(self) -> None:
+        """Wait for those that were not joined inside the block; their errors are theirs."""
+        await asyncio.gather(*(s.task for s in self.sessions if s.task is not None), return_exceptions=True)
+
+    def _spawn(self) -> None:
+        for name, body in self.bodies.items():
+            for number in range(self.way.crowd):
+                called = f"{name} {number + 1}" if self.way.crowd > 1 else name
+                # A context object can be entered by one task at a time only.
+                context = None if self._context is None else self._context.copy()
+                blocks = () if self.way.independent else self.parent.blocks
+                self.sessions.append(
+                    self.parent.world.start(called, self._child(body), blocks=blocks, context=context)
+                )
+
+    def _child(self, body: Body) -> Body:
+        way = self.way
+
+        async def run(session: Session) -> Any:
+            async def work() -> Any:
+                async with way.guard(session):
+                    return await body(session)
+
+            return await way.attempt(session, work)
+
+        return run
+
+
+PLAIN = Way()

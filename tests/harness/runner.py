@@ -1,0 +1,338 @@
+"""Runs scenarios: one schedule, all schedules within the bound, a remedy over its scenarios. Makes the result lines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import evidence
+from .aftermath import look_afterwards
+from .checker import Violation, check, refusals
+from .gate import Gate
+from .loop import MatrixLoop
+from .remedy import PLAIN
+from .scenario import OrmSetup, Scenario
+from .schedule import Explorer, ScheduleMismatch, Strategy, parse
+from .verdict import ERROR, NOT_APPLICABLE, badness, complies, derive, judge_remedy, word_for, worst
+from .witness import WitnessError
+from .world import HarnessError, World
+
+
+@dataclass
+class Outcome:
+    """One run of one schedule."""
+
+    verdict: str
+    violations: list[Violation]
+    refused: str
+    schedule: str
+    evidence: dict[str, Any]
+    proof: str | None
+
+    @property
+    def signature(self) -> tuple[str, tuple[str, ...]]:
+        """What two runs of the same schedule must agree on."""
+        return self.verdict, tuple(sorted({violation.property for violation in self.violations}))
+
+    @property
+    def reason(self) -> str:
+        """One line: the sentence of the worst violation, or what was refused."""
+        if not self.violations:
+            return f"refused: {self.refused}" if self.refused else "every operation completed as told"
+        return max(self.violations, key=lambda violation: badness(word_for(violation))).sentence
+
+
+@dataclass
+class Exploration:
+    """All orders of one scenario that were run."""
+
+    outcomes: list[Outcome]
+    exhausted: bool
+    error: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def deciding(self) -> Outcome:
+        """The worst outcome, by the shortest schedule that shows it."""
+        return max(self.outcomes, key=lambda outcome: (badness(outcome.verdict), -len(parse(outcome.schedule))))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        made: dict[str, int] = {}
+        for outcome in self.outcomes:
+            made[outcome.verdict] = made.get(outcome.verdict, 0) + 1
+        return made
+
+
+class Runner:
+    """Runs scenarios in one cell, against one database of it (``backing``)."""
+
+    def __init__(self, backing: Any, bound: int) -> None:
+        self.backing = backing
+        self.bound = bound
+        self.on_order: Callable[[], None] | None = None  # told before each schedule
+        self.on_step: Callable[[str, str], None] | None = None  # told each step before it is taken
+        self._runs = 0
+        self._prefix = f"{secrets.token_hex(3)}x"  # rows of two runners never meet, not even from two processes
+
+    # -- one schedule ----------------------------------------------------------------------------------------------
+    async def once(self, scenario: Scenario, strategy: Strategy, way: Any = None) -> Outcome:
+        """Run one schedule and judge it. Raises HarnessError, ScheduleMismatch or WitnessError when it cannot."""
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, MatrixLoop):
+            raise HarnessError("scenarios run on a MatrixLoop only")
+        self._runs += 1
+        world = World(loop, self.backing, strategy, f"{self._prefix}{self._runs}")
+        world.on_step = self.on_step
+        if self.on_order is not None:
+            self.on_order()
+        adapter = self.backing.adapter
+        program: asyncio.Task[Any] | None = None
+        try:
+            await self._open_gate(world, scenario)
+            adapter.install(world)
+            program = loop.create_task(self._program(world, scenario, way))
+            if not await world.conduct(program):
+                world.history.hang = world.prove_hang(program)
+        finally:
+            await self._tear_down(world)
+            if world.orm is not None:
+                world.orm.discard()
+            adapter.remove()
+            loop.thaw()
+            loop.idle_selector.on_idle = None
+            loop.set_exception_handler(None)
+        self._program_ended_well(world, program)
+        return self._judge(world, scenario)
+
+    def _program_ended_well(self, world: World, program: asyncio.Task[Any]) -> None:
+        """Errors of sessions are findings; an error of the program around them is the harness's own."""
+        if world.history.hang or program.cancelled():
+            return
+        error = program.exception()
+        if error is not None:
+            raise HarnessError(f"the program itself failed: {type(error).__name__}: {error}") from error
+
+    async def _open_gate(self, world: World, scenario: Scenario) -> None:
+        server = self.backing.server_address
+        if server is None:
+            return
+        gate = Gate(self.backing.kind, *server, world.recorder, world._number_channel)
+        gate.hold_login = scenario.hold_login
+        world.gates.append(gate)
+        await gate.start()
+
+    async def _program(self, world: World, scenario: Scenario, way: Any) -> None:
+        setup = (way.setup if way is not None and way.setup is not None else None) or scenario.orm
+        if setup is not None:
+            await self._init_orm(world, setup)
+        way = way or PLAIN
+        await way.prepare(world)
+        takes_way = "way" in inspect.signature(scenario.program).parameters
+        await (scenario.program(world, way) if takes_way else scenario.program(world))
+        world.after = True
+        await look_afterwards(world)
+        world.closing = True
+        await self._close(world)
+
+    async def _init_orm(self, world: World, setup: OrmSetup) -> None:
+        from .orm import Orm
+
+        world.orm = Orm(world, size=setup.size, aliases=setup.aliases, fallback=setup.fallback)
+        await world.orm.init()
+
+    async def _close(self, world: World) -> None:
+        """Close everything as a program would; what fails now was judged before."""
+        if world.orm is not None:
+            with contextlib.suppress(Exception):
+                await world.orm.close()
+        for pool, _ in world.pools:
+            with contextlib.suppress(Exception):
+                await world.adapter.close_pool(pool)
+        for connection in world.connections:
+            with contextlib.suppress(Exception):
+                await world.adapter.close(connection)
+
+    async def _tear_down(self, world: World) -> None:
+        """End every task of the run, by force where it must be, and give the loop back clean."""
+        world.closing = True
+        world.scheduled = False
+        world.hold(False)
+        for gate in world.gates:
+            await gate.close()
+        for channel in world.channels():
+            channel.cut()
+        current = asyncio.current_task()
+        for _ in range(5):
+            left = [task for task in asyncio.all_tasks() if task is not current]
+            if not left:
+                break
+            for task in left:
+                task.cancel()
+            await world.quiet()
+            world.loop.advance(120.0)
+        for task in asyncio.all_tasks() - {current}:
+            # It swallows every cancellation: nobody will ever wait for it, the loop's end included.
+            asyncio.tasks._unregister_task(task)  # type: ignore[attr-defined]
+        if world.history.hang and world.history.hang["proof"] != "idle":
+            self.backing.witness.end_sessions()
+
+    def _judge(self, world: World, scenario: Scenario) -> Outcome:
+        history = world.history
+        for channel in world.channels():
+            history.placed.update(channel.segments.placed)
+        tokens = [operation.nonce for operation in history.operations if operation.kind == "write"]
+        history.stored = self.backing.witness.stored(tokens)
+        violations = check(history)
+        refused = refusals(history)
+        verdict = derive(violations, refused=bool(refused))
+        return Outcome(
+            verdict,
+            violations,
+            refused[0].error.short if refused and refused[0].error else "",
+            world.strategy.text,
+            evidence.of(world, scenario),
+            history.hang["proof"] if history.hang else None,
+        )
+
+    # -- all schedules ---------------------------------------------------------------------------------------------
+    async def explore(self, scenario: Scenario, way: Any = None) -> Exploration:
+        """Run the orders within the bound, then the deciding one once more: two verdicts for it are an ``error``."""
+        explorer = Explorer(self.bound)
+        exploration = Exploration([], False)
+        try:
+            for strategy in explorer.strategies():
+                exploration.outcomes.append(await self.once(scenario, strategy, way))
+            exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
+            exploration.exhausted = explorer.exhausted
+            deciding = exploration.deciding
+            again = await self.once(scenario, Strategy(replay=parse(deciding.schedule)), way)
+            if again.signature != deciding.signature:
+                exploration.error = (
+                    f"the harness does not own the order: schedule {deciding.schedule} gave {deciding.verdict}, "
+                    f"then {again.verdict}"
+                )
+                exploration.evidence = {**deciding.evidence, "second_run": again.evidence}
+        except (HarnessError, ScheduleMismatch, WitnessError) as error:
+            exploration.error = str(error)
+        return exploration
+
+
+# -- result lines ----------------------------------------------------------------------------------------------------
+
+
+def line_head(scenario: Scenario) -> dict[str, Any]:
+    """What every line of a scenario says, whatever was seen."""
+    return {
+        "type": "scenario",
+        "schema": 1,
+        "scenario": scenario.id,
+        "family": scenario.family,
+        "title": scenario.title,
+        "contract": scenario.contract,
+        "level": scenario.level,
+        "source": {"text": scenario.quote, "url": scenario.url},
+        "links": list(scenario.links),
+        "verdict": "not run",
+        "complies": None,
+        "violations": [],
+        "reason": "",
+        "proof": None,
+        "orders": {"explored": 0, "possible": None, "verdicts": {}},
+        "schedule": None,
+        "seconds": 0.0,
+        "evidence": None,
+    }
+
+
+def without_verdict(scenario: Scenario, verdict: str, reason: str) -> dict[str, Any]:
+    """A line for a scenario that has no verdict: ``n/a``, ``error`` or ``not run``, with the reason."""
+    return {**line_head(scenario), "verdict": verdict, "reason": reason}
+
+
+def line_of(scenario: Scenario, exploration: Exploration, seconds: float) -> dict[str, Any]:
+    """The result line of an explored scenario."""
+    line = line_head(scenario)
+    line.update(_findings(scenario.level, exploration), seconds=round(seconds, 4))
+    return line
+
+
+def _findings(level: str, exploration: Exploration) -> dict[str, Any]:
+    if exploration.error:
+        return {
+            "verdict": ERROR,
+            "reason": exploration.error,
+            "complies": None,
+            "evidence": exploration.evidence or None,
+        }
+    deciding = exploration.deciding
+    explored = len(exploration.outcomes)
+    return {
+        "verdict": deciding.verdict,
+        "complies": complies(level, deciding.verdict),
+        "violations": [{"property": v.property, "sentence": v.sentence} for v in deciding.violations],
+        "reason": deciding.reason,
+        "proof": deciding.proof,
+        "orders": {
+            "explored": explored,
+            "possible": explored if exploration.exhausted else None,
+            "verdicts": exploration.counts,
+        },
+        "schedule": deciding.schedule or None,
+        "evidence": deciding.evidence,
+    }
+
+
+async def remedy_line(
+    runner: Runner, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str]
+) -> dict[str, Any]:
+    """Run a remedy over the scenarios that it claims to cure. ``plain``: their verdicts without it, filled on demand."""
+    started = time.monotonic()
+    cures: dict[str, Any] = {}
+    judged: list[tuple[str, str | None]] = []
+    for identifier in scenario.cures:
+        cured = catalogue[identifier]
+        if identifier not in plain:
+            alone = await runner.explore(cured)
+            plain[identifier] = ERROR if alone.error else alone.deciding.verdict
+        exploration = await runner.explore(cured, scenario.way)
+        findings = _findings(cured.level, exploration)
+        without = plain[identifier] if plain[identifier] != ERROR else None
+        # A remedy claims more than the bare scenario promises: that the pattern works with it.
+        findings["complies"] = None if findings["verdict"] == ERROR else findings["verdict"] in scenario.way.claims
+        cures[identifier] = {**findings, "without": without, "title": cured.title}
+        judged.append((findings["verdict"], without))
+    line = line_head(scenario)
+    line.update(cures=cures, seconds=round(time.monotonic() - started, 4))
+    if any(verdict == ERROR for verdict, _ in judged):
+        bad = next(identifier for identifier, cure in cures.items() if cure["verdict"] == ERROR)
+        return {**line, "verdict": ERROR, "reason": f"{bad}: {cures[bad]['reason']}"}
+    line["verdict"] = worst(verdict for verdict, _ in judged)
+    line["remedy"] = judge_remedy(judged, scenario.way.claims)
+    line["reason"] = _remedy_reason(line["remedy"], cures)
+    line["orders"] = {
+        "explored": sum(cure["orders"]["explored"] for cure in cures.values()),
+        "possible": None,
+        "verdicts": {},
+    }
+    return line
+
+
+def _remedy_reason(word: str, cures: dict[str, Any]) -> str:
+    if word == "holds":
+        return f"{', '.join(cures)} comply with it"
+    broken = [identifier for identifier, cure in cures.items() if cure["complies"] is False]
+    first = cures[broken[0]] if broken else next(iter(cures.values()))
+    if not broken:
+        return f"worse than without it: {first['reason']}"
+    named = ", ".join(f"{identifier} ({cures[identifier]['verdict']})" for identifier in broken)
+    return f"not {named}: {first['reason']}"
+
+
+__all__ = ["NOT_APPLICABLE", "Runner", "line_of", "remedy_line", "without_verdict"]

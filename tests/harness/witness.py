@@ -1,0 +1,268 @@
+"""The witness: an independent synchronous client of another make than the driver, connected past the gate.
+
+It prepares the database, reads what is stored, and asks the server who waits for a lock. pg8000 for PostgreSQL,
+mysql-connector-python for MySQL and MariaDB; for SQLite a child process with apsw (witness_sqlite.py), because two copies
+of SQLite in one process would undo each other's file locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+ENTRY, SEED = "entry", "seed"
+SEEDS = 400  # more questions than any run asks
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a database is. ``file`` for SQLite. The password is not shown."""
+
+    kind: str
+    host: str = ""
+    port: int = 0
+    user: str = ""
+    password: str = field(default="", repr=False)
+    database: str = ""
+    file: str = ""
+
+
+class WitnessError(Exception):
+    """The server does not answer the witness, or refuses it something: one line that says what."""
+
+
+class Witness:
+    """What all witnesses can do. Raises WitnessError when the server is gone."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    def prepare(self, seeds: Sequence[str]) -> None:
+        """Make the tables, and store the values that reads ask for."""
+        for statement in self.tables():
+            self.execute(statement)
+        for start in range(0, len(seeds), 100):
+            values = ", ".join(f"('{seed}')" for seed in seeds[start : start + 100])
+            self.execute(f"INSERT INTO {SEED} (nonce) VALUES {values}")
+
+    def tables(self) -> list[str]:
+        raise NotImplementedError
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run one statement; the rows it gives, if any."""
+        raise NotImplementedError
+
+    def stored(self, tokens: Sequence[str]) -> frozenset[str]:
+        """Which of these rows are there, as anybody else sees it now."""
+        if not tokens:
+            return frozenset()
+        listed = ", ".join(f"'{token}'" for token in tokens)
+        return frozenset(str(row[0]) for row in self.execute(f"SELECT token FROM {ENTRY} WHERE token IN ({listed})"))
+
+    def waiting_for_locks(self) -> set[int | None]:
+        """The server's ids of sessions whose request waits for a lock."""
+        return set()
+
+    def end_sessions(self) -> None:
+        """End every other session in this database."""
+
+    def server_string(self) -> str:
+        """What the server calls itself."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Disconnect. Never raises."""
+
+
+class PostgresWitness(Witness):
+    """pg8000 (pure Python, no libpq)."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        import pg8000.exceptions
+        import pg8000.native
+
+        self._errors = (pg8000.exceptions.Error, OSError)
+        try:
+            self._connection = pg8000.native.Connection(
+                address.user,
+                host=address.host,
+                port=address.port,
+                password=address.password or None,
+                database=address.database or "postgres",
+                timeout=30,
+            )
+        except self._errors as error:
+            raise WitnessError(f"PostgreSQL at {address.host}:{address.port}: {_first_line(error)}") from None
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        try:
+            return [tuple(row) for row in self._connection.run(statement) or []]
+        except self._errors as error:
+            raise WitnessError(f"PostgreSQL says: {_first_line(error)}") from None
+
+    def tables(self) -> list[str]:
+        return [
+            f"CREATE TABLE {ENTRY} (id serial PRIMARY KEY, token varchar(64) NOT NULL UNIQUE)",
+            f"CREATE TABLE {SEED} (id serial PRIMARY KEY, nonce varchar(64) NOT NULL UNIQUE)",
+        ]
+
+    def waiting_for_locks(self) -> set[int | None]:
+        rows = self.execute("SELECT pid FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")
+        return {row[0] for row in rows}
+
+    def end_sessions(self) -> None:
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    def server_string(self) -> str:
+        return str(self.execute("SELECT version()")[0][0])
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._connection.close()
+
+
+class MySQLWitness(Witness):
+    """mysql-connector-python, for MySQL and MariaDB."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        import mysql.connector
+
+        self._errors = (mysql.connector.Error, OSError, AttributeError)
+        try:
+            self._connection: Any = mysql.connector.connect(
+                host=address.host,
+                port=address.port,
+                user=address.user,
+                password=address.password,
+                database=address.database or None,
+                autocommit=True,
+                charset="utf8mb4",
+                collation="utf8mb4_general_ci",
+                connection_timeout=30,
+            )
+        except self._errors as error:
+            raise WitnessError(f"{address.kind} at {address.host}:{address.port}: {_first_line(error)}") from None
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        try:
+            cursor = self._connection.cursor()
+            try:
+                cursor.execute(statement)
+                return list(cursor.fetchall()) if cursor.with_rows else []
+            finally:
+                cursor.close()
+        except self._errors as error:
+            raise WitnessError(f"{self.address.kind} says: {_first_line(error)}") from None
+
+    def tables(self) -> list[str]:
+        columns = "id int AUTO_INCREMENT PRIMARY KEY, {} varchar(64) NOT NULL UNIQUE"
+        return [
+            f"CREATE TABLE {ENTRY} ({columns.format('token')}) ENGINE=InnoDB",
+            f"CREATE TABLE {SEED} ({columns.format('nonce')}) ENGINE=InnoDB",
+        ]
+
+    def waiting_for_locks(self) -> set[int | None]:
+        # Not information_schema.innodb_trx: it shows a copy that may be 0.1 s old.
+        status = str(self.execute("SHOW ENGINE INNODB STATUS")[0][2])
+        waiting: set[int | None] = set()
+        for part in status.split("---TRANSACTION ")[1:]:
+            thread = re.search(r"(?:MySQL|MariaDB) thread id (\d+)", part)
+            if "LOCK WAIT" in part.split("thread id")[0] and thread:
+                waiting.add(int(thread.group(1)))
+        return waiting
+
+    def end_sessions(self) -> None:
+        rows = self.execute(
+            "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+        )
+        for (number,) in rows:
+            with contextlib.suppress(WitnessError):  # it may have ended by itself
+                self.execute(f"KILL {number}")
+
+    def server_string(self) -> str:
+        version, comment = self.execute("SELECT VERSION(), @@version_comment")[0]
+        return f"{'MariaDB' if 'mariadb' in str(version).lower() else 'MySQL'} {version} ({comment})"
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._connection.close()
+
+
+class SQLiteWitness(Witness):
+    """apsw, with a SQLite of its own, in a process of its own."""
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.harness.witness_sqlite", address.file],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.execute("PRAGMA journal_mode=WAL")
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(statement) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except OSError as error:
+            raise WitnessError(f"the SQLite witness is gone: {error}") from None
+        if not line:
+            raise WitnessError("the SQLite witness is gone (is apsw installed?)")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WitnessError(f"SQLite says: {answer['error']}")
+        return [tuple(row) for row in answer["rows"]]
+
+    def tables(self) -> list[str]:
+        return [
+            f"CREATE TABLE {ENTRY} (id integer PRIMARY KEY AUTOINCREMENT, token varchar(64) NOT NULL UNIQUE)",
+            f"CREATE TABLE {SEED} (id integer PRIMARY KEY AUTOINCREMENT, nonce varchar(64) NOT NULL UNIQUE)",
+        ]
+
+    def server_string(self) -> str:
+        import sqlite3
+
+        return (
+            f"SQLite {sqlite3.sqlite_version} (the witness reads with {self.execute('SELECT sqlite_version()')[0][0]})"
+        )
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._process.stdin.close()  # type: ignore[union-attr]
+            self._process.wait(5)
+
+
+WITNESSES: dict[str, type[Witness]] = {
+    "postgres": PostgresWitness,
+    "mysql": MySQLWitness,
+    "mariadb": MySQLWitness,
+    "sqlite": SQLiteWitness,
+}
+
+
+def open_witness(address: Address) -> Witness:
+    """The witness for an address's kind of server. Raises WitnessError when it cannot get in."""
+    return WITNESSES[address.kind](address)
+
+
+def _first_line(error: BaseException) -> str:
+    detail = error.args[0] if error.args else ""
+    if isinstance(detail, dict):  # pg8000 gives the server's message as a dict: M is its text
+        detail = detail.get("M", detail)
+    text = str(detail or error)
+    return text.strip().splitlines()[0] if text.strip() else type(error).__name__

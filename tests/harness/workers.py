@@ -1,0 +1,240 @@
+"""The gate for drivers that own a thread instead of a wire: the same ``Channel``, served by holding the worker.
+
+A request is a function handed to the worker; its answer is the function's return. Held means: the worker has run the
+statement and waits before it gives the result back. A statement that finds the database locked is tried again after
+every step of the program and fails only when nothing else can happen: SQLite's own waiting, without its clock.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from .gate import TOKEN, Channel, FrameRecord, Recorder, Segments
+
+LOCKED = "database is locked"
+
+
+class WorkerChannel(Channel):
+    """One worker's queue of requests. ``wrap`` makes a request report, wait and retry as the scheduler says."""
+
+    def __init__(self, recorder: Recorder, number: int, label: str, *, serial: bool) -> None:
+        self.recorder = recorder
+        self.number = number
+        self.label = label
+        self.serial = serial  # one thread takes one request at a time: what is queued behind a held one cannot move
+        self.segments = Segments(number)
+        self.holding = False
+        self.closed = False
+        self._guard = threading.Condition()
+        self._held: list[str] = []  # what the worker waits with; at most one, but threads of a pool may share a channel
+        self._tickets = 0
+        self._released = 0
+        self._locked: list[str] = []  # statements that found the database locked
+        self._retries = 0
+        self._give_up = False
+        self.pending = 0
+
+    # -- worker's side ---------------------------------------------------------------------------------------------
+    def wrap(self, function: Callable[..., Any], *, count: bool = False) -> Callable[..., Any]:
+        text = describe(function)
+        tokens = [token.decode() for token in TOKEN.findall(text.encode())]
+        if count:
+            with self._guard:
+                self.pending += 1
+
+        def gated(*arguments: Any, **keywords: Any) -> Any:
+            try:
+                self._request(text, tokens)
+                try:
+                    result = self._patiently(function, arguments, keywords, text)
+                except BaseException as error:
+                    self._answer(f"{type(error).__name__}: {error}", text)
+                    raise
+                self._answer("", text)
+                return result
+            finally:
+                if count:
+                    with self._guard:
+                        self.pending -= 1
+
+        return gated
+
+    def _request(self, text: str, tokens: list[str]) -> None:
+        self._record("->", "request", text)
+        self.segments.statement(text.split(":", 1)[-1].strip())
+        for token in tokens:
+            self.segments.token(token)
+
+    def _patiently(self, function: Callable[..., Any], arguments: Any, keywords: Any, text: str) -> Any:
+        while True:
+            try:
+                return function(*arguments, **keywords)
+            except Exception as error:
+                if LOCKED not in str(error) or not self._wait_for_change(text):
+                    raise
+
+    def _wait_for_change(self, text: str) -> bool:
+        """Wait until the world has moved; False when the scheduler knows that nothing will."""
+        with self._guard:
+            if self._give_up or self.closed or not self.holding:
+                return False
+            self._locked.append(text)
+            seen = self._retries
+            self._guard.wait_for(lambda: self._retries != seen or self._give_up or self.closed)
+            self._locked.remove(text)
+            return not self._give_up and not self.closed
+
+    def _answer(self, error: str, text: str) -> None:
+        with self._guard:
+            held = self.holding and not self.closed
+            self._record("<-", "error" if error else "answer", error or text, held=held)
+            if not held:
+                return
+            self._held.append(error or text)
+            self._tickets += 1
+            ticket = self._tickets
+            self._guard.wait_for(lambda: self._released >= ticket or not self.holding or self.closed)
+
+    def _record(self, direction: str, kind: str, text: str, *, held: bool = False) -> None:
+        recorder = self.recorder
+        overlap = direction == "->" and bool(self._held)
+        recorder.frames.append(
+            FrameRecord(
+                recorder.next(), recorder.elapsed(), self.number, direction, kind, len(text), text[:300], overlap, held
+            )
+        )
+
+    # -- scheduler's side ------------------------------------------------------------------------------------------
+    def busy(self) -> bool:
+        with self._guard:
+            resting = len(self._held) + len(self._locked)
+            if self.closed or (self.serial and resting):
+                return False
+            return self.pending > resting
+
+    def waits_for_lock(self) -> bool:
+        with self._guard:
+            return bool(self._locked)
+
+    def retry(self) -> bool:
+        """Let a statement that found the database locked look again; True if there was one."""
+        with self._guard:
+            if not self._locked:
+                return False
+            self._retries += 1
+            self._guard.notify_all()
+            return True
+
+    def give_up(self) -> bool:
+        """Nothing else can happen: let the lock error through, as SQLite does when its busy timeout ends."""
+        with self._guard:
+            if not self._locked:
+                return False
+            self._give_up = True
+            self._guard.notify_all()
+        return True
+
+    def patient_again(self) -> None:
+        with self._guard:
+            self._give_up = False
+
+    def deliverable(self) -> bool:
+        with self._guard:
+            return bool(self._held)
+
+    def deliver(self) -> str:
+        with self._guard:
+            text = self._held.pop(0)
+            self._released += 1
+            self._guard.notify_all()
+        return text
+
+    def release(self) -> None:
+        with self._guard:
+            self.holding = False
+            self._held.clear()
+            self._released = self._tickets
+            self._give_up = True
+            self._guard.notify_all()
+
+    def in_transaction(self) -> bool:
+        return not self.closed and self.segments.open
+
+    def cut(self) -> None:
+        with self._guard:
+            self.closed = True
+            self._held.clear()
+            self._guard.notify_all()
+
+
+def describe(function: Callable[..., Any]) -> str:
+    """A worker's request in words: the function's name and its SQL and values, shortened."""
+    if isinstance(function, partial):
+        name = getattr(function.func, "__name__", str(function.func))
+        details = [str(part) for part in function.args if isinstance(part, (str, list, tuple))]
+        return f"{name}: {' '.join(details)}"[:300] if details else name
+    return getattr(function, "__name__", str(function))
+
+
+class CountingQueue(queue.SimpleQueue):  # type: ignore[type-arg]
+    """The queue between aiosqlite's connection and its thread. Exact: an item is done when the next is asked for.
+
+    Made by ``SQLiteGate.queue``; the items are pairs of future and function (aiosqlite 0.17 and newer).
+    """
+
+    channel: WorkerChannel
+
+    def put_nowait(self, item: Any) -> None:
+        future, function = item
+        with self.channel._guard:
+            self.channel.pending += 1
+        if getattr(function, "__name__", "") == "close_and_stop":
+            super().put_nowait((future, self._last(function)))  # ending the thread never waits for the scheduler
+        else:
+            super().put_nowait((future, self.channel.wrap(function)))
+
+    def _last(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def ending() -> Any:
+            try:
+                return function()
+            finally:
+                self.channel.cut()
+
+        return ending
+
+    _working = False
+
+    def get(self, *arguments: Any, **keywords: Any) -> Any:
+        if self._working:
+            with self.channel._guard:
+                self.channel.pending -= 1
+            self._working = False
+        item = super().get(*arguments, **keywords)
+        self._working = True
+        return item
+
+
+class WorkerGate:
+    """The counterpart of ``gate.Gate`` for drivers with threads: makes the channels, holds them all or none."""
+
+    def __init__(self, recorder: Recorder, number: Callable[[], int]) -> None:
+        self.recorder = recorder
+        self._number = number
+        self.hold = False
+        self.channels: list[WorkerChannel] = []
+
+    def channel(self, label: str, *, serial: bool) -> WorkerChannel:
+        number = self._number()
+        channel = WorkerChannel(self.recorder, number, f"{label} {number}", serial=serial)
+        channel.holding = self.hold
+        self.channels.append(channel)
+        return channel
+
+    def queue(self) -> CountingQueue:
+        made = CountingQueue()
+        made.channel = self.channel("worker", serial=True)
+        return made

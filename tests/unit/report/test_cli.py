@@ -1,0 +1,82 @@
+"""``python -m matrix report``: what it writes, what it says, when it fails."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from matrix.report import cli
+from tests.unit.results.samples import header, scenario, write_cell
+
+
+@pytest.fixture
+def run(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("MATRIX_STRICT", raising=False)
+    (tmp_path / "expectations").mkdir()
+
+    def call(*arguments):
+        parser = argparse.ArgumentParser()
+        cli.register(parser.add_subparsers())
+        places = {"results": tmp_path / "results", "out": tmp_path / "build", "expectations": tmp_path / "expectations"}
+        given = [part for name, place in places.items() for part in (f"--{name}", str(place))]
+        options = parser.parse_args(["report", *given, *arguments])
+        code = options.handler(options)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def results(tmp_path):
+    write_cell(tmp_path / "results", header(), [scenario("NST-3"), scenario("NST-4")])
+    return tmp_path / "results"
+
+
+def test_a_green_report(run, results, tmp_path):
+    code, out, _ = run()
+    assert code == 0
+    assert out.splitlines()[-1] == "✓ complete and as expected"
+    for name in ("site/index.html", "site/style.css", "table.md", "results.json", "site/cells/mysql-aiomysql.json"):
+        assert (tmp_path / "build" / name).is_file()
+
+
+def test_unmet_incomplete_and_missing_have_a_line_each(run, results):
+    write_cell(results, header("mysql-asyncmy", ["NST-3"]), [scenario("NST-3", "lies", reason="rows are swapped")])
+    write_cell(results, header("sqlite-aiosqlite"), [], finish=False)
+    code, out, _ = run("--expect-cells", "mysql-aiomysql,postgres-asyncpg")
+    assert code == 1
+    tail = out.splitlines()[out.splitlines().index("✗ not as expected, 3 reasons:") + 1 :]
+    assert tail[1:] == [
+        "  postgres-asyncpg: no result in the folder",
+        "  mysql-asyncmy: NST-3 lies, expected to comply: rows are swapped",
+    ]
+    assert "is incomplete: 0 of 2 scenarios done" in tail[0]
+
+
+def test_strict(run, results, tmp_path):
+    entry = '[[expect]]\nscenarios = ["NST-3"]\nverdict = "lies"\nreason = "r"\ncategory = "orm"\n'
+    (tmp_path / "expectations" / "aiomysql.toml").write_text(entry)
+    write_cell(results, header(planned=["NST-3"]), [scenario("NST-3", "lies")])
+    assert run()[0] == 0
+    code, out, _ = run("--strict")
+    assert code == 1
+    assert "NST-3 lies, does not comply (strict)" in out
+
+
+def test_without_results_nothing_is_written(run, tmp_path):
+    code, _, errors = run()
+    assert code == 1
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "build").exists()
+    (tmp_path / "results").mkdir()
+    assert "no result file" in run()[2]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(run, results, tmp_path):
+    (tmp_path / "build").write_text("a file")
+    code, _, errors = run()
+    assert code == 1
+    assert errors.count("\n") == 1
+    assert "cannot write to" in errors

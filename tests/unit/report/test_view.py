@@ -1,0 +1,79 @@
+"""What the table says, as data."""
+
+from __future__ import annotations
+
+from matrix.report import evidence, view
+from matrix.results.read import read_folder
+from tests.unit.results import samples
+
+
+def of(table, cell, scenario):
+    at = [column.cell for column in table.columns].index(cell)
+    rows = {row.scenario: row for family in table.families for row in family.rows}
+    return rows[scenario].marks[at]
+
+
+def test_families_and_scenarios_are_in_the_published_order(table):
+    assert [family.name for family in table.families] == [name for _, _, name in view.FAMILIES]
+    transactions = next(family for family in table.families if family.key == "transaction")
+    assert [row.scenario for row in transactions.rows] == ["TXN-2", "TXN-10"]
+
+
+def test_the_short_answer_is_the_worst_verdict_over_all_cells_of_a_driver(tmp_path):
+    samples.write_cell(tmp_path, samples.header(), [samples.scenario("NST-3", "breaks"), samples.scenario("NST-4")])
+    lines = [samples.scenario("NST-3"), samples.scenario("NST-4", "lies")]
+    samples.write_cell(tmp_path, samples.header("mariadb-aiomysql"), lines)
+    table = view.build(read_folder(tmp_path), tmp_path)
+    (answer,) = table.answers
+    (mark,) = answer.marks
+    assert (mark.word, mark.href) == ("lies", "cells/mariadb-aiomysql/NST-4.html")
+    assert mark.detail == "NST-4 on MariaDB"
+
+
+def test_notes_tell_known_from_unexpected(table):
+    known = of(table, "mysql-aiomysql", "CON-2")
+    assert (known.word, known.note, known.detail) == ("poisons", "known", "On <record>.")
+    assert of(table, "mariadb-aiomysql", "CON-2").note == "unexpected"
+    assert of(table, "mysql-aiomysql", "CON-1").note == ""
+    assert of(table, "mysql-aiomysql", "CTX-7").word == "n/a"
+
+
+def test_an_older_result_says_its_age_and_an_incomplete_cell_says_so(table):
+    columns = {column.cell: column for column in table.columns}
+    assert columns["odbc-asyncodbc"].age == "3 days older than the newest run"
+    assert columns["mysql-aiomysql"].age == ""
+    assert columns["mysql-asyncmy"].problem.startswith("mysql-asyncmy.jsonl.part: the run of 2026-11-23T19:00:00Z")
+
+
+def test_a_cell_without_any_complete_run_is_an_error(tmp_path):
+    samples.write_cell(tmp_path, samples.header(), [samples.scenario("NST-3", "lies")], finish=False)
+    table = view.build(read_folder(tmp_path), tmp_path)
+    assert of(table, "mysql-aiomysql", "NST-3").word == "error"
+
+
+def test_an_unreadable_file_is_a_column_too(tmp_path):
+    (tmp_path / "mysql-aiomysql.jsonl").write_text("nonsense\n")
+    samples.write_cell(tmp_path, samples.header("mysql-asyncmy"), [samples.scenario("NST-3")])
+    table = view.build(read_folder(tmp_path), tmp_path)
+    assert of(table, "mysql-aiomysql", "NST-3").word == "error"
+    assert table.drivers == ("asyncmy",)
+
+
+def test_the_history_knows_who_waits_and_who_overlaps():
+    seen = evidence.read(samples.evidence())
+    assert seen.sessions == ("parent", "child")
+    asked = seen.events[2]
+    assert asked.overlaps
+    assert asked.waiting == (True, True)
+    assert seen.events[-1].waiting == (False, False)
+
+
+def test_rows_that_only_one_side_has_are_marked():
+    seen = evidence.read({"witness": {"rows": [1, 2, 2], "expected": [2, 3]}})
+    assert [(row.text, row.alone) for row in seen.rows] == [("1", True), ("2", False), ("2", True)]
+    assert [row.alone for row in seen.expected] == [False, True]
+
+
+def test_every_part_of_the_evidence_may_be_missing_or_odd():
+    for odd in (None, [], "text", {}, {"history": "no"}, {"history": [1, {}], "witness": [], "hang": 3, "frames": {}}):
+        evidence.read(odd)
