@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LANES_AT_MOST = 6
+ANSWERS = ("ok", "error", "cancelled")
 SAID = {
     "invoke": "asks",
-    "ok": "is told",
-    "error": "gets an error",
-    "cancelled": "is cancelled",
+    "ok": "done:",
+    "error": "fails:",
+    "cancelled": "is cancelled:",
     "begin": "begins",
     "end": "ends",
+    "told": "is told:",
     "note": "",
 }
 
@@ -38,7 +40,23 @@ class Event:
     result: str | None
     error: dict[str, str] | None
     waiting: tuple[bool, ...]
-    overlaps: bool
+
+    @property
+    def style(self) -> str:
+        return self.kind if self.kind in SAID else "note"
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """A part of the history in which the same sessions act; later parts are those of other sessions."""
+
+    sessions: tuple[str, ...]
+    events: tuple[Event, ...]
+
+    @property
+    def beside(self) -> bool:
+        """Whether there are few enough sessions to have a column each."""
+        return 0 < len(self.sessions) <= LANES_AT_MOST
 
 
 @dataclass(frozen=True)
@@ -53,8 +71,7 @@ class Reading:
 class Evidence:
     """The evidence of one run of a scenario, ready to be shown."""
 
-    sessions: tuple[str, ...] = ()
-    events: tuple[Event, ...] = ()
+    history: tuple[Lanes, ...] = ()
     frames: tuple[dict[str, Any], ...] = ()
     exceptions: tuple[dict[str, Any], ...] = ()
     steps: tuple[dict[str, Any], ...] = ()
@@ -69,10 +86,6 @@ class Evidence:
     loop_errors: tuple[str, ...] = ()
 
     @property
-    def in_lanes(self) -> bool:
-        return 0 < len(self.sessions) <= LANES_AT_MOST
-
-    @property
     def overlapping(self) -> int:
         return sum(1 for frame in self.frames if frame.get("overlap"))
 
@@ -85,10 +98,8 @@ def read(raw: Any) -> Evidence:
     has_witness = isinstance(witness, Mapping)
     witness = witness if isinstance(witness, Mapping) else {}
     rows, expected = _compared(_list(witness.get("rows")), _list(witness.get("expected")))
-    sessions = _sessions(history)
     return Evidence(
-        sessions=sessions,
-        events=_events(history, sessions),
+        history=tuple(Lanes(_sessions(part), _events(part, _sessions(part))) for part in _parts(history)),
         frames=tuple({**frame, "ms": milliseconds(frame.get("ms"))} for frame in _dicts(raw.get("frames"))),
         exceptions=_dicts(raw.get("exceptions")),
         steps=_dicts(raw.get("steps")),
@@ -125,8 +136,24 @@ def _text(value: Any) -> str:
     return "" if value is None else shown(value)
 
 
+def _parts(history: tuple[dict[str, Any], ...]) -> list[tuple[dict[str, Any], ...]]:
+    """The history, cut where all sessions so far are over and others begin: what came afterwards stands below."""
+    if len(_sessions(history)) < 3:
+        return [history] if history else []
+    last = {_text(event.get("session")): at for at, event in enumerate(history) if event.get("event") != "note"}
+    cuts, end = [0], 0
+    for at, event in enumerate(history):
+        if event.get("event") == "note":
+            continue
+        if at > end and at > 0:
+            cuts.append(at)
+        end = max(end, last[_text(event.get("session"))])
+    return [history[start:stop] for start, stop in zip(cuts, [*cuts[1:], len(history)], strict=True)]
+
+
 def _sessions(history: tuple[dict[str, Any], ...]) -> tuple[str, ...]:
-    named = (_text(event.get("session")) for event in history)
+    """Who acts; whoever only notes something (the event loop) gets no column."""
+    named = (_text(event.get("session")) for event in history if event.get("event") != "note")
     return tuple(dict.fromkeys(name for name in named if name))
 
 
@@ -136,32 +163,36 @@ def _events(history: tuple[dict[str, Any], ...], sessions: tuple[str, ...]) -> t
     events = []
     for number, raw in enumerate(history):
         session, kind = _text(raw.get("session")), str(raw.get("event") or "note")
-        operation = _text(raw.get("operation"))
+        operation, block = _text(raw.get("operation")), _text(raw.get("block"))
+        what, text = _text(raw.get("what")), _text(raw.get("text"))
         key = operation or f"event {number}"
-        others = any(waiting for name, waiting in open_now.items() if name != session)
-        if kind == "invoke" and session:
+        if kind == "invoke" and session in open_now:
             open_now[session].add(key)
-        elif kind in ("ok", "error", "cancelled") and session:
+        elif kind in ANSWERS and session in open_now:
             open_now[session].discard(key)
         error = raw.get("error")
         events.append(
             Event(
                 kind=kind,
-                said=SAID.get(kind, kind),
+                said="" if _says(text, kind) else SAID.get(kind, kind),
                 ms=milliseconds(raw.get("ms")),
                 session=session,
-                lane=sessions.index(session) if session else None,
+                lane=sessions.index(session) if session in sessions else None,
                 operation=operation,
-                what=_text(raw.get("what")),
-                text=_text(raw.get("text")),
-                block=_text(raw.get("block")),
+                what="" if _says(text, what) else what,
+                text=text,
+                block="" if kind in ANSWERS or block in text else block,
                 result=shown(raw["result"]) if kind == "ok" and raw.get("result") is not None else None,
                 error={key: _text(item) for key, item in error.items()} if isinstance(error, dict) else None,
                 waiting=tuple(bool(open_now[name]) for name in sessions),
-                overlaps=kind == "invoke" and others,
             )
         )
     return tuple(events)
+
+
+def _says(text: str, word: str) -> bool:
+    """Whether the text begins with the word anyway: ``roll back the transaction`` says ``rollback``."""
+    return bool(word) and text.replace(" ", "").lower().startswith(word.replace(" ", "").lower())
 
 
 def _compared(rows: list[Any], expected: list[Any]) -> tuple[tuple[Reading, ...], tuple[Reading, ...]]:

@@ -270,7 +270,7 @@ def mark(column: Column, scenario: str, records: dict[tuple[str, str], dict[str,
 def _note(line: dict[str, Any], record: dict[str, Any] | None) -> str:
     if record and not record["met"]:
         return "unexpected"
-    if line["level"] == "info" and line["verdict"] in VERDICTS:
+    if line["level"] == "info" and line["verdict"] in VERDICTS and not line.get("remedy"):
         return "info"
     return "known" if record and line["complies"] is False else ""
 

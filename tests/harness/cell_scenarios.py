@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import isolated
+from .isolated import once_in_child
 from .runner import ERROR, NOT_APPLICABLE, Runner, line_of, remedy_line, without_verdict
 from .verdict import VERDICTS, badness, complies
 
 if TYPE_CHECKING:
-    from .cell import Backing, Cell
+    from .cell import Cell
     from .scenario import Scenario
 
 
@@ -23,19 +23,16 @@ async def run(
         return without_verdict(scenario, NOT_APPLICABLE, reason)
     lines = {}
     for backing in cell.backings:
-        if cell.adapter.isolated:
-            lines[backing.kind] = await isolated.run(backing, scenario, bound)
-        else:
-            lines[backing.kind] = await _run_here(backing, scenario, catalogue, plain, bound)
+        runner = Runner(backing, min(bound, cell.adapter.orders), once_in_child if cell.adapter.isolated else None)
+        lines[backing.kind] = await _run(runner, scenario, catalogue, plain)
     line = lines[cell.backings[0].kind] if len(lines) == 1 else merge(lines)
     plain[scenario.id] = line["verdict"]
     return line
 
 
-async def _run_here(
-    backing: Backing, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str], bound: int
+async def _run(
+    runner: Runner, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str]
 ) -> dict[str, Any]:
-    runner = Runner(backing, bound)
     if scenario.cures:
         return await remedy_line(runner, scenario, catalogue, plain)
     started = time.monotonic()

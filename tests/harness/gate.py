@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import fcntl
 import os
 import re
 import socket
 import struct
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -261,6 +263,19 @@ class Wire(Channel):
             return
         peer = self.client.get_extra_info("peername")
         self._driver_descriptor = _descriptor_bound_to(peer)
+
+    def unread(self) -> int:
+        """Bytes that were delivered to the driver's socket and that it has not read, 0 where that is not known."""
+        if self._driver_descriptor is None or self.closed:
+            return 0
+        descriptor, inode = self._driver_descriptor
+        try:
+            if os.fstat(descriptor).st_ino != inode:
+                return 0
+            waiting = fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0")
+        except OSError:
+            return 0
+        return int(struct.unpack("i", waiting)[0])
 
     def _all_arrived(self) -> bool:
         """All that one end has sent is in the other end's queue, by the kernel's own counters."""

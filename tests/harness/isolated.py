@@ -6,75 +6,73 @@ The child reports each step before it takes it, so that a crash has a schedule t
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import faulthandler
 import json
 import os
 import selectors
 import signal
-import sys
 import time
-import traceback
 from typing import TYPE_CHECKING, Any
 
+from .checker import LIVENESS, LOUDNESS, Violation
 from .loop import MatrixLoop
-from .runner import ERROR, Runner, line_head, line_of, without_verdict
-from .verdict import BREAKS, HANGS, complies
+from .runner import Outcome, Runner
+from .verdict import BREAKS, HANGS
+from .world import HarnessError
 
 if TYPE_CHECKING:
-    from .cell import Backing
     from .scenario import Scenario
+    from .schedule import Strategy
 
-LIMIT = 60.0  # seconds of real time for all orders of one scenario on one database
+LIMIT = 10.0  # seconds of real time for one schedule; reached only where a thread never comes back
 
 
-async def run(backing: Backing, scenario: Scenario, bound: int) -> dict[str, Any]:
-    """The scenario's result line, from a child. The caller's loop stands still meanwhile: nothing else runs in it."""
-    started = time.monotonic()
+async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any) -> Outcome:
+    """One schedule in a forked child. Fills ``strategy`` with what was chosen, as a run in this process would."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _child(backing, scenario, bound, writing)
+        _child(runner, scenario, strategy, way, writing)
     os.close(writing)
-    messages, timed_out = _collect(reading, child, started + LIMIT)
+    messages, timed_out = _collect(reading, child, time.monotonic() + LIMIT)
     _, status = os.waitpid(child, 0)
-    seconds = round(time.monotonic() - started, 4)
-    finished = next((m["line"] for m in messages if "line" in m), None)
+    strategy.taken = [m["step"][0] for m in messages if "step" in m]
+    strategy.widths = [m["step"][2] for m in messages if "step" in m]
+    finished = next((m for m in messages if "outcome" in m or "error" in m), None)
+    if finished is not None and "outcome" in finished:
+        fields = finished["outcome"]
+        return Outcome(**{**fields, "violations": [Violation(**each) for each in fields["violations"]]})
     if finished is not None:
-        return {**finished, "seconds": seconds}
+        raise HarnessError(finished["error"])
     steps = [m["step"] for m in messages if "step" in m]
-    last = max((i for i, m in enumerate(messages) if "order" in m), default=-1)
-    steps = [m["step"] for m in messages[last + 1 :] if "step" in m]
-    orders = sum("order" in m for m in messages)
     if timed_out:
-        return _ended(scenario, HANGS, f"a thread of the driver did not return within {LIMIT:g} s", steps, orders, seconds)
+        where = next((m["stack"] for m in messages if "stack" in m), "")
+        return _ended(scenario, HANGS, f"a thread of the driver did not return within {LIMIT:g} s", steps, where)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        return _ended(scenario, BREAKS, f"the interpreter died of {name}", steps, orders, seconds)
-    return without_verdict(scenario, ERROR, f"the child process ended with {os.waitstatus_to_exitcode(status)}")
+        return _ended(scenario, BREAKS, f"the interpreter died of {name}", steps, "")
+    raise HarnessError(f"the child process ended with {os.waitstatus_to_exitcode(status)}")
 
 
-def _ended(
-    scenario: Scenario, verdict: str, sentence: str, steps: list[Any], orders: int, seconds: float
-) -> dict[str, Any]:
-    schedule = ".".join(token for token, _ in steps)
-    line = line_head(scenario)
-    line.update(
-        verdict=verdict,
-        complies=complies(scenario.level, verdict),
-        violations=[
-            {"property": "liveness" if verdict == HANGS else "loudness", "sentence": f"{sentence}, after {schedule}."}
-        ],
-        reason=f"{sentence}, after {schedule}",
-        proof="deadline" if verdict == HANGS else None,
-        orders={"explored": orders, "possible": None, "verdicts": {verdict: 1}},
-        schedule=schedule,
-        seconds=seconds,
-        evidence={
+def _ended(scenario: Scenario, verdict: str, what: str, steps: list[Any], stack: str) -> Outcome:
+    schedule = ".".join(token for token, *_ in steps if token != "-")
+    last = steps[-1][1] if steps else "the set-up"
+    sentence = f"{what}; the last step was: {last}."
+    hang = {"proof": "deadline", "waiting": [], "connections": [], "text": sentence, "stack": stack}
+    return Outcome(
+        verdict,
+        [Violation(LIVENESS if verdict == HANGS else LOUDNESS, sentence)],
+        "",
+        schedule,
+        {
             "program": scenario.source,
-            "steps": [{"n": n, "action": token, "text": text} for n, (token, text) in enumerate(steps, 1)],
+            "steps": [{"n": n, "action": token, "text": text} for n, (token, text, _) in enumerate(steps, 1)],
+            "hang": hang if verdict == HANGS else None,
         },
+        "deadline" if verdict == HANGS else None,
     )
-    return line
 
 
 def _collect(reading: int, child: int, deadline: float) -> tuple[list[dict[str, Any]], bool]:
@@ -103,27 +101,26 @@ def _collect(reading: int, child: int, deadline: float) -> tuple[list[dict[str, 
     return messages, timed_out
 
 
-def _child(backing: Backing, scenario: Scenario, bound: int, writing: int) -> None:
+def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, writing: int) -> None:
     """Runs in the fork, and never returns."""
 
     def tell(message: dict[str, Any]) -> None:
         os.write(writing, json.dumps(message).encode() + b"\n")
 
-    status = 0
     try:
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115,PTH123
-        backing.reopen_witness()
+        faulthandler.disable()  # a crash is a verdict here, not a report on the terminal
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        runner.backing.reopen_witness()
         asyncio._set_running_loop(None)
         loop = MatrixLoop()
         asyncio.set_event_loop(loop)
-        runner = Runner(backing, bound)
-        runner.on_order = lambda: tell({"order": 1})
-        runner.on_step = lambda token, text: tell({"step": [token, text]})
-        started = time.monotonic()
-        exploration = loop.run_until_complete(runner.explore(scenario))
-        tell({"line": line_of(scenario, exploration, time.monotonic() - started)})
-    except BaseException:
-        tell({"line": without_verdict(scenario, ERROR, traceback.format_exc().strip().splitlines()[-1])})
-        status = 1
+        here = Runner(runner.backing, runner.bound)
+        here.on_step = lambda token, text: tell({"step": [token, text, strategy.widths[-1] if strategy.widths else 1]})
+        outcome = loop.run_until_complete(here.once(scenario, strategy, way))
+        tell({"outcome": dataclasses.asdict(outcome)})
+    except BaseException as error:
+        tell({"error": f"{type(error).__name__}: {error}"})
     finally:
-        os._exit(status)  # threads that a driver has lost must not be waited for
+        os._exit(0)  # threads that a driver has lost must not be waited for

@@ -10,7 +10,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,11 @@ class MatrixLoop(asyncio.SelectorEventLoop):
         self.workers = CountingExecutor()
         self.set_default_executor(self.workers)
 
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+        if executor is None or executor is self.workers:
+            return self.workers.submit_job(self, func, args)
+        return super().run_in_executor(executor, func, *args)
+
     def time(self) -> float:
         if self._frozen_at is not None:
             return self._frozen_at
@@ -76,44 +81,41 @@ class MatrixLoop(asyncio.SelectorEventLoop):
 
 
 class CountingExecutor(ThreadPoolExecutor):
-    """The loop's default executor; it knows how many jobs were submitted and are not yet finished.
-
-    ``blocked`` tells jobs that merely wait (for an answer that the gate holds) from jobs that compute.
-    """
+    """The loop's default executor; it knows which jobs run in which threads."""
 
     def __init__(self) -> None:
         super().__init__(max_workers=40, thread_name_prefix="matrix-worker")
-        self._guard = threading.Lock()
-        self._running: dict[int, int] = {}  # job number -> native thread id, 0 until it has started
-        self._numbers = 0
         self.wrap_job: Callable[[Callable[..., Any], tuple[Any, ...]], Callable[..., Any]] | None = None
+        self._jobs: list[Job] = []
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Any:
+    def submit_job(self, loop: asyncio.AbstractEventLoop, function: Callable[..., Any], arguments: Any) -> Any:
+        """Submit a job whose end is known exactly: done means that the loop has its result."""
         if self.wrap_job is not None:
             function = self.wrap_job(function, arguments)
-        with self._guard:
-            self._numbers += 1
-            number = self._numbers
-            self._running[number] = 0
+        job = Job()
 
         def counted() -> Any:
-            with self._guard:
-                self._running[number] = threading.get_native_id()
-            return function(*arguments, **keywords)
+            job.thread = threading.get_native_id()
+            return function(*arguments)
 
-        future = super().submit(counted)
-        # The callback runs after waiters were told, so "not running" implies that the loop has been woken.
-        future.add_done_callback(lambda _: self._finished(number))
-        return future
+        job.running = super().submit(counted)
+        job.awaited = asyncio.wrap_future(job.running, loop=loop)
+        self._jobs.append(job)
+        return job.awaited
 
-    def _finished(self, number: int) -> None:
-        with self._guard:
-            self._running.pop(number, None)
+    def state(self) -> tuple[list[int], bool]:
+        """Native ids of threads at work (0: not started yet), and whether a result is on its way to the loop."""
+        self._jobs = [job for job in self._jobs if not (job.running.done() and job.awaited.done())]
+        threads = [job.thread for job in self._jobs if not job.running.done()]
+        return threads, any(job.running.done() for job in self._jobs)
 
-    def threads(self) -> list[int]:
-        """Native ids of the threads that run a job now; 0 for a job that has not started."""
-        with self._guard:
-            return list(self._running.values())
+
+class Job:
+    """A function in a thread: ``running`` is the thread's future, ``awaited`` the loop's."""
+
+    running: Future[Any]
+    awaited: asyncio.Future[Any]
+    thread = 0
 
 
 def thread_rests(thread_id: int) -> tuple[bool, int]:

@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,13 +70,16 @@ class Exploration:
         return made
 
 
+Once = Callable[["Runner", Scenario, Strategy, Any], Awaitable[Outcome]]
+
+
 class Runner:
     """Runs scenarios in one cell, against one database of it (``backing``)."""
 
-    def __init__(self, backing: Any, bound: int) -> None:
+    def __init__(self, backing: Any, bound: int, once: Once | None = None) -> None:
         self.backing = backing
         self.bound = bound
-        self.on_order: Callable[[], None] | None = None  # told before each schedule
+        self._once = once  # another way to run one schedule (isolated.py)
         self.on_step: Callable[[str, str], None] | None = None  # told each step before it is taken
         self._runs = 0
         self._prefix = f"{secrets.token_hex(3)}x"  # rows of two runners never meet, not even from two processes
@@ -90,8 +93,6 @@ class Runner:
         self._runs += 1
         world = World(loop, self.backing, strategy, f"{self._prefix}{self._runs}")
         world.on_step = self.on_step
-        if self.on_order is not None:
-            self.on_order()
         adapter = self.backing.adapter
         program: asyncio.Task[Any] | None = None
         try:
@@ -142,9 +143,7 @@ class Runner:
         await self._close(world)
 
     async def _init_orm(self, world: World, setup: OrmSetup) -> None:
-        from .orm import Orm
-
-        world.orm = Orm(world, size=setup.size, aliases=setup.aliases, fallback=setup.fallback)
+        world.orm = world.adapter.make_orm(world, setup)
         await world.orm.init()
 
     async def _close(self, world: World) -> None:
@@ -201,6 +200,11 @@ class Runner:
             history.hang["proof"] if history.hang else None,
         )
 
+    async def _run(self, scenario: Scenario, strategy: Strategy, way: Any) -> Outcome:
+        if self._once is not None:
+            return await self._once(self, scenario, strategy, way)
+        return await self.once(scenario, strategy, way)
+
     # -- all schedules ---------------------------------------------------------------------------------------------
     async def explore(self, scenario: Scenario, way: Any = None) -> Exploration:
         """Run the orders within the bound, then the deciding one once more: two verdicts for it are an ``error``."""
@@ -208,11 +212,11 @@ class Runner:
         exploration = Exploration([], False)
         try:
             for strategy in explorer.strategies():
-                exploration.outcomes.append(await self.once(scenario, strategy, way))
+                exploration.outcomes.append(await self._run(scenario, strategy, way))
             exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
             exploration.exhausted = explorer.exhausted
             deciding = exploration.deciding
-            again = await self.once(scenario, Strategy(replay=parse(deciding.schedule)), way)
+            again = await self._run(scenario, Strategy(replay=parse(deciding.schedule)), way)
             if again.signature != deciding.signature:
                 exploration.error = (
                     f"the harness does not own the order: schedule {deciding.schedule} gave {deciding.verdict}, "

@@ -263,13 +263,17 @@ class DriverPort(Port):
         await session.operate(
             "begin",
             "begin, and never end it",
-            lambda: world.adapter.begin(self.connection),
+            self._begin_and_keep,
             scope=self.scope(block.number),
             block=block.number,
             turn=False,
         )
         session.blocks = (*session.blocks, block.number)
         return block
+
+    async def _begin_and_keep(self) -> None:
+        # The driver's transaction object must live on: some end the transaction when it is collected.
+        self.world.keep.append(await self.world.adapter.begin(self.connection))
 
 
 class OrmPort(Port):

@@ -65,7 +65,7 @@ class World:
         self.aftermath: list[tuple[str, bool]] = []
         self.judge_afterwards = True
         self._scopes: dict[int, str] = {}
-        self._keep: list[Any] = []
+        self.keep: list[Any] = []
         self._numbers = {"channel": 0, "nonce": 0, "token": 0, "alone": 0}
         self._quiet: asyncio.Future[None] | None = None
         self._next_timer: float | None = None
@@ -74,7 +74,8 @@ class World:
         self._jumped = 0.0
         self._jump = 0.1
         self._jumps = 0
-        self._thread_counts: dict[int, int] = {}
+        self._thread_state: tuple[Any, ...] = ()
+        self._thread_looks = 0
         loop.idle_selector.on_idle = self._idle
         loop.set_exception_handler(self._loop_error)
 
@@ -100,7 +101,7 @@ class World:
     def scope(self, connection: Any) -> str:
         """The name of a driver's connection object."""
         if id(connection) not in self._scopes:
-            self._keep.append(connection)  # so that the id stays its own
+            self.keep.append(connection)  # so that the id stays its own
             self._scopes[id(connection)] = f"connection object {len(self._scopes) + 1}"
         return self._scopes[id(connection)]
 
@@ -429,18 +430,23 @@ class World:
         return selector.wait(1.0 if timeout is None else min(timeout, 1.0))
 
     def _workers_rest(self) -> bool:
-        """Whether every thread of the default executor sleeps and did not run since it was last looked at."""
-        threads = self.loop.workers.threads()
-        if not threads:
-            return True
-        if any(channel.holding for channel in self.worker_gate.channels if not channel.serial):
-            return True  # the executor is gated: its channel counts exactly
+        """Whether every thread of the default executor waits: for the gate, or asleep without having run since last asked.
+
+        A thread to whose socket an answer was delivered that it has not read yet is about to wake up.
+        """
+        threads, on_its_way = self.loop.workers.state()
+        if on_its_way or 0 in threads:
+            return False
+        if not threads or any(channel.holding for channel in self.worker_gate.channels if not channel.serial):
+            return True  # a gated executor's channel counts exactly
+        unread = sum(wire.unread() for gate in self.gates for wire in gate.wires)
         counts = {thread: thread_rests(thread) for thread in threads}
-        rest = 0 not in counts and all(
-            sleeps and self._thread_counts.get(thread) == switches for thread, (sleeps, switches) in counts.items()
-        )
-        self._thread_counts = {thread: switches for thread, (_, switches) in counts.items()}
-        return rest
+        state = (unread, *sorted((thread, switches) for thread, (_, switches) in counts.items()))
+        if state != self._thread_state:
+            self._thread_state, self._thread_looks = state, 0
+        self._thread_looks += 1
+        asleep = all(sleeps for sleeps, _ in counts.values())
+        return asleep and self._thread_looks > (200 if unread else 3)
 
     def _all_wait_for_locks(self, busy: list[Channel]) -> bool:
         ids = {channel.session() for channel in busy}

@@ -21,6 +21,7 @@ class AsyncodbcAdapter(Adapter):
     capabilities = frozenset({"connection", "pool"})
     documented = (pyodbc.Error,)
     isolated = True
+    orders = 5  # each costs a process, on each of three databases
     families = ("postgres", "mariadb", "sqlite")
     select = Adapter.select.replace("%s", "?")
     insert = Adapter.insert.replace("%s", "?")

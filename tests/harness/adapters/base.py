@@ -12,6 +12,7 @@ from ..history import ABORTED, DOCUMENTED, INTERNAL
 from ..witness import ENTRY, SEED, Address
 
 if TYPE_CHECKING:
+    from ..scenario import OrmSetup
     from ..world import World
 
 # Capabilities that scenarios may need, with the reason that ``n/a`` shows where one is missing.
@@ -39,6 +40,7 @@ class Adapter:
     internal_types: tuple[type[BaseException], ...] = ()
     internal_texts: tuple[str, ...] = ()
     isolated = False  # run scenarios in a child process: the driver can crash it or block a thread for good
+    orders = 1_000_000  # how many orders of a scenario are run at most
     families: tuple[str, ...] = ()  # databases that one cell covers one after the other, empty for the cell's own
     select = f"SELECT nonce FROM {SEED} WHERE nonce = %s"
     insert = f"INSERT INTO {ENTRY} (token) VALUES (%s)"
@@ -107,6 +109,12 @@ class Adapter:
             "minsize": 1,
             "maxsize": size,
         }
+
+    def make_orm(self, world: World, setup: OrmSetup) -> Any:
+        """Tortoise for one run, not yet initialised."""
+        from ..orm import Orm
+
+        return Orm(world, size=setup.size, aliases=setup.aliases, fallback=setup.fallback)
 
     # -- the harness's hooks ---------------------------------------------------------------------------------------
     def install(self, world: World) -> None:

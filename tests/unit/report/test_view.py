@@ -59,13 +59,33 @@ def test_an_unreadable_file_is_a_column_too(tmp_path):
     assert table.drivers == ("asyncmy",)
 
 
-def test_the_history_knows_who_waits_and_who_overlaps():
-    seen = evidence.read(samples.evidence())
+def test_the_history_knows_who_waits():
+    (seen,) = evidence.read(samples.evidence()).history
     assert seen.sessions == ("parent", "child")
     asked = seen.events[2]
-    assert asked.overlaps
     assert asked.waiting == (True, True)
     assert seen.events[-1].waiting == (False, False)
+
+
+def test_the_history_says_nothing_twice():
+    told = samples.event(3, "a", "told", None, "", "a's transaction 1: committed")
+    raw = [
+        samples.event(1, "a", "invoke", 1, "rollback", "roll back a's transaction 1", block="a's transaction 1"),
+        samples.event(2, "a", "ok", 1, "read", "read n-1", result="n-1"),
+        told,
+        samples.event(4, "a", "end", None, "", "ends with an error"),
+    ]
+    seen = [(one.said, one.what, one.block) for one in evidence.read({"history": raw}).history[0].events]
+    assert seen == [("asks", "", ""), ("done:", "", ""), ("is told:", "", "T1"), ("", "", "T1")]
+
+
+def test_what_comes_after_all_others_stands_below():
+    raw = [samples.event(n, name, "invoke", n, "read", "read") for n, name in enumerate(("a", "b", "a", "c"), start=1)]
+    raw.insert(2, samples.event(9, "event loop", "note", None, "", "grumbles"))
+    first, then = evidence.read({"history": raw}).history
+    assert (first.sessions, then.sessions) == (("a", "b"), ("c",))
+    assert [one.lane for one in first.events] == [0, 1, None, 0]
+    assert sum(len(part.events) for part in (first, then)) == len(raw)
 
 
 def test_rows_that_only_one_side_has_are_marked():

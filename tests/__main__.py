@@ -1,0 +1,52 @@
+"""Runs one cell in this environment: ``python -m tests mysql-aiomysql [pytest arguments]``. tox calls it.
+
+It replaces itself with pytest, so that what ODBC needs in the environment is there before the interpreter starts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def odbc_environment() -> dict[str, str]:
+    """What a process that loads pyodbc needs: library path, driver manager settings, the drivers' own files."""
+    from matrix import servers
+
+    found = servers.odbc(progress=lambda text: print(f"  {text}", flush=True))
+    drivers = {f"MATRIX_ODBC_{kind.upper()}": path for kind, path in found.drivers.items()}
+    return {**found.env, **drivers}
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m tests CELL [pytest arguments]\n")
+        print("Runs one cell, such as mysql-aiomysql, in this environment and writes results/CELL.jsonl.")
+        print("  -k NST-4            one scenario          --orders 50   more orders of each scenario")
+        print("  --strict-compliance fail for everything that does not comply")
+        return 0 if arguments else 2
+    if sys.version_info < (3, 10):
+        print(f"Python {sys.version.split()[0]} is too old for the suite: use 3.10 or newer.", file=sys.stderr)
+        return 2
+    cell, *rest = arguments
+    environment = {**os.environ, "MATRIX_CELL": cell}
+    if cell.startswith("odbc-") and "MATRIX_ODBC_SQLITE" not in environment:
+        from matrix import servers
+
+        try:
+            environment.update(odbc_environment())
+        except servers.ServerError as error:
+            print(f"{cell}: {error}", file=sys.stderr)
+            return 2
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    limits = ["-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true"]
+    command = [sys.executable, "-m", "pytest", "tests/compliance", "--tb=no", "-q", "-p", "no:cacheprovider", *limits]
+    os.execve(sys.executable, [*command, *rest], environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
