@@ -41,6 +41,8 @@ def main(arguments: list[str]) -> int:
         except servers.ServerError as error:
             print(f"{cell}: {error}", file=sys.stderr)
             return 2
+        # The drivers are C libraries: what they do with memory that they have freed shall show, and show every time.
+        environment.update(MALLOC_PERTURB_="85", PYTHONMALLOC="malloc")
     os.chdir(ROOT)
     sys.stdout.flush()
     limits = ["-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true"]

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from matrix.servers.errors import ServerError
-from matrix.servers.tools import Account, way_out_of_full_disk
+from matrix.servers.errors import NoSpaceError, ServerError
+from matrix.servers.tools import NO_SPACE, Account, way_out_of_full_disk
 
 NAME = "tortoise-driver-matrix"
 MANIFEST = "manifest.json"
@@ -109,19 +109,26 @@ def write_manifest(entry: Path, manifest: Mapping[str, Any]) -> None:
 def new_entry(entry: Path, need: int = 0) -> Iterator[Path]:
     """Build an entry in the folder given and publish it when the block succeeds; on any failure nothing stays.
 
+    `need` is in megabytes; NoSpaceError at once if there are fewer.
+
     Call it with the entry's lock held: what a killed builder of the same entry left is removed here.
     """
     parent = make_folder(entry.parent)
     prefix = f".new-{entry.name}-"
     for left in parent.glob(f"{prefix}*"):
         shutil.rmtree(left, ignore_errors=True)
-    with way_out_of_full_disk(parent, need):
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        try:
+    folder: Path | None = None
+    try:
+        with way_out_of_full_disk(parent, need):
+            free = shutil.disk_usage(parent).free // 1_000_000
+            if free < need:
+                raise NoSpaceError(f"{NO_SPACE}: {free} MB are free")
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
             folder.chmod(0o755)
             yield folder
             if entry.exists():  # an incomplete or unreadable one, or it would have been used
                 shutil.rmtree(entry)
             folder.replace(entry)
-        finally:
+    finally:
+        if folder:
             shutil.rmtree(folder, ignore_errors=True)

@@ -23,6 +23,7 @@ from matrix.servers.tools import Progress
 Runner = Callable[..., str]
 APT_CONFIGURATION = Path("/etc/apt")
 OS_RELEASE = Path("/etc/os-release")
+SECONDS = 120.0  # for one step of apt-get
 URI_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+)", re.MULTILINE)
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 LEFT_OUT = ("./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/share/lintian", "./usr/share/icu")
@@ -120,7 +121,7 @@ class AptWorld:
     def _apt(self, *words: str, doing: str, folder: Path | None = None) -> str:
         command = ["apt-get", "-c", str(self.folder / "apt.conf"), "-qq", *words]
         environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-        return self.run(command, doing=doing, environment=environment, folder=folder or self.folder)
+        return self.run(command, doing=doing, environment=environment, folder=folder or self.folder, seconds=SECONDS)
 
     def update(self) -> None:
         self._apt("-o", "APT::Update::Error-Mode=any", "update", doing="reading the package lists")

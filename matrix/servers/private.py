@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -232,12 +233,14 @@ class ServerProcess:
             if self._stopped:
                 return
             self._stopped = True
-            for stream in (self._supervisor.stdin, self._supervisor.stdout):
-                if stream:
-                    with contextlib.suppress(OSError):
-                        stream.close()
+            assert self._supervisor.stdin and self._supervisor.stdout
+            with contextlib.suppress(OSError):
+                self._supervisor.stdin.close()
+            # its stdout ends with it; waiting for the process itself would mean polling
+            select.select([self._supervisor.stdout], [], [], STOP_SECONDS)
+            self._supervisor.stdout.close()
             try:
-                self._supervisor.wait(STOP_SECONDS)
+                self._supervisor.wait(1.0)
             except subprocess.TimeoutExpired:
                 self._supervisor.kill()
                 self._supervisor.wait()

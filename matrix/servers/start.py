@@ -21,7 +21,7 @@ START_SECONDS = 60.0
 POLL_SECONDS = 0.005
 PORT_ATTEMPTS = 5
 PORT_TAKEN = ("Address already in use", "Bind on TCP/IP port", "could not bind")
-TEMPLATE_MEGABYTES = 100
+TEMPLATE_MEGABYTES = {"postgres": 40, "mariadb": 60, "mysql": 100}
 
 
 def _account(build: Build) -> Account | None:
@@ -57,7 +57,7 @@ def data_template(build: Build, progress: Progress) -> Path:
         with cache.lock(f"template-{build.key}", root):
             if cache.read_manifest(entry) is None:
                 progress(f"preparing data folder for {build.kind} {build.release}")
-                with cache.new_entry(entry, TEMPLATE_MEGABYTES) as folder:
+                with cache.new_entry(entry, TEMPLATE_MEGABYTES[build.kind]) as folder:
                     _make_template(build, folder)
     return entry / "data"
 
@@ -77,7 +77,7 @@ def start(build: Build, progress: Progress) -> Server:
     cache.check_enterable(root.parent, "MATRIX_RUN")
     private.sweep(root)
     progress(f"starting {build.kind} {build.release}")
-    with tools.way_out_of_full_disk(root, TEMPLATE_MEGABYTES, "MATRIX_RUN"):
+    with tools.way_out_of_full_disk(root, TEMPLATE_MEGABYTES[build.kind], "MATRIX_RUN"):
         for _ in range(PORT_ATTEMPTS):
             server = _start_once(build, template, root)
             if server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matrix.servers.errors import CommandFailed, NoSpaceError
+from matrix.servers.errors import CommandFailed, NoSpaceError, ServerError
 
 Progress = Callable[[str], None]
 NO_SPACE = os.strerror(errno.ENOSPC)  # also what apt, dpkg-deb, tar, initdb and the servers print
+
+NEARLY_NOTHING = 1_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ def quiet(_line: str) -> None:
 def last_lines(text: str, count: int = 2) -> str:
     """The last lines that say something, joined: programs put the reason at the end."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("E: Some index files failed")]  # the reason stands before
     telling = [line for line in lines if "error" in line.lower() or line.startswith(("E:", "FATAL"))]
     return "; ".join((telling or lines)[-count:])[:400]
 
@@ -90,6 +94,11 @@ def way_out_of_full_disk(where: Path, need: int = 0, variable: str = "MATRIX_CAC
         yield
     except NoSpaceError as error:
         raise NoSpaceError(f"{error}\n{where} is full: {advice}") from None
+    except ServerError as error:
+        if shutil.disk_usage(where).free > NEARLY_NOTHING:
+            raise
+        # apt's downloader neither fails nor goes on when the disk is full: it runs into our time limit
+        raise NoSpaceError(f"{error} ({NO_SPACE})\n{where} is full: {advice}") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

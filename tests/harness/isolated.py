@@ -12,34 +12,41 @@ import json
 import os
 import selectors
 import signal
+import tempfile
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .checker import LIVENESS, LOUDNESS, Violation
-from .loop import MatrixLoop
+from .loop import MatrixLoop, thread_rests
 from .runner import Outcome, Runner
 from .verdict import BREAKS, HANGS
-from .world import HarnessError
+from .world import HarnessError, World
 
 if TYPE_CHECKING:
     from .scenario import Scenario
     from .schedule import Strategy
 
+STUCK = 10  # looks at an unmoving loop thread before the pump takes over
 LIMIT = 10.0  # seconds of real time for one schedule; reached only where a thread never comes back
 
 
 async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any) -> Outcome:
     """One schedule in a forked child. Fills ``strategy`` with what was chosen, as a run in this process would."""
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _child(runner, scenario, strategy, way, writing)
-    os.close(writing)
-    messages, timed_out = _collect(reading, child, time.monotonic() + LIMIT)
-    _, status = os.waitpid(child, 0)
-    strategy.taken = [m["step"][0] for m in messages if "step" in m]
-    strategy.widths = [m["step"][2] for m in messages if "step" in m]
+    with tempfile.TemporaryFile() as stacks:
+        child = os.fork()
+        if child == 0:
+            os.close(reading)
+            _child(runner, scenario, strategy, way, writing, stacks)
+        os.close(writing)
+        messages, timed_out = _collect(reading, child, time.monotonic() + LIMIT)
+        _, status = os.waitpid(child, 0)
+        stacks.seek(0)
+        where = stacks.read().decode(errors="replace")
+    steps = [m["step"] for m in messages if "step" in m and m["step"][0] != "-"]
+    strategy.taken = [token for token, *_ in steps]
+    strategy.widths = [width for *_, width in steps]
     finished = next((m for m in messages if "outcome" in m or "error" in m), None)
     if finished is not None and "outcome" in finished:
         fields = finished["outcome"]
@@ -48,7 +55,6 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
         raise HarnessError(finished["error"])
     steps = [m["step"] for m in messages if "step" in m]
     if timed_out:
-        where = next((m["stack"] for m in messages if "stack" in m), "")
         return _ended(scenario, HANGS, f"a thread of the driver did not return within {LIMIT:g} s", steps, where)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
@@ -72,6 +78,7 @@ def _ended(scenario: Scenario, verdict: str, what: str, steps: list[Any], stack:
             "hang": hang if verdict == HANGS else None,
         },
         "deadline" if verdict == HANGS else None,
+        crashed=verdict == BREAKS,
     )
 
 
@@ -101,7 +108,44 @@ def _collect(reading: int, child: int, deadline: float) -> tuple[list[dict[str, 
     return messages, timed_out
 
 
-def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, writing: int) -> None:
+class Pump(threading.Thread):
+    """Relays for the gate while the event loop's own thread is stuck inside the driver.
+
+    The gate runs in that loop. Without this an answer that it holds could never end a call that blocks the loop, and
+    the harness itself would make a hang out of what is a blocked loop. What is held then goes through.
+    """
+
+    def __init__(self, world: World, loop_thread: int, stacks: IO[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.stacks = stacks
+        self.world = world
+        self.loop_thread = loop_thread
+
+    def run(self) -> None:
+        seen: tuple[int, int] = (-1, -1)
+        still = 0
+        told = False
+        began = time.monotonic()
+        while not self.world.over:
+            time.sleep(0.02)  # how often to look; no outcome hangs on it
+            asleep, switches = thread_rests(self.loop_thread)
+            now = (self.world.loop.idle_selector.rounds, switches)
+            still = still + 1 if asleep and now == seen else 0
+            seen = now
+            if still >= STUCK:
+                self._relay()
+            if time.monotonic() - began > LIMIT * 0.8 and not told:
+                told = True
+                faulthandler.dump_traceback(self.stacks)  # for the evidence of a run that never ends
+
+    def _relay(self) -> None:
+        self.world.loop_was_stuck()
+        for gate in self.world.gates:
+            for wire in gate.wires:
+                wire.pump()
+
+
+def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, writing: int, stacks: IO[bytes]) -> None:
     """Runs in the fork, and never returns."""
 
     def tell(message: dict[str, Any]) -> None:
@@ -118,6 +162,7 @@ def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, wri
         asyncio.set_event_loop(loop)
         here = Runner(runner.backing, runner.bound)
         here.on_step = lambda token, text: tell({"step": [token, text, strategy.widths[-1] if strategy.widths else 1]})
+        here.on_world = lambda world: Pump(world, threading.get_native_id(), stacks).start()
         outcome = loop.run_until_complete(here.once(scenario, strategy, way))
         tell({"outcome": dataclasses.asdict(outcome)})
     except BaseException as error:

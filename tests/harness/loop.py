@@ -10,7 +10,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ class IdleSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
     """A selector that asks ``on_idle`` before it blocks: nothing is ready, nothing is readable."""
 
     on_idle: IdleHandler | None = None
+    rounds = 0  # how often the loop has come by
 
     def select(self, timeout: float | None = None) -> Events:
+        self.rounds += 1
         events = super().select(0)
         if events or (timeout is not None and timeout <= 0):
             return events
@@ -33,6 +35,7 @@ class IdleSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
 
     def wait(self, seconds: float) -> Events:
         """Really block, for at most ``seconds``, until something is readable."""
+        self.rounds += 1
         return super().select(seconds)
 
 
@@ -98,24 +101,35 @@ class CountingExecutor(ThreadPoolExecutor):
             job.thread = threading.get_native_id()
             return function(*arguments)
 
-        job.running = super().submit(counted)
-        job.awaited = asyncio.wrap_future(job.running, loop=loop)
+        running = super().submit(counted)
+        awaited = asyncio.wrap_future(running, loop=loop)
+        running.add_done_callback(job.mark_finished)
+        awaited.add_done_callback(job.mark_known)
         self._jobs.append(job)
-        return job.awaited
+        return awaited
 
     def state(self) -> tuple[list[int], bool]:
         """Native ids of threads at work (0: not started yet), and whether a result is on its way to the loop."""
-        self._jobs = [job for job in self._jobs if not (job.running.done() and job.awaited.done())]
-        threads = [job.thread for job in self._jobs if not job.running.done()]
-        return threads, any(job.running.done() for job in self._jobs)
+        self._jobs = [job for job in self._jobs if not (job.finished and job.known)]
+        return [job.thread for job in self._jobs if not job.finished], any(job.finished for job in self._jobs)
 
 
 class Job:
-    """A function in a thread: ``running`` is the thread's future, ``awaited`` the loop's."""
+    """A function in a thread: ``finished`` there, and ``known`` to the loop (or given up by it).
 
-    running: Future[Any]
-    awaited: asyncio.Future[Any]
-    thread = 0
+    It holds neither future: a result that nobody wants must be destroyed where it would be without the harness.
+    """
+
+    def __init__(self) -> None:
+        self.thread = 0
+        self.finished = False
+        self.known = False
+
+    def mark_finished(self, _: Any) -> None:
+        self.finished = True
+
+    def mark_known(self, _: Any) -> None:
+        self.known = True
 
 
 def thread_rests(thread_id: int) -> tuple[bool, int]:

@@ -29,12 +29,14 @@ class Strategy:
 
     ``eager``: sessions step before answers arrive, so that operations overlap as much as possible; otherwise answers
     arrive first and a session goes on as long as it can. ``departures`` maps a choice point to how many positions the
-    choice moves on from the base order's. ``replay`` (tokens) is followed as far as it goes.
+    choice moves on from the base order's. ``replay`` (tokens) is followed as far as it goes;
+    ``lenient``: where it asks for what is not possible, the base order goes on (drivers that race inside).
     """
 
     eager: bool = True
     departures: dict[int, int] = field(default_factory=dict)
     replay: Sequence[str] = ()
+    lenient: bool = False
     taken: list[str] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
     _last: str = ""
@@ -43,6 +45,8 @@ class Strategy:
         point = len(self.taken)
         if point < len(self.replay):
             action = next((a for a in enabled if a.token == self.replay[point]), None)
+            if action is None and self.lenient:
+                action = self._rank(enabled)[0]
             if action is None:
                 possible = ", ".join(a.token for a in enabled)
                 raise ScheduleMismatch(

@@ -21,18 +21,18 @@ LOCKED = "database is locked"
 class WorkerChannel(Channel):
     """One worker's queue of requests. ``wrap`` makes a request report, wait and retry as the scheduler says."""
 
-    def __init__(self, recorder: Recorder, number: int, label: str, *, serial: bool) -> None:
+    def __init__(self, recorder: Recorder, number: int, label: str, *, serial: bool, exact: bool) -> None:
         self.recorder = recorder
         self.number = number
         self.label = label
         self.serial = serial  # one thread takes one request at a time: what is queued behind a held one cannot move
+        self.exact = exact  # a request that is not answered is being computed; else it may wait inside the driver
         self.segments = Segments(number)
         self.holding = False
         self.closed = False
         self._guard = threading.Condition()
-        self._held: list[str] = []  # what the worker waits with; at most one, but threads of a pool may share a channel
-        self._tickets = 0
-        self._released = 0
+        self._held: dict[int, str] = {}  # request number -> the answer that waits
+        self._requests = 0
         self._locked: list[str] = []  # statements that found the database locked
         self._retries = 0
         self._give_up = False
@@ -42,9 +42,10 @@ class WorkerChannel(Channel):
     def wrap(self, function: Callable[..., Any], *, count: bool = False) -> Callable[..., Any]:
         text = describe(function)
         tokens = [token.decode() for token in TOKEN.findall(text.encode())]
-        if count:
-            with self._guard:
-                self.pending += 1
+        with self._guard:
+            self._requests += 1
+            request = self._requests
+            self.pending += count
 
         def gated(*arguments: Any, **keywords: Any) -> Any:
             try:
@@ -52,9 +53,9 @@ class WorkerChannel(Channel):
                 try:
                     result = self._patiently(function, arguments, keywords, text)
                 except BaseException as error:
-                    self._answer(f"{type(error).__name__}: {error}", text)
+                    self._answer(request, f"{type(error).__name__}: {error}", text)
                     raise
-                self._answer("", text)
+                self._answer(request, "", text)
                 return result
             finally:
                 if count:
@@ -88,16 +89,13 @@ class WorkerChannel(Channel):
             self._locked.remove(text)
             return not self._give_up and not self.closed
 
-    def _answer(self, error: str, text: str) -> None:
+    def _answer(self, request: int, error: str, text: str) -> None:
         with self._guard:
             held = self.holding and not self.closed
             self._record("<-", "error" if error else "answer", error or text, held=held)
-            if not held:
-                return
-            self._held.append(error or text)
-            self._tickets += 1
-            ticket = self._tickets
-            self._guard.wait_for(lambda: self._released >= ticket or not self.holding or self.closed)
+            if held:
+                self._held[request] = error or text
+                self._guard.wait_for(lambda: request not in self._held)
 
     def _record(self, direction: str, kind: str, text: str, *, held: bool = False) -> None:
         recorder = self.recorder
@@ -112,7 +110,7 @@ class WorkerChannel(Channel):
     def busy(self) -> bool:
         with self._guard:
             resting = len(self._held) + len(self._locked)
-            if self.closed or (self.serial and resting):
+            if self.closed or not self.exact or (self.serial and resting):
                 return False
             return self.pending > resting
 
@@ -148,8 +146,8 @@ class WorkerChannel(Channel):
 
     def deliver(self) -> str:
         with self._guard:
-            text = self._held.pop(0)
-            self._released += 1
+            # Threads of a pool may have finished in any order; the order of asking is the program's.
+            text = self._held.pop(min(self._held))
             self._guard.notify_all()
         return text
 
@@ -157,7 +155,6 @@ class WorkerChannel(Channel):
         with self._guard:
             self.holding = False
             self._held.clear()
-            self._released = self._tickets
             self._give_up = True
             self._guard.notify_all()
 
@@ -227,9 +224,9 @@ class WorkerGate:
         self.hold = False
         self.channels: list[WorkerChannel] = []
 
-    def channel(self, label: str, *, serial: bool) -> WorkerChannel:
+    def channel(self, label: str, *, serial: bool, exact: bool = True) -> WorkerChannel:
         number = self._number()
-        channel = WorkerChannel(self.recorder, number, f"{label} {number}", serial=serial)
+        channel = WorkerChannel(self.recorder, number, f"{label} {number}", serial=serial, exact=exact)
         channel.holding = self.hold
         self.channels.append(channel)
         return channel

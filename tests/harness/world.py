@@ -32,6 +32,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 HORIZON = 3600.0  # seconds of the program's clock after which a world without change is called hung
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
 ASK_SERVER_AFTER = 0.004  # seconds of real time that a server may take before it is asked whether it waits for a lock
+STUCK_STEP = ("-", "the driver blocks the event loop's own thread; what was held is let through")
 PATIENCE = 2000  # actions in one run; more means that the program runs in circles
 
 
@@ -62,6 +63,7 @@ class World:
         self.after = False
         self.scheduled = False
         self.closing = False
+        self.over = False
         self.aftermath: list[tuple[str, bool]] = []
         self.judge_afterwards = True
         self._scopes: dict[int, str] = {}
@@ -178,6 +180,12 @@ class World:
         target.record.cancelled = True
         self.note(target.name, "cancelled", "is cancelled")
         target.task.cancel()
+
+    def loop_was_stuck(self) -> None:
+        """Remember that a call of the driver blocked the event loop's own thread (isolated.Pump)."""
+        if not any(step == STUCK_STEP for step in self.steps):
+            self._step(*STUCK_STEP)
+            self.note("event loop", "note", STUCK_STEP[1])
 
     def claim(self, property: str, holds: bool, sentence: str, *, foreign_state: bool = False) -> None:
         """State a fact that the harness itself established."""
@@ -406,7 +414,8 @@ class World:
                 if events:
                     return events
                 break
-            events = selector.wait(0.0003)
+            time.sleep(0.0001)  # epoll cannot wait for less than a millisecond; how long decides nothing
+            events = selector.wait(0)
             if events:
                 return events
             waited = time.monotonic() - since
@@ -437,8 +446,11 @@ class World:
         threads, on_its_way = self.loop.workers.state()
         if on_its_way or 0 in threads:
             return False
-        if not threads or any(channel.holding for channel in self.worker_gate.channels if not channel.serial):
-            return True  # a gated executor's channel counts exactly
+        if not threads:
+            return True
+        counted = [channel for channel in self.worker_gate.channels if channel.exact and not channel.serial]
+        if counted:
+            return len(threads) == sum(channel.pending for channel in counted)  # else one is on its way out
         unread = sum(wire.unread() for gate in self.gates for wire in gate.wires)
         counts = {thread: thread_rests(thread) for thread in threads}
         state = (unread, *sorted((thread, switches) for thread, (_, switches) in counts.items()))
@@ -446,7 +458,7 @@ class World:
             self._thread_state, self._thread_looks = state, 0
         self._thread_looks += 1
         asleep = all(sleeps for sleeps, _ in counts.values())
-        return asleep and self._thread_looks > (200 if unread else 3)
+        return asleep and self._thread_looks > (100 if unread else 4)
 
     def _all_wait_for_locks(self, busy: list[Channel]) -> bool:
         ids = {channel.session() for channel in busy}

@@ -78,12 +78,13 @@ class AsyncodbcAdapter(Adapter):
         await pool.wait_closed()
 
     def install(self, world: Any) -> None:
-        """SQLite has no wire: hold the jobs of the loop's thread pool instead."""
-        workers = world.loop.workers
-        workers.wrap_job = None
-        if world.address().kind == "sqlite":
-            channel = world.worker_gate.channel("thread pool", serial=False)
-            workers.wrap_job = lambda function, arguments: channel.wrap(function, count=True)
+        """Hold the results of the loop's thread pool too: which thread goes on first is then the schedule's choice.
+
+        Over a socket a thread may wait inside the ODBC driver, for an answer or for another thread; SQLite computes.
+        """
+        exact = world.address().kind == "sqlite"
+        channel = world.worker_gate.channel("thread pool", serial=False, exact=exact)
+        world.loop.workers.wrap_job = lambda function, arguments: channel.wrap(function, count=True)
 
 
 ADAPTER = AsyncodbcAdapter()

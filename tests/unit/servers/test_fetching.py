@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -106,6 +108,30 @@ def test_full_disk_met_by_python_itself_is_told_the_same_way(empty_cache: Path) 
 
     with pytest.raises(NoSpaceError, match="MATRIX_CACHE"):
         builds.fetch(Spec("postgres", "17"), tools.quiet, run)
+    assert left_in(empty_cache) == []
+
+
+def test_too_small_a_disk_is_refused_before_anything_is_fetched(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=70_000_000))
+    with pytest.raises(NoSpaceError, match=r"70 MB are free\n.*about 350 MB are needed"):
+        builds.fetch(Spec("mysql", "9.7"), tools.quiet, lambda *_, **__: pytest.fail("something was run"))
+
+
+def test_program_that_gets_stuck_on_a_full_disk_is_reported_as_a_full_disk(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 1_000_000_000
+
+    def run(_command: Any, *, doing: str, **_options: Any) -> str:
+        nonlocal free
+        free = 0
+        raise CommandFailed(f"{doing}: apt-get took longer than 120 s")
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
+    with pytest.raises(NoSpaceError, match=r"took longer than 120 s.*No space left on device\)\n.*MATRIX_CACHE"):
+        builds.fetch(Spec("mysql", "9.7"), tools.quiet, run)
     assert left_in(empty_cache) == []
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix.servers import ServerError, acquire, builds, private
+from matrix.servers import ServerError, acquire, builds, private, start
 from matrix.servers._supervisor import start_time
 
 PROJECT = Path(__file__).parents[3]
@@ -214,6 +214,7 @@ def test_full_disk_leaves_nothing(
     variable: str, host_postgres: str, tiny_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, str(tiny_disk))
+    monkeypatch.setattr(start, "TEMPLATE_MEGABYTES", {"postgres": 0})  # not refused beforehand, but met on the way
     with pytest.raises(ServerError, match=rf"No space left on device\n.* set {variable} to"):
         acquire(host_postgres)
     left = [path for path in tiny_disk.rglob("*") if path.is_file() and path.stat().st_size]

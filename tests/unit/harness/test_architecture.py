@@ -1,0 +1,130 @@
+"""An import linter: arrows point one way (design.md, section 3), scenarios know no driver and never sleep."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+DRIVERS = ("aiomysql", "asyncmy", "asyncpg", "psycopg", "psycopg_pool", "aiosqlite", "asyncodbc", "pyodbc")
+BELOW_DRIVERS = ("pymysql",)  # what a driver itself stands on, and whose exceptions it shows
+WITNESS_CLIENTS = ("pg8000", "mysql", "apsw")
+STANDARD = (*sys.stdlib_module_names, "__future__", "tomli")  # tomli is tomllib on Python 3.10
+
+
+def files(folder: str) -> list[Path]:
+    return sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all imported modules, relative ones resolved, wherever in the file they stand."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            around = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*around, *([node.module] if node.module else ())))
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, *allowed: str) -> bool:
+    return any(name == each or name.startswith(each + ".") for each in allowed)
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def parameters(*folders: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("path", [path for folder in folders for path in files(folder)], ids=named)
+
+
+@parameters("tests/compliance")
+def test_scenarios_import_the_harness_only(path):
+    allowed = (*STANDARD, "tests.harness", *(["pytest"] if path.name.startswith("test_") else []))
+    assert [name for name in imports(path) if not within(name, *allowed)] == []
+
+
+@parameters("tests/harness")
+def test_the_harness_imports_what_a_cell_installs_only(path):
+    allowed = [*STANDARD, "tests.harness", "matrix.servers"]
+    if path.parent.name == "adapters":
+        allowed += [*DRIVERS, *BELOW_DRIVERS]
+    if path.name in ("orm.py", "models.py", "base.py"):  # base.py: how Tortoise's own exceptions are classed
+        allowed.append("tortoise")
+    if path.name.startswith("witness"):
+        allowed += WITNESS_CLIENTS
+    assert [name for name in imports(path) if not within(name, *allowed)] == []
+
+
+@parameters("tests/harness")
+def test_the_harness_knows_of_no_plan_and_no_report(path):
+    assert [name for name in imports(path) if within(name, "matrix") and not within(name, "matrix.servers")] == []
+
+
+@parameters("matrix/report")
+def test_the_report_knows_of_results_only(path):
+    ours = [name for name in imports(path) if within(name, "matrix", "tests")]
+    assert [name for name in ours if not within(name, "matrix.results", "matrix.report")] == []
+
+
+@parameters("matrix/results")
+def test_results_know_of_nothing_else(path):
+    ours = [name for name in imports(path) if within(name, "matrix", "tests")]
+    assert [name for name in ours if not within(name, "matrix.results")] == []
+
+
+@parameters("matrix/servers")
+def test_servers_need_the_standard_library_only(path):
+    assert [name for name in imports(path) if not within(name, *STANDARD, "matrix.servers")] == []
+
+
+def test_the_wiring_imports_harness_results_and_pytest_only():
+    allowed = (*STANDARD, "pytest", "tests.harness", "matrix.results")
+    assert [name for name in imports(ROOT / "conftest.py") if not within(name, *allowed)] == []
+
+
+@parameters("tests/compliance")
+def test_no_scenario_names_a_driver(path):
+    source = path.read_text(encoding="utf-8")
+    assert re.findall(r"\b(?:" + "|".join(DRIVERS) + r")\b", source) == []
+
+
+@parameters("tests/compliance")
+def test_no_scenario_sleeps(path):
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    for call in calls:
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        if name == "sleep":
+            assert [ast.unparse(argument) for argument in call.args] == ["0"], ast.unparse(call)
+
+
+@parameters("tests/compliance")
+def test_no_scenario_looks_at_the_clock(path):
+    assert [name for name in imports(path) if within(name, "time", "datetime")] == []
+
+
+@pytest.mark.parametrize("driver", [d for d in DRIVERS if d not in ("psycopg_pool", "pyodbc")])
+def test_a_driver_is_one_adapter_file(driver):
+    assert (ROOT / "tests" / "harness" / "adapters" / f"{driver}.py").exists()
+
+
+def test_the_linter_sees_relative_and_hidden_imports(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    source = tmp_path / "tests" / "harness" / "adapters" / "new.py"
+    source.parent.mkdir(parents=True)
+    source.write_text(
+        "def f():\n    from ..world import World\n    import matrix.plan, os.path\n    from . import base\n"
+    )
+    assert list(imports(source)) == [
+        "tests.harness.world.World",
+        "matrix.plan",
+        "os.path",
+        "tests.harness.adapters.base",
+    ]

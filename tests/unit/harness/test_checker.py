@@ -1,0 +1,536 @@
+"""The checker, on histories made by hand: each property violated and not, and the boundaries between the verdicts."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.harness.checker import PROPERTIES, check
+from tests.harness.history import ABORTED, DOCUMENTED, INTERNAL, OWN, ErrorRecord, History
+
+from .story import Story
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+def test_an_empty_history_violates_nothing():
+    assert check(History()) == []
+
+
+def test_eight_properties_are_known():
+    assert len(set(PROPERTIES)) == 8
+
+
+# -- routing ---------------------------------------------------------------------------------------------------------
+
+
+def test_own_answers_are_routed(story):
+    story.reads("a", "n-1")
+    assert story.verdict == "safe"
+
+
+def test_another_task_s_answer_is_a_lie_and_says_whose(story):
+    story.reads("b", "n-2")
+    story.reads("a", "n-1", result="n-2")
+    assert story.verdict == "lies"
+    assert story.violations[0].sentence == "a asked for n-1 and was given the answer that b had asked for."
+
+
+@pytest.mark.parametrize("answer", ["no row", "", "n-99"])
+def test_an_answer_that_nobody_asked_for_is_a_lie_too(story, answer):
+    story.reads("a", "n-1", result=answer)
+    assert story.violated == {"routing"}
+
+
+def test_a_wrong_answer_to_the_next_user_after_an_error_is_poison(story):
+    story.ok(story.ask("a", "read", "n-1"), "n-1")
+    story.cancelled(story.ask("a", "read", "n-2"))
+    story.session("a", cancelled=True, ended="cancelled")
+    story.reads("the next user", "n-3", result="n-2", after=True)
+    assert story.verdict == "poisons"
+
+
+def test_a_wrong_answer_to_the_next_user_without_any_warning_is_a_lie(story):
+    story.reads("the next user", "n-3", result="n-2", after=True)
+    assert story.verdict == "lies"
+
+
+def test_a_refused_statement_does_not_count_as_a_warning(story):
+    story.error(story.ask("a", "fail"))
+    story.reads("the next user", "n-3", result="n-2", after=True)
+    assert story.verdict == "lies"
+
+
+def test_success_of_a_statement_that_the_server_refuses_is_a_lie(story):
+    story.ok(story.ask("a", "fail"))
+    assert story.verdict == "lies"
+
+
+def test_the_error_of_a_refused_statement_is_its_own(story):
+    story.error(story.ask("a", "fail"))
+    assert story.verdict == "safe"
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="overlap excuses any documented error, also one that another task caused"
+)
+def test_a_stranger_s_error_is_not_a_refusal(story):
+    failing = story.ask("a", "fail")
+    behind = story.ask("b", "read", "n-1")
+    story.error(failing, message="relation no_such_table does not exist")
+    story.error(behind, message="relation no_such_table does not exist")
+    assert story.verdict not in ("safe", "refuses")
+
+
+# -- durability and atomicity ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcome", "stored", "verdict"),
+    [
+        ("committed", True, "safe"),
+        ("committed", False, "lies"),
+        ("rolled back", True, "lies"),
+        ("rolled back", False, "safe"),
+        ("failed", True, "lies"),
+        ("failed", False, "safe"),
+        ("unknown", True, "safe"),
+        ("unknown", False, "safe"),
+    ],
+)
+def test_what_a_transaction_was_told_is_what_is_stored(story, outcome, stored, verdict):
+    story.writes("a", "w-1", block=story.block("a", outcome=outcome), stored=stored)
+    assert story.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "stored", "violated"),
+    [
+        ("committed", "rolled back", True, {"atomicity"}),
+        ("committed", "rolled back", False, set()),
+        ("rolled back", "committed", True, {"atomicity"}),
+        ("rolled back", "committed", False, set()),
+        ("committed", "committed", False, {"durability"}),
+        ("unknown", "committed", True, set()),
+        ("unknown", "rolled back", True, {"atomicity"}),
+    ],
+)
+def test_the_fate_of_an_inner_row_is_that_of_all_blocks_around_it(story, outer, inner, stored, violated):
+    around = story.block("a", outcome=outer)
+    story.writes("a", "w-1", block=story.block("a", around, inner), stored=stored)
+    assert story.violated == violated
+
+
+def test_a_plain_write_is_durable(story):
+    story.writes("a", "w-1", stored=False)
+    assert story.violated == {"durability"}
+
+
+@pytest.mark.parametrize(("stored", "violated"), [(True, {"atomicity"}), (False, set())])
+def test_a_write_that_is_told_to_have_failed_is_not_stored(story, stored, violated):
+    story.ask("b", "read", "n-1")
+    story.error(story.ask("a", "write", "w-1"))
+    story.stores(*["w-1"] * stored)
+    assert story.violated == violated
+
+
+def test_a_cancelled_plain_write_may_be_stored_or_not(story):
+    story.session("a", cancelled=True, ended="cancelled")
+    story.cancelled(story.ask("a", "write", "w-1"))
+    assert story.verdict == "safe"
+    story.stores("w-1")
+    assert story.verdict == "safe"
+
+
+def test_a_cancelled_write_of_a_rolled_back_transaction_is_not_stored(story):
+    story.session("a", cancelled=True, ended="cancelled")
+    story.cancelled(story.ask("a", "write", "w-1", block=story.block("a", outcome="rolled back")))
+    assert story.verdict == "safe"
+    story.stores("w-1")
+    assert story.violated == {"atomicity"}
+
+
+def test_a_transaction_of_unknown_end_is_not_stored_in_part(story):
+    block = story.block("a", outcome="unknown")
+    story.writes("a", "w-1", block=block)
+    story.writes("a", "w-2", block=block, stored=False)
+    assert story.violated == {"atomicity"}
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="_in_part looks at the rows of one block, not of the transaction around it",
+)
+def test_a_transaction_of_unknown_end_is_not_stored_without_its_inner_block(story):
+    block = story.block("a", outcome="unknown")
+    story.writes("a", "w-1", block=block)
+    story.writes("a", "w-2", block=story.block("a", block, "committed"), stored=False)
+    assert story.violated == {"atomicity"}
+
+
+def test_an_inner_block_that_was_rolled_back_is_no_part_of_a_transaction_of_unknown_end(story):
+    block = story.block("a", outcome="unknown")
+    story.writes("a", "w-1", block=block)
+    story.writes("a", "w-2", block=story.block("a", block, "rolled back"), stored=False)
+    assert story.verdict == "safe"
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a block that never came to its end counts as of unknown end"
+)
+def test_a_transaction_that_nobody_ended_is_not_stored(story):
+    story.history.hang = {"text": "a can never go on."}
+    story.writes("a", "w-1", block=story.block("a", outcome="open"))
+    assert story.verdict == "lies"
+
+
+# -- containment -----------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_one_block_in_one_server_transaction_are_contained(story):
+    block = story.block("a", outcome="committed")
+    inner = story.block("a", block, "committed")
+    for token, within in (("w-1", block), ("w-2", inner)):
+        story.writes("a", token, block=within)
+        story.history.placed[token] = (1, 1)
+    assert story.verdict == "safe"
+
+
+def test_a_row_outside_of_its_transaction_is_not_contained(story):
+    story.writes("a", "w-1", block=story.block("a", outcome="committed"))
+    story.history.placed["w-1"] = None
+    assert story.violated == {"containment"}
+
+
+def test_rows_of_one_block_in_two_server_transactions_are_not_contained(story):
+    block = story.block("a", outcome="committed")
+    story.writes("a", "w-1", block=block)
+    story.writes("a", "w-2", block=block)
+    story.history.placed.update({"w-1": (1, 1), "w-2": (1, 2)})
+    assert story.violated == {"containment"}
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_plain_row_in_a_stranger_s_transaction_is_not_contained(story, late):
+    tokens = ["w-1", "w-2"] if late else ["w-2", "w-1"]
+    block = story.block("a", outcome="committed")
+    for token in tokens:
+        story.writes("a" if token == "w-1" else "b", token, block=block if token == "w-1" else None)
+    story.history.placed.update({"w-1": (1, 1), "w-2": (1, 1)})
+    (violation,) = story.violations
+    assert violation.property == "containment"
+    assert violation.sentence.startswith("b's row w-2 travelled inside the transaction of a")
+
+
+def test_two_blocks_in_one_server_transaction_are_not_contained(story):
+    for session, token in (("a", "w-1"), ("b", "w-2")):
+        story.writes(session, token, block=story.block(session, outcome="committed"))
+        story.history.placed[token] = (1, 1)
+    assert story.violated == {"containment"}
+
+
+def test_a_row_that_others_see_too_early_is_not_contained(story):
+    story.writes("a", "w-1", block=story.block("a", outcome="committed"))
+    story.history.seen_early["w-1"] = "a's row w-1 was visible to others before its transaction committed."
+    assert story.violated == {"containment"}
+
+
+def test_a_refused_row_travels_nowhere(story):
+    story.writes("a", "w-1", block=story.block("a", outcome="committed"))
+    story.history.placed.update({"w-1": (1, 1), "w-2": (1, 1)})
+    story.ask("a", "read", "n-1")
+    story.error(story.ask("b", "write", "w-2"))
+    assert story.verdict == "refuses"
+
+
+# -- loudness and refusals -------------------------------------------------------------------------------------------
+
+
+def test_the_second_of_two_overlapping_operations_is_refused(story):
+    first = story.ask("a", "read", "n-1")
+    story.error(story.ask("b", "read", "n-2"))
+    story.ok(first, "n-1")
+    assert story.verdict == "refuses"
+
+
+def test_the_first_of_two_overlapping_operations_is_innocent(story):
+    first = story.ask("a", "read", "n-1")
+    second = story.ask("b", "read", "n-2")
+    story.error(first)
+    story.ok(second, "n-2")
+    assert story.verdict == "breaks"
+
+
+def test_operations_that_follow_each_other_do_not_overlap(story):
+    story.reads("a", "n-1")
+    story.error(story.ask("b", "read", "n-2"))
+    assert story.verdict == "breaks"
+
+
+def test_operations_on_two_connections_do_not_overlap(story):
+    first = story.ask("a", "read", "n-1", scope="c1")
+    story.error(story.ask("b", "read", "n-2", scope="c2"))
+    story.ok(first, "n-1")
+    assert story.verdict == "breaks"
+
+
+def test_an_operation_whose_answer_never_came_overlaps_all_later_ones(story):
+    story.ask("a", "read", "n-1")
+    story.error(story.ask("b", "read", "n-2"))
+    assert story.verdict == "refuses"
+
+
+def test_an_internal_error_is_no_refusal_whoever_gets_it(story):
+    first = story.ask("a", "read", "n-1")
+    story.error(story.ask("b", "read", "n-2"), INTERNAL)
+    story.ok(first, "n-1")
+    assert story.verdict == "breaks"
+
+
+def test_misuse_may_be_refused(story):
+    story.error(story.ask("a", "write", "w-1", misuse=True))
+    assert story.verdict == "refuses"
+
+
+def test_misuse_may_not_break(story):
+    story.error(story.ask("a", "write", "w-1", misuse=True), INTERNAL)
+    assert story.verdict == "breaks"
+
+
+def test_a_program_s_own_error_is_nobody_s_violation(story):
+    story.error(story.ask("a", "rollback", block=story.block("a", outcome="rolled back")), OWN)
+    assert story.verdict == "safe"
+
+
+@pytest.mark.parametrize("classed", [DOCUMENTED, ABORTED])
+def test_what_follows_a_failure_in_the_same_transaction_is_its_consequence(story, classed):
+    block = story.block("a", outcome="failed")
+    story.error(story.ask("a", "fail", block=block))
+    story.error(story.ask("b", "write", "w-1", block=block), classed)
+    assert story.verdict == "safe"
+
+
+def test_a_failure_in_another_transaction_excuses_nothing(story):
+    story.error(story.ask("a", "fail", block=story.block("a", outcome="failed")))
+    story.error(story.ask("b", "write", "w-1", block=story.block("b", outcome="failed")))
+    assert story.verdict == "breaks"
+
+
+def test_an_abort_is_a_consequence_of_a_failure_that_came_while_it_waited(story):
+    block = story.block("a", outcome="failed")
+    waiting = story.ask("b", "read", "n-1", block=block)
+    story.error(story.ask("a", "fail", block=block))
+    story.error(waiting, ABORTED)
+    assert story.verdict == "safe"
+
+
+def test_any_other_error_is_no_consequence_of_a_failure_that_came_while_it_waited(story):
+    block = story.block("a", outcome="failed")
+    waiting = story.ask("b", "read", "n-1", block=block)
+    story.error(story.ask("a", "fail", block=block))
+    story.error(waiting, DOCUMENTED)
+    assert story.verdict == "breaks"
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="a failure whose block was rolled back to its savepoint excuses all that follows",
+)
+def test_an_inner_failure_that_was_rolled_back_excuses_nothing_outside(story):
+    outer = story.block("a", outcome="rolled back")
+    inner = story.block("a", outer, "rolled back")
+    story.error(story.ask("a", "fail", block=inner))
+    story.ok(story.ask("a", "rollback", block=inner))
+    story.error(story.ask("a", "write", "w-1", block=outer), ABORTED)
+    assert story.verdict == "breaks"
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="only operations under way overlap, not another task's open transaction"
+)
+def test_a_begin_that_meets_another_task_s_open_transaction_may_be_refused(story):
+    first = story.block("a", outcome="committed")
+    story.ok(story.ask("a", "begin", block=first))
+    story.error(story.ask("b", "begin", block=story.block("b", outcome="never begun")))
+    story.ok(story.ask("a", "commit", block=first))
+    assert story.verdict == "refuses"
+
+
+def test_the_first_of_two_interleaved_transactions_is_innocent(story):
+    blocks = [story.block(session, outcome="failed") for session in ("a", "b")]
+    for block in blocks:
+        story.ok(story.ask(block.session, "begin", block=block))
+    story.error(story.ask("a", "commit", block=blocks[0]))
+    assert story.verdict == "breaks"
+
+
+def test_a_begin_after_another_task_s_transaction_may_not_be_refused(story):
+    first = story.block("a", outcome="committed")
+    story.ok(story.ask("a", "begin", block=first))
+    story.ok(story.ask("a", "commit", block=first))
+    story.error(story.ask("b", "begin", block=story.block("b", outcome="never begun")))
+    assert story.verdict == "breaks"
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="errors of sessions that no operation raised are not looked at"
+)
+@pytest.mark.parametrize("classed", [INTERNAL, DOCUMENTED])
+def test_an_error_that_no_operation_raised_is_not_overlooked(story, classed):
+    story.session("a", ended="error", error=ErrorRecord("RuntimeError", "no context", classed, "", 7))
+    assert story.verdict == "breaks"
+
+
+def test_an_error_that_went_through_two_sessions_counts_once(story):
+    failed = story.error(story.ask("child", "fail"))
+    for name in ("child", "parent"):
+        story.session(name, ended="error", error=failed.error)
+    assert story.verdict == "safe"
+
+
+def test_an_unhandled_error_of_the_loop_is_loud(story):
+    story.history.loop_errors.append(ErrorRecord("AttributeError", "no", INTERNAL, "", 3))
+    assert story.violated == {"loudness"}
+
+
+@pytest.mark.parametrize("classed", [OWN, DOCUMENTED])
+def test_an_error_of_the_loop_that_a_task_was_shown_too_counts_once(story, classed):
+    operation = story.error(story.ask("a", "fail"), classed)
+    story.history.loop_errors.append(operation.error)
+    assert story.verdict == "safe"
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="an acquire shares its scope with nothing, so that it is always innocent"
+)
+def test_an_exhausted_pool_may_say_so(story):
+    story.ok(story.ask("a", "acquire", scope="alone 1"))
+    story.error(story.ask("b", "acquire", scope="alone 2"))
+    assert story.verdict == "refuses"
+
+
+# -- cancellation ----------------------------------------------------------------------------------------------------
+
+
+def cancel_in(story: Story, kind: str = "read", nonce: str = "n-1"):
+    """``a`` is cancelled while it asks something."""
+    operation = story.ask("a", kind, nonce)
+    story.session("a", cancelled=True, cancelled_in=operation.number)
+    return operation
+
+
+def test_a_cancelled_task_that_sees_it_is_as_it_should_be(story):
+    story.cancelled(cancel_in(story))
+    story.session("a", ended="cancelled")
+    assert story.verdict == "safe"
+
+
+@pytest.mark.parametrize("classed", [DOCUMENTED, INTERNAL])
+def test_a_cancelled_task_that_sees_an_error_instead(story, classed):
+    story.error(cancel_in(story), classed)
+    story.session("a", ended="error")
+    assert "cancellation" in story.violated
+    assert story.verdict == "breaks"
+
+
+def test_a_swallowed_cancellation(story):
+    story.ok(cancel_in(story), "n-1")
+    assert story.violated == {"cancellation"}
+
+
+def test_a_cancellation_that_arrives_one_operation_later_is_not_swallowed(story):
+    story.ok(cancel_in(story), "n-1")
+    story.session("a", ended="cancelled")
+    assert story.verdict == "safe"
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="only a successful operation counts as swallowing, not a block around it"
+)
+def test_a_cancellation_that_a_block_swallows_behind_the_operation(story):
+    story.cancelled(cancel_in(story))
+    story.session("a", ended="done")
+    assert story.violated == {"cancellation"}
+
+
+def test_a_stray_cancellation(story):
+    story.cancelled(story.ask("b", "read", "n-1"))
+    story.session("b", ended="cancelled")
+    assert story.violated == {"cancellation"}
+    assert len(story.violations) == 1
+
+
+def test_a_stray_cancellation_that_was_caught(story):
+    story.cancelled(story.ask("b", "read", "n-1"))
+    story.session("b", ended="done")
+    assert story.violated == {"cancellation"}
+
+
+@pytest.mark.parametrize("why", ["cancelled", "timed_out", "grouped"])
+def test_whoever_was_asked_to_stop_may_be_cancelled(story, why):
+    if why == "grouped":
+        story.session("sibling", ended="error", grouped=True)
+    story.cancelled(story.ask("b", "read", "n-1"))
+    story.session("b", ended="cancelled", **{why: True})
+    assert story.verdict == "safe"
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="membership in a TaskGroup excuses every cancellation, also if no sibling failed",
+)
+def test_a_stray_cancellation_in_a_group_in_which_nobody_failed(story):
+    story.session("sibling", ended="done", grouped=True)
+    story.cancelled(story.ask("b", "read", "n-1"))
+    story.session("b", ended="cancelled", grouped=True)
+    assert story.violated == {"cancellation"}
+
+
+# -- recovery, liveness, claims --------------------------------------------------------------------------------------
+
+
+def test_a_next_user_who_gets_an_error_finds_no_recovery(story):
+    story.error(story.ask("the next user", "read", "n-1", after=True))
+    assert story.violated == {"recovery"}
+    assert story.verdict == "breaks"
+
+
+def test_a_hang_is_no_liveness(story):
+    story.history.hang = {"text": "a can never go on."}
+    assert story.verdict == "hangs"
+
+
+def test_a_hang_does_not_hide_a_lie(story):
+    story.history.hang = {"text": "a can never go on."}
+    story.reads("a", "n-1", result="n-2")
+    assert story.verdict == "lies"
+
+
+def test_claims_that_hold_are_no_violations(story):
+    story.claims("recovery")
+    assert story.verdict == "breaks"
+    story.history.claims = [type(each)(each.property, True, each.sentence) for each in story.history.claims]
+    assert story.verdict == "safe"
+
+
+@pytest.mark.parametrize(("warned", "verdict"), [(True, "poisons"), (False, "breaks")])
+def test_foreign_state_is_poison_if_there_was_a_warning(story, warned, verdict):
+    if warned:
+        story.session("a", cancelled=True, ended="cancelled")
+        story.cancelled(story.ask("a", "read", "n-1"))
+    story.claims("recovery", after=True, foreign_state=True)
+    assert story.verdict == verdict
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a claim has no time: an error that came later counts as its warning"
+)
+def test_an_error_that_comes_later_does_not_soften_what_was_claimed_before(story):
+    story.claims("containment", after=True)
+    story.error(story.ask("the next user", "read", "n-1", after=True))
+    assert story.verdict == "lies"

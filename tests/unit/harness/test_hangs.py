@@ -1,0 +1,228 @@
+"""The proof of a hang, through the real runner over a right miniature: proven without waiting, and never in error."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from tests.harness.runner import Exploration, Runner
+from tests.harness.scenario import OrmSetup, Scenario
+from tests.unit.miniatures.driver import Backing, Queueing
+
+pytestmark = pytest.mark.asyncio
+
+
+def scenario(program: Any, orm: OrmSetup | None = None) -> Scenario:
+    return Scenario("CON-0", "made up", "Made up.", "must", (), orm, False, (3, 10), program, "", "", ())
+
+
+async def run(program: Any, orm: OrmSetup | None = None, bound: int = 2) -> Exploration:
+    exploration = await Runner(Backing(Queueing()), bound).explore(scenario(program, orm))
+    assert exploration.error == ""
+    return exploration
+
+
+async def test_waiting_for_what_nobody_does_is_proven_at_once():
+    async def program(world):
+        async def waits(session):
+            await asyncio.Event().wait()
+
+        await world.together(waits=waits)
+
+    started = time.monotonic()
+    found = (await run(program)).deciding
+    assert time.monotonic() - started < 0.5
+    assert (found.verdict, found.proof) == ("hangs", "idle")
+    assert "waits can never go on" in found.reason
+    assert "no timer is pending" in found.reason
+
+
+async def test_the_proof_names_who_waits_where():
+    async def program(world):
+        async def waits(session):
+            await asyncio.Event().wait()
+
+        async def ends(session):
+            await session.step("end")
+
+        await world.together(waits=waits, ends=ends)
+
+    hang = (await run(program)).deciding.evidence["hang"]
+    assert [entry["task"] for entry in hang["waiting"]] == ["waits"]
+    assert "waits" in hang["waiting"][0]["where"]
+
+
+async def test_a_timer_is_no_hang():
+    async def program(world):
+        async def sleeps(session):
+            await asyncio.sleep(300)
+            await session.step("go on")
+
+        await world.together(sleeps=sleeps)
+
+    started = time.monotonic()
+    assert (await run(program)).deciding.verdict == "safe"
+    assert time.monotonic() - started < 5
+
+
+async def test_a_timer_that_polls_for_ever_is_a_hang():
+    async def program(world):
+        async def polls(session):
+            while True:  # noqa: ASYNC110 - a driver that polls
+                await asyncio.sleep(0.1)
+
+        await world.together(polls=polls)
+
+    found = (await run(program)).deciding
+    assert (found.verdict, found.proof) == ("hangs", "idle")
+    assert "changed nothing" in found.reason
+
+
+async def test_a_timer_that_polls_until_something_happens_is_none():
+    async def program(world):
+        happened = []
+
+        async def polls(session):
+            while not happened:  # noqa: ASYNC110 - a driver that polls
+                await asyncio.sleep(0.1)
+
+        async def does(session):
+            await asyncio.sleep(60)
+            await session.step("let it happen")
+            happened.append(1)
+
+        await world.together(polls=polls, does=does)
+
+    assert (await run(program)).deciding.verdict == "safe"
+
+
+async def test_two_locks_taken_in_two_orders_hang_in_some_orders_only():
+    async def program(world):
+        first, second = asyncio.Lock(), asyncio.Lock()
+
+        def taking(one, other):
+            async def body(session):
+                async with one:
+                    await session.step("take the other")
+                    async with other:
+                        pass
+
+            return body
+
+        await world.together(a=taking(first, second), b=taking(second, first))
+
+    exploration = await run(program, bound=20)
+    assert exploration.deciding.verdict == "hangs"
+
+
+async def test_a_transaction_that_waits_for_its_own_child_s_connection_hangs():
+    async def program(world):
+        async def parent(session):
+            async with session.orm("one").transaction():
+                other = world.orm.pools["one"]
+                await other.acquire()
+
+        await world.together(parent=parent)
+
+    assert (await run(program, OrmSetup(size=1, aliases=("one",)))).deciding.verdict == "hangs"
+
+
+async def test_a_program_that_runs_in_circles_is_an_error_not_a_verdict(monkeypatch):
+    monkeypatch.setattr("tests.harness.world.PATIENCE", 50)
+
+    async def program(world):
+        async def circles(session):
+            while True:
+                await session.step("once more")
+
+        await world.together(circles=circles)
+
+    exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
+    assert "no end after 50 steps" in exploration.error
+
+
+async def test_an_error_of_the_program_itself_is_an_error_not_a_verdict():
+    async def program(world):
+        raise KeyError("a slip of the pen")
+
+    exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
+    assert "the program itself failed: KeyError" in exploration.error
+
+
+async def test_two_sessions_of_one_name_are_an_error():
+    async def program(world):
+        async def body(session):
+            """Nothing."""
+
+        world.start("twin", body)
+        world.start("twin", body)
+
+    exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
+    assert "two sessions are called 'twin'" in exploration.error
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a replay that took other steps is not noticed if it ends alike"
+)
+async def test_a_program_whose_order_is_not_owned_is_an_error():
+    chance = iter(range(100))
+
+    async def program(world):
+        async def moody(session):
+            for _ in range(1 + next(chance)):
+                await session.step("one more than last time")
+
+        await world.together(moody=moody)
+
+    exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
+    assert "does not own the order" in exploration.error
+
+
+async def test_a_verdict_that_changes_when_its_schedule_is_run_again_is_an_error():
+    chance = iter([True] + [False] * 10)
+
+    async def program(world):
+        async def moody(session):
+            await session.step("toss")
+            if next(chance):
+                await asyncio.Event().wait()
+
+        await world.together(moody=moody)
+
+    exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
+    assert "does not own the order" in exploration.error
+    assert "second_run" in exploration.evidence
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a session's own slip of the pen goes unnoticed: safe")
+async def test_an_error_of_a_session_s_own_code_is_an_error_not_a_verdict():
+    async def program(world):
+        async def body(session):
+            await session.cancel("nobody of that name")
+
+        await world.together(body=body)
+
+    exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
+    assert exploration.error != "" or exploration.deciding.verdict not in ("safe", "refuses")
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="what the tear-down cancels goes into the history of the run"
+)
+async def test_what_the_tear_down_cancels_was_not_cancelled_in_the_program():
+    async def program(world):
+        connection = await world.connect()
+
+        async def waits(session):
+            await session.on(connection).read()
+            await asyncio.Event().wait()
+
+        async def asks(session):
+            await session.operate("read", "ask for ever", asyncio.Event().wait, scope="alone")
+
+        await world.together(waits=waits, asks=asks)
+
+    assert [violation.property for violation in (await run(program)).deciding.violations] == ["liveness"]

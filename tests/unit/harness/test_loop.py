@@ -1,0 +1,156 @@
+"""The loop: its clock stands still until somebody moves it, and idleness is asked about only when nothing is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from tests.harness.loop import MatrixLoop, thread_rests
+
+
+@pytest.fixture
+def loop():
+    made = MatrixLoop()
+    yield made
+    made.close()
+
+
+def turn(loop: MatrixLoop, rounds: int = 3) -> None:
+    """A few rounds of the loop, none of which may block."""
+
+    async def rounds_of_nothing() -> None:
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(rounds_of_nothing())
+
+
+def test_no_timer_fires_because_real_time_goes_by(loop):
+    fired = []
+    loop.freeze()
+    loop.call_later(0.001, fired.append, 1)
+    time.sleep(0.01)  # real time: the point of the test
+    turn(loop)
+    assert fired == []
+
+
+def test_a_timer_fires_when_the_clock_is_moved(loop):
+    fired = []
+    loop.freeze()
+    loop.call_later(5, fired.append, 1)
+    loop.advance(4.9)
+    turn(loop)
+    assert fired == []
+    loop.advance(0.2)
+    turn(loop)
+    assert fired == [1]
+
+
+def test_a_frozen_clock_stands_still_and_freezing_twice_changes_nothing(loop):
+    loop.freeze()
+    first = loop.time()
+    loop.freeze()
+    assert loop.time() == first
+
+
+def test_a_thawed_clock_goes_on_from_where_it_stood(loop):
+    loop.freeze()
+    loop.advance(1000)
+    frozen = loop.time()
+    loop.thaw()
+    loop.thaw()
+    assert 0 <= loop.time() - frozen < 5
+
+
+def test_an_unfrozen_clock_can_be_moved_too(loop):
+    before = loop.time()
+    loop.advance(1000)
+    assert loop.time() - before >= 1000
+
+
+def test_idleness_is_asked_about_only_when_nothing_is_ready(loop):
+    asked: list[float | None] = []
+    ready = 5
+
+    def more() -> None:
+        nonlocal ready
+        ready -= 1
+        if ready:
+            loop.call_soon(more)
+
+    def idle(timeout: float | None):
+        asked.append(timeout)
+        assert ready == 0
+        loop.call_soon(done.set_result, None)
+        return []
+
+    done = loop.create_future()
+    loop.idle_selector.on_idle = idle
+    loop.call_soon(more)
+    loop.run_until_complete(done)
+    assert asked == [None]
+
+
+def test_idleness_knows_the_next_timer(loop):
+    asked = []
+
+    def idle(timeout):
+        asked.append(timeout)
+        loop.advance(timeout)
+        return []
+
+    loop.freeze()
+    loop.idle_selector.on_idle = idle
+    loop.run_until_complete(asyncio.wait_for(asyncio.sleep(7), 100))
+    assert asked == [pytest.approx(7)]
+
+
+def test_what_is_readable_is_not_idle(loop):
+    async def woken_from_a_thread() -> None:
+        event = asyncio.Event()
+        threading.Thread(target=loop.call_soon_threadsafe, args=(event.set,)).start()
+        await event.wait()
+
+    asked = 0
+
+    def idle(timeout):
+        nonlocal asked
+        asked += 1
+        return loop.idle_selector.wait(1)
+
+    loop.idle_selector.on_idle = idle
+    loop.run_until_complete(woken_from_a_thread())
+    assert asked <= 1
+
+
+def test_jobs_are_known_until_the_loop_has_their_results(loop):
+    gate, started = threading.Event(), threading.Event()
+
+    def work() -> str:
+        started.set()
+        gate.wait()
+        return "done"
+
+    async def program() -> None:
+        assert loop.workers.state() == ([], False)
+        job = asyncio.ensure_future(asyncio.to_thread(work))
+        await asyncio.sleep(0)
+        started.wait()
+        threads, on_its_way = loop.workers.state()
+        assert len(threads) == 1
+        assert not on_its_way
+        gate.set()
+        while loop.workers.state()[0]:
+            """The thread ends without the loop's help."""
+        assert loop.workers.state() == ([], True)
+        assert await job == "done"
+        assert loop.workers.state() == ([], False)
+
+    loop.run_until_complete(program())
+
+
+def test_a_thread_that_is_gone_does_not_rest():
+    assert thread_rests(1 << 30) == (False, 0)

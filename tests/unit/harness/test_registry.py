@@ -1,0 +1,102 @@
+"""The catalogue: every scenario says what it promises and on whose word, and no id is there twice."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from tests.harness import scenario as registry
+from tests.harness.adapters.base import CAPABILITIES
+from tests.harness.scenario import FAMILIES, PROMISES, catalogue, promise, scenario
+from tests.harness.verdict import LEVELS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ALL = list(catalogue().values())
+EACH = pytest.mark.parametrize("made", ALL, ids=[each.id for each in ALL])
+
+
+@EACH
+def test_it_has_an_id_a_title_and_a_level(made):
+    assert re.fullmatch(r"(CON|CAN|POOL|ORM|TXN|NST|CTX|FIX)-[1-9]\d*[a-z]?", made.id)
+    assert made.family == FAMILIES[made.id.split("-")[0]]
+    assert made.title
+    assert not made.title.endswith(".")
+    assert len(made.title) < 80
+    assert made.level in LEVELS
+    assert set(made.needs) <= set(CAPABILITIES)
+
+
+@EACH
+def test_its_contract_is_one_sentence(made):
+    assert made.contract.endswith(".")
+    assert not re.search(r"[.!?] [A-Z]", made.contract.replace("e.g. ", ""))
+
+
+@EACH
+def test_it_quotes_a_source(made):
+    assert len(made.quote) > 10
+    assert made.url.startswith("https://")
+    assert all(link.startswith("https://") for link in made.links)
+
+
+@EACH
+def test_its_source_text_can_be_shown(made):
+    assert made.source.strip()
+
+
+def test_no_promise_is_without_a_scenario():
+    written = tomllib.loads(PROMISES.read_text(encoding="utf-8"))
+    assert set(written) - set(catalogue()) == set()
+
+
+def test_remedies_cure_scenarios_that_take_a_way():
+    for made in ALL:
+        for cured in made.cures:
+            assert cured in catalogue()
+            names = catalogue()[cured].program.__code__.co_varnames
+            assert "way" in names
+
+
+def test_the_catalogue_is_in_the_order_of_families_and_numbers():
+    identifiers = list(catalogue())
+    families = [identifier.split("-")[0] for identifier in identifiers]
+    assert families == sorted(families, key=list(FAMILIES).index)
+    assert identifiers.index("NST-2") < identifiers.index("NST-8")
+    assert identifiers.index("FIX-1a") < identifiers.index("FIX-1b") < identifiers.index("FIX-2a")
+
+
+async def program(world):
+    """A contract."""
+
+
+async def without_contract(world):
+    pass
+
+
+def test_an_id_is_declared_once():
+    with pytest.raises(ValueError, match="two scenarios are called CON-1"):
+        scenario("CON-1", "again", level="must", needs=())(program)
+
+
+def test_a_scenario_needs_a_contract():
+    with pytest.raises(ValueError, match="CON-999 has no contract"):
+        scenario("CON-999", "no words", level="must", needs=())(without_contract)
+    assert "CON-999" not in registry._declared
+
+
+def test_an_unknown_promise_is_empty():
+    assert promise("CON-999") == {}
+
+
+def test_why_a_scenario_does_not_apply():
+    made = catalogue()["POOL-1"]
+    assert made.unmet(frozenset({"pool"}), CAPABILITIES) is None
+    assert made.unmet(frozenset(), CAPABILITIES) == CAPABILITIES["pool"]
+    newer = type(made)(**{**{name: getattr(made, name) for name in made.__dataclass_fields__}, "python": (9, 9)})
+    assert newer.unmet(frozenset({"pool"}), CAPABILITIES) == "needs Python 9.9"

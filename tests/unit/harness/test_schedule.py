@@ -1,0 +1,170 @@
+"""Schedules: ranking, departures, replay; and the explorer enumerates each order, and knows when it has them all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.harness.schedule import Action, Explorer, ScheduleMismatch, Strategy, parse
+
+LETTERS = "ABCD"
+
+
+def step(letter: str) -> Action:
+    return Action(letter, "step", letter)
+
+
+def answer(number: int) -> Action:
+    return Action(str(number), "answer", number)
+
+
+class Game:
+    """Sessions that ask a number of questions each: a step to ask, then its answer is held until it is delivered.
+
+    ``together``: all of them ask on one connection, so that answers come in the order of the questions.
+    """
+
+    def __init__(self, questions: Sequence[int], *, together: bool = False) -> None:
+        self.left = dict(zip(LETTERS, questions, strict=False))
+        self.together = together
+        self.owed: list[str] = []
+
+    def enabled(self) -> list[Action]:
+        steps = [step(letter) for letter, left in self.left.items() if left and letter not in self.owed]
+        if self.together:
+            return steps + [answer(1)] * bool(self.owed)
+        return steps + [answer(LETTERS.index(letter) + 1) for letter in sorted(self.owed)]
+
+    def perform(self, action: Action) -> None:
+        if action.kind == "step":
+            self.left[action.token] -= 1
+            self.owed.append(action.token)
+        else:
+            self.owed.remove(self.owed[0] if self.together else LETTERS[int(action.target) - 1])
+
+    def play(self, strategy: Strategy) -> str:
+        while enabled := self.enabled():
+            self.perform(strategy.choose(enabled))
+        return strategy.text
+
+
+def every_order(questions: Sequence[int], *, together: bool = False) -> set[str]:
+    """By brute force."""
+    found = set()
+
+    def go_on(taken: tuple[str, ...]) -> None:
+        game = Game(questions, together=together)
+        for token in taken:
+            game.perform(next(action for action in game.enabled() if action.token == token))
+        enabled = game.enabled()
+        if not enabled:
+            found.add(".".join(taken))
+        for action in enabled:
+            go_on((*taken, action.token))
+
+    go_on(())
+    return found
+
+
+# -- one strategy ----------------------------------------------------------------------------------------------------
+
+
+def test_eager_steps_come_before_answers_in_fair_turns():
+    assert Game([2, 2]).play(Strategy(eager=True)) == "A.B.1.A.1.2.B.2"
+
+
+def test_lazy_answers_come_before_steps_and_a_session_goes_on():
+    assert Game([2, 1]).play(Strategy(eager=False)) == "A.1.A.1.B.2"
+
+
+def test_turns_are_fair_between_capital_and_small_letters():
+    strategy = Strategy()
+    taken = [strategy.choose([step("Z"), step("a")]).token for _ in range(3)]
+    assert taken == ["Z", "a", "Z"]
+
+
+def test_a_departure_moves_the_choice_on():
+    assert Game([1, 1]).play(Strategy(departures={0: 1})) == "B.A.1.2"
+    assert Game([1, 1]).play(Strategy(departures={1: 1})) == "A.1.B.2"
+
+
+def test_a_departure_beyond_the_choices_goes_round():
+    assert Game([1, 1]).play(Strategy(departures={0: 2})) == Game([1, 1]).play(Strategy())
+
+
+@given(
+    st.lists(st.integers(1, 2), min_size=1, max_size=3),
+    st.dictionaries(st.integers(0, 8), st.integers(0, 3)),
+    st.booleans(),
+)
+def test_every_printed_schedule_replays(questions, departures, eager):
+    text = Game(questions).play(Strategy(eager, departures))
+    assert Game(questions).play(Strategy(replay=parse(text))) == text
+
+
+@given(st.lists(st.sampled_from(["A", "b", "1", "12"])))
+def test_parsing_undoes_printing(tokens):
+    assert parse(".".join(tokens)) == tuple(tokens)
+
+
+def test_a_replay_that_is_not_possible_says_where_and_what_was():
+    with pytest.raises(ScheduleMismatch, match="step 2 of the schedule is 'B'; possible: 1"):
+        Game([2]).play(Strategy(replay=("A", "B")))
+
+
+def test_a_lenient_replay_goes_on_with_the_base_order_where_it_must():
+    assert Game([2]).play(Strategy(replay=("A", "B"), lenient=True)) == "A.1.A.1"
+
+
+def test_a_replay_that_ends_early_goes_on_with_the_base_order():
+    assert Game([1, 1]).play(Strategy(replay=("B",))).startswith("B.A")
+
+
+# -- the explorer ----------------------------------------------------------------------------------------------------
+
+
+def explore(questions: Sequence[int], bound: int, *, together: bool = False) -> tuple[list[str], Explorer]:
+    explorer = Explorer(bound)
+    played = [Game(questions, together=together).play(strategy) for strategy in explorer.strategies()]
+    return played, explorer
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(1, 2), min_size=1, max_size=3).filter(lambda questions: sum(questions) <= 4), st.booleans())
+def test_without_a_bound_every_order_is_found_and_the_explorer_knows(questions, together):
+    played, explorer = explore(questions, 10_000, together=together)
+    assert set(played) == every_order(questions, together=together)
+    assert explorer.exhausted
+    assert explorer.explored == len(set(played))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(1, 2), min_size=1, max_size=3).filter(lambda questions: sum(questions) <= 4),
+    st.integers(1, 40),
+)
+def test_within_a_bound_distinct_orders_are_run_and_never_more(questions, bound):
+    played, explorer = explore(questions, bound)
+    possible = every_order(questions)
+    assert explorer.explored == len(set(played)) == min(bound, len(possible))
+    assert set(played) <= possible
+    if explorer.exhausted:
+        assert set(played) == possible
+
+
+def test_a_program_with_a_single_order_is_exhausted_at_once():
+    played, explorer = explore([3], 10)
+    assert set(played) == {"A.1.A.1.A.1"}
+    assert explorer.exhausted
+
+
+def test_the_base_orders_come_first():
+    played, _ = explore([1, 1], 2)
+    assert played == ["A.B.1.2", "A.1.B.2"]
+
+
+def test_the_same_program_is_explored_in_the_same_order_twice():
+    assert explore([2, 2], 20)[0] == explore([2, 2], 20)[0]

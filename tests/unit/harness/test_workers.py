@@ -1,0 +1,266 @@
+"""The gate of drivers with threads: exact counts, held answers, SQLite's waiting for locks."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.harness.gate import Recorder
+from tests.harness.workers import CountingQueue, WorkerChannel, WorkerGate, describe
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for threads; 5 s of real time are a failure of the test."""
+    moment = threading.Event()
+    for _ in range(50_000):
+        if condition():
+            return
+        moment.wait(0.0001)
+    raise TimeoutError("it did not come to pass")
+
+
+class Worker:
+    """A thread that works off a queue as aiosqlite's does."""
+
+    def __init__(self, gate: WorkerGate) -> None:
+        self.queue: CountingQueue = gate.queue()
+        self.channel: WorkerChannel = self.queue.channel
+        self.results: list[Any] = []
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def _work(self) -> None:
+        while True:
+            future, function = self.queue.get()
+            if future == "end":
+                return
+            try:
+                self.results.append(function())
+            except Exception as error:
+                self.results.append(error)
+
+    def ask(self, function: Callable[[], Any], future: str = "") -> None:
+        self.queue.put_nowait((future, function))
+
+
+@pytest.fixture
+def gate() -> WorkerGate:
+    numbers = itertools.count(1)
+    return WorkerGate(Recorder(), lambda: next(numbers))
+
+
+@pytest.fixture
+def worker(gate: WorkerGate) -> Iterator[Worker]:
+    made = Worker(gate)
+    yield made
+    made.channel.cut()
+    made.ask(lambda: None, "end")
+    made.thread.join(5)
+    assert not made.thread.is_alive()
+
+
+def hold(worker: Worker) -> None:
+    worker.channel.holding = True
+
+
+def test_nothing_is_pending_when_all_is_done(worker):
+    for number in range(200):
+        worker.ask(partial(int, number))
+    until(lambda: not worker.channel.busy())
+    assert worker.results == list(range(200))
+    assert worker.channel.pending == 0
+
+
+def test_the_count_is_exact_when_many_threads_ask(worker):
+    def ask_often() -> None:
+        for _ in range(100):
+            worker.ask(lambda: 1)
+
+    askers = [threading.Thread(target=ask_often) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    until(lambda: worker.channel.pending == 0)
+    assert len(worker.results) == 400
+
+
+def test_a_working_worker_is_busy_until_its_answer_is_held(worker):
+    hold(worker)
+    go = threading.Event()
+    worker.ask(go.wait)
+    assert worker.channel.busy()
+    assert not worker.channel.deliverable()
+    go.set()
+    until(worker.channel.deliverable)
+    assert not worker.channel.busy()
+    assert worker.results == []
+
+
+def test_what_is_queued_behind_a_held_answer_cannot_move(worker):
+    hold(worker)
+    worker.ask(lambda: 1)
+    worker.ask(lambda: 2)
+    until(worker.channel.deliverable)
+    assert not worker.channel.busy()
+    worker.channel.deliver()
+    until(lambda: worker.results == [1] and worker.channel.deliverable())
+    worker.channel.deliver()
+    until(lambda: worker.results == [1, 2] and not worker.channel.busy())
+
+
+def test_release_lets_everything_through(worker):
+    hold(worker)
+    for number in range(3):
+        worker.ask(partial(int, number))
+    until(worker.channel.deliverable)
+    worker.channel.release()
+    until(lambda: worker.results == [0, 1, 2] and not worker.channel.busy())
+
+
+def test_an_error_is_an_answer_too(worker):
+    hold(worker)
+    worker.ask(lambda: 1 / 0)
+    until(worker.channel.deliverable)
+    assert worker.channel.deliver() == "ZeroDivisionError: division by zero"
+    until(lambda: [type(result) for result in worker.results] == [ZeroDivisionError])
+
+
+def locked_until(event: threading.Event) -> str:
+    if not event.is_set():
+        raise sqlite3.OperationalError("database is locked")
+    return "written"
+
+
+def test_a_locked_statement_is_tried_again_when_the_world_has_moved(worker):
+    hold(worker)
+    free = threading.Event()
+    worker.ask(partial(locked_until, free))
+    until(worker.channel.waits_for_lock)
+    assert not worker.channel.busy()
+    assert not worker.channel.deliverable()
+    assert worker.channel.retry()
+    until(worker.channel.waits_for_lock)
+    free.set()
+    worker.channel.retry()
+    until(worker.channel.deliverable)
+    worker.channel.deliver()
+    until(lambda: worker.results == ["written"])
+
+
+def give_up_on(worker: Worker, statement: Callable[[], Any]) -> None:
+    worker.ask(statement)
+    until(worker.channel.waits_for_lock)
+    assert worker.channel.give_up()
+    until(worker.channel.deliverable)
+    worker.channel.deliver()
+
+
+def test_giving_up_lets_the_lock_error_through(worker):
+    hold(worker)
+    give_up_on(worker, partial(locked_until, threading.Event()))
+    until(lambda: [type(result) for result in worker.results] == [sqlite3.OperationalError])
+
+
+@pytest.mark.xfail(strict=True, raises=TimeoutError, reason="a channel that gave up once never waits for a lock again")
+def test_the_next_statement_waits_for_its_lock_again(worker, monkeypatch):
+    hold(worker)
+    give_up_on(worker, partial(locked_until, threading.Event()))
+    worker.ask(partial(locked_until, threading.Event()))
+    until(lambda: worker.channel.waits_for_lock() or worker.channel.deliverable())
+    if not worker.channel.waits_for_lock():
+        raise TimeoutError
+
+
+def test_a_lock_is_not_waited_for_where_nobody_conducts(worker):
+    worker.ask(partial(locked_until, threading.Event()))
+    until(lambda: len(worker.results) == 1)
+
+
+def test_nothing_to_retry_and_nothing_to_give_up(worker):
+    assert not worker.channel.retry()
+    assert not worker.channel.give_up()
+
+
+def test_a_cut_channel_sets_its_worker_free(worker):
+    hold(worker)
+    worker.ask(lambda: 1)
+    until(worker.channel.deliverable)
+    worker.channel.cut()
+    until(lambda: worker.results == [1])
+    assert not worker.channel.busy()
+    assert not worker.channel.deliverable()
+
+
+def test_the_last_request_is_never_held(worker):
+    def close_and_stop() -> str:
+        return "closed"
+
+    hold(worker)
+    worker.ask(close_and_stop)
+    until(lambda: worker.results == ["closed"])
+    assert worker.channel.closed
+
+
+def test_a_shared_channel_counts_jobs_and_delivers_in_the_order_of_asking(gate):
+    channel = gate.channel("thread pool", serial=False)
+    channel.holding = True
+    told: list[str] = []
+    jobs = [channel.wrap(partial(told.append, name), count=True) for name in ("first", "second")]
+    threads = [threading.Thread(target=job, daemon=True) for job in reversed(jobs)]
+    assert channel.busy()
+    for thread in threads:
+        thread.start()
+    until(lambda: len(told) == 2 and not channel.busy())
+    assert "first" in channel.deliver()
+    until(lambda: not threads[1].is_alive())
+    assert threads[0].is_alive()
+    assert "second" in channel.deliver()
+    threads[0].join(5)
+    assert channel.pending == 0
+
+
+def test_new_channels_hold_if_their_gate_does(gate):
+    gate.hold = True
+    assert gate.channel("worker", serial=True).holding
+    assert [channel.number for channel in gate.channels] == [1]
+
+
+def test_requests_are_placed_in_transactions(worker):
+    def execute(*_: Any) -> None:
+        """As aiosqlite's worker would."""
+
+    for statement in ("BEGIN", "INSERT w-a1-1", "COMMIT", "INSERT w-a1-2"):
+        worker.ask(partial(execute, statement))
+    until(lambda: not worker.channel.busy())
+    assert worker.channel.segments.placed == {"w-a1-1": (1, 1), "w-a1-2": None}
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a BEGIN that the server refused counts as a new transaction"
+)
+def test_a_refused_begin_begins_nothing(worker):
+    def execute(statement: str) -> None:
+        if statement == "BEGIN" and worker.results:
+            raise sqlite3.OperationalError("cannot start a transaction within a transaction")
+
+    for statement in ("BEGIN", "INSERT w-a1-1", "BEGIN", "INSERT w-a1-2"):
+        worker.ask(partial(execute, statement))
+    until(lambda: not worker.channel.busy())
+    placed = worker.channel.segments.placed
+    assert placed["w-a1-1"] == placed["w-a1-2"]
+
+
+def test_a_request_in_words():
+    def execute() -> None:
+        """Nothing."""
+
+    assert describe(partial(execute, "SELECT ?", ["n-1"])) == "execute: SELECT ? ['n-1']"
+    assert describe(partial(execute)) == "execute"
+    assert describe(execute) == "execute"

@@ -1,0 +1,329 @@
+"""Two right miniature drivers: ``Queueing`` makes whoever comes second wait, ``Refusing`` gives it an error."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from typing import Any
+
+from tests.harness.adapters.base import Adapter
+
+from .database import Answer, Database, MiniatureWitness
+from .orm import Orm, RefusingOrm, RefusingTransaction, Transaction
+from .wire import MiniatureGate, MiniatureWire
+
+
+class DriverError(Exception):
+    """The driver's documented error."""
+
+
+class Aborted(DriverError):
+    """The transaction had been aborted before."""
+
+
+class Overlap(DriverError):
+    """Somebody else uses this connection or this transaction."""
+
+
+class Connection:
+    """One wire, shared in order: answers belong to askers first come, first served; nobody's answer is thrown away."""
+
+    def __init__(self, wire: MiniatureWire) -> None:
+        self.wire = wire
+        self.waiting: collections.deque[asyncio.Future[Answer]] = collections.deque()
+        self.turn = asyncio.Lock()  # of transactions begun on the connection itself
+        self.owner: asyncio.Task[Any] | None = None
+        self.closed = False
+        wire.receive = self.receive
+
+    # -- questions and answers -------------------------------------------------------------------------------------
+    def send(self, statement: str) -> asyncio.Future[Answer]:
+        if self.closed:
+            raise DriverError("the connection is closed")
+        asker = asyncio.get_running_loop().create_future()
+        self.waiting.append(asker)
+        self.wire.send(statement)
+        return asker
+
+    def forget(self, statement: str) -> None:
+        """Send a statement whose answer nobody waits for."""
+        if not self.closed:
+            self.send(statement).cancel()
+
+    async def ask(self, statement: str) -> Answer:
+        """Send a statement and wait for its answer. Raises the server's refusal as DriverError."""
+        return self.read(await self.send(statement))
+
+    def read(self, answer: Answer) -> Answer:
+        if answer.error:
+            raise (Aborted if answer.aborted else DriverError)(answer.error)
+        return answer
+
+    def asker(self, answer: Answer) -> asyncio.Future[Answer]:
+        """Whose answer this is."""
+        return self.waiting.popleft()
+
+    def receive(self, answer: Answer | None) -> None:
+        if answer is None:
+            self.close()
+        elif self.waiting:
+            asker = self.asker(answer)
+            if not asker.done():
+                asker.set_result(answer)
+
+    def close(self) -> None:
+        self.closed = True
+        self.wire.close()
+        for asker in self.waiting:
+            if not asker.done():
+                asker.set_exception(DriverError("the connection was closed"))
+        self.waiting.clear()
+
+    # -- what users call -------------------------------------------------------------------------------------------
+    async def execute(self, statement: str) -> Answer:
+        """One statement; it waits while another task has a transaction open here."""
+        if self.owner in (None, asyncio.current_task()):
+            return await self.ask(statement)
+        async with self.turn:
+            return await self.ask(statement)
+
+    async def begin(self) -> None:
+        await self.turn.acquire()
+        self.owner = asyncio.current_task()
+        try:
+            await self.ask("BEGIN")
+        except BaseException:
+            self.reset()
+            raise
+
+    async def end(self, statement: str) -> None:
+        """COMMIT or ROLLBACK, and let the next transaction begin."""
+        try:
+            answer = await self.ask(statement)
+        finally:
+            self.disown()
+        if answer.tag != statement:
+            raise Aborted("the transaction could not be committed")
+
+    def disown(self) -> None:
+        self.owner = None
+        if self.turn.locked():
+            self.turn.release()
+
+    def reset(self) -> None:
+        """Make it as new for the next user, whatever it was in the middle of."""
+        self.forget("ROLLBACK")
+        self.disown()
+
+
+class RefusingConnection(Connection):
+    """Refuses a statement while another is under way, and a transaction while another task's is open."""
+
+    async def ask(self, statement: str) -> Answer:
+        if any(not asker.done() for asker in self.waiting):
+            raise self.refusal()
+        return await super().ask(statement)
+
+    async def execute(self, statement: str) -> Answer:
+        if self.owner not in (None, asyncio.current_task()):
+            raise self.refusal()
+        return await super().execute(statement)
+
+    async def begin(self) -> None:
+        if self.owner is not None:
+            raise self.refusal()
+        await super().begin()
+
+    def refusal(self) -> Exception:
+        return Overlap("another operation is under way on this connection")
+
+
+class Pool:
+    """At most ``size`` connections; who finds none waits, first come, first served."""
+
+    def __init__(self, driver: Miniature, size: int) -> None:
+        self.driver = driver
+        self.size = size
+        self.made = 0
+        self.idle: list[Connection] = []
+        self.waiters: collections.deque[asyncio.Future[Connection | None]] = collections.deque()
+
+    async def acquire(self) -> Connection:
+        while True:
+            if self.idle:
+                return self.idle.pop()
+            if self.made < self.size:
+                return await self.make()
+            connection = await self.wait()
+            if connection is not None:
+                return connection
+
+    async def make(self) -> Connection:
+        self.made += 1
+        try:
+            return await self.driver.open()
+        except BaseException:
+            self.made -= 1
+            self.wake(None)
+            raise
+
+    async def wait(self) -> Connection | None:
+        """Wait for a connection; None says that there is room to make one."""
+        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            self.give_up(waiter)
+            raise
+
+    def give_up(self, waiter: asyncio.Future[Connection | None]) -> None:
+        """A waiter was cancelled, perhaps in the moment in which it was served."""
+        if waiter in self.waiters:
+            self.waiters.remove(waiter)
+        if waiter.done() and not waiter.cancelled():
+            served = waiter.result()
+            if not self.wake(served) and served is not None:
+                self.idle.append(served)
+
+    def wake(self, connection: Connection | None) -> bool:
+        """Serve the first waiter; False when nobody waits."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+                return True
+        return False
+
+    async def release(self, connection: Connection) -> None:
+        """Take a connection back from a user who may have left it in any state."""
+        connection.reset()
+        self.give(connection)
+
+    def give(self, connection: Connection) -> None:
+        if connection.closed:
+            self.made -= 1
+            self.wake(None)
+        elif not self.wake(connection):
+            self.idle.append(connection)
+
+    def close(self) -> None:
+        for connection in self.idle:
+            connection.close()
+
+
+class Miniature(Adapter):
+    """A whole driver; subclasses replace a part.
+
+    ``expects``: what a wrong one is caught for, property and verdict. ``gap``: why no scenario catches it yet.
+    ``bound``: how many orders that takes.
+    """
+
+    name = "miniature"
+    documented = (DriverError,)
+    aborted = (Aborted,)
+    expects: tuple[str, str] | None = None
+    gap = ""
+    bound = 4
+    connection_type: type[Connection] = Connection
+    pool_type: type[Pool] = Pool
+    orm_type: type[Orm] = Orm
+    transaction_type: type[Transaction] = Transaction
+    errors = (DriverError, Aborted, Overlap)  # as the ORM knows them
+
+    def __init__(self) -> None:
+        self.database = Database()
+        self.gate: MiniatureGate | None = None
+
+    def install(self, world: Any) -> None:
+        self.gate = MiniatureGate(world, self.database)
+        world.gates.append(self.gate)
+
+    def remove(self) -> None:
+        self.gate = None
+
+    async def open(self) -> Connection:
+        """Connect and log in."""
+        assert self.gate is not None
+        connection = self.connection_type(MiniatureWire(self.gate))
+        try:
+            await connection.ask("LOGIN")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    # -- the calls of an adapter -----------------------------------------------------------------------------------
+    async def connect(self, address: Any) -> Connection:
+        return await self.open()
+
+    async def close(self, connection: Connection) -> None:
+        connection.close()
+
+    async def read(self, connection: Connection, nonce: str) -> str:
+        return (await connection.execute(f"SELECT {nonce}")).value
+
+    async def write(self, connection: Connection, token: str) -> None:
+        await connection.execute(f"INSERT {token}")
+
+    async def fail(self, connection: Connection) -> None:
+        await connection.execute("SELECT FROM no_such_table")
+
+    async def begin(self, connection: Connection) -> None:
+        await connection.begin()
+
+    async def commit(self, connection: Connection, state: Any) -> None:
+        await connection.end("COMMIT")
+
+    async def rollback(self, connection: Connection, state: Any) -> None:
+        await connection.end("ROLLBACK")
+
+    async def create_pool(self, address: Any, size: int) -> Pool:
+        pool = self.pool_type(self, size)
+        pool.give(await pool.make())
+        return pool
+
+    async def acquire(self, pool: Pool) -> Connection:
+        return await pool.acquire()
+
+    async def release(self, pool: Pool, connection: Connection) -> None:
+        await pool.release(connection)
+
+    async def close_pool(self, pool: Pool) -> None:
+        pool.close()
+
+    def make_orm(self, world: Any, setup: Any) -> Orm:
+        return self.orm_type(self, setup.size, setup.aliases)
+
+
+class Queueing(Miniature):
+    """Right: whoever comes second waits."""
+
+
+class Refusing(Miniature):
+    """Right: whoever comes second is refused in a documented way; queries of one transaction still queue up."""
+
+    connection_type = RefusingConnection
+    orm_type = RefusingOrm
+    transaction_type = RefusingTransaction
+
+
+class Backing:
+    """One miniature with its database and witness; the duck type of ``tests.harness.cell.Backing``."""
+
+    kind = "miniature"
+    server_address = None
+
+    def __init__(self, adapter: Miniature) -> None:
+        self.adapter = adapter
+        self.witness = MiniatureWitness(adapter.database)
+        self.nonces = adapter.database.nonces
+
+    def address(self, gate_port: int | None) -> None:
+        """A miniature needs none."""
+
+    def reopen_witness(self) -> None:
+        """A fork has the database in its own memory."""
+
+    def alive(self) -> bool:
+        return True

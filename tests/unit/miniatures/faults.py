@@ -1,0 +1,682 @@
+"""Miniatures that are each wrong in exactly one way; ``expects`` names the property and the verdict of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from .database import Answer
+from .driver import Aborted, Connection, DriverError, Miniature, Pool, Queueing, Refusing, RefusingConnection
+from .orm import Orm, RefusingTransaction, Transaction
+from .wire import MiniatureWire
+
+Asker = asyncio.Future[Answer]
+
+# -- answers ---------------------------------------------------------------------------------------------------------
+
+
+class AnswersInWrongOrder(Queueing):
+    """Gives each answer to the task that asked last."""
+
+    expects = ("routing", "lies")
+
+    class connection_type(Connection):
+        def asker(self, answer: Answer) -> Asker:
+            return self.waiting.pop()
+
+
+class LeavesAnswerOnWire(Queueing):
+    """Forgets a cancelled question but not its answer, which goes to whoever asks next."""
+
+    expects = ("routing", "poisons")
+
+    class connection_type(Connection):
+        async def ask(self, statement: str) -> Answer:
+            asker = self.send(statement)
+            try:
+                return self.read(await asker)
+            except asyncio.CancelledError:
+                self.waiting.remove(asker)
+                raise
+
+
+class ErrorToWrongAsker(Queueing):
+    """Shows a refusal of the server to the task that asked last instead of the one that caused it."""
+
+    expects = ("routing", "lies")
+
+    class connection_type(Connection):
+        def asker(self, answer: Answer) -> Asker:
+            return self.waiting.pop() if answer.error else super().asker(answer)
+
+
+class ErrorToEverybody(Queueing):
+    """Shows a refusal of the server to every task that waits on the connection."""
+
+    expects = ("routing", "lies")
+    gap = "the checker takes a stranger's error for a refusal as soon as operations overlap (CON-6 says refuses)"
+
+    class connection_type(Connection):
+        def receive(self, answer: Answer | None) -> None:
+            super().receive(answer)
+            for asker in self.waiting if answer is not None and answer.error else ():
+                if not asker.done():
+                    asker.set_exception(DriverError(answer.error))
+
+
+class SwallowsServerErrors(Queueing):
+    """Reports success for a statement that the server refused."""
+
+    expects = ("routing", "lies")
+
+    class connection_type(Connection):
+        def read(self, answer: Answer) -> Answer:
+            return answer
+
+
+class HangsOnErrors(Queueing):
+    """Loses a refusal of the server: its asker waits for ever."""
+
+    expects = ("liveness", "hangs")
+
+    class connection_type(Connection):
+        def receive(self, answer: Answer | None) -> None:
+            if answer is not None and answer.error:
+                self.waiting.popleft()
+            else:
+                super().receive(answer)
+
+
+class PollsForLostErrors(Queueing):
+    """Loses a refusal of the server, and looks for it again every tenth of a second, for ever."""
+
+    expects = ("liveness", "hangs")
+
+    class connection_type(Connection):
+        async def ask(self, statement: str) -> Answer:
+            answer = await self.send(statement)
+            while answer.error:  # noqa: ASYNC110 - that is its fault
+                await asyncio.sleep(0.1)
+            return answer
+
+
+class UnusableAfterErrors(Queueing):
+    """Serves nobody any more after a refusal of the server."""
+
+    expects = ("recovery", "breaks")
+
+    class connection_type(Connection):
+        spent = False
+
+        def read(self, answer: Answer) -> Answer:
+            if self.spent:
+                raise DriverError("the connection is in an error state")
+            self.spent = bool(answer.error)
+            return super().read(answer)
+
+
+class ComplainsToTheLoop(Queueing):
+    """Leaves an exception in a callback, where only the event loop sees it."""
+
+    expects = ("loudness", "breaks")
+
+    class connection_type(Connection):
+        def receive(self, answer: Answer | None) -> None:
+            super().receive(answer)
+            if answer is not None and answer.error:
+                raise AttributeError("'NoneType' object has no attribute 'error'")
+
+
+# -- overlap ---------------------------------------------------------------------------------------------------------
+
+
+class RuntimeErrorOnOverlap(Refusing):
+    """Refuses overlap with a bare RuntimeError."""
+
+    expects = ("loudness", "breaks")
+
+    class connection_type(RefusingConnection):
+        def refusal(self) -> Exception:
+            return RuntimeError("readexactly() called while another coroutine is already waiting for incoming data")
+
+
+class RefusesAfterCancellation(Refusing):
+    """Thinks for ever that a cancelled operation is still under way, and refuses all others."""
+
+    expects = ("recovery", "breaks")
+
+    class connection_type(RefusingConnection):
+        busy = False
+
+        async def ask(self, statement: str) -> Answer:
+            if self.busy:
+                raise self.refusal()
+            self.busy = True
+            answer = await self.send(statement)
+            self.busy = False
+            return self.read(answer)
+
+
+class SharesOneTransaction(Queueing):
+    """Takes a second task's begin on the same connection for the first one's: whoever ends first ends both."""
+
+    expects = ("containment", "lies")
+
+    class connection_type(Connection):
+        async def execute(self, statement: str) -> Answer:
+            return await self.ask(statement)
+
+        async def begin(self) -> None:
+            if not self.wire.server.open:
+                await self.ask("BEGIN")
+
+        async def end(self, statement: str) -> None:
+            if self.wire.server.open:
+                await self.ask(statement)
+
+
+# -- cancellation ----------------------------------------------------------------------------------------------------
+
+
+class SwallowsCancellation(Queueing):
+    """Waits for the answer although its task was cancelled, and goes on as if nothing had been."""
+
+    expects = ("cancellation", "breaks")
+
+    class connection_type(Connection):
+        async def ask(self, statement: str) -> Answer:
+            asker = self.send(statement)
+            while not asker.done():
+                try:
+                    await asyncio.wait([asker])
+                except asyncio.CancelledError:
+                    continue
+            return self.read(asker.result())
+
+
+class TurnsCancellationIntoError(Queueing):
+    """Raises its own documented error where its task was cancelled."""
+
+    expects = ("cancellation", "breaks")
+
+    class connection_type(Connection):
+        async def ask(self, statement: str) -> Answer:
+            try:
+                return await super().ask(statement)
+            except asyncio.CancelledError:
+                raise DriverError("the query was interrupted") from None
+
+
+class CancelsInnocents(Queueing):
+    """Cancels everybody who waits on the connection when one of them is cancelled."""
+
+    expects = ("cancellation", "breaks")
+
+    class connection_type(Connection):
+        async def ask(self, statement: str) -> Answer:
+            try:
+                return await super().ask(statement)
+            except asyncio.CancelledError:
+                for asker in self.waiting:
+                    asker.cancel()
+                raise
+
+
+class ClosesInnocentsConnection(Queueing):
+    """Closes the connection when one of its users is cancelled, whoever else waits on it."""
+
+    expects = ("loudness", "breaks")
+
+    class connection_type(Connection):
+        async def ask(self, statement: str) -> Answer:
+            try:
+                return await super().ask(statement)
+            except asyncio.CancelledError:
+                self.close()
+                raise
+
+
+# -- the pool --------------------------------------------------------------------------------------------------------
+
+
+class ReturnsDirtyConnection(Queueing):
+    """Takes a connection back into the pool with its transaction open."""
+
+    expects = ("containment", "lies")
+
+    class pool_type(Pool):
+        async def release(self, connection: Connection) -> None:
+            connection.disown()
+            self.give(connection)
+
+
+class CommitsOnRelease(Queueing):
+    """Commits what was left open when a connection goes back to the pool."""
+
+    expects = ("atomicity", "lies")
+
+    class pool_type(Pool):
+        async def release(self, connection: Connection) -> None:
+            if connection.wire.server.open:
+                connection.forget("COMMIT")
+            await super().release(connection)
+
+
+class LosesReleaseOnCancel(Queueing):
+    """Waits for a rollback before it takes a connection back, and loses it when that is cancelled."""
+
+    expects = ("liveness", "hangs")
+    bound = 6
+
+    class pool_type(Pool):
+        async def release(self, connection: Connection) -> None:
+            await connection.ask("ROLLBACK")
+            await super().release(connection)
+
+
+class NeverWakesWaiter(Queueing):
+    """Puts a returned connection aside without a word to those who wait for one."""
+
+    expects = ("liveness", "hangs")
+
+    class pool_type(Pool):
+        def give(self, connection: Connection) -> None:
+            self.idle.append(connection)
+
+
+class HandsOneConnectionToTwo(Queueing):
+    """Serves two waiters with one connection."""
+
+    expects = ("loudness", "breaks")
+
+    class pool_type(Pool):
+        def give(self, connection: Connection) -> None:
+            if self.wake(connection):
+                self.wake(connection)
+            else:
+                self.idle.append(connection)
+
+
+class KeepsServedConnection(Queueing):
+    """Keeps a connection among the idle ones although it has just served a waiter with it."""
+
+    expects = ("recovery", "breaks")
+    gap = "no scenario notices that two users hold one connection while the driver queues what they ask"
+
+    class pool_type(Pool):
+        def give(self, connection: Connection) -> None:
+            self.wake(connection)
+            self.idle.append(connection)
+
+
+class LosesServedWaiter(Queueing):
+    """Forgets the connection of a waiter who was cancelled in the moment in which it was served."""
+
+    expects = ("liveness", "hangs")
+    gap = "a canceller acts in quiet worlds only, never in the moment between an event and its reader"
+
+    class pool_type(Pool):
+        def give_up(self, waiter: asyncio.Future[Connection | None]) -> None:
+            if waiter in self.waiters:
+                self.waiters.remove(waiter)
+
+
+class ServesTheCancelled(Queueing):
+    """Serves waiters who were cancelled long ago: the connection goes nowhere."""
+
+    expects = ("liveness", "hangs")
+
+    class pool_type(Pool):
+        def give_up(self, waiter: asyncio.Future[Connection | None]) -> None:
+            """It stays in the queue."""
+
+        def wake(self, connection: Connection | None) -> bool:
+            if not self.waiters:
+                return False
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(connection)
+            return True
+
+
+class MakesPoolPerFirstUser(Queueing):
+    """Every task that finds no pool on first use makes one."""
+
+    expects = ("recovery", "breaks")
+
+    class orm_type(Orm):
+        async def pool(self, alias: str) -> Pool:
+            if alias not in self.pools:
+                made = self.driver.pool_type(self.driver, self.size)
+                made.give(await made.make())
+                self.pools[alias] = made
+            return self.pools[alias]
+
+
+class ConnectsInInit(Queueing):
+    """Opens a connection in init, before anybody asks for anything."""
+
+    expects = ("recovery", "breaks")
+
+    class orm_type(Orm):
+        async def init(self) -> None:
+            pool = await self.pool(self.aliases[0])
+            pool.give(await pool.make())
+
+
+# -- transactions ----------------------------------------------------------------------------------------------------
+
+
+class CommitsOnRollback(Queueing):
+    """Sends COMMIT where it should send ROLLBACK."""
+
+    expects = ("atomicity", "lies")
+
+    class transaction_type(Transaction):
+        def rollback_statements(self) -> tuple[str, ...]:
+            return ("COMMIT",) if self.parent is None else super().rollback_statements()
+
+
+class RollsBackOnCommit(Queueing):
+    """Sends ROLLBACK where it should send COMMIT, and calls it a commit."""
+
+    expects = ("durability", "lies")
+
+    class transaction_type(Transaction):
+        async def commit(self) -> None:
+            await self.rollback()
+
+
+class CommitsWhenCancelled(Queueing):
+    """Commits a block that a cancellation leaves."""
+
+    expects = ("atomicity", "lies")
+    bound = 6
+
+    class transaction_type(Transaction):
+        async def finish(self, kind: Any) -> None:
+            await super().finish(None if kind is asyncio.CancelledError else kind)
+
+
+class ForgetsToRollBack(Queueing):
+    """Gives the connection of a failed block back without rolling back."""
+
+    expects = ("containment", "poisons")
+
+    class transaction_type(Transaction):
+        async def rollback(self) -> None:
+            """Nothing at all."""
+
+
+class LeaksConnectionOfCancelledBegin(Queueing):
+    """Keeps the connection when BEGIN is cancelled."""
+
+    expects = ("liveness", "hangs")
+
+    class transaction_type(Transaction):
+        begun = False
+
+        async def __aenter__(self) -> Transaction:
+            await super().__aenter__()
+            self.begun = True
+            return self
+
+        def leave(self) -> None:
+            if self.begun:
+                super().leave()
+
+
+class LeaksConnectionOfCancelledCommit(Queueing):
+    """Keeps the connection when COMMIT is cancelled."""
+
+    expects = ("liveness", "hangs")
+    bound = 16
+
+    class transaction_type(Transaction):
+        async def commit(self) -> None:
+            try:
+                await super().commit()
+            except asyncio.CancelledError:
+                self.ended = True
+                raise
+
+
+class StoresInPart(Queueing):
+    """Commits after every row and begins again."""
+
+    expects = ("containment", "lies")
+
+    class transaction_type(Transaction):
+        async def execute(self, statement: str) -> Answer:
+            answer = await super().execute(statement)
+            if statement.startswith("INSERT") and self.parent is None:
+                self.connection.forget("COMMIT")
+                self.connection.forget("BEGIN")
+            return answer
+
+
+class LetsOthersSeeUncommitted(Queueing):
+    """Lets everybody read rows that are not committed."""
+
+    expects = ("containment", "lies")
+
+    class connection_type(Connection):
+        def __init__(self, wire: MiniatureWire) -> None:
+            super().__init__(wire)
+            wire.server.careless = True
+
+
+class WritesOutside(Queueing):
+    """Sends what child tasks write to another connection than their transaction's."""
+
+    expects = ("containment", "lies")
+
+    class transaction_type(Transaction):
+        async def __aenter__(self) -> Transaction:
+            self.task = asyncio.current_task()
+            return await super().__aenter__()
+
+        async def execute(self, statement: str) -> Answer:
+            if asyncio.current_task() is self.task:
+                return await super().execute(statement)
+            connection = await self.orm.driver.open()
+            return await connection.ask(statement)
+
+
+class HidesAbortedTransaction(Queueing):
+    """Reports success when the server answers COMMIT with ROLLBACK."""
+
+    expects = ("durability", "lies")
+    gap = "no scenario commits a transaction in which an error of the server was caught"
+
+    class transaction_type(Transaction):
+        async def commit(self) -> None:
+            with contextlib.suppress(Aborted):
+                await super().commit()
+
+
+class HidesErrorInTransaction(Queueing):
+    """Catches the refusal of a statement inside a transaction, so that the block goes on as if nothing had been."""
+
+    expects = ("routing", "lies")
+
+    class transaction_type(Transaction):
+        async def execute(self, statement: str) -> Answer:
+            try:
+                return await super().execute(statement)
+            except DriverError:
+                return Answer("SELECT")
+
+
+class SwallowsCancellationOfBlock(Queueing):
+    """Rolls a cancelled block back and then keeps the cancellation to itself."""
+
+    expects = ("cancellation", "breaks")
+    bound = 8
+    gap = "the checker finds a swallowed cancellation only if the operation under way succeeded"
+
+    class transaction_type(Transaction):
+        async def __aexit__(self, kind: Any, error: Any, trace: Any) -> bool:  # type: ignore[override]
+            await super().__aexit__(kind, error, trace)
+            return kind is asyncio.CancelledError
+
+
+class RaisesBeforeBlock(Queueing):
+    """Raises a bare RuntimeError from in_transaction() itself, before the block is entered, if it would be nested."""
+
+    expects = ("loudness", "breaks")
+    gap = "an error that no operation raised (here: in_transaction() itself) ends a session unnoticed"
+
+    class transaction_type(Transaction):
+        def __init__(self, orm: Orm, alias: str, parent: Transaction | None) -> None:
+            if parent is not None:
+                raise RuntimeError("there is a transaction already")
+            super().__init__(orm, alias, parent)
+
+
+class ReportsFailureOfStoredWrite(Queueing):
+    """Reports an error for a row that it has stored."""
+
+    expects = ("atomicity", "lies")
+
+    async def write(self, connection: Connection, token: str) -> None:
+        await super().write(connection, token)
+        raise DriverError("lost connection during query")
+
+
+class ReportsSuccessOfLostWrite(Queueing):
+    """Reports success for a row that it never sent."""
+
+    expects = ("durability", "lies")
+
+    async def write(self, connection: Connection, token: str) -> None:
+        """Sends nothing."""
+
+
+class GoesOnWithEndedTransaction(Queueing):
+    """Goes on with an ended transaction's connection, which belongs to somebody else by now."""
+
+    expects = ("containment", "lies")
+
+    class orm_type(Orm):
+        def transaction(self, alias: str) -> Transaction | None:
+            return self.current[alias].get()
+
+    class transaction_type(Transaction):
+        async def execute(self, statement: str) -> Answer:
+            return await self.connection.ask(statement)
+
+
+# -- nested blocks ---------------------------------------------------------------------------------------------------
+
+
+class NamesSavepointsAlike(Queueing):
+    """Gives every savepoint the same name."""
+
+    expects = ("loudness", "breaks")
+
+    class transaction_type(Transaction):
+        def name_savepoint(self) -> str:
+            return "savepoint"
+
+
+class ReleasesSiblingsSavepoints(Queueing):
+    """Releases every savepoint of the connection, its parents' and siblings' too, when a nested block ends."""
+
+    expects = ("loudness", "breaks")
+
+    class transaction_type(Transaction):
+        async def commit(self) -> None:
+            await super().commit()
+            for name, _ in self.connection.wire.server.savepoints:
+                await self.connection.ask(f"RELEASE {name}")
+
+
+class LetsSavepointsInterleave(Queueing):
+    """Lets sibling tasks have nested blocks open at the same time: one's savepoint undoes the other's rows."""
+
+    expects = ("durability", "lies")
+
+    class transaction_type(Transaction):
+        async def admit(self, nested: Transaction) -> None:
+            """Everybody may come in."""
+
+        def leave(self) -> None:
+            if self.parent is None:
+                super().leave()
+            else:
+                self.ended = True
+
+
+class AutocommitsAfterInnerRollback(Queueing):
+    """Rolls the whole transaction back when an inner block fails: what follows is stored at once."""
+
+    expects = ("containment", "lies")
+
+    class transaction_type(Transaction):
+        def rollback_statements(self) -> tuple[str, ...]:
+            return ("ROLLBACK",)
+
+
+class InnerRollbackRecoversNothing(Queueing):
+    """Lets the transaction stay aborted when an inner block ends in an error of the server."""
+
+    expects = ("loudness", "breaks")
+    gap = "no scenario ends an inner block with an error of the server"
+
+    class transaction_type(Transaction):
+        async def finish(self, kind: Any) -> None:
+            if self.parent is not None and kind is not None and issubclass(kind, DriverError):
+                self.end_sent = True
+            else:
+                await super().finish(kind)
+
+
+class InnerRollbackUndoesNothing(Queueing):
+    """Ignores the failure of an inner block."""
+
+    expects = ("atomicity", "lies")
+
+    class transaction_type(Transaction):
+        def rollback_statements(self) -> tuple[str, ...]:
+            return super().rollback_statements() if self.parent is None else ()
+
+
+class InnerCommitEndsAll(Queueing):
+    """Commits the whole transaction when an inner block ends well."""
+
+    expects = ("atomicity", "lies")
+
+    class transaction_type(Transaction):
+        async def commit(self) -> None:
+            self.end_sent = True
+            if self.connection.wire.server.open:
+                await self.connection.ask("COMMIT")
+
+
+class KeepsContextAfterBlock(Refusing):
+    """Leaves the ended block current for its own task."""
+
+    expects = ("loudness", "breaks")
+
+    class transaction_type(RefusingTransaction):
+        def restore(self) -> None:
+            """The context variable stays as it is."""
+
+
+class LosesContextAfterInnerBlock(Queueing):
+    """Forgets the outer transaction when the inner block ends: the rest is written outside."""
+
+    expects = ("containment", "lies")
+
+    class transaction_type(Transaction):
+        def restore(self) -> None:
+            self.orm.current[self.alias].set(None)
+
+
+FAULTS: tuple[type[Miniature], ...] = tuple(
+    made
+    for made in list(globals().values())
+    if isinstance(made, type) and issubclass(made, Miniature) and made.__module__ == __name__
+)

@@ -1,0 +1,234 @@
+"""A miniature ORM client: the current transaction is in a context variable, as in Tortoise, and it gets it right."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .database import Answer
+    from .driver import Connection, Miniature, Pool
+
+
+class Orm:
+    """One init. Without a transaction each query takes a connection of the pool for itself."""
+
+    def __init__(self, driver: Miniature, size: int, aliases: tuple[str, ...]) -> None:
+        self.driver = driver
+        self.size = size
+        self.aliases = aliases
+        self.pools: dict[str, Pool] = {}
+        self.current: dict[str, contextvars.ContextVar[Transaction | None]] = {
+            alias: contextvars.ContextVar(alias, default=None) for alias in aliases
+        }
+
+    # -- what the harness calls ------------------------------------------------------------------------------------
+    async def init(self) -> None:
+        """Connects to nothing."""
+
+    async def read(self, nonce: str, alias: str | None) -> str:
+        return (await self.execute(f"SELECT {nonce}", alias)).value
+
+    async def write(self, token: str, alias: str | None) -> None:
+        await self.execute(f"INSERT {token}", alias)
+
+    async def fail(self, alias: str | None) -> None:
+        await self.execute("SELECT FROM no_such_table", alias)
+
+    def in_transaction(self, alias: str | None) -> Transaction:
+        name = alias or self.aliases[0]
+        return self.driver.transaction_type(self, name, self.transaction(name))
+
+    async def close(self) -> None:
+        for pool in self.pools.values():
+            pool.close()
+
+    def discard(self) -> None:
+        """Nothing global to forget."""
+
+    # -- how it works ----------------------------------------------------------------------------------------------
+    async def pool(self, alias: str) -> Pool:
+        if alias not in self.pools:
+            self.pools[alias] = self.driver.pool_type(self.driver, self.size)
+        return self.pools[alias]
+
+    def transaction(self, alias: str) -> Transaction | None:
+        """The innermost transaction around this code that has not ended."""
+        found = self.current[alias].get()
+        while found is not None and found.ended:
+            found = found.parent
+        return found
+
+    async def execute(self, statement: str, alias: str | None) -> Answer:
+        name = alias or self.aliases[0]
+        transaction = self.transaction(name)
+        if transaction is not None:
+            return await transaction.execute(statement)
+        pool = await self.pool(name)
+        connection = await pool.acquire()
+        try:
+            return await connection.ask(statement)
+        finally:
+            pool.give(connection)
+
+
+class Transaction:
+    """A block. ``turn`` is held by a statement while it runs and by a nested block for as long as it is open."""
+
+    count = 0
+
+    def __init__(self, orm: Orm, alias: str, parent: Transaction | None) -> None:
+        self.orm = orm
+        self.alias = alias
+        self.parent = parent
+        self.turn = asyncio.Lock()
+        self.nested: Transaction | None = None
+        self.ended = False
+        self.end_sent = False
+        self.connection: Connection
+        self.savepoint = self.name_savepoint()
+
+    def name_savepoint(self) -> str:
+        Transaction.count += 1
+        return f"s{Transaction.count}"
+
+    @property
+    def closed(self) -> bool:
+        return self.ended or (self.parent is not None and self.parent.closed)
+
+    def error(self, text: str) -> Exception:
+        return self.orm.driver.errors[0](text)
+
+    # -- the block -------------------------------------------------------------------------------------------------
+    async def __aenter__(self) -> Transaction:
+        await self.enter()
+        try:
+            await self.connection.ask("BEGIN" if self.parent is None else f"SAVEPOINT {self.savepoint}")
+        except BaseException:
+            self.abandon()
+            raise
+        self.token = self.orm.current[self.alias].set(self)
+        return self
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self.restore()
+        try:
+            async with self.turn:
+                await self.finish(kind)
+        except BaseException:
+            self.abandon()
+            raise
+        self.leave()
+
+    async def enter(self) -> None:
+        """Get a connection of one's own, or one's parent's turn."""
+        if self.parent is None:
+            self.source = await self.orm.pool(self.alias)
+            self.connection = await self.source.acquire()
+        else:
+            await self.parent.admit(self)
+            self.connection = self.parent.connection
+
+    async def admit(self, nested: Transaction) -> None:
+        """Let a nested block have the connection until it ends."""
+        await self.turn.acquire()
+        if self.closed:
+            self.turn.release()
+            raise self.error("the transaction has ended")
+        self.nested = nested
+
+    def restore(self) -> None:
+        self.orm.current[self.alias].reset(self.token)
+
+    async def finish(self, kind: Any) -> None:
+        if self.parent is not None and self.parent.closed:
+            self.end_sent = True
+            if kind is None:
+                raise self.error("the transaction around this one has ended")
+        elif kind is None:
+            await self.commit()
+        else:
+            await self.rollback()
+
+    async def commit(self) -> None:
+        self.end_sent = True
+        statement = "COMMIT" if self.parent is None else f"RELEASE {self.savepoint}"
+        answer = await self.connection.ask(statement)
+        if answer.tag == "ROLLBACK":
+            raise self.orm.driver.errors[1]("the transaction could not be committed")
+
+    async def rollback(self) -> None:
+        self.end_sent = True
+        for statement in self.rollback_statements():
+            await self.connection.ask(statement)
+
+    def rollback_statements(self) -> tuple[str, ...]:
+        return ("ROLLBACK",) if self.parent is None else (f"ROLLBACK TO {self.savepoint}",)
+
+    def abandon(self) -> None:
+        """End the block without waiting for anything."""
+        if not self.end_sent and not (self.parent is not None and self.parent.closed):
+            for statement in self.rollback_statements():
+                self.connection.forget(statement)
+        self.leave()
+
+    def leave(self) -> None:
+        """Give back what ``enter`` took."""
+        if self.ended:
+            return
+        self.ended = True
+        if self.parent is None:
+            self.source.give(self.connection)
+        else:
+            self.parent.nested = None
+            self.parent.turn.release()
+
+    # -- statements ------------------------------------------------------------------------------------------------
+    async def execute(self, statement: str) -> Answer:
+        async with self.turn:
+            if self.closed:
+                raise self.error("the transaction has ended")
+            return await self.connection.ask(statement)
+
+
+class RefusingTransaction(Transaction):
+    """Refuses statements and nested blocks while another task's nested block is open, and everything after its end."""
+
+    def overlap(self) -> Exception:
+        return self.orm.driver.errors[2]("another task has a nested transaction open here")
+
+    async def __aenter__(self) -> Transaction:
+        ended = self.orm.current[self.alias].get()
+        if ended is not None and ended.ended:
+            raise self.error("the transaction has ended")
+        return await super().__aenter__()
+
+    async def admit(self, nested: Transaction) -> None:
+        if self.nested is not None:
+            raise self.overlap()
+        await super().admit(nested)
+
+    async def execute(self, statement: str) -> Answer:
+        if self.nested is not None:
+            raise self.overlap()
+        return await super().execute(statement)
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self.nested is not None:
+            self.restore()
+            self.abandon()
+            if kind is None:
+                raise self.overlap()
+            return
+        await super().__aexit__(kind, error, trace)
+
+
+class RefusingOrm(Orm):
+    """Refuses what comes after the end of the transaction in which its task was started."""
+
+    async def execute(self, statement: str, alias: str | None) -> Answer:
+        current = self.current[alias or self.aliases[0]].get()
+        if current is not None and current.ended:
+            raise self.driver.errors[0]("the transaction has ended")
+        return await super().execute(statement, alias)

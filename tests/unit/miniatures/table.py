@@ -1,0 +1,93 @@
+"""Runs the real scenarios over miniatures, and says which scenario catches which fault. Plain data, no printing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tests.harness.adapters.base import CAPABILITIES
+from tests.harness.loop import MatrixLoop
+from tests.harness.runner import Runner, line_of
+from tests.harness.scenario import Scenario, catalogue
+
+from .driver import Backing, Miniature
+from .faults import FAULTS
+
+
+@dataclass(frozen=True)
+class Catch:
+    """A scenario that does not comply with a miniature, and why."""
+
+    scenario: str
+    verdict: str
+    properties: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One seeded fault and everything that caught it."""
+
+    fault: str
+    sentence: str
+    expects: tuple[str, str] | None
+    gap: str
+    catches: tuple[Catch, ...]
+    errors: tuple[str, ...]  # scenarios in which the harness itself gave up
+
+    @property
+    def as_expected(self) -> tuple[Catch, ...]:
+        """Those that caught it for what it is: of the expected property, with the expected verdict."""
+        if self.expects is None:
+            return ()
+        property, verdict = self.expects
+        return tuple(each for each in self.catches if property in each.properties and each.verdict == verdict)
+
+
+def applicable(adapter: Miniature) -> list[Scenario]:
+    """The catalogue's scenarios that a miniature can run; remedies are run over scenarios, not here."""
+    return [
+        scenario
+        for scenario in catalogue().values()
+        if not scenario.cures and scenario.unmet(adapter.capabilities, CAPABILITIES) is None
+    ]
+
+
+async def line(miniature: type[Miniature], scenario: Scenario, bound: int | None = None) -> dict[str, Any]:
+    """The result line of one scenario in a fresh miniature."""
+    started = time.monotonic()
+    exploration = await Runner(Backing(miniature()), bound or miniature.bound).explore(scenario)
+    return line_of(scenario, exploration, time.monotonic() - started)
+
+
+async def row(miniature: type[Miniature]) -> Row:
+    """Everything that catches one miniature."""
+    lines = [await line(miniature, scenario) for scenario in applicable(miniature())]
+    return Row(
+        miniature.__name__,
+        " ".join((miniature.__doc__ or "").split()),
+        miniature.expects,
+        miniature.gap,
+        tuple(_catch(each) for each in lines if each["complies"] is False),
+        tuple(f"{each['scenario']}: {each['reason']}" for each in lines if each["verdict"] == "error"),
+    )
+
+
+def _catch(line: dict[str, Any]) -> Catch:
+    properties = tuple(dict.fromkeys(violation["property"] for violation in line["violations"]))
+    return Catch(line["scenario"], line["verdict"], properties, line["reason"])
+
+
+def table(miniatures: Iterable[type[Miniature]] = FAULTS) -> list[Row]:
+    """Seeded fault x scenarios that caught it. Runs on a loop of its own."""
+
+    async def rows() -> list[Row]:
+        return [await row(miniature) for miniature in miniatures]
+
+    loop = MatrixLoop()
+    try:
+        return loop.run_until_complete(rows())
+    finally:
+        loop.close()

@@ -1,0 +1,96 @@
+"""The wire between miniature driver and database: its answers are held and delivered like those of the real gate."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Callable
+from typing import Any
+
+from tests.harness.gate import TOKEN, Channel, FrameRecord, Segments
+
+from .database import Answer, Database, ServerSession
+
+
+class MiniatureWire(Channel):
+    """One connection. The server answers each statement at once; the answer waits here until it is delivered."""
+
+    def __init__(self, gate: MiniatureGate) -> None:
+        self.gate = gate
+        self.number = gate.world._number_channel()
+        self.label = f"connection {self.number}"
+        self.segments = Segments(self.number)
+        self.holding = gate.hold
+        self.closed = False
+        self.held: collections.deque[Answer] = collections.deque()
+        self.server = ServerSession(gate.database)
+        self.receive: Callable[[Answer | None], None] = lambda answer: None  # None: the connection is lost
+        gate.wires.append(self)
+
+    def send(self, statement: str) -> None:
+        """The driver's bytes; what the server makes of them is on its way back when this returns."""
+        self._record("->", statement)
+        self.segments.statement(statement)
+        for token in TOKEN.findall(statement.encode()):
+            self.segments.token(token.decode())
+        answer = self.server.execute(statement)
+        self._record("<-", answer.error or f"{answer.tag} {answer.value}")
+        self.held.append(answer)
+        if not self.holding:
+            self.release()
+
+    def close(self) -> None:
+        """The driver hangs up."""
+        self.closed = True
+        self.held.clear()
+        self.server.end()
+
+    def busy(self) -> bool:
+        return False  # an answer is either held here or on its way through the loop, which is not idle then
+
+    def deliverable(self) -> bool:
+        return bool(self.held)
+
+    def deliver(self) -> str:
+        answer = self.held.popleft()
+        asyncio.get_running_loop().call_soon(self.receive, answer)
+        return answer.error or f"{answer.tag} {answer.value}".strip()
+
+    def release(self) -> None:
+        self.holding = self.gate.hold
+        while self.held:
+            self.deliver()
+
+    def cut(self) -> None:
+        if not self.closed:
+            self.close()
+            asyncio.get_running_loop().call_soon(self.receive, None)
+
+    def in_transaction(self) -> bool:
+        return self.server.open
+
+    def _record(self, direction: str, text: str) -> None:
+        recorder = self.gate.world.recorder
+        held, overlap = self.holding and direction == "<-", bool(self.held) and direction == "->"
+        record = FrameRecord(
+            recorder.next(), recorder.elapsed(), self.number, direction, "frame", len(text), text, overlap, held
+        )
+        recorder.frames.append(record)
+
+
+class MiniatureGate:
+    """The duck type of ``tests.harness.gate.Gate``: makes wires, and knows whether their answers are held."""
+
+    port = 0
+
+    def __init__(self, world: Any, database: Database) -> None:
+        self.world = world
+        self.database = database
+        self.hold = False
+        self.wires: list[MiniatureWire] = []
+
+    def connecting(self) -> bool:
+        return False
+
+    async def close(self) -> None:
+        """Nothing listens."""
