@@ -16,7 +16,7 @@ from matrix.servers.private import Order, ServerProcess
 from matrix.servers.server import Server
 from matrix.servers.tools import Account, Progress
 
-TEMPLATE_FORMAT = 1  # part of a template's name: raise it when make_data changes
+TEMPLATE_FORMAT = 2  # part of a template's name: raise it when make_data changes
 START_SECONDS = 60.0
 POLL_SECONDS = 0.005
 PORT_ATTEMPTS = 5

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .world import World
 
 SENTINELS = 2
+AT_ONCE = 4  # transactions at once that a larger pool is asked for
 
 
 async def look_afterwards(world: World) -> None:
@@ -83,8 +84,8 @@ def _no_open_transaction(world: World) -> None:
 
 
 async def _fill_orm_pool(world: World) -> None:
-    """As many transactions at once as the pool has connections: all of them must get one and commit."""
-    size = world.orm.size
+    """As many transactions at once as the pool has connections (up to AT_ONCE): all of them must get one and commit."""
+    size = min(world.orm.size, AT_ONCE)
     begun = asyncio.Event()
     count = 0
 

@@ -23,7 +23,9 @@ async def run(
         return without_verdict(scenario, NOT_APPLICABLE, reason)
     lines = {}
     for backing in cell.backings:
-        runner = Runner(backing, min(bound, cell.adapter.orders), once_in_child if cell.adapter.isolated else None)
+        # A remedy is run over several scenarios: half the orders of each.
+        most = min(-(-bound // 2) if scenario.cures else bound, cell.adapter.orders)
+        runner = Runner(backing, most, once_in_child if cell.adapter.isolated else None)
         lines[backing.kind] = await _run(runner, scenario, catalogue, plain)
     line = lines[cell.backings[0].kind] if len(lines) == 1 else merge(lines)
     plain[scenario.id] = line["verdict"]

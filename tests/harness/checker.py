@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .history import ABORTED, DOCUMENTED, INTERNAL, OWN, History, Operation
+from .history import ABORTED, DOCUMENTED, INTERNAL, OWN, Block, History, Operation, SessionRecord
 
 ROUTING, DURABILITY, ATOMICITY, CONTAINMENT = "routing", "durability", "atomicity", "containment"
 LIVENESS, LOUDNESS, CANCELLATION, RECOVERY = "liveness", "loudness", "cancellation", "recovery"
+REFUSED = "no_such_table"  # stands in the error of every statement that was sent to be refused
 PROPERTIES = (ROUTING, DURABILITY, ATOMICITY, CONTAINMENT, LIVENESS, LOUDNESS, CANCELLATION, RECOVERY)
 
 
@@ -71,6 +72,31 @@ def who(operation: Operation) -> str:
 
 
 def _routing(history: History) -> Iterator[Violation]:
+    yield from _answers(history)
+    for operation in history.operations:
+        owner = _owner_of_error(history, operation)
+        if owner is not None:
+            assert operation.error is not None
+            sentence = f"{who(operation)} was shown the error that {who(owner)} had caused: {operation.error.short}"
+            yield _violation(history, operation, ROUTING, sentence)
+
+
+def _owner_of_error(history: History, operation: Operation) -> Operation | None:
+    """The refused statement of another session whose error this operation was given as its own."""
+    error = operation.error
+    if operation.kind == "fail" or operation.after or error is None or REFUSED not in error.message:
+        return None
+    return next(
+        (
+            other
+            for other in history.operations
+            if other.kind == "fail" and other.session != operation.session and other.started < operation.ended
+        ),
+        None,
+    )
+
+
+def _answers(history: History) -> Iterator[Violation]:
     for operation in history.operations:
         if operation.outcome != "ok":
             continue
@@ -131,15 +157,18 @@ def _told(history: History, operation: Operation) -> str:
 
 
 def _in_part(history: History) -> Iterator[Violation]:
-    """A transaction whose end nobody knows may be stored or not, but not in part."""
+    """A transaction of unknown end may be stored or not, but not in part; one that nobody ended is not stored."""
     for block in history.blocks:
-        if block.outcome != "unknown":
-            continue
         rows = [
-            operation for operation in _writes(history) if operation.outcome == "ok" and operation.block == block.number
+            operation
+            for operation in _writes(history)
+            if operation.outcome == "ok" and history.unknown_in(operation.block) == block.number
         ]
         kept = [operation for operation in rows if operation.nonce in history.stored]
-        if kept and len(kept) < len(rows):
+        if kept and block.outcome == "open" and _asked(history, block.number, "commit", "rollback") is None:
+            sentence = f"nobody ended the transaction of {block.session}; its row {kept[0].nonce} is stored."
+            yield _violation(history, kept[0], ATOMICITY, sentence)
+        elif kept and len(kept) < len(rows):
             lost = next(operation for operation in rows if operation.nonce not in history.stored)
             yield _violation(
                 history,
@@ -190,14 +219,38 @@ def _containment(history: History) -> Iterator[Violation]:
 
 
 def _overlapped(history: History, operation: Operation) -> bool:
-    """Another operation on the same connection was under way when this one was issued: it is the offender."""
+    """Another task used the same connection when this operation was issued, which makes it the offender: an operation
+    was under way, or a transaction was open that is not around it."""
     return any(
         other is not operation
         and other.scope == operation.scope
         and other.started < operation.started
         and (not other.ended or other.ended > operation.started)
         for other in history.operations
+    ) or any(_meets(history, operation, block) for block in history.blocks)
+
+
+def _meets(history: History, operation: Operation, block: Block) -> bool:
+    """Whether an operation was issued while another session's block was open on its connection, a block that is not
+    around it and that had begun before its own."""
+    begin = _asked(history, block.number, "begin")
+    end = _asked(history, block.number, "commit", "rollback")
+    own = _asked(history, operation.block, "begin") if operation.block is not None else None
+    return (
+        block.session != operation.session
+        and block.number not in history.around(operation.block)
+        and begin is not None
+        and begin.outcome == "ok"
+        and operation.scope in {begin.scope, end.scope if end else f"transaction {history.root(block.number)}"}
+        and begin.ended < operation.started
+        and (end is None or not end.ended or end.ended > operation.started)
+        and (own is None or own.started > begin.started or operation.block in history.around(block.number))
     )
+
+
+def _asked(history: History, block: int | None, *kinds: str) -> Operation | None:
+    """The operation that began or ended a block."""
+    return next((o for o in history.operations if o.block == block and o.kind in kinds), None)
 
 
 def _consequence(history: History, operation: Operation) -> bool:
@@ -211,7 +264,23 @@ def _consequence(history: History, operation: Operation) -> bool:
         and history.root(other.block) == root
         and other.ended
         and (other.ended < operation.started or (operation.error.classed == ABORTED and other.ended < operation.ended))
+        and not _undone(history, other, operation)
         for other in history.operations
+    )
+
+
+def _undone(history: History, failed: Operation, later: Operation) -> bool:
+    """Whether a failure stayed inside a nested block that was rolled back before the later operation was issued."""
+    inside = set(history.around(failed.block)) - set(history.around(later.block))
+    return any(
+        other.kind == "rollback"
+        and other.block in inside
+        and history.blocks[other.block - 1].parent is not None
+        and history.blocks[other.block - 1].outcome == "rolled back"
+        and other.ended
+        and other.ended < later.started
+        for other in history.operations
+        if other.block is not None
     )
 
 
@@ -228,6 +297,11 @@ def _loudness(history: History) -> Iterator[Violation]:
         elif error.classed in (DOCUMENTED, ABORTED) and not _entitled(history, operation):
             sentence = f"{who(operation)} had done nothing wrong and failed to {operation.text}: {error.short}"
             yield _violation(history, operation, LOUDNESS, sentence)
+    for session in history.sessions.values():
+        error = session.error
+        if error is not None and error.classed in (DOCUMENTED, ABORTED, INTERNAL) and error.identity not in shown:
+            shown.add(error.identity)
+            yield Violation(LOUDNESS, f"{session.name} ended with an error that no operation had given: {error.short}")
     for error in history.loop_errors:
         if error.identity not in shown and error.classed != OWN:
             yield Violation(LOUDNESS, f"the event loop reported an unhandled error: {error.short}")
@@ -236,7 +310,7 @@ def _loudness(history: History) -> Iterator[Violation]:
 def _entitled(history: History, operation: Operation) -> bool:
     """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, or follows."""
     return (
-        operation.kind == "fail"
+        operation.kind in ("fail", "acquire")  # a pool may say that it is exhausted
         or operation.misuse
         or _overlapped(history, operation)
         or _consequence(history, operation)
@@ -248,7 +322,7 @@ def _entitled(history: History, operation: Operation) -> bool:
 
 def _cancellation(history: History) -> Iterator[Violation]:
     for session in history.sessions.values():
-        asked = session.cancelled or session.timed_out or session.grouped
+        asked = _asked_to_stop(history, session)
         if session.ended == "cancelled" and not asked:
             yield Violation(CANCELLATION, f"{session.name} saw CancelledError, although nobody had cancelled it.")
         if session.cancelled and session.cancelled_in is not None:
@@ -261,7 +335,7 @@ def _cancellation(history: History) -> Iterator[Violation]:
                     CANCELLATION,
                     f"{session.name} was cancelled and saw {operation.error.short} instead of CancelledError.",
                 )
-            elif session.ended == "done" and operation.outcome == "ok":
+            elif session.ended == "done" and operation.outcome in ("ok", "cancelled"):
                 yield _violation(
                     history,
                     operation,
@@ -271,7 +345,7 @@ def _cancellation(history: History) -> Iterator[Violation]:
     for operation in history.operations:
         session_record = history.sessions.get(operation.session)
         if operation.outcome == "cancelled" and session_record and not operation.after:
-            asked = session_record.cancelled or session_record.timed_out or session_record.grouped
+            asked = _asked_to_stop(history, session_record)
             if not asked and session_record.ended != "cancelled":
                 yield _violation(
                     history,
@@ -279,6 +353,13 @@ def _cancellation(history: History) -> Iterator[Violation]:
                     CANCELLATION,
                     f"{who(operation)}'s {operation.text} ended in CancelledError, although nobody had cancelled it.",
                 )
+
+
+def _asked_to_stop(history: History, session: SessionRecord) -> bool:
+    """Whether the program cancelled a session: itself, by its timeout, through its group, or as a waiting parent."""
+    others = [other for other in history.sessions.values() if other is not session]
+    ended_group = session.grouped and any(other.ended == "error" or other.cancelled for other in others)
+    return session.cancelled or session.timed_out or session.heard or ended_group
 
 
 # -- recovery and liveness -------------------------------------------------------------------------------------------
@@ -300,5 +381,5 @@ def _liveness(history: History) -> Iterator[Violation]:
 def _claims(history: History) -> Iterator[Violation]:
     for claim in history.claims:
         if not claim.holds:
-            warned = _warned(history, 1 << 60)
+            warned = _warned(history, claim.sequence)
             yield Violation(claim.property, claim.sentence, claim.after, warned, claim.foreign_state)

@@ -67,15 +67,16 @@ class Segments:
     ``placed`` maps a token to its transaction: a tuple of wire number and ordinal, or None for outside of any.
     """
 
-    def __init__(self, wire: int) -> None:
+    def __init__(self, wire: int, *, begin_commits: bool = False) -> None:
         self.wire = wire
+        self.begin_commits = begin_commits  # MySQL: BEGIN ends the transaction that is open; others refuse it or warn
         self._ordinal = 0
         self.open = False
         self.placed: dict[str, tuple[int, int] | None] = {}
 
     def statement(self, text: str) -> None:
         if _BEGIN.match(text):
-            self._ordinal += 1
+            self._ordinal += not self.open or self.begin_commits
             self.open = True
         elif _END.match(text):
             self.open = False
@@ -132,7 +133,7 @@ class Wire(Channel):
         self.number = number
         self.label = f"connection {number}"
         self.tracker = tracker_for(gate.kind)
-        self.segments = Segments(number)
+        self.segments = Segments(number, begin_commits=gate.kind in ("mysql", "mariadb"))
         self.holding = gate.hold
         self.held: collections.deque[Piece | type[_End]] = collections.deque()
         self.client: asyncio.Transport | None = None
@@ -146,12 +147,16 @@ class Wire(Channel):
     def from_client(self, data: bytes) -> None:
         waiting = self.tracker.owed > 0 or bool(self.held)
         login = not self.tracker.ready
+        placed: set[bytes] = set()
         for frame in self.tracker.client(data):
             self._record(frame, overlap=waiting and not login)
             self._farewell = self._farewell or frame.kind in FAREWELLS
             if frame.text:
                 self.segments.statement(frame.text)
-        for token in TOKEN.findall(data):
+                for token in TOKEN.findall(frame.text.encode()):  # before the next statement of the same chunk
+                    placed.add(token)
+                    self.segments.token(token.decode())
+        for token in set(TOKEN.findall(data)) - placed:
             self.segments.token(token.decode())
         if self.server is None:
             self._early += data
@@ -161,12 +166,15 @@ class Wire(Channel):
     # -- from the server -------------------------------------------------------------------------------------------
     def from_server(self, data: bytes) -> None:
         hold = self.holding and (self.tracker.ready or self.gate.hold_login)
+        through = []
         for piece in self.tracker.server(data):
             self._record(piece.frame, held=hold)
             if hold:
                 self.held.append(piece)
-            elif self.client is not None:
-                self.client.write(piece.data)
+            else:
+                through.append(piece.data)
+        if through and self.client is not None:
+            self.client.write(b"".join(through))
         if hold and self.tracker.owed == 0 and not any(isinstance(p, Piece) and p.ends_answer for p in self.held):
             self._flush()  # unasked news (notices) are nobody's answer
 
@@ -201,17 +209,19 @@ class Wire(Channel):
 
     def deliver(self) -> str:
         kinds = []
+        through = []
         while self.held:
             piece = self.held.popleft()
             if not isinstance(piece, Piece):
                 self._close_client()
                 kinds.append("the end of the connection")
                 break
-            if self.client is not None:
-                self.client.write(piece.data)
+            through.append(piece.data)
             kinds.append(piece.frame.kind + (f" {piece.frame.text!r}" if piece.frame.text else ""))
             if piece.ends_answer:
                 break
+        if through and self.client is not None:
+            self.client.write(b"".join(through))
         return ", ".join(kinds[:1] + kinds[-1:] if len(kinds) > 1 else kinds)
 
     def release(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import traceback
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +23,13 @@ class ErrorRecord:
     type: str
     message: str
     classed: str
-    traceback: str
+    frames: traceback.TracebackException | str
     identity: int
+
+    @property
+    def traceback(self) -> str:
+        """The traceback with causes and contexts. Made when it is asked for: it costs more than a whole schedule."""
+        return self.frames if isinstance(self.frames, str) else "".join(self.frames.format())
 
     @property
     def short(self) -> str:
@@ -87,6 +94,7 @@ class Claim:
     sentence: str
     after: bool = False
     foreign_state: bool = False
+    sequence: int = 0  # when it was established
 
 
 @dataclass
@@ -100,6 +108,7 @@ class SessionRecord:
     cancelled_in: int | None = None  # number of the operation that was under way when it was cancelled
     cancelled: bool = False  # its cancellation was asked for
     timed_out: bool = False  # ... or its time ran out
+    heard: bool = False  # ... or a child that it waited for was cancelled, as gather() passes on
     grouped: bool = False  # ... or it belongs to a TaskGroup, which may cancel it
 
 
@@ -144,6 +153,21 @@ class History:
             block = self.block(block.parent)
         return None if block is None else block.number
 
+    def around(self, number: int | None) -> list[int]:
+        """A block and all blocks around it, innermost first."""
+        found = []
+        block = self.block(number)
+        while block is not None:
+            found.append(block.number)
+            block = self.block(block.parent)
+        return found
+
+    def unknown_in(self, number: int | None) -> int | None:
+        """The outermost block around of which nobody knows how it ended, if none around it was dropped."""
+        if self.fate(number) != "unknown":
+            return None
+        return next(n for n in reversed(self.around(number)) if self.blocks[n - 1].outcome in ("open", "unknown"))
+
     def fate(self, number: int | None) -> str:
         """What all enclosing blocks together were told: committed, dropped or unknown."""
         outcome = "committed"
@@ -163,7 +187,20 @@ def qualified(error: BaseException) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+_identities = itertools.count(1)
+
+
 def record_error(error: BaseException, classed: str) -> ErrorRecord:
-    """An ErrorRecord with the traceback (causes and contexts included) as text."""
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return ErrorRecord(qualified(error), str(error), classed, text, id(error))
+    """An ErrorRecord; its traceback (causes and contexts included) is read off now and formatted on demand."""
+    frames = traceback.TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
+    return ErrorRecord(qualified(error), str(error), classed, frames, _identity(error))
+
+
+def _identity(error: BaseException) -> int:
+    """A number that stays this exception's own, without keeping it alive: an ``id`` may be given out again."""
+    known = getattr(error, "_matrix_identity", None)
+    if known is None:
+        known = next(_identities)
+        with contextlib.suppress(AttributeError, TypeError):
+            error._matrix_identity = known  # type: ignore[attr-defined]
+    return int(known)

@@ -49,8 +49,11 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
     strategy.widths = [width for *_, width in steps]
     finished = next((m for m in messages if "outcome" in m or "error" in m), None)
     if finished is not None and "outcome" in finished:
-        fields = finished["outcome"]
-        return Outcome(**{**fields, "violations": [Violation(**each) for each in fields["violations"]]})
+        told = finished["outcome"]
+        violations = [Violation(**each) for each in told["violations"]]
+        return Outcome(
+            told["verdict"], violations, told["refused"], told["schedule"], lambda: told["evidence"], told["proof"]
+        )
     if finished is not None:
         raise HarnessError(finished["error"])
     steps = [m["step"] for m in messages if "step" in m]
@@ -67,16 +70,17 @@ def _ended(scenario: Scenario, verdict: str, what: str, steps: list[Any], stack:
     last = steps[-1][1] if steps else "the set-up"
     sentence = f"{what}; the last step was: {last}."
     hang = {"proof": "deadline", "waiting": [], "connections": [], "text": sentence, "stack": stack}
+    evidence = {
+        "program": scenario.source,
+        "steps": [{"n": n, "action": token, "text": text} for n, (token, text, _) in enumerate(steps, 1)],
+        "hang": hang if verdict == HANGS else None,
+    }
     return Outcome(
         verdict,
         [Violation(LIVENESS if verdict == HANGS else LOUDNESS, sentence)],
         "",
         schedule,
-        {
-            "program": scenario.source,
-            "steps": [{"n": n, "action": token, "text": text} for n, (token, text, _) in enumerate(steps, 1)],
-            "hang": hang if verdict == HANGS else None,
-        },
+        lambda: evidence,
         "deadline" if verdict == HANGS else None,
         crashed=verdict == BREAKS,
     )
@@ -106,6 +110,17 @@ def _collect(reading: int, child: int, deadline: float) -> tuple[list[dict[str, 
         except ValueError:
             break  # the child died in the middle of a line
     return messages, timed_out
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "verdict": outcome.verdict,
+        "violations": [dataclasses.asdict(violation) for violation in outcome.violations],
+        "refused": outcome.refused,
+        "schedule": outcome.schedule,
+        "evidence": outcome.evidence,
+        "proof": outcome.proof,
+    }
 
 
 class Pump(threading.Thread):
@@ -164,7 +179,7 @@ def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, wri
         here.on_step = lambda token, text: tell({"step": [token, text, strategy.widths[-1] if strategy.widths else 1]})
         here.on_world = lambda world: Pump(world, threading.get_native_id(), stacks).start()
         outcome = loop.run_until_complete(here.once(scenario, strategy, way))
-        tell({"outcome": dataclasses.asdict(outcome)})
+        tell({"outcome": _plain(outcome)})
     except BaseException as error:
         tell({"error": f"{type(error).__name__}: {error}"})
     finally:

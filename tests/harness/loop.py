@@ -6,6 +6,7 @@ Nothing here knows of databases. ``World`` (world.py) decides what an idle loop 
 from __future__ import annotations
 
 import asyncio
+import select
 import selectors
 import threading
 import time
@@ -36,7 +37,10 @@ class IdleSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
     def wait(self, seconds: float) -> Events:
         """Really block, for at most ``seconds``, until something is readable."""
         self.rounds += 1
-        return super().select(seconds)
+        if seconds:
+            # The poll object is readable itself when one of its files is; unlike its own wait, in parts of a millisecond.
+            select.select([self.fileno()], [], [], seconds)
+        return super().select(0)
 
 
 class MatrixLoop(asyncio.SelectorEventLoop):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import secrets
 import time
@@ -32,9 +33,14 @@ class Outcome:
     violations: list[Violation]
     refused: str
     schedule: str
-    evidence: dict[str, Any]
+    tell: Callable[[], dict[str, Any]]  # makes the evidence; it costs more than the run, and few runs need it
     proof: str | None
     crashed: bool = False  # the interpreter died (isolated.py)
+
+    @functools.cached_property
+    def evidence(self) -> dict[str, Any]:
+        """What people read of this run."""
+        return self.tell()
 
     @property
     def signature(self) -> tuple[str, tuple[str, ...]]:
@@ -202,7 +208,7 @@ class Runner:
             violations,
             refused[0].error.short if refused and refused[0].error else "",
             world.strategy.text,
-            evidence.of(world, scenario),
+            functools.partial(evidence.of, world, scenario),
             history.hang["proof"] if history.hang else None,
         )
 
@@ -223,7 +229,7 @@ class Runner:
             exploration.exhausted = explorer.exhausted
             deciding = exploration.deciding
             again = await self._again(scenario, deciding, way)
-            same = again.verdict == deciding.verdict if self._once else again.signature == deciding.signature
+            same = again.verdict == deciding.verdict if self._once else (again.signature, again.schedule) == (deciding.signature, deciding.schedule)
             if not same:
                 exploration.error = (
                     f"the harness does not own the order: schedule {deciding.schedule} gave {deciding.verdict}, "

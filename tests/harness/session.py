@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .history import Block, ErrorRecord, SessionRecord, record_error
+from .history import OWN, Block, ErrorRecord, SessionRecord, record_error
 
 if TYPE_CHECKING:
     from .world import World
@@ -43,7 +43,11 @@ class Session:
 
     async def wait(self, *children: Session) -> None:
         """Wait for tasks as ``asyncio.gather`` does: the first error is raised at once, the others go on."""
-        await asyncio.gather(*(child.task for child in children if child.task is not None))
+        try:
+            await asyncio.gather(*(child.task for child in children if child.task is not None))
+        except asyncio.CancelledError:
+            self.record.heard = any(child.task.cancelled() for child in children if child.task is not None)
+            raise
 
     async def settled(self, *children: Session) -> None:
         """Wait until these tasks have ended, however."""
@@ -86,9 +90,7 @@ class Session:
         """The driver's own connection."""
         return DriverPort(self, connection)
 
-    def orm(
-        self, alias: str | None = None, *, transaction_on: str | None = None, catching: bool = False
-    ) -> OrmPort:
+    def orm(self, alias: str | None = None, *, transaction_on: str | None = None, catching: bool = False) -> OrmPort:
         """Tortoise's models. ``alias`` is passed as ``using_db`` and names the connection of transactions;
         ``transaction_on`` names the latter alone; ``catching``: errors of queries are caught and passed over."""
         return OrmPort(self, alias, transaction_on or alias, catching)
@@ -409,4 +411,6 @@ def end_of(task: asyncio.Task[Any], classify: Callable[[BaseException], str]) ->
     error = task.exception()
     if error is None:
         return "done", None
+    while leaves := getattr(error, "exceptions", None):  # a TaskGroup's: what counts is what happened inside
+        error = next((leaf for leaf in leaves if classify(leaf) != OWN), leaves[0])
     return "error", record_error(error, classify(error))

@@ -52,7 +52,7 @@ def complies(level: str, verdict: str) -> bool | None:
 def judge_remedy(verdicts: Sequence[tuple[str, str | None]], claims: Sequence[str]) -> str:
     """holds, partly, fails or worse. Each item: a scenario's verdict with the remedy and without it (None: not known);
     ``claims``: the verdicts that keep what the remedy claims."""
-    if any(without is not None and badness(verdict) > badness(without) for verdict, without in verdicts):
+    if any(w is not None and verdict not in claims and badness(verdict) > badness(w) for verdict, w in verdicts):
         return "worse"
     kept = [verdict in claims for verdict, _ in verdicts]
     if all(kept):

@@ -87,7 +87,10 @@ class WorkerChannel(Channel):
             seen = self._retries
             self._guard.wait_for(lambda: self._retries != seen or self._give_up or self.closed)
             self._locked.remove(text)
-            return not self._give_up and not self.closed
+            given_up = self._give_up
+            if not self._locked and self.holding:
+                self._give_up = False  # the next statement waits for its own lock
+            return not given_up and not self.closed
 
     def _answer(self, request: int, error: str, text: str) -> None:
         with self._guard:

@@ -165,8 +165,10 @@ class World:
         return await body(session)
 
     def _ended(self, session: Session, task: asyncio.Task[Any]) -> None:
-        session.record.ended, session.record.error = end_of(task, self.classify)
-        error = session.record.error
+        ended, error = end_of(task, self.classify)  # asked for in any case: asyncio complains of what nobody asked for
+        if self.closing:
+            return
+        session.record.ended, session.record.error = ended, error
         text = {"done": "ends", "cancelled": "ends: cancelled"}.get(session.record.ended) or f"ends with {error.short}"  # type: ignore[union-attr]
         self.note(session.name, "end", text)
 
@@ -189,7 +191,7 @@ class World:
 
     def claim(self, property: str, holds: bool, sentence: str, *, foreign_state: bool = False) -> None:
         """State a fact that the harness itself established."""
-        self.history.claims.append(Claim(property, holds, sentence, self.after, foreign_state))
+        self.history.claims.append(Claim(property, holds, sentence, self.after, foreign_state, self.recorder.next()))
         if self.after:
             self.aftermath.append((sentence if not holds else f"as it should be ({property})", holds))
 
@@ -239,6 +241,8 @@ class World:
         return operation
 
     def complete(self, operation: Operation, *, result: Any = None, error: BaseException | None = None) -> None:
+        if self.closing:
+            return  # what the tear-down does to a hung program is no part of its history
         if error is None:
             operation.outcome = "ok"
             operation.result = result if isinstance(result, (str, int, float)) else None
@@ -283,6 +287,8 @@ class World:
         return block
 
     def close_block(self, block: Block, outcome: str, error: BaseException | None) -> None:
+        if self.closing:
+            return
         block.outcome = outcome
         block.error = record_error(error, self.classify(error)) if error is not None else None
         self.note(block.session, "told", f"{block.name}: {outcome}")
@@ -414,8 +420,7 @@ class World:
                 if events:
                     return events
                 break
-            time.sleep(0.0001)  # epoll cannot wait for less than a millisecond; how long decides nothing
-            events = selector.wait(0)
+            events = selector.wait(0.0002)  # how long decides nothing
             if events:
                 return events
             waited = time.monotonic() - since

@@ -73,9 +73,6 @@ def test_the_error_of_a_refused_statement_is_its_own(story):
     assert story.verdict == "safe"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="overlap excuses any documented error, also one that another task caused"
-)
 def test_a_stranger_s_error_is_not_a_refusal(story):
     failing = story.ask("a", "fail")
     behind = story.ask("b", "read", "n-1")
@@ -159,11 +156,6 @@ def test_a_transaction_of_unknown_end_is_not_stored_in_part(story):
     assert story.violated == {"atomicity"}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="_in_part looks at the rows of one block, not of the transaction around it",
-)
 def test_a_transaction_of_unknown_end_is_not_stored_without_its_inner_block(story):
     block = story.block("a", outcome="unknown")
     story.writes("a", "w-1", block=block)
@@ -178,9 +170,6 @@ def test_an_inner_block_that_was_rolled_back_is_no_part_of_a_transaction_of_unkn
     assert story.verdict == "safe"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a block that never came to its end counts as of unknown end"
-)
 def test_a_transaction_that_nobody_ended_is_not_stored(story):
     story.history.hang = {"text": "a can never go on."}
     story.writes("a", "w-1", block=story.block("a", outcome="open"))
@@ -335,11 +324,6 @@ def test_any_other_error_is_no_consequence_of_a_failure_that_came_while_it_waite
     assert story.verdict == "breaks"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a failure whose block was rolled back to its savepoint excuses all that follows",
-)
 def test_an_inner_failure_that_was_rolled_back_excuses_nothing_outside(story):
     outer = story.block("a", outcome="rolled back")
     inner = story.block("a", outer, "rolled back")
@@ -349,9 +333,6 @@ def test_an_inner_failure_that_was_rolled_back_excuses_nothing_outside(story):
     assert story.verdict == "breaks"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="only operations under way overlap, not another task's open transaction"
-)
 def test_a_begin_that_meets_another_task_s_open_transaction_may_be_refused(story):
     first = story.block("a", outcome="committed")
     story.ok(story.ask("a", "begin", block=first))
@@ -376,9 +357,6 @@ def test_a_begin_after_another_task_s_transaction_may_not_be_refused(story):
     assert story.verdict == "breaks"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="errors of sessions that no operation raised are not looked at"
-)
 @pytest.mark.parametrize("classed", [INTERNAL, DOCUMENTED])
 def test_an_error_that_no_operation_raised_is_not_overlooked(story, classed):
     story.session("a", ended="error", error=ErrorRecord("RuntimeError", "no context", classed, "", 7))
@@ -404,9 +382,6 @@ def test_an_error_of_the_loop_that_a_task_was_shown_too_counts_once(story, class
     assert story.verdict == "safe"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="an acquire shares its scope with nothing, so that it is always innocent"
-)
 def test_an_exhausted_pool_may_say_so(story):
     story.ok(story.ask("a", "acquire", scope="alone 1"))
     story.error(story.ask("b", "acquire", scope="alone 2"))
@@ -448,9 +423,6 @@ def test_a_cancellation_that_arrives_one_operation_later_is_not_swallowed(story)
     assert story.verdict == "safe"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="only a successful operation counts as swallowing, not a block around it"
-)
 def test_a_cancellation_that_a_block_swallows_behind_the_operation(story):
     story.cancelled(cancel_in(story))
     story.session("a", ended="done")
@@ -479,11 +451,6 @@ def test_whoever_was_asked_to_stop_may_be_cancelled(story, why):
     assert story.verdict == "safe"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="membership in a TaskGroup excuses every cancellation, also if no sibling failed",
-)
 def test_a_stray_cancellation_in_a_group_in_which_nobody_failed(story):
     story.session("sibling", ended="done", grouped=True)
     story.cancelled(story.ask("b", "read", "n-1"))
@@ -527,9 +494,6 @@ def test_foreign_state_is_poison_if_there_was_a_warning(story, warned, verdict):
     assert story.verdict == verdict
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a claim has no time: an error that came later counts as its warning"
-)
 def test_an_error_that_comes_later_does_not_soften_what_was_claimed_before(story):
     story.claims("containment", after=True)
     story.error(story.ask("the next user", "read", "n-1", after=True))

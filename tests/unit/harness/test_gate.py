@@ -295,9 +295,6 @@ async def test_rows_are_placed_in_the_server_s_transactions(setting):
     assert wire.segments.placed == {"w-a1-1": (1, 1), "w-a1-2": None, "w-a1-3": (1, 2)}
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="tokens are placed when all statements of a chunk are read"
-)
 async def test_a_row_that_travels_with_its_commit_is_placed_before_it(setting):
     client, wire = await setting.logged_in()
     client.transport.write(query("BEGIN"))

@@ -164,9 +164,6 @@ async def test_two_sessions_of_one_name_are_an_error():
     assert "two sessions are called 'twin'" in exploration.error
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a replay that took other steps is not noticed if it ends alike"
-)
 async def test_a_program_whose_order_is_not_owned_is_an_error():
     chance = iter(range(100))
 
@@ -197,7 +194,6 @@ async def test_a_verdict_that_changes_when_its_schedule_is_run_again_is_an_error
     assert "second_run" in exploration.evidence
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a session's own slip of the pen goes unnoticed: safe")
 async def test_an_error_of_a_session_s_own_code_is_an_error_not_a_verdict():
     async def program(world):
         async def body(session):
@@ -209,9 +205,6 @@ async def test_an_error_of_a_session_s_own_code_is_an_error_not_a_verdict():
     assert exploration.error != "" or exploration.deciding.verdict not in ("safe", "refuses")
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="what the tear-down cancels goes into the history of the run"
-)
 async def test_what_the_tear_down_cancels_was_not_cancelled_in_the_program():
     async def program(world):
         connection = await world.connect()

@@ -85,10 +85,5 @@ def test_a_remedy_s_word(verdicts, claims, word):
     assert word in REMEDIES
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a remedy that claims refusals is called worse for a refusal of what was safe",
-)
 def test_a_remedy_that_keeps_what_it_claims_is_not_worse():
     assert judge_remedy([("refuses", "safe")], ("safe", "refuses")) == "holds"

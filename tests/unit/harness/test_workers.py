@@ -168,7 +168,6 @@ def test_giving_up_lets_the_lock_error_through(worker):
     until(lambda: [type(result) for result in worker.results] == [sqlite3.OperationalError])
 
 
-@pytest.mark.xfail(strict=True, raises=TimeoutError, reason="a channel that gave up once never waits for a lock again")
 def test_the_next_statement_waits_for_its_lock_again(worker, monkeypatch):
     hold(worker)
     give_up_on(worker, partial(locked_until, threading.Event()))
@@ -242,9 +241,6 @@ def test_requests_are_placed_in_transactions(worker):
     assert worker.channel.segments.placed == {"w-a1-1": (1, 1), "w-a1-2": None}
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a BEGIN that the server refused counts as a new transaction"
-)
 def test_a_refused_begin_begins_nothing(worker):
     def execute(statement: str) -> None:
         if statement == "BEGIN" and worker.results:

@@ -55,7 +55,6 @@ class ErrorToEverybody(Queueing):
     """Shows a refusal of the server to every task that waits on the connection."""
 
     expects = ("routing", "lies")
-    gap = "the checker takes a stranger's error for a refusal as soon as operations overlap (CON-6 says refuses)"
 
     class connection_type(Connection):
         def receive(self, answer: Answer | None) -> None:
@@ -514,7 +513,6 @@ class SwallowsCancellationOfBlock(Queueing):
 
     expects = ("cancellation", "breaks")
     bound = 8
-    gap = "the checker finds a swallowed cancellation only if the operation under way succeeded"
 
     class transaction_type(Transaction):
         async def __aexit__(self, kind: Any, error: Any, trace: Any) -> bool:  # type: ignore[override]
@@ -526,7 +524,6 @@ class RaisesBeforeBlock(Queueing):
     """Raises a bare RuntimeError from in_transaction() itself, before the block is entered, if it would be nested."""
 
     expects = ("loudness", "breaks")
-    gap = "an error that no operation raised (here: in_transaction() itself) ends a session unnoticed"
 
     class transaction_type(Transaction):
         def __init__(self, orm: Orm, alias: str, parent: Transaction | None) -> None:

@@ -16,9 +16,6 @@ from .driver import Backing, Miniature, Queueing, Refusing
 from .faults import FAULTS
 from .table import Row, applicable, line, table
 
-# What the checker says of the refusing miniature although it keeps every promise (see the report of issue 3).
-MEETS_OPEN_BLOCK = "the checker knows overlapping operations, but not one that meets another task's open block"
-ACCUSED = dict.fromkeys(("CON-4", "NST-3", "NST-4", "NST-5"), MEETS_OPEN_BLOCK)
 FAULT_PARAMETERS = [
     pytest.param(
         fault,
@@ -61,19 +58,7 @@ async def test_the_queueing_one_is_safe_everywhere(scenario):
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        pytest.param(
-            scenario,
-            id=scenario.id,
-            marks=[pytest.mark.xfail(strict=True, raises=AssertionError, reason=ACCUSED[scenario.id])]
-            if scenario.id in ACCUSED
-            else [],
-        )
-        for scenario in applicable(Refusing())
-    ],
-)
+@pytest.mark.parametrize("scenario", applicable(Refusing()), ids=lambda scenario: scenario.id)
 async def test_the_refusing_one_complies_everywhere(scenario):
     found = await line(Refusing, scenario, 12)
     assert found["complies"], found["reason"]
@@ -94,15 +79,7 @@ async def test_the_same_miniature_gives_the_same_schedules_and_verdicts_twice():
     ("fault", "program"),
     [
         ("HidesAbortedTransaction", proposed.caught_error_then_commit),
-        pytest.param(
-            "InnerRollbackRecoversNothing",
-            proposed.inner_error_recovers,
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=AssertionError,
-                reason="the checker excuses every later error with an inner failure that was undone",
-            ),
-        ),
+        ("InnerRollbackRecoversNothing", proposed.inner_error_recovers),
     ],
 )
 async def test_proposed_scenarios_catch_what_the_catalogue_misses(fault, program):
@@ -113,9 +90,6 @@ async def test_proposed_scenarios_catch_what_the_catalogue_misses(fault, program
 
 
 @pytest.mark.asyncio
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="a parent's gather() of a cancelled child is called a stray cancellation"
-)
 async def test_the_parent_of_a_cancelled_child_is_not_a_victim_of_the_driver():
     found = await line(Queueing, proposed.made(proposed.parent_of_a_cancelled_child, "must"), 12)
     assert found["verdict"] == "safe", found["reason"]

@@ -1,0 +1,86 @@
+"""The bench: its sums are right, and what was not measured is shown as such. How long anything takes is not tested."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matrix import bench
+from matrix.results.read import CellResult
+
+
+def line(identifier: str, seconds: float, explored: int, **more: Any) -> dict[str, Any]:
+    return {"scenario": identifier, "seconds": seconds, "orders": {"explored": explored}, **more}
+
+
+def result(*lines: dict[str, Any]) -> CellResult:
+    return CellResult(Path("c.jsonl"), {"cell": "postgres-asyncpg", "axes": {}}, lines, {"seconds": 7.5})
+
+
+def row(*lines: dict[str, Any]) -> dict[str, Any]:
+    table = bench.cells([result(*lines)])
+    return dict(zip((column.name for column in table.columns), table.rows[0], strict=True))
+
+
+def test_a_cell_is_summed_up_over_the_scenarios_that_ran():
+    seen = row(line("CON-1", 0.3, 2), line("CON-2", 0.1, 4), line("CON-4", 0.2, 1), line("POOL-1", 0.0, 0))
+    assert (seen["run"], seen["scenarios run"], seen["which"]) == (7.5, 3, "CON-1")
+    assert seen["median scenario"] == pytest.approx(200)
+    assert seen["worst scenario"] == pytest.approx(300)
+
+
+def test_the_deciding_schedule_counts_twice_and_remedies_do_not_count():
+    seen = row(line("CON-1", 0.6, 5), line("FIX-4", 9.0, 50, cures={}), line("CON-2", 5.0, 0))
+    assert seen["schedules"] == 6
+    assert seen["per schedule"] == pytest.approx(100)
+
+
+def test_a_cell_over_several_databases_has_no_time_per_schedule():
+    seen = row(line("CON-1", 0.6, 5, variants={"postgres": "safe", "sqlite": "safe"}))
+    assert (seen["schedules"], seen["per schedule"]) == (None, None)
+
+
+def test_a_cell_in_which_nothing_ran_has_a_row():
+    assert row(line("CON-1", 0.0, 0))["median scenario"] is None
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 5), (0.95, 10), (0.9, 9), (1, 10), (0, 1)])
+def test_percentiles(share, value):
+    assert bench.percentile(range(10, 0, -1), share) == value
+
+
+def test_no_values_have_no_percentile():
+    with pytest.raises(ValueError, match="no values"):
+        bench.percentile([], 0.5)
+
+
+def test_the_gate_is_compared_with_the_direct_way():
+    table = bench.gate_table("any", {"direct": [1e-4] * 3, "through the gate": [3e-4] * 3})
+    assert [row[1] for row in table.rows] == pytest.approx([100, 300])
+    assert [row[3] for row in table.rows] == pytest.approx([0, 200])
+    assert [row[4] for row in table.rows] == pytest.approx([1, 3])
+
+
+def test_every_number_is_printed_under_its_unit_and_a_gap_as_a_dash():
+    table = bench.Table("A title", (bench.Column("what"), bench.Column("time", "ms")), (("a", 1234.5), ("b", None)))
+    assert bench.plain(table).splitlines() == ["A title", "  what  time (ms)", "  a         1,234", "  b             –"]
+
+
+def test_the_file_holds_the_unrounded_numbers(tmp_path):
+    table = bench.Table("A title", (bench.Column("time", "ms"),), ((1.23456,),))
+    bench.write_json(tmp_path / "bench.json", [table], bench.machine())
+    read = json.loads((tmp_path / "bench.json").read_text("utf-8"))
+    assert read["tables"][0]["rows"] == [[1.23456]]
+    assert read["tables"][0]["columns"] == [{"name": "time", "unit": "ms"}]
+    assert read["machine"]["cores"] >= 1
+    assert [path.name for path in tmp_path.iterdir()] == ["bench.json"]
+
+
+def test_live_figures_say_why_they_are_missing():
+    options = bench._parser().parse_args([])
+    tables = bench.live(["postgres-nothing"], options, lambda text: None)
+    assert all(not table.rows for table in tables)
+    assert "unknown cell 'postgres-nothing'" in tables[0].note
