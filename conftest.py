@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[None]:
+def pytest_runtest_makereport(item: Any, call: Any) -> Generator[None, Any, None]:
     outcome = yield
     outcome.get_result().fixturenames = item.fixturenames
 
@@ -112,7 +112,9 @@ class CellRun:
         try:
             check_python()
             if not name:
-                raise CellError("no cell is named: set MATRIX_CELL to one, such as postgres-asyncpg, or use tox -e NAME")
+                raise CellError(
+                    "no cell is named: set MATRIX_CELL to one, such as postgres-asyncpg, or use tox -e NAME"
+                )
             self.cell = Cell(name, tell=lambda text: self.say(f"  {text}"))
             self.cell.open()
             self.header = {**self.cell.header(list(self.catalogue)), "started": utc_now()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -314,12 +315,14 @@ async def hang_rows(backing: Backing, repeats: int) -> list[tuple[Any, ...]]:
 
 async def _one_hang(backing: Backing, program: Any) -> tuple[float, str]:
     last = proven = time.perf_counter()
+    worlds: list[World] = []
 
     def step(_token: str, _text: str) -> None:
         nonlocal last
         last = time.perf_counter()
 
     def watch(world: World) -> None:
+        worlds.append(world)
         prove = world.prove_hang
 
         def timed(task: Any) -> Any:
@@ -328,11 +331,15 @@ async def _one_hang(backing: Backing, program: Any) -> tuple[float, str]:
             proven = time.perf_counter()
             return proof
 
-        world.prove_hang = timed  # type: ignore[method-assign]
+        world.prove_hang = timed  # type: ignore[method-assign,assignment]
 
     runner = Runner(backing, 1)
     runner.on_step, runner.on_world = step, watch
     outcome = await runner.once(_scenario(program), Strategy())
+    if backing.server_address is None:  # a worker thread that nobody ends would keep this process from ending
+        for connection in (connection for world in worlds for connection in world.connections):
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(backing.adapter.close(connection), 1)
     return proven - last, outcome.proof or "none: it did not hang"
 
 

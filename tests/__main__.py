@@ -21,14 +21,14 @@ def odbc_environment() -> dict[str, str]:
     return {**found.env, **drivers}
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced at its end
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python -m tests CELL [pytest arguments]\n")
         print("Runs one cell, such as mysql-aiomysql, in this environment and writes results/CELL.jsonl.")
         print("  -k NST-4            one scenario          --orders 50   more orders of each scenario")
         print("  --strict-compliance fail for everything that does not comply")
         return 0 if arguments else 2
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036 - so that an older one says it in words
         print(f"Python {sys.version.split()[0]} is too old for the suite: use 3.10 or newer.", file=sys.stderr)
         return 2
     cell, *rest = arguments

@@ -19,7 +19,8 @@ async def cancel_read(world):
 
 @scenario("CAN-2", "A timeout while the answer is due, then use the connection", level="loud", needs=("connection",))
 async def time_out_read(world):
-    """A read runs out of time (asyncio.wait_for) at any moment: the connection then answers later questions correctly."""
+    """A read runs out of time (asyncio.wait_for) at any moment: the connection then answers later questions
+    correctly."""
     connection = await world.connect()
 
     async def victim(session):
@@ -33,7 +34,8 @@ async def time_out_read(world):
 
 @scenario("CAN-5", "Cancel one of a crowd on one connection", level="loud", needs=("connection",))
 async def cancel_one_of_many(world):
-    """One of several coroutines that read on one connection is cancelled: the others get their own answers or documented errors."""
+    """One of several coroutines that read on one connection is cancelled: the others get their own answers or
+    documented errors."""
     connection = await world.connect()
 
     async def reader(session):

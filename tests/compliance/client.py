@@ -5,7 +5,8 @@ from tests.harness.scenario import OrmSetup, scenario
 
 @scenario("ORM-1", "Gathered queries on the plain client", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
 async def gathered_queries(world):
-    """Many tasks query through the models at once, outside of any transaction: each gets its own answer, each row is stored."""
+    """Many tasks query through the models at once, outside of any transaction: each gets its own answer, each row is
+    stored."""
 
     async def worker(session):
         db = session.orm()
@@ -46,7 +47,8 @@ async def lazy(world):
 
 @scenario("ORM-4", "The transaction's connection goes back", level="must", needs=("tortoise",), orm=OrmSetup(size=1))
 async def connection_goes_back(world):
-    """After commit, rollback, a failing statement and cancellation the next transaction gets the pool's only connection."""
+    """After commit, rollback, a failing statement and cancellation the next transaction gets the pool's only
+    connection."""
 
     async def committing(session):
         db = session.orm()

@@ -5,7 +5,8 @@ from tests.harness.scenario import scenario
 
 @scenario("CON-1", "Two overlapping reads on one connection", level="loud", needs=("connection",))
 async def two_reads(world):
-    """Two coroutines read on one connection at once: each gets its own answer, or the second is refused and nobody is harmed."""
+    """Two coroutines read on one connection at once: each gets its own answer, or the second is refused and nobody is
+    harmed."""
     connection = await world.connect()
 
     async def reader(session):
@@ -16,7 +17,8 @@ async def two_reads(world):
 
 @scenario("CON-2", "A write overlapping a read on one connection", level="loud", needs=("connection",))
 async def write_over_read(world):
-    """A coroutine writes while another's read is under way: both get their own answers, or the second is refused and its row is not stored."""
+    """A coroutine writes while another's read is under way: both get their own answers, or the second is refused and
+    its row is not stored."""
     connection = await world.connect()
 
     async def reader(session):
@@ -32,7 +34,8 @@ async def write_over_read(world):
     "CON-4", "Begin, commit and rollback by two coroutines on one connection", level="loud", needs=("connection",)
 )
 async def two_transactions(world):
-    """Two coroutines run a transaction each on one connection: what each was told of its end is true, or the second is refused."""
+    """Two coroutines run a transaction each on one connection: what each was told of its end is true, or the second is
+    refused."""
     connection = await world.connect()
 
     async def committer(session):
@@ -62,7 +65,8 @@ async def crowd(world):
 
 @scenario("CON-6", "An erroring statement overlapping reads on one connection", level="loud", needs=("connection",))
 async def error_over_read(world):
-    """A statement that the server refuses overlaps other coroutines' reads: its error reaches its asker and nobody else."""
+    """A statement that the server refuses overlaps other coroutines' reads: its error reaches its asker and nobody
+    else."""
     connection = await world.connect()
 
     async def reader(session):

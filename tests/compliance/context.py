@@ -1,4 +1,5 @@
-"""CTX: the context variable outlives the block. CTX-1 and CTX-2 take a ``way``, so that remedies can be tried on them."""
+"""CTX: the context variable outlives the block. CTX-1 and CTX-2 take a ``way``, so that remedies can be tried on
+them."""
 
 import asyncio
 
@@ -7,7 +8,8 @@ from tests.harness.scenario import OrmSetup, scenario
 
 @scenario("CTX-1", "A child outlives the transaction and writes", level="loud", needs=("tortoise",), orm=OrmSetup())
 async def late_write(world, way):
-    """A task started in a transaction writes after the block has ended: the row is stored as told, or the write is refused."""
+    """A task started in a transaction writes after the block has ended: the row is stored as told, or the write is
+    refused."""
     block_is_over = asyncio.Event()
 
     async def child(session):
@@ -76,7 +78,8 @@ async def late_write_meets_stranger(world):
     python=(3, 11),
 )
 async def task_group(world):
-    """Inside a transaction one task of a TaskGroup fails and its siblings are cancelled in mid-query: nothing is stored, the pool works."""
+    """Inside a transaction one task of a TaskGroup fails and its siblings are cancelled in mid-query: nothing is
+    stored, the pool works."""
 
     async def sibling(session):
         db = session.orm()

@@ -46,7 +46,8 @@ async def three_levels(world):
 
 @scenario("NST-3", "Sibling tasks each open a nested transaction", level="loud", needs=("tortoise",), orm=OrmSetup())
 async def siblings(world, way):
-    """Two tasks started in a transaction each open a nested one at once: both end as told, or one is refused and nobody is harmed."""
+    """Two tasks started in a transaction each open a nested one at once: both end as told, or one is refused and nobody
+    is harmed."""
     await world.together(parent=parent_of(way, child_1=nested_child(way), child_2=nested_child(way)))
 
 
@@ -58,7 +59,8 @@ async def siblings(world, way):
     orm=OrmSetup(),
 )
 async def child_and_parent(world, way):
-    """A task started in a transaction opens a nested one while its parent goes on querying: both get what they are told."""
+    """A task started in a transaction opens a nested one while its parent goes on querying: both get what they are
+    told."""
 
     async def parent(session):
         db = way.outer(session)
@@ -78,7 +80,8 @@ async def child_and_parent(world, way):
 
 @scenario("NST-5", "Siblings open nested transactions, one fails", level="loud", needs=("tortoise",), orm=OrmSetup())
 async def one_sibling_fails(world, way):
-    """Of two sibling tasks with a nested transaction each, one fails on purpose: the other's rows are as it was told."""
+    """Of two sibling tasks with a nested transaction each, one fails on purpose: the other's rows are as it was
+    told."""
 
     async def failing(session):
         db = way.inner(session)

@@ -5,7 +5,8 @@ from tests.harness.scenario import scenario
 
 @scenario("POOL-1", "A connection returned inside an open transaction", level="must", needs=("pool",))
 async def returned_in_transaction(world):
-    """A connection that is given back in the middle of a transaction is clean for the next user, and the transaction is not committed."""
+    """A connection that is given back in the middle of a transaction is clean for the next user, and the transaction is
+    not committed."""
     pool = await world.create_pool(1)
 
     async def careless(session):
@@ -54,7 +55,8 @@ async def cancelled_acquire(world):
 
 @scenario("POOL-5", "A connection cancelled in mid-query is not handed out poisoned", level="must", needs=("pool",))
 async def cancelled_in_use(world):
-    """A task is cancelled in mid-query and gives its connection back: the next user gets a connection that answers correctly."""
+    """A task is cancelled in mid-query and gives its connection back: the next user gets a connection that answers
+    correctly."""
     pool = await world.create_pool(1)
 
     async def victim(session):

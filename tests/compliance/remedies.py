@@ -11,7 +11,8 @@ TWO = ("conn_1", "conn_2")
 
 
 class SecondConnection(Way):
-    """Two entries in ``connections``; the outer block on ``conn_1``, the child's on ``conn_2``; the outer block then fails."""
+    """Two entries in ``connections``; the outer block on ``conn_1``, the child's on ``conn_2``; the outer block then
+    fails."""
 
     setup = OrmSetup(size=2, aliases=TWO)
     outer_fails = True
@@ -31,12 +32,14 @@ class SecondConnection(Way):
 
 @remedy("FIX-1a", "A second named connection, models left on the default", cures=CURES)
 class SecondConnectionPlainModels(SecondConnection):
-    """The task opens in_transaction("conn_2") and uses the models plainly; the outer block on conn_1 then fails: both end as told."""
+    """The task opens in_transaction("conn_2") and uses the models plainly; the outer block on conn_1 then fails: both
+    end as told."""
 
 
 @remedy("FIX-1b", "A second named connection, using_db everywhere", cures=CURES)
 class SecondConnectionUsingDb(SecondConnection):
-    """The task opens in_transaction("conn_2") and passes using_db to every query; the outer block on conn_1 then fails: both end as told."""
+    """The task opens in_transaction("conn_2") and passes using_db to every query; the outer block on conn_1 then fails:
+    both end as told."""
 
     def outer(self, session):
         return session.orm("conn_1")
@@ -49,7 +52,8 @@ class SecondConnectionUsingDb(SecondConnection):
     "FIX-1c", "A second named connection under more tasks than slots", cures=CURES, needs=("tortoise", "tortoise pool")
 )
 class SecondConnectionCrowd(SecondConnectionUsingDb):
-    """As FIX-1b, with four such tasks at once on a pool of minsize=1, maxsize=2: those that wait are served, all end as told."""
+    """As FIX-1b, with four such tasks at once on a pool of minsize=1, maxsize=2: those that wait are served, all end as
+    told."""
 
     crowd = 4
 
@@ -71,7 +75,8 @@ class StartAfter(Way):
 
 @remedy("FIX-3a", "Start the task in a context captured before the transaction", cures=CURES)
 class ContextFromBefore(Way):
-    """Copy the context before the transaction and start the task in it: the task's queries use connections of their own."""
+    """Copy the context before the transaction and start the task in it: the task's queries use connections of their
+    own."""
 
     independent = True
 
@@ -119,7 +124,8 @@ class CatchConflict(Way):
 
 @remedy("FIX-8a", "Catch the conflict and go on in the same transaction", cures=CURES)
 class CatchAndGoOn(CatchConflict):
-    """Parent and child catch whatever error the conflict gives and go on querying in the same transaction, which then commits."""
+    """Parent and child catch whatever error the conflict gives and go on querying in the same transaction, which then
+    commits."""
 
     def outer(self, session):
         return session.orm(catching=True)

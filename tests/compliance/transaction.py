@@ -38,7 +38,8 @@ async def more_than_the_pool(world):
 
 @scenario("TXN-3", "Gathered plain queries inside one transaction", level="must", needs=("tortoise",), orm=OrmSetup())
 async def gathered_inside(world):
-    """Child tasks query inside the parent's transaction at once: each gets its own answer, all rows are in that transaction."""
+    """Child tasks query inside the parent's transaction at once: each gets its own answer, all rows are in that
+    transaction."""
 
     async def child(session):
         db = session.orm()
@@ -55,7 +56,8 @@ async def gathered_inside(world):
 
 @scenario("TXN-4", "One of the gathered queries fails", level="must", needs=("tortoise",), orm=OrmSetup())
 async def one_fails(world):
-    """One of several gathered queries is refused by the server: its asker gets the error, and the transaction leaves nothing behind."""
+    """One of several gathered queries is refused by the server: its asker gets the error, and the transaction leaves
+    nothing behind."""
 
     async def child(session):
         await session.orm().write()
@@ -79,7 +81,8 @@ async def one_fails(world):
 
 @scenario("TXN-5", "Cancel the transaction in mid-query", level="must", needs=("tortoise",), orm=OrmSetup(size=1))
 async def cancel_in_query(world):
-    """A task is cancelled at any moment of its transaction: nothing of it is stored in part, and the pool works afterwards."""
+    """A task is cancelled at any moment of its transaction: nothing of it is stored in part, and the pool works
+    afterwards."""
 
     async def victim(session):
         db = session.orm()
@@ -96,7 +99,8 @@ async def cancel_in_query(world):
 
 @scenario("TXN-6", "Cancel the transaction in commit", level="loud", needs=("tortoise",), orm=OrmSetup(size=1))
 async def cancel_in_commit(world):
-    """A task is cancelled around its commit: all of the transaction is stored or nothing, and the pool works afterwards."""
+    """A task is cancelled around its commit: all of the transaction is stored or nothing, and the pool works
+    afterwards."""
 
     async def victim(session):
         db = session.orm()

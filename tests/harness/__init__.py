@@ -1,1 +1,2 @@
-"""What scenarios are written with: sessions, the wire gate, schedules, the history, the checker, the witness, evidence."""
+"""What scenarios are written with: sessions, the wire gate, schedules, the history, the checker, the witness,
+evidence."""

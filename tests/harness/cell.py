@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.metadata
 import os
 import platform
@@ -47,7 +48,8 @@ class Backing:
         return Address(known.kind, "127.0.0.1", gate_port, known.user, known.password, known.database)
 
     def reopen_witness(self) -> None:
-        """A connection of its own for a forked child: two processes cannot share one."""
+        """A new connection for the witness, after a child process died in the middle of whatever it asked."""
+        self.witness.close()
         self.witness = open_witness(self.database)
 
     def alive(self) -> bool:
@@ -84,6 +86,8 @@ class Cell:
         for kind in kinds:
             spec = kind if self.adapter.families else self.spec
             self.backings.append(self._sqlite() if kind == "sqlite" else self._served(spec))
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays; the collector need not walk over it after every run
 
     def _sqlite(self) -> Backing:
         folder = tempfile.mkdtemp(prefix="matrix-sqlite-")

@@ -25,7 +25,8 @@ async def run(
     for backing in cell.backings:
         # A remedy is run over several scenarios: half the orders of each.
         most = min(-(-bound // 2) if scenario.cures else bound, cell.adapter.orders)
-        runner = Runner(backing, most, once_in_child if cell.adapter.isolated else None)
+        once = once_in_child if cell.adapter.isolated else None
+        runner = Runner(backing, most, once, cell.adapter.steps)
         lines[backing.kind] = await _run(runner, scenario, catalogue, plain)
     line = lines[cell.backings[0].kind] if len(lines) == 1 else merge(lines)
     plain[scenario.id] = line["verdict"]

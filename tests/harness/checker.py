@@ -298,10 +298,10 @@ def _loudness(history: History) -> Iterator[Violation]:
             sentence = f"{who(operation)} had done nothing wrong and failed to {operation.text}: {error.short}"
             yield _violation(history, operation, LOUDNESS, sentence)
     for session in history.sessions.values():
-        error = session.error
-        if error is not None and error.classed in (DOCUMENTED, ABORTED, INTERNAL) and error.identity not in shown:
-            shown.add(error.identity)
-            yield Violation(LOUDNESS, f"{session.name} ended with an error that no operation had given: {error.short}")
+        ended = session.error
+        if ended is not None and ended.classed in (DOCUMENTED, ABORTED, INTERNAL) and ended.identity not in shown:
+            shown.add(ended.identity)
+            yield Violation(LOUDNESS, f"{session.name} ended with an error that no operation had given: {ended.short}")
     for error in history.loop_errors:
         if error.identity not in shown and error.classed != OWN:
             yield Violation(LOUDNESS, f"the event loop reported an unhandled error: {error.short}")

@@ -1,4 +1,5 @@
-"""Runs a scenario in a forked child: a driver that crashes the interpreter or never returns ends the child, not the cell.
+"""Runs a scenario in a forked child: a driver that crashes the interpreter or never returns ends the child, not the
+cell.
 
 The child reports each step before it takes it, so that a crash has a schedule too.
 """
@@ -41,7 +42,7 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
             _child(runner, scenario, strategy, way, writing, stacks)
         os.close(writing)
         messages, timed_out = _collect(reading, child, time.monotonic() + LIMIT)
-        _, status = os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
         stacks.seek(0)
         where = stacks.read().decode(errors="replace")
     steps = [m["step"] for m in messages if "step" in m and m["step"][0] != "-"]
@@ -56,6 +57,7 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
         )
     if finished is not None:
         raise HarnessError(finished["error"])
+    runner.backing.reopen_witness()  # the child died with a copy of it in hand
     steps = [m["step"] for m in messages if "step" in m]
     if timed_out:
         return _ended(scenario, HANGS, f"a thread of the driver did not return within {LIMIT:g} s", steps, where)
@@ -161,7 +163,7 @@ class Pump(threading.Thread):
 
 
 def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, writing: int, stacks: IO[bytes]) -> None:
-    """Runs in the fork, and never returns."""
+    """Runs in the fork, and never returns. It uses the parent's witness, who waits meanwhile."""
 
     def tell(message: dict[str, Any]) -> None:
         os.write(writing, json.dumps(message).encode() + b"\n")
@@ -171,7 +173,6 @@ def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, wri
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
-        runner.backing.reopen_witness()
         asyncio._set_running_loop(None)
         loop = MatrixLoop()
         asyncio.set_event_loop(loop)

@@ -19,7 +19,7 @@ Events = list[tuple[selectors.SelectorKey, int]]
 IdleHandler = Callable[["float | None"], Events]
 
 
-class IdleSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
+class IdleSelector(selectors.DefaultSelector):
     """A selector that asks ``on_idle`` before it blocks: nothing is ready, nothing is readable."""
 
     on_idle: IdleHandler | None = None
@@ -38,7 +38,8 @@ class IdleSelector(selectors.DefaultSelector):  # type: ignore[valid-type,misc]
         """Really block, for at most ``seconds``, until something is readable."""
         self.rounds += 1
         if seconds:
-            # The poll object is readable itself when one of its files is; unlike its own wait, in parts of a millisecond.
+            # The poll object is readable itself when one of its files is; unlike its own wait, in parts of a
+            # millisecond.
             select.select([self.fileno()], [], [], seconds)
         return super().select(0)
 

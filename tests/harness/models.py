@@ -1,12 +1,14 @@
 """The models that scenarios use: one table to write to, one to read from."""
 
 import inspect
+from typing import Any
 
 from tortoise import fields
 from tortoise.models import Model
 
 # Tortoise 0.21 renamed ``pk`` to ``primary_key``; one word for both would warn in one of them.
-PRIMARY = {"primary_key" if "primary_key" in inspect.signature(fields.Field.__init__).parameters else "pk": True}
+RENAMED = "primary_key" in inspect.signature(fields.Field.__init__).parameters
+PRIMARY: dict[str, Any] = {"primary_key" if RENAMED else "pk": True}
 
 
 class Entry(Model):

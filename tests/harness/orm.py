@@ -34,7 +34,7 @@ class Orm:
             "connections": {alias: dict(connection) for alias in self.aliases},
             "apps": {"models": {"models": ["tests.harness.models"], "default_connection": self.aliases[0]}},
         }
-        options = {}
+        options: dict[str, Any] = {}
         # Without it Tortoise 1.x finds no context at all in an empty contextvars.Context (FIX-3b).
         if self.fallback and "_enable_global_fallback" in inspect.signature(Tortoise.init).parameters:
             options["_enable_global_fallback"] = True
@@ -64,8 +64,6 @@ class Orm:
 
     def discard(self) -> None:
         """Forget this init, even if it could not be closed: Tortoise 1.x allows one global fallback at a time."""
-        module = sys.modules.get("tortoise.context")
+        module: Any = sys.modules.get("tortoise.context")
         if module is not None and hasattr(module, "_global_context"):
             module._global_context = None
-
-

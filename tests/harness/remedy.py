@@ -63,7 +63,8 @@ class Way:
 
 
 class Team:
-    """Children of one parent. The way decides when they start; the scenario says where they would, and where it waits."""
+    """Children of one parent. The way decides when they start; the scenario says where they would, and where it
+    waits."""
 
     def __init__(self, way: Way, parent: Session, bodies: dict[str, Body]) -> None:
         self.way = way
@@ -105,9 +106,7 @@ class Team:
                 # A context object can be entered by one task at a time only.
                 context = None if self._context is None else self._context.copy()
                 blocks = () if self.way.independent else self.parent.blocks
-                self.sessions.append(
-                    self.parent.world.start(called, self._child(body), blocks=blocks, context=context)
-                )
+                self.sessions.append(self.parent.world.start(called, self._child(body), blocks=blocks, context=context))
 
     def _child(self, body: Body) -> Body:
         way = self.way

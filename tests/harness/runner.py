@@ -84,9 +84,10 @@ Once = Callable[["Runner", Scenario, Strategy, Any], Awaitable[Outcome]]
 class Runner:
     """Runs scenarios in one cell, against one database of it (``backing``)."""
 
-    def __init__(self, backing: Any, bound: int, once: Once | None = None) -> None:
+    def __init__(self, backing: Any, bound: int, once: Once | None = None, steps: int | None = None) -> None:
         self.backing = backing
         self.bound = bound
+        self.steps = steps  # no further order is begun when all orders together took as many
         self._once = once  # another way to run one schedule (isolated.py)
         self.on_world: Callable[[World], None] | None = None  # told of each world before it runs
         self.on_step: Callable[[str, str], None] | None = None  # told each step before it is taken
@@ -114,6 +115,7 @@ class Runner:
                 world.history.hang = world.prove_hang(program)
         finally:
             await self._tear_down(world)
+            world.worker_gate.end()
             world.over = True
             if world.orm is not None:
                 world.orm.discard()
@@ -136,7 +138,8 @@ class Runner:
         server = self.backing.server_address
         if server is None:
             return
-        gate = Gate(self.backing.kind, *server, world.recorder, world._number_channel)
+        host, port = server
+        gate = Gate(self.backing.kind, host, port, world.recorder, world._number_channel)
         gate.hold_login = scenario.hold_login
         world.gates.append(gate)
         await gate.start()
@@ -190,7 +193,7 @@ class Runner:
             world.loop.advance(120.0)
         for task in asyncio.all_tasks() - {current}:
             # It swallows every cancellation: nobody will ever wait for it, the loop's end included.
-            asyncio.tasks._unregister_task(task)  # type: ignore[attr-defined]
+            asyncio.tasks._unregister_task(task)
         if world.history.hang and world.history.hang["proof"] != "idle":
             self.backing.witness.end_sessions()
 
@@ -202,6 +205,7 @@ class Runner:
         history.stored = self.backing.witness.stored(tokens)
         violations = check(history)
         refused = refusals(history)
+        world.forget()
         verdict = derive(violations, refused=bool(refused))
         return Outcome(
             verdict,
@@ -222,14 +226,22 @@ class Runner:
         """Run the orders within the bound, then the deciding one once more: two verdicts for it are an ``error``."""
         explorer = Explorer(self.bound)
         exploration = Exploration([], False)
+        taken = 0
         try:
             for strategy in explorer.strategies():
                 exploration.outcomes.append(await self._run(scenario, strategy, way))
+                taken += len(strategy.taken)
+                if self.steps is not None and taken >= self.steps:
+                    break
             exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
             exploration.exhausted = explorer.exhausted
             deciding = exploration.deciding
             again = await self._again(scenario, deciding, way)
-            same = again.verdict == deciding.verdict if self._once else (again.signature, again.schedule) == (deciding.signature, deciding.schedule)
+            same = (
+                again.verdict == deciding.verdict
+                if self._once
+                else (again.signature, again.schedule) == (deciding.signature, deciding.schedule)
+            )
             if not same:
                 exploration.error = (
                     f"the harness does not own the order: schedule {deciding.schedule} gave {deciding.verdict}, "
@@ -239,7 +251,6 @@ class Runner:
         except (HarnessError, ScheduleMismatch, WitnessError) as error:
             exploration.error = str(error)
         return exploration
-
 
     async def _again(self, scenario: Scenario, deciding: Outcome, way: Any) -> Outcome:
         """The deciding schedule once more. Threads that race inside a C driver, and what it does with freed memory, are
@@ -322,7 +333,8 @@ def _findings(level: str, exploration: Exploration) -> dict[str, Any]:
 async def remedy_line(
     runner: Runner, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str]
 ) -> dict[str, Any]:
-    """Run a remedy over the scenarios that it claims to cure. ``plain``: their verdicts without it, filled on demand."""
+    """Run a remedy over the scenarios that it claims to cure. ``plain``: their verdicts without it, filled on
+    demand."""
     started = time.monotonic()
     cures: dict[str, Any] = {}
     judged: list[tuple[str, str | None]] = []

@@ -100,7 +100,8 @@ class Explorer:
         self.exhausted = False
 
     def strategies(self) -> Iterator[Strategy]:
-        """Strategies to run, at most ``bound`` distinct schedules. The consumer runs each before asking for the next."""
+        """Strategies to run, at most ``bound`` distinct schedules. The consumer runs each before asking for the
+        next."""
         attempts = 0
         while self._queue and self.explored < self.bound and attempts < 4 * self.bound:
             strategy = self._queue.pop(0)

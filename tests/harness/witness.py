@@ -1,8 +1,8 @@
 """The witness: an independent synchronous client of another make than the driver, connected past the gate.
 
 It prepares the database, reads what is stored, and asks the server who waits for a lock. pg8000 for PostgreSQL,
-mysql-connector-python for MySQL and MariaDB; for SQLite a child process with apsw (witness_sqlite.py), because two copies
-of SQLite in one process would undo each other's file locks.
+mysql-connector-python for MySQL and MariaDB; for SQLite a child process with apsw (witness_sqlite.py), because two
+copies of SQLite in one process would undo each other's file locks.
 """
 
 from __future__ import annotations
@@ -150,6 +150,9 @@ class MySQLWitness(Witness):
                 charset="utf8mb4",
                 collation="utf8mb4_general_ci",
                 connection_timeout=30,
+                # A forked child may go on with this connection while its parent waits (isolated.py); TLS counts on each
+                # side and would not survive it. Nothing leaves the machine.
+                ssl_disabled=address.kind == "mariadb" and address.host in ("127.0.0.1", "localhost"),
             )
         except self._errors as error:
             raise WitnessError(f"{address.kind} at {address.host}:{address.port}: {_first_line(error)}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 
 def main(path: str) -> None:
@@ -12,6 +13,7 @@ def main(path: str) -> None:
     connection = apsw.Connection(path)
     connection.set_busy_timeout(5000)
     for line in sys.stdin:
+        answer: dict[str, Any]
         try:
             answer = {"rows": list(connection.cursor().execute(json.loads(line)))}
         except apsw.Error as error:

@@ -180,7 +180,7 @@ def describe(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", str(function))
 
 
-class CountingQueue(queue.SimpleQueue):  # type: ignore[type-arg]
+class CountingQueue(queue.SimpleQueue):
     """The queue between aiosqlite's connection and its thread. Exact: an item is done when the next is asked for.
 
     Made by ``SQLiteGate.queue``; the items are pairs of future and function (aiosqlite 0.17 and newer).
@@ -214,8 +214,14 @@ class CountingQueue(queue.SimpleQueue):  # type: ignore[type-arg]
                 self.channel.pending -= 1
             self._working = False
         item = super().get(*arguments, **keywords)
+        if item is None:
+            raise SystemExit  # ends the thread; it would wait for ever, and the interpreter for it
         self._working = True
         return item
+
+    def end(self) -> None:
+        """Let the thread end: nobody will close its connection any more."""
+        super().put_nowait(None)
 
 
 class WorkerGate:
@@ -226,6 +232,7 @@ class WorkerGate:
         self._number = number
         self.hold = False
         self.channels: list[WorkerChannel] = []
+        self._queues: list[CountingQueue] = []
 
     def channel(self, label: str, *, serial: bool, exact: bool = True) -> WorkerChannel:
         number = self._number()
@@ -237,4 +244,10 @@ class WorkerGate:
     def queue(self) -> CountingQueue:
         made = CountingQueue()
         made.channel = self.channel("worker", serial=True)
+        self._queues.append(made)
         return made
+
+    def end(self) -> None:
+        """End the threads of connections that nobody has closed, after all channels were cut."""
+        for made in self._queues:
+            made.end()

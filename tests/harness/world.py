@@ -1,6 +1,7 @@
 """The world of one run: loop, gate, sessions and history, and the conductor who decides what happens next.
 
-The conductor waits until the world is quiet (every task waits, nothing is in flight but what is held), picks one enabled
+The conductor waits until the world is quiet (every task waits, nothing is in flight but what is held), picks one
+enabled
 action and performs it. When nothing is enabled and no clock can change that, the run hangs, and that is the proof.
 """
 
@@ -80,6 +81,16 @@ class World:
         self._thread_looks = 0
         loop.idle_selector.on_idle = self._idle
         loop.set_exception_handler(self._loop_error)
+
+    def forget(self) -> None:
+        """Let go of what the evidence does not need: tasks in reference cycles make every later run slower."""
+        self.sessions.clear()
+        self.gates.clear()
+        self.connections.clear()
+        self.pools.clear()
+        self.keep.clear()
+        self.orm = None
+        self.worker_gate = WorkerGate(self.recorder, self._number_channel)
 
     # -- names -----------------------------------------------------------------------------------------------------
     def _count(self, what: str) -> int:
@@ -444,7 +455,8 @@ class World:
         return selector.wait(1.0 if timeout is None else min(timeout, 1.0))
 
     def _workers_rest(self) -> bool:
-        """Whether every thread of the default executor waits: for the gate, or asleep without having run since last asked.
+        """Whether every thread of the default executor waits: for the gate, or asleep without having run since last
+        asked.
 
         A thread to whose socket an answer was delivered that it has not read yet is about to wake up.
         """

@@ -21,7 +21,8 @@ class AiosqliteAdapter(Adapter):
     insert = Adapter.insert.replace("%s", "?")
 
     async def connect(self, address: Address) -> Any:
-        # The gate does SQLite's waiting for locks (workers.py): a statement is tried again until nothing else can happen.
+        # The gate does SQLite's waiting for locks (workers.py): a statement is tried again until nothing else can
+        # happen.
         return await aiosqlite.connect(address.file, isolation_level=None, timeout=0)
 
     async def close(self, connection: Any) -> None:
@@ -61,10 +62,12 @@ class AiosqliteAdapter(Adapter):
             def __class_getitem__(cls, item: Any) -> Any:
                 return cls
 
-        aiosqlite.core.SimpleQueue = Made
+        core: Any = aiosqlite.core
+        core.SimpleQueue = Made
 
     def remove(self) -> None:
-        aiosqlite.core.SimpleQueue = self._original
+        core: Any = aiosqlite.core
+        core.SimpleQueue = self._original
 
 
 ADAPTER = AiosqliteAdapter()

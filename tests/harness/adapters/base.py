@@ -41,6 +41,7 @@ class Adapter:
     internal_texts: tuple[str, ...] = ()
     isolated = False  # run scenarios in a child process: the driver can crash it or block a thread for good
     orders = 1_000_000  # how many orders of a scenario are run at most
+    steps: int | None = None  # no further order is begun when all together took as many steps
     families: tuple[str, ...] = ()  # databases that one cell covers one after the other, empty for the cell's own
     select = f"SELECT nonce FROM {SEED} WHERE nonce = %s"
     insert = f"INSERT INTO {ENTRY} (token) VALUES (%s)"

@@ -224,7 +224,7 @@ class Miniature(Adapter):
     aborted = (Aborted,)
     expects: tuple[str, str] | None = None
     gap = ""
-    bound = 4
+    bound = 3
     connection_type: type[Connection] = Connection
     pool_type: type[Pool] = Pool
     orm_type: type[Orm] = Orm

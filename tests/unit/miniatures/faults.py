@@ -402,6 +402,7 @@ class ForgetsToRollBack(Queueing):
     """Gives the connection of a failed block back without rolling back."""
 
     expects = ("containment", "poisons")
+    bound = 4
 
     class transaction_type(Transaction):
         async def rollback(self) -> None:
@@ -412,6 +413,7 @@ class LeaksConnectionOfCancelledBegin(Queueing):
     """Keeps the connection when BEGIN is cancelled."""
 
     expects = ("liveness", "hangs")
+    bound = 4
 
     class transaction_type(Transaction):
         begun = False

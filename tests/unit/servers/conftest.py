@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,11 +13,22 @@ import pytest
 from matrix.servers import builds
 from matrix.servers.catalogue import catalogue
 
+MEMORY_NEEDED = 1 << 30  # bytes
+
+
+def roomy_memory() -> str | None:
+    """A file system in memory that has room for a few servers, if there is one; containers often have a tiny one."""
+    memory = Path("/dev/shm")
+    if not (memory.is_dir() and os.access(memory, os.W_OK)):
+        return None
+    return str(memory) if shutil.disk_usage(memory).free > MEMORY_NEEDED else None
+
 
 @pytest.fixture(scope="session")
 def shared_folder() -> Iterator[Path]:
-    """A short folder that a server without root's rights can enter, unlike pytest's."""
-    folder = Path(tempfile.mkdtemp(prefix="ms", dir="/tmp"))
+    """A short folder that a server without root's rights can enter, unlike pytest's; in memory where there is room:
+    data folders are copied for each server."""
+    folder = Path(tempfile.mkdtemp(prefix="ms", dir=roomy_memory() or "/tmp"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)

@@ -1,0 +1,141 @@
+"""``python -m matrix results check|merge``: are the results whole, valid and as expected; joining shards."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from matrix.results import expectations
+from matrix.results.read import CellState, ResultError, read_folder
+from matrix.results.text import clean
+
+
+def register(commands: Any) -> None:
+    """Adds ``results`` with its own commands."""
+    results = commands.add_parser("results", help="check result files, or merge folders of them")
+    parts = results.add_subparsers(title="commands", dest="part", required=True)
+    check = parts.add_parser("check", help="fail on results that are incomplete, invalid or not as expected")
+    check.add_argument("folder", nargs="?", default="results", help="folder of result files (default: results)")
+    add_demands(check)
+    check.add_argument("--cells", type=int, metavar="N", help="fail when the folder holds fewer cells")
+    check.add_argument(
+        "--complete",
+        action="store_true",
+        help="the folder holds all planned cells: fail on expectations for none of them",
+    )
+    check.set_defaults(handler=_check)
+    merge = parts.add_parser("merge", help="join folders; the newest complete run of each cell wins")
+    merge.add_argument("out", help="folder to write; may be one of those read")
+    merge.add_argument("folders", nargs="+", metavar="in", help="folders to read")
+    merge.set_defaults(handler=_merge)
+
+
+def add_demands(parser: argparse.ArgumentParser) -> None:
+    """The options that ``results check`` and ``report`` share."""
+    parser.add_argument(
+        "--expect-cells", metavar="NAME,NAME", default="", help="fail when one of these cells is missing"
+    )
+    parser.add_argument(
+        "--expectations", default=expectations.FOLDER, metavar="FOLDER", help="folder of <driver>.toml files"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="fail for everything that does not comply (also: MATRIX_STRICT=1)"
+    )
+
+
+def is_strict(options: argparse.Namespace) -> bool:
+    return bool(options.strict) or os.environ.get("MATRIX_STRICT", "") not in ("", "0")
+
+
+def problems(
+    states: Sequence[CellState], folder: str | os.PathLike[str], strict: bool = False, cells: Iterable[str] = ()
+) -> list[str]:
+    """Why these results are not green, one line each: incomplete, missing, unmet, and with ``strict`` not complying.
+
+    Raises ExpectationError.
+    """
+    found = [f"{state.cell}: {state.problem}" for state in states if state.problem]
+    have = {state.cell for state in states}
+    found += [f"{cell}: no result in the folder" for cell in cells if cell not in have]
+    for unmet in unmet_of(states, folder):
+        found.append(str(unmet))
+    if strict:
+        found += [text for state in states for text in _not_complying(state)]
+    return found
+
+
+def unmet_of(states: Sequence[CellState], folder: str | os.PathLike[str]) -> list[expectations.Unmet]:
+    """What the complete results do not meet, in the order of the cells. Raises ExpectationError."""
+    results = [state.result for state in states if state.result]
+    known = {name for result in results for name in (*result.by_id, *result.header["planned"])}
+    known |= {name for result in results for name in result.header.get("catalogue", ())}
+    unmet = []
+    for result in results:
+        entries = expectations.load_driver(str(result.axes.get("driver", "")), folder)
+        unmet += expectations.judge(result.scenarios, entries, result.header, known)
+    return unmet
+
+
+def _not_complying(state: CellState) -> list[str]:
+    lines = state.result.scenarios if state.result else ()
+    failing = [
+        line for line in lines if line["complies"] is False or line.get("remedy") in ("partly", "fails", "worse")
+    ]
+    return [
+        f"{state.cell}: {line['scenario']} {line.get('remedy') or line['verdict']}, does not comply (strict)"
+        for line in failing
+    ]
+
+
+def _check(options: argparse.Namespace) -> int:
+    from matrix.results import schema
+
+    try:
+        states = read_folder(options.folder, schema.checker())
+        wanted = [name for name in options.expect_cells.split(",") if name]
+        found = problems(states, options.expectations, is_strict(options), wanted)
+        if options.complete:
+            found += [str(unmet) for unmet in _without_cell(states, options.expectations)]
+    except (ResultError, expectations.ExpectationError) as problem:
+        return _fail([str(problem)])
+    except ImportError as problem:
+        return _fail([f"the check needs a package that is not installed here: {problem.name} (pip install jsonschema)"])
+    if not states:
+        found.append(f"{options.folder}: no result file in the folder; run the cells first (tox)")
+    if options.cells is not None and len(states) < options.cells:
+        found.append(f"{options.folder}: {len(states)} cells, {options.cells} were planned")
+    if found:
+        return _fail(found)
+    scenarios = sum(len(state.result.scenarios) for state in states if state.result)
+    print(f"{len(states)} cells, {scenarios} scenarios: complete, valid and as expected")
+    return 0
+
+
+def _without_cell(states: Sequence[CellState], folder: str) -> list[expectations.Unmet]:
+    headers = [state.result.header for state in states if state.result]
+    unmet = []
+    for path in sorted(Path(folder).glob("*.toml")):
+        own = [header for header in headers if header["axes"].get("driver") == path.stem]
+        unmet += expectations.without_cell(expectations.load(path), own)
+    return unmet
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from matrix.results.merge import MergeError, write_merged
+
+    try:
+        states = write_merged(options.out, options.folders)
+    except (ResultError, MergeError) as problem:
+        return _fail([str(problem)])
+    print(f"{len(states)} cells in {clean(options.out)}")
+    return 0
+
+
+def _fail(lines: Iterable[str]) -> int:
+    for line in lines:
+        print(clean(line), file=sys.stderr)
+    return 1

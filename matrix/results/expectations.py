@@ -1,0 +1,402 @@
+"""Expectations: the verdict on record for a scenario and a range of versions, and whether a run met it.
+
+They are data that people edit (``matrix/axes/expectations/<driver>.toml``); this module reads and compares, it knows no
+driver. A scenario without an entry is expected to comply. See the README beside the data for how to write an entry.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from matrix.results.text import one_line
+from matrix.results.words import CATEGORIES, REMEDIES, SERVERS, VERDICTS, badness, complies
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parent.parent / "axes" / "expectations"
+KEYS = ("scenarios", "verdict", "remedy", "server", "versions", "reason", "category", "link", "also")
+EXPECTABLE = (*VERDICTS, "n/a")
+SCENARIO_ID = re.compile(r"[A-Z]{2,8}-[0-9]{1,4}[a-z]?")
+DRIVER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class ExpectationError(Exception):
+    """An expectation file cannot be used; the message is one line with the file and the entry's number."""
+
+
+class BadExpectationFile(ExpectationError):
+    """The file cannot be read, is not TOML, or has something else than ``[[expect]]`` entries in it."""
+
+
+class BadEntry(ExpectationError):
+    """An entry lacks something or has a word that does not exist."""
+
+
+class TwoEntries(ExpectationError):
+    """Two entries match the same scenario in the same cell, so nothing is on record."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One ``[[expect]]`` of a file; ``number`` counts from 1 in the order of the file."""
+
+    path: Path
+    number: int
+    scenarios: tuple[str, ...]
+    verdict: str | None
+    remedy: str | None
+    server: str | None
+    versions: tuple[tuple[str, SpecifierSet], ...]
+    reason: str
+    category: str
+    link: str | None = None
+    also: tuple[str, ...] = ()  # verdicts seen as well, where a race inside a C driver decides
+
+    @property
+    def where(self) -> str:
+        return f"{self.path.name}, entry {self.number}"
+
+    @property
+    def words(self) -> str:
+        return " / ".join(word for word in (self.verdict, *self.also, self.remedy) if word)
+
+    @property
+    def range(self) -> str:
+        """What the entry is limited to, as people say it: ``mysql, aiomysql >=0.3``."""
+        parts = [self.server] if self.server else []
+        return ", ".join(parts + [f"{name} {specifier}" for name, specifier in self.versions])
+
+
+@dataclass(frozen=True)
+class Unmet:
+    """One reason why a run is not green. ``kind`` is a key of ``KINDS``; ``text`` is one whole line."""
+
+    kind: str
+    cell: str
+    scenario: str | None
+    text: str
+    entry: Entry | None = None
+
+    def __str__(self) -> str:
+        return f"{self.cell}: {self.text}"
+
+
+KINDS = {
+    "worse": "a verdict is worse than expected",
+    "better": "a verdict is better than expected: update the expectation",
+    "error": "the harness or the server failed",
+    "not run": "a planned scenario was not run",
+    "remedy worse": "a remedy does less than expected",
+    "remedy better": "a remedy does more than expected: update the expectation",
+    "does not apply": "an expectation covers a scenario that does not apply in the cell",
+    "unknown scenario": "an expectation names a scenario that does not exist",
+    "unknown name": "an expectation names a package or server that does not exist",
+    "two entries": "two expectations cover the same scenario in the same cell",
+    "no cell": "an expectation matches no cell at all",
+}
+
+
+# Reading
+
+
+def load(path: str | os.PathLike[str]) -> tuple[Entry, ...]:
+    """The entries of one file, in its order. A file that does not exist is one without entries.
+
+    Raises BadExpectationFile or BadEntry, each with file and entry number in one line.
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return ()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise BadExpectationFile(f"{path}: not readable as TOML: {one_line(problem)}") from problem
+    entries = content.pop("expect", [])
+    if content:
+        raise BadExpectationFile(f"{path}: unknown '{next(iter(content))}'; the file holds [[expect]] entries only")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise BadExpectationFile(f"{path}: 'expect' has to be written as [[expect]] entries")
+    return tuple(_entry(path, number, entry) for number, entry in enumerate(entries, start=1))
+
+
+def load_driver(driver: str, folder: str | os.PathLike[str] = FOLDER) -> tuple[Entry, ...]:
+    """The entries on record for a driver."""
+    if not DRIVER_NAME.fullmatch(driver):
+        raise BadExpectationFile(f"{driver!r} is not a driver's name, so it has no expectation file")
+    return load(Path(folder) / f"{driver}.toml")
+
+
+def _entry(path: Path, number: int, raw: dict[str, Any]) -> Entry:
+    def bad(text: str) -> BadEntry:
+        return BadEntry(f"{path}: entry {number}: {text}")
+
+    for key in raw:
+        if key not in KEYS:
+            raise bad(f"unknown key '{key}' (known: {', '.join(KEYS)})")
+    for key in ("verdict", "remedy", "server", "reason", "category", "link"):
+        if key in raw and not isinstance(raw[key], str):
+            raise bad(f"'{key}' has to be a text")
+    if "verdict" not in raw and "remedy" not in raw:
+        raise bad("neither 'verdict' nor 'remedy' is given")
+    if not raw.get("reason", "").strip():
+        raise bad("'reason' is missing: one sentence that says why")
+    for key, words in (("verdict", EXPECTABLE), ("remedy", REMEDIES), ("server", SERVERS), ("category", CATEGORIES)):
+        if key in raw and raw[key] not in words:
+            raise bad(f"unknown {key} '{raw[key]}' (known: {', '.join(words)})")
+    if "category" not in raw:
+        raise bad(f"'category' is missing ({', '.join(CATEGORIES)})")
+    also = raw.get("also", [])
+    if not isinstance(also, list) or any(word not in EXPECTABLE for word in also):
+        raise bad(f"'also' has to be a list of verdicts (known: {', '.join(EXPECTABLE)})")
+    if also and (raw["category"] != "driver" or "verdict" not in raw):
+        raise bad("'also' goes with a verdict and category driver: it is for races inside a C driver only")
+    if not raw.get("link", "https://").startswith(("https://", "http://")):
+        raise bad("'link' has to begin with https://")
+    try:
+        scenarios, versions = _scenarios(raw.get("scenarios")), _versions(raw.get("versions", {}))
+    except ValueError as problem:
+        raise bad(str(problem)) from problem
+    return Entry(
+        path=path,
+        number=number,
+        scenarios=scenarios,
+        verdict=raw.get("verdict"),
+        remedy=raw.get("remedy"),
+        server=raw.get("server"),
+        versions=versions,
+        reason=" ".join(raw["reason"].split()),
+        category=raw["category"],
+        link=raw.get("link"),
+        also=tuple(also),
+    )
+
+
+def _scenarios(raw: Any) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not raw:
+        raise ValueError("'scenarios' is missing: a list of scenario ids")
+    for name in raw:
+        if not isinstance(name, str) or not SCENARIO_ID.fullmatch(name):
+            raise ValueError(f'{name!r} is not a scenario id such as "NST-4"')
+    if len(set(raw)) < len(raw):
+        raise ValueError("'scenarios' names one id twice")
+    return tuple(raw)
+
+
+def _versions(raw: Any) -> tuple[tuple[str, SpecifierSet], ...]:
+    if not isinstance(raw, dict):
+        raise ValueError("'versions' has to be a table such as { tortoise = \">=1.0\" }")
+    found = []
+    for name, text in raw.items():
+        try:
+            found.append((name, SpecifierSet(text)))
+        except (InvalidSpecifier, AttributeError, TypeError):
+            raise ValueError(f"the version range {text!r} of '{name}' is not one such as \">=1.0,<2\"") from None
+    return tuple(found)
+
+
+# Matching
+
+
+def expected(
+    entries: Iterable[Entry], scenario: str, axes: Mapping[str, Any], packages: Mapping[str, str] | None = None
+) -> Entry | None:
+    """The entry on record for the scenario in the cell with these axes, or None: it is expected to comply.
+
+    ``packages`` are the installed ones of the header, for ranges of packages other than driver and Tortoise.
+    Raises TwoEntries.
+    """
+    matching = [entry for entry in entries if scenario in entry.scenarios and applies(entry, axes, packages)]
+    if len(matching) > 1:
+        numbers = " and ".join(str(entry.number) for entry in matching)
+        raise TwoEntries(f"{matching[0].path}: entries {numbers} both cover {scenario} here; narrow one of them")
+    return matching[0] if matching else None
+
+
+def applies(entry: Entry, axes: Mapping[str, Any], packages: Mapping[str, str] | None = None) -> bool:
+    """Whether the server and every version range of the entry match the cell."""
+    if entry.server and entry.server != axes.get("server"):
+        return False
+    return all(_contains(specifier, version_of(name, axes, packages or {})) for name, specifier in entry.versions)
+
+
+def version_of(name: str, axes: Mapping[str, Any], packages: Mapping[str, str]) -> str | None:
+    """The version that a name in ``versions`` stands for in a cell: a server kind, python, tortoise or a package."""
+    if name in SERVERS:
+        return axes.get("server_version") if axes.get("server") == name else None
+    wanted = canonicalize_name(name)
+    known = {"python": axes.get("python"), "tortoise": axes.get("tortoise"), "tortoise-orm": axes.get("tortoise")}
+    known[canonicalize_name(str(axes.get("driver", "")))] = axes.get("driver_version")
+    if known.get(wanted):
+        return known[wanted]
+    return {canonicalize_name(package): version for package, version in packages.items()}.get(wanted)
+
+
+def _contains(specifier: SpecifierSet, version: str | None) -> bool:
+    parsed = lenient_version(version)
+    return parsed is not None and specifier.contains(parsed, prereleases=True)
+
+
+def lenient_version(text: str | None) -> Version | None:
+    """The version, also out of a server's string such as ``10.11.19-MariaDB-log``; None where there is none."""
+    if not text:
+        return None
+    try:
+        return Version(text)
+    except InvalidVersion:
+        number = re.match(r"\d+(\.\d+)*", text)
+        return Version(number.group()) if number else None
+
+
+# Judging
+
+
+def judge(
+    lines: Iterable[Mapping[str, Any]],
+    entries: Sequence[Entry],
+    header: Mapping[str, Any],
+    known: Collection[str] | None = None,
+) -> list[Unmet]:
+    """Everything in which a run differs from what is on record; an empty list is a green run.
+
+    ``known`` are the ids of all scenarios that exist. Without it the header's ``catalogue`` counts, and without that
+    its ``planned``: right for a run of all scenarios, too narrow for a run of a selection.
+    """
+    lines = list(lines)
+    known = set(known or header.get("catalogue") or header.get("planned", ())) | {line["scenario"] for line in lines}
+    unmet = _entries_unmet(entries, header, known)
+    for line in lines:
+        unmet += judge_line(line, entries, header)
+    ran = {line["scenario"] for line in lines}
+    for name in header.get("planned", ()):
+        if name not in ran:
+            unmet.append(Unmet("not run", header["cell"], name, f"{name} was planned and has no result"))
+    return unmet
+
+
+def _entries_unmet(entries: Sequence[Entry], header: Mapping[str, Any], known: Collection[str]) -> list[Unmet]:
+    unmet, cell, axes = [], header["cell"], header["axes"]
+    for entry in entries:
+        for name in entry.scenarios:
+            if name not in known:
+                text = f"{entry.where}: no scenario is called {name}; correct the id or remove it"
+                unmet.append(Unmet("unknown scenario", cell, name, text, entry))
+        for name, _ in entry.versions:
+            if not _is_known(name, axes, header.get("packages", {})):
+                text = f"{entry.where}: '{name}' is neither a server nor a package of this cell; correct 'versions'"
+                unmet.append(Unmet("unknown name", cell, None, text, entry))
+    return unmet
+
+
+def _is_known(name: str, axes: Mapping[str, Any], packages: Mapping[str, str]) -> bool:
+    always = (*SERVERS, "python", "tortoise", "tortoise-orm", canonicalize_name(str(axes.get("driver", ""))))
+    return canonicalize_name(name) in (*always, *map(canonicalize_name, packages))
+
+
+def judge_line(line: Mapping[str, Any], entries: Sequence[Entry], header: Mapping[str, Any]) -> list[Unmet]:
+    """In what one scenario's line differs from what is on record for it."""
+    cell, name, verdict = header["cell"], line["scenario"], line["verdict"]
+    if verdict in ("error", "not run"):
+        return [Unmet(verdict, cell, name, f"{name} {verdict}: {one_line(line.get('reason') or 'no reason given')}")]
+    try:
+        entry = expected(entries, name, header["axes"], header.get("packages"))
+    except TwoEntries as problem:
+        return [Unmet("two entries", cell, name, one_line(problem))]
+    if entry is None:
+        difference = _without_entry(line)
+        hint = _near_misses(entries, name) if difference else ""
+    else:
+        difference, hint = _against(line, entry), f" ({entry.where})"
+    return [Unmet(kind, cell, name, f"{name} {text}{hint}", entry) for kind, text in difference]
+
+
+def _without_entry(line: Mapping[str, Any]) -> list[tuple[str, str]]:
+    verdict, level, remedy = line["verdict"], line["level"], line.get("remedy")
+    if verdict == "n/a":
+        return []
+    if remedy is not None:
+        return [] if remedy == "holds" else [("remedy worse", f"{remedy}, expected to hold: {_reason(line)}")]
+    if level == "info":
+        return [] if verdict == "safe" else [("worse", f"{verdict}, and no expectation is on record: {_reason(line)}")]
+    return [] if complies(level, verdict) else [("worse", f"{verdict}, expected to comply: {_reason(line)}")]
+
+
+def _against(line: Mapping[str, Any], entry: Entry) -> list[tuple[str, str]]:
+    verdict, remedy = line["verdict"], line.get("remedy")
+    if verdict == "n/a":
+        if entry.verdict == "n/a":
+            return []
+        return [("does not apply", f"does not apply here, expected {entry.words}: narrow the expectation")]
+    found = []
+    if entry.verdict and verdict not in (entry.verdict, *entry.also):
+        found.append(_compared(badness(verdict) - badness(entry.verdict), "", verdict, entry.verdict, line))
+    promised = entry.remedy or ("holds" if remedy is not None else None)
+    if promised and remedy is None:
+        found.append(("remedy worse", f"has no word for the remedy, expected {promised}"))
+    elif promised and remedy is not None and remedy != promised:
+        found.append(_compared(_remedy_rank(remedy) - _remedy_rank(promised), "remedy ", remedy, promised, line))
+    return found
+
+
+def _compared(difference: int, prefix: str, seen: str, promised: str, line: Mapping[str, Any]) -> tuple[str, str]:
+    if difference > 0:
+        return f"{prefix}worse", f"{seen}, expected {promised}: {_reason(line)}"
+    return f"{prefix}better", f"{seen}, expected {promised}: unexpectedly better: update the expectation"
+
+
+def _remedy_rank(word: str) -> int:
+    return REMEDIES.index(word) if word in REMEDIES else len(REMEDIES)
+
+
+def _near_misses(entries: Iterable[Entry], scenario: str) -> str:
+    missed = [f"{entry.number} ({entry.range})" for entry in entries if scenario in entry.scenarios]
+    return f" (entries that cover {scenario} elsewhere: {', '.join(missed)})" if missed else ""
+
+
+def without_cell(entries: Iterable[Entry], headers: Iterable[Mapping[str, Any]]) -> list[Unmet]:
+    """The entries that match none of the cells; ask only where the cells are all that are planned."""
+    headers = list(headers)
+    unmet = []
+    for entry in entries:
+        if not any(applies(entry, header["axes"], header.get("packages")) for header in headers):
+            text = f"{entry.where} ({entry.range}) matches no cell: correct its versions or remove it"
+            unmet.append(Unmet("no cell", entry.path.stem, None, text, entry))
+    return unmet
+
+
+def record(line: Mapping[str, Any], entries: Sequence[Entry], header: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The ``expectation`` object of a scenario line: what is on record for it and whether it is met.
+
+    None where no entry covers it and it complies or does not apply.
+    """
+    met = not judge_line(line, entries, header)
+    try:
+        entry = expected(entries, line["scenario"], header["axes"], header.get("packages"))
+    except TwoEntries as problem:
+        return {"verdict": None, "met": False, "reason": one_line(problem), "category": None, "link": None}
+    if entry is None:
+        promise = "hold" if line.get("remedy") else "comply"
+        reason = f"Nothing is on record, so it is expected to {promise}."
+        unmet = {"verdict": None, "met": False, "reason": reason, "category": None, "link": None}
+        return None if met else unmet
+    found: dict[str, Any] = {"verdict": entry.verdict, "met": met, "reason": entry.reason}
+    found |= {"category": entry.category, "link": entry.link}
+    if entry.remedy:
+        found["remedy"] = entry.remedy
+    return found
+
+
+def _reason(line: Mapping[str, Any]) -> str:
+    return one_line(line.get("reason") or "no reason given")

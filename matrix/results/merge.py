@@ -1,0 +1,69 @@
+"""Joining the results of several folders (shards, or runs of several days): the newest complete run of a cell wins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from matrix.results.read import CannotRead, CellResult, CellState, ResultError, moment, read_folder
+
+
+class MergeError(Exception):
+    """The merged results cannot be written; the message is one line."""
+
+
+def merge(folders: Iterable[str | os.PathLike[str]]) -> list[CellState]:
+    """The state of every cell over all folders, ordered by cell id; the order of the folders does not matter.
+
+    Raises CannotRead for a folder that does not exist, and a ResultError for a file that no reader can use.
+    """
+    states: dict[str, list[CellState]] = {}
+    for folder in folders:
+        for state in read_folder(folder):
+            states.setdefault(state.cell, []).append(state)
+    return [_newest(states[cell]) for cell in sorted(states)]
+
+
+def _newest(states: list[CellState]) -> CellState:
+    result = max((state.result for state in states if state.result), key=_age, default=None)
+    attempts = [state for state in states if state.attempt]
+    latest = max(attempts, key=lambda state: _age(state.attempt), default=None)
+    if latest is not None and (result is None or _age(latest.attempt) > _age(result)):
+        return CellState(latest.cell, result, latest.problem, latest.attempt)
+    problems = sorted(state.problem for state in states if state.problem)
+    return CellState(states[0].cell, result, None if result or not problems else problems[0])
+
+
+def _age(run: CellResult | None) -> tuple[object, ...]:
+    """Orders runs by start, then end; two files of the very same run are told apart by what they hold."""
+    assert run is not None
+    ended = moment(run.footer["finished"]) if run.footer else run.started
+    return run.started, ended, run.path.read_bytes()
+
+
+def write_merged(out: str | os.PathLike[str], folders: Iterable[str | os.PathLike[str]]) -> list[CellState]:
+    """Writes the merged cells into a folder, each file under its final name only when it is whole.
+
+    The folder may be one of those that are read. Raises MergeError or a ResultError before anything is written.
+    """
+    out, states = Path(out), merge(folders)
+    unusable = [state.problem for state in states if state.result is None and state.attempt is None]
+    if unusable:
+        raise MergeError(str(unusable[0]))
+    files = {run.path.name: run.path.read_bytes() for state in states for run in (state.result, state.attempt) if run}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, content in sorted(files.items()):
+            temporary = out / f".{name}.tmp"
+            temporary.write_bytes(content)
+            temporary.replace(out / name)
+        for state in states:
+            if state.complete:
+                (out / f"{state.cell}.jsonl.part").unlink(missing_ok=True)
+    except OSError as problem:
+        raise MergeError(f"cannot write to {out}: {problem.strerror or problem}") from problem
+    return states
+
+
+__all__ = ["CannotRead", "MergeError", "ResultError", "merge", "write_merged"]

@@ -1,0 +1,258 @@
+"""Reading result files: a file is complete and right, or a named exception says what is wrong and on which line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from matrix.results.text import one_line
+from matrix.results.words import NOT_VERDICTS, SCHEMA, VERDICTS
+
+CELL_ID = re.compile(r"[a-z0-9][a-z0-9._+-]{0,99}")
+SCENARIO_ID = re.compile(r"[A-Z]{2,8}-[0-9]{1,4}[a-z]?")
+NEEDED = {
+    "header": ("cell", "axes", "planned", "started"),
+    "scenario": ("scenario", "family", "level", "verdict", "complies"),
+    "footer": ("counts", "scenarios", "seconds", "finished"),
+}
+
+Check = Callable[[Mapping[str, Any]], "str | None"]
+
+
+class ResultError(Exception):
+    """A result file cannot be used; the message is one line that begins with the file's path."""
+
+    def __init__(self, path: Path, text: str, line: int | None = None) -> None:
+        self.path, self.line = path, line
+        super().__init__(f"{path}{f', line {line}' if line else ''}: {one_line(text)}")
+
+
+class CannotRead(ResultError):
+    """The file is not there or cannot be read."""
+
+
+class MissingHeader(ResultError):
+    """The first line is not a header."""
+
+
+class MissingFooter(ResultError):
+    """The run did not come to its end."""
+
+
+class DuplicateScenario(ResultError):
+    """Two lines are about the same scenario."""
+
+
+class BadLine(ResultError):
+    """A line is not JSON, is of no known type, stands where it must not, or lacks something."""
+
+
+class UnknownSchema(ResultError):
+    """A line is of a schema version that this program does not know."""
+
+
+class WrongCell(ResultError):
+    """The file's name and its header speak of different cells."""
+
+
+class WrongCounts(ResultError):
+    """The footer counts something else than the file holds."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One run of one cell as its file tells it; ``footer`` is None for an incomplete run."""
+
+    path: Path
+    header: dict[str, Any]
+    scenarios: tuple[dict[str, Any], ...]
+    footer: dict[str, Any] | None
+
+    @property
+    def cell(self) -> str:
+        return str(self.header["cell"])
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        return dict(self.header["axes"])
+
+    @property
+    def started(self) -> datetime:
+        return moment(self.header["started"])
+
+    @cached_property
+    def by_id(self) -> dict[str, dict[str, Any]]:
+        return {line["scenario"]: line for line in self.scenarios}
+
+
+@dataclass(frozen=True)
+class CellState:
+    """What a folder knows of one cell.
+
+    ``result``: the newest complete run, if there is one. ``problem``: why the newest run cannot be used, in one line;
+    None when ``result`` is the newest run. ``attempt``: what can be read of that newest run.
+    """
+
+    cell: str
+    result: CellResult | None
+    problem: str | None = None
+    attempt: CellResult | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.problem is None
+
+
+def moment(text: str) -> datetime:
+    """The moment that an ISO 8601 text means; without a zone it is UTC. Raises ValueError."""
+    parsed = datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text))
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+
+
+def read_cell(path: str | os.PathLike[str], check: Check | None = None) -> CellResult:
+    """The complete result in a file.
+
+    ``check`` is asked about every line and says what is wrong with it, or None (see ``schema.checker``).
+    Raises a ResultError: CannotRead, MissingHeader, MissingFooter, DuplicateScenario, BadLine, UnknownSchema,
+    WrongCell or WrongCounts.
+    """
+    result = _read(Path(path), check, partial=False)
+    footer = result.footer
+    if footer is None:
+        raise MissingFooter(result.path, "the footer is missing, so the run is incomplete: run the cell again")
+    counts = dict(Counter(line["verdict"] for line in result.scenarios))
+    if footer["scenarios"] != len(result.scenarios) or footer["counts"] != counts:
+        text = f"the footer counts {footer['scenarios']} scenarios, the file holds {len(result.scenarios)}"
+        raise WrongCounts(result.path, f"{text}, or their verdicts differ: run the cell again")
+    return result
+
+
+def read_part(path: str | os.PathLike[str]) -> CellResult:
+    """What an incomplete run left; a last line that was cut off is passed over. Raises a ResultError."""
+    return _read(Path(path), None, partial=True)
+
+
+def read_folder(folder: str | os.PathLike[str], check: Check | None = None) -> list[CellState]:
+    """What a folder knows of each cell, ordered by cell id. Raises CannotRead when there is no such folder."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CannotRead(folder, "there is no such folder; run the cells first (tox)")
+    names = {file.name.removesuffix(".part").removesuffix(".jsonl") for file in folder.iterdir() if _is_result(file)}
+    return [_state(folder / f"{name}.jsonl", check) for name in sorted(names)]
+
+
+def _is_result(file: Path) -> bool:
+    return file.name.endswith((".jsonl", ".jsonl.part")) and not file.name.startswith(".")
+
+
+def _state(path: Path, check: Check | None) -> CellState:
+    cell, part = path.stem, path.with_name(path.name + ".part")
+    result, problem, attempt = None, None, None
+    if path.exists():
+        try:
+            result = read_cell(path, check)
+        except ResultError as error:
+            problem = str(error)
+    if part.exists():
+        try:
+            attempt = read_part(part)
+        except ResultError as error:
+            return CellState(cell, result, problem or str(error))
+        if result is None or attempt.started > result.started:
+            done, planned = len(attempt.scenarios), len(attempt.header["planned"])
+            text = f"{part}: the run of {attempt.header['started']} is incomplete: {done} of {planned} scenarios done"
+            return CellState(cell, result, problem or one_line(text), attempt)
+    return CellState(cell, result, problem)
+
+
+def _read(path: Path, check: Check | None, partial: bool) -> CellResult:
+    header: dict[str, Any] | None = None
+    footer: dict[str, Any] | None = None
+    scenarios: dict[str, dict[str, Any]] = {}
+    raw = _raw_lines(path)
+    for number, text in enumerate(raw, start=1):
+        if partial and number == len(raw) and not text.endswith(b"\n"):
+            break
+        line = _parse(path, number, text)
+        kind = line["type"]
+        if footer is not None:
+            raise BadLine(path, "something follows the footer", number)
+        if (number == 1) != (kind == "header"):
+            if number == 1:
+                raise MissingHeader(path, "the first line is not a header", number)
+            raise BadLine(path, "a second header", number)
+        wrong = check(line) if check else None
+        if wrong:
+            raise BadLine(path, wrong, number)
+        if kind == "header":
+            header = _checked_header(path, line)
+        elif kind == "footer":
+            footer = line
+        else:
+            name = str(line["scenario"])
+            if name in scenarios:
+                raise DuplicateScenario(path, f"{name} has two lines", number)
+            scenarios[name] = line
+    if header is None:
+        raise MissingHeader(path, "the file is empty: the run ended before it began")
+    return CellResult(path, header, tuple(scenarios.values()), footer)
+
+
+def _raw_lines(path: Path) -> list[bytes]:
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise CannotRead(path, f"cannot be read: {problem.strerror}") from problem
+    return [line + b"\n" for line in content.split(b"\n")[:-1]] + [rest for rest in content.split(b"\n")[-1:] if rest]
+
+
+def _parse(path: Path, number: int, text: bytes) -> dict[str, Any]:
+    try:
+        line = json.loads(text.decode("utf-8"), parse_constant=_no_number)
+    except (ValueError, RecursionError) as problem:
+        raise BadLine(path, f"not a line of JSON: {problem}", number) from problem
+    if not isinstance(line, dict) or line.get("type") not in NEEDED:
+        raise BadLine(path, "neither header nor scenario nor footer", number)
+    if line.get("schema") != SCHEMA:
+        what = f"schema {line.get('schema')!r} is unknown, this program reads {SCHEMA}"
+        raise UnknownSchema(path, f"{what}: use a newer version of it", number)
+    for key in NEEDED[line["type"]]:
+        if key not in line:
+            raise BadLine(path, f"the {line['type']} lacks '{key}'", number)
+    if line["type"] == "scenario":
+        _check_scenario(path, number, line)
+    return line
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _check_scenario(path: Path, number: int, line: dict[str, Any]) -> None:
+    if not isinstance(line["scenario"], str) or not SCENARIO_ID.fullmatch(line["scenario"]):
+        raise BadLine(path, f"{line['scenario']!r} is not a scenario id", number)
+    if line["verdict"] not in (*VERDICTS, *NOT_VERDICTS):
+        raise BadLine(path, f"{line['verdict']!r} is not a verdict", number)
+
+
+def _checked_header(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+    name = path.name.removesuffix(".part").removesuffix(".jsonl")
+    if not isinstance(header["cell"], str) or not CELL_ID.fullmatch(header["cell"]):
+        raise BadLine(path, f"{header['cell']!r} is not a cell id", 1)
+    if header["cell"] != name:
+        raise WrongCell(path, f"the header is of cell {header['cell']}", 1)
+    if not isinstance(header["axes"], dict) or not isinstance(header["planned"], list):
+        raise BadLine(path, "the header's 'axes' or 'planned' is of the wrong kind", 1)
+    try:
+        moment(header["started"])
+    except (TypeError, ValueError) as problem:
+        raise BadLine(path, f"'started' is not a moment: {problem}", 1) from problem
+    return header

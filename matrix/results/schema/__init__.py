@@ -1,0 +1,51 @@
+"""The published JSON Schema of the result lines and a check against it (only the check needs ``jsonschema``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+PATH = Path(__file__).parent / "results-1.schema.json"
+
+
+def load() -> dict[str, Any]:
+    """The schema itself."""
+    schema: dict[str, Any] = json.loads(PATH.read_text("utf-8"))
+    return schema
+
+
+def checker(evidence: bool = True) -> Callable[[Mapping[str, Any]], str | None]:
+    """A function that says what is wrong with a line, in one sentence, or None. Raises ImportError.
+
+    Checking ``evidence`` takes most of the time; who reads evidence leniently, as the report does, may go without.
+    """
+    import jsonschema
+
+    schema = load()
+    kinds = {
+        kind: jsonschema.Draft202012Validator({**schema["$defs"][kind], "$defs": schema["$defs"]})
+        for kind in ("header", "scenario", "footer")
+    }
+
+    def check(line: Mapping[str, Any]) -> str | None:
+        checked = line if evidence else without_evidence(line)
+        error = jsonschema.exceptions.best_match(kinds[line["type"]].iter_errors(checked))
+        if error is None:
+            return None
+        where = "/".join(str(part) for part in error.absolute_path) or line["type"]
+        return f"{where}: {error.message[:200]}"
+
+    return check
+
+
+def without_evidence(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line without its evidence and that of the scenarios it cures."""
+    short = {key: value for key, value in line.items() if key != "evidence"}
+    if isinstance(short.get("cures"), dict):
+        short["cures"] = {
+            name: {key: value for key, value in cure.items() if key != "evidence"} if isinstance(cure, dict) else cure
+            for name, cure in short["cures"].items()
+        }
+    return short

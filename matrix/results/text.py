@@ -1,0 +1,24 @@
+"""Making foreign text harmless to look at: control characters are spelled out, not sent."""
+
+from __future__ import annotations
+
+import re
+
+# C0 without tab and newline, DEL and C1, lone surrogates, line separators, and the characters that turn the direction
+# of text around or hide: what a terminal obeys, what is no character at all, what makes a line read as it is not.
+HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
+
+def clean(text: object) -> str:
+    """The text with every harmful character spelled out as ``\\x1b`` or ``\\u202e``; CRLF becomes a newline."""
+    return HARMFUL.sub(_spelled, str(text).replace("\r\n", "\n"))
+
+
+def one_line(text: object) -> str:
+    """The text on one line with single spaces, cleaned."""
+    return clean(" ".join(str(text).split()))
+
+
+def _spelled(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -1,0 +1,81 @@
+"""The harness owns the order: the same scenario gives the same run twice, and a printed schedule gives its run
+again."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.harness.runner import Exploration, Outcome, Runner
+from tests.harness.scenario import catalogue
+from tests.harness.schedule import Strategy, parse
+from tests.unit.miniatures.driver import Backing, Miniature, Queueing, Refusing
+from tests.unit.miniatures.faults import LeavesAnswerOnWire, LosesReleaseOnCancel
+
+pytestmark = pytest.mark.asyncio
+
+RUN = re.compile(r"\bw-[0-9a-f]+x\d+-")  # rows bear the name of their run, so that two runs never meet
+SAVEPOINT = re.compile(r"\bs\d+\b")  # ... and the miniatures' savepoints are counted up for as long as Python runs
+CASES = pytest.mark.parametrize(
+    ("miniature", "scenario"),
+    [
+        (Queueing, "TXN-5"),
+        (Queueing, "CTX-4"),
+        (Refusing, "NST-3"),
+        (LeavesAnswerOnWire, "CAN-1"),
+        (LosesReleaseOnCancel, "POOL-5"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+
+
+async def explored(miniature: type[Miniature], scenario: str) -> Exploration:
+    exploration = await Runner(Backing(miniature()), 8).explore(catalogue()[scenario])
+    assert exploration.error == ""
+    return exploration
+
+
+def plain(text: str) -> str:
+    return SAVEPOINT.sub("s", RUN.sub("w-", text))
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    """What people read of a run, without what differs by right: the run's name and the clock."""
+    steps = [(step["n"], step["action"], plain(step["text"])) for step in outcome.evidence["steps"]]
+    history = [(line["n"], line["session"], line["event"], plain(line["text"])) for line in outcome.evidence["history"]]
+    frames = [(frame["n"], frame["wire"], plain(frame["text"])) for frame in outcome.evidence["frames"]]
+    reason, sentences = plain(outcome.reason), [plain(violation.sentence) for violation in outcome.violations]
+    return {
+        "schedule": outcome.schedule,
+        "signature": outcome.signature,
+        "reason": reason,
+        "sentences": sentences,
+        "steps": steps,
+        "history": history,
+        "frames": frames,
+    }
+
+
+@CASES
+async def test_a_scenario_run_twice_gives_the_same_schedules_verdicts_and_steps(miniature, scenario):
+    first, second = [await explored(miniature, scenario) for _ in range(2)]
+    assert len(first.outcomes) > 1
+    assert [told(outcome) for outcome in first.outcomes] == [told(outcome) for outcome in second.outcomes]
+    assert first.exhausted == second.exhausted
+    assert first.deciding.schedule == second.deciding.schedule
+
+
+@CASES
+async def test_the_printed_deciding_schedule_gives_its_run_again(miniature, scenario):
+    deciding = (await explored(miniature, scenario)).deciding
+    strategy = Strategy(replay=parse(deciding.schedule))
+    again = await Runner(Backing(miniature()), 1).once(catalogue()[scenario], strategy)
+    assert told(again) == told(deciding)
+
+
+async def test_the_wrong_ones_among_them_are_told_from_the_right_ones_by_a_schedule_of_their_own():
+    """Else the two tests above would have nothing to hold on to: all orders would end alike."""
+    verdicts = {outcome.verdict for outcome in (await explored(LosesReleaseOnCancel, "POOL-5")).outcomes}
+    assert len(verdicts) > 1

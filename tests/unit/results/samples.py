@@ -1,0 +1,169 @@
+"""Makes results for the tests: headers, scenario lines, evidence, whole folders. No product code uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from matrix.results.words import complies
+from matrix.results.write import ResultWriter
+
+CELLS = (
+    ("sqlite-aiosqlite", "aiosqlite", "0.22.1", "sqlite", "3.40.1"),
+    ("postgres-asyncpg", "asyncpg", "0.32.0", "postgres", "15.18"),
+    ("postgres-psycopg", "psycopg", "3.3.9", "postgres", "15.18"),
+    ("mysql-aiomysql", "aiomysql", "0.3.2", "mysql", "9.7.4"),
+    ("mysql-asyncmy", "asyncmy", "0.2.18", "mysql", "9.7.4"),
+    ("mariadb-aiomysql", "aiomysql", "0.3.2", "mariadb", "10.11.19"),
+    ("mariadb-asyncmy", "asyncmy", "0.2.18", "mariadb", "10.11.19"),
+    ("odbc-asyncodbc", "asyncodbc", "0.1.1", "odbc", ""),
+)
+FAMILY = {
+    "CON": "connection",
+    "CAN": "cancellation",
+    "POOL": "pool",
+    "ORM": "client",
+    "TXN": "transaction",
+    "NST": "nested",
+    "CTX": "context",
+    "FIX": "remedies",
+}
+
+
+def header(cell: str = "mysql-aiomysql", planned: Iterable[str] = ("NST-3", "NST-4"), **changes: Any) -> dict[str, Any]:
+    """A header of one of CELLS; further keys replace those of the header, ``axes`` is merged."""
+    _, driver, version, server, server_version = next(known for known in CELLS if known[0] == cell)
+    axes = {"driver": driver, "driver_version": version, "tortoise": "1.1.9", "server": server}
+    axes |= {"server_version": server_version, "python": "3.11.7", "loop": "asyncio"} | changes.pop("axes", {})
+    return {
+        "cell": cell,
+        "axes": axes,
+        "packages": {driver: version, "tortoise-orm": "1.1.9", "pytest": "9.0.1", "PyMySQL": "1.2.4"},
+        "server_string": f"{server} {server_version}",
+        "platform": "Linux x86_64",
+        "commit": "0123abc",
+        "started": "2026-11-23T18:00:00Z",
+        "planned": list(planned),
+        **changes,
+    }
+
+
+def scenario(name: str = "NST-4", verdict: str = "safe", level: str = "must", **changes: Any) -> dict[str, Any]:
+    """A scenario line with the keys that every line has."""
+    return {
+        "type": "scenario",
+        "schema": 1,
+        "scenario": name,
+        "family": FAMILY.get(name.split("-")[0], "generated"),
+        "title": f"The title of {name}",
+        "contract": "Every task gets the answer to its own question.",
+        "level": level,
+        "source": {"text": "A quoted promise.", "url": "https://peps.python.org/pep-0249/"},
+        "links": ["https://github.com/tortoise/tortoise-orm/issues/1938"],
+        "verdict": verdict,
+        "complies": complies(level, verdict),
+        "violations": [] if verdict in ("safe", "n/a") else [{"property": "routing", "sentence": "A got B's row."}],
+        "reason": "a reason",
+        "proof": None,
+        "orders": {"explored": 5, "possible": 6, "verdicts": {verdict: 5}},
+        "schedule": "AAB1",
+        "seconds": 0.25,
+        "evidence": evidence(),
+        **changes,
+    }
+
+
+def evidence(**changes: Any) -> dict[str, Any]:
+    """Evidence with every part, of two tasks that overlap on one connection."""
+    boom = {"type": "builtins.RuntimeError", "message": "readexactly() called while another coroutine is waiting"}
+    return {
+        "program": "async def nst_4(world):\n    async with world.transaction():\n        ...\n",
+        "steps": [
+            {"n": 1, "action": "A", "text": "the parent asks"},
+            {"n": 2, "action": "B", "text": "the child asks"},
+        ],
+        "history": [
+            event(1, "parent", "begin", None, "opens the transaction", None),
+            event(2, "parent", "invoke", 1, "query", "SELECT 'n1'"),
+            event(3, "child", "invoke", 2, "savepoint", "SAVEPOINT s1"),
+            event(4, "child", "error", 2, "savepoint", None, error=boom),
+            event(5, None, "note", None, "the answer is released", None),
+            event(6, "parent", "ok", 1, "query", None, result=[["n1"]]),
+            event(7, "parent", "end", None, "commits", None),
+        ],
+        "frames": [
+            frame("->", "COM_QUERY", "SELECT 'n1'"),
+            frame("<-", "resultset", "1 row", held=True),
+            frame("->", "COM_QUERY", "SAVEPOINT s1", overlap=True),
+        ],
+        "exceptions": [{"session": "child", "operation": 2, **boom, "traceback": "Traceback (most recent call last):"}],
+        "witness": {
+            "rows": [{"id": 1, "name": "parent"}, {"id": 2, "name": "child"}],
+            "expected": [{"id": 1, "name": "parent"}],
+            "sessions": ["12 idle in transaction"],
+            "sentences": ["The child was told that its block failed, and its row is stored."],
+        },
+        "aftermath": [
+            {"text": "the connection answers a sentinel query", "ok": True},
+            {"text": "pool full", "ok": False},
+        ],
+        "hang": {
+            "proof": "idle",
+            "waiting": [{"task": "child", "where": "pool.py:10"}],
+            "connections": ["wire 1: nothing in flight"],
+            "text": "no task can go on",
+        },
+        "loop_errors": ["Task exception was never retrieved"],
+        **changes,
+    }
+
+
+def event(n: int, session: str | None, kind: str, operation: int | None, what: str, text: Any, **more: Any) -> dict:
+    found = {"n": n, "ms": n * 1.5, "session": session, "event": kind, "operation": operation, "what": what}
+    return {**found, "text": text, "block": "T1", "result": None, "error": None, **more}
+
+
+def frame(direction: str, kind: str, text: str, **more: Any) -> dict[str, Any]:
+    return {"ms": 1.0, "wire": 1, "direction": direction, "kind": kind, "length": 20, "text": text} | {
+        "held": False,
+        "overlap": False,
+        **more,
+    }
+
+
+def remedy(name: str = "FIX-1a", word: str = "fails", cures: dict[str, Any] | None = None, **changes: Any) -> dict:
+    """The line of a remedy run over NST-3 and NST-4."""
+    cured = {"violations": [{"property": "atomicity", "sentence": "Half is stored."}], "schedule": "AB", "reason": "so"}
+    cured |= {"orders": {"explored": 2, "possible": 2, "verdicts": {"lies": 2}}, "evidence": evidence()}
+    cures = cures or {
+        "NST-3": {"verdict": "lies", "without": "breaks", **cured},
+        "NST-4": {"verdict": "safe", "without": None, **cured, "violations": []},
+    }
+    verdict = "safe" if word == "holds" else "lies"
+    return scenario(name, verdict, remedy=word, complies=word == "holds", cures=cures, evidence=None, **changes)
+
+
+def write_cell(folder: Path, head: dict[str, Any], lines: Iterable[dict[str, Any]], finish: bool = True) -> Path:
+    """Writes a result file as a cell would; without ``finish`` it stays a part."""
+    path = folder / f"{head['cell']}.jsonl"
+    with ResultWriter(path, head) as results:
+        for line in lines:
+            results.scenario(line)
+        if finish:
+            results.finish()
+    return path if finish else results.part
+
+
+def write_folder(folder: Path) -> Path:
+    """Eight cells with a few scenarios of each family and every word of the vocabulary."""
+    words = ("safe", "refuses", "breaks", "hangs", "poisons", "lies")
+    names = ("CON-1", "CON-2", "CAN-1", "POOL-1", "ORM-1", "TXN-2", "TXN-10", "NST-3", "NST-4", "CTX-1")
+    remedies = ("holds", "partly", "fails", "worse")
+    for at, (cell, *_) in enumerate(CELLS):
+        lines = [scenario(name, words[(at * 3 + row) % 6] if row % 3 else "safe") for row, name in enumerate(names)]
+        lines.append(scenario("ORM-3", "breaks", level="info"))
+        lines.append(scenario("CTX-7", "n/a", reason="eager tasks need Python 3.12", evidence=None))
+        lines += [remedy("FIX-1a", remedies[at % 4]), remedy("FIX-4", remedies[(at + 1) % 4])]
+        write_cell(folder, header(cell, [line["scenario"] for line in lines]), lines)
+    return folder

@@ -1,0 +1,239 @@
+"""The bookkeeping of expectations: what is on record cannot rot in either direction."""
+
+from __future__ import annotations
+
+import pytest
+
+from matrix.results import expectations
+from matrix.results.expectations import BadEntry, BadExpectationFile, TwoEntries, expected, judge, load, record
+from tests.unit.results.samples import header, remedy, scenario
+
+BASE = {"verdict": '"lies"', "reason": '"Because."', "category": '"orm"', "scenarios": '["NST-4"]'}
+
+
+def entry(**changes):
+    fields = {key: value for key, value in {**BASE, **changes}.items() if value is not None}
+    return "[[expect]]\n" + "".join(f"{key} = {value}\n" for key, value in fields.items())
+
+
+@pytest.fixture
+def entries(tmp_path):
+    def write(*texts):
+        path = tmp_path / "aiomysql.toml"
+        path.write_text("".join(texts), "utf-8")
+        return load(path)
+
+    return write
+
+
+def kinds(lines, entries=(), head=None):
+    return [unmet.kind for unmet in judge(lines, entries, head or header(planned=["NST-4"]))]
+
+
+# Files
+
+
+def test_an_entry_is_read_with_everything_it_says(entries):
+    (found,) = entries(entry(server='"mysql"', versions='{ aiomysql = ">=0.3" }', link='"https://example.org"'))
+    assert (found.number, found.scenarios, found.words) == (1, ("NST-4",), "lies")
+    assert found.range == "mysql, aiomysql >=0.3"
+
+
+def test_no_file_is_no_entries(tmp_path):
+    assert load(tmp_path / "none.toml") == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"reason": None}, "'reason' is missing"),
+        ({"reason": '"  "'}, "'reason' is missing"),
+        ({"category": None}, "'category' is missing"),
+        ({"category": '"luck"'}, "unknown category 'luck'"),
+        ({"verdict": '"fine"'}, "unknown verdict 'fine'"),
+        ({"verdict": '"error"'}, "unknown verdict 'error'"),
+        ({"verdict": None}, "neither 'verdict' nor 'remedy'"),
+        ({"verdict": "1"}, "'verdict' has to be a text"),
+        ({"remedy": '"cures"'}, "unknown remedy 'cures'"),
+        ({"server": '"mysqll"'}, "unknown server"),
+        ({"scenarios": None}, "'scenarios' is missing"),
+        ({"scenarios": "[]"}, "'scenarios' is missing"),
+        ({"scenarios": '["nst4"]'}, "not a scenario id"),
+        ({"scenarios": '["NST-4", "NST-4"]'}, "twice"),
+        ({"versions": '{ aiomysql = "new" }'}, "version range 'new'"),
+        ({"versions": "{ aiomysql = 3 }"}, "version range 3"),
+        ({"versions": '"all"'}, "'versions' has to be a table"),
+        ({"link": '"javascript:alert(1)"'}, "'link' has to begin"),
+        ({"verdct": '"lies"'}, "unknown key 'verdct'"),
+    ],
+)
+def test_a_bad_entry_is_named_with_file_and_number(entries, changes, text):
+    with pytest.raises(BadEntry) as caught:
+        entries(entry(), entry(**changes))
+    assert "aiomysql.toml: entry 2: " in str(caught.value)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[[expect", "expect = 1", "[expect]\na = 1", "[other]\n"])
+def test_a_bad_file_is_named(entries, text):
+    with pytest.raises(BadExpectationFile, match=r"aiomysql\.toml"):
+        entries(text)
+
+
+def test_a_driver_that_is_a_path_has_no_file(tmp_path):
+    with pytest.raises(BadExpectationFile):
+        expectations.load_driver("../../x", tmp_path)
+
+
+# Matching
+
+
+@pytest.mark.parametrize(
+    ("limit", "matches"),
+    [
+        ({}, True),
+        ({"server": '"mysql"'}, True),
+        ({"server": '"mariadb"'}, False),
+        ({"versions": '{ aiomysql = ">=0.3" }'}, True),
+        ({"versions": '{ aiomysql = ">=0.4" }'}, False),
+        ({"versions": '{ tortoise = ">=1.0", mysql = ">=9", python = ">=3.11" }'}, True),
+        ({"versions": '{ mariadb = ">=1" }'}, False),
+        ({"versions": '{ pymysql = "<2" }'}, True),
+        ({"versions": '{ tortoise = "<1" }'}, False),
+    ],
+)
+def test_server_and_versions_limit_an_entry(entries, limit, matches):
+    found = expected(entries(entry(**limit)), "NST-4", header()["axes"], header()["packages"])
+    assert (found is not None) is matches
+
+
+@pytest.mark.parametrize("version", ["10.11.19-MariaDB-0+deb12u1", "10.11.19", "10.11.19rc1"])
+def test_a_servers_own_version_string_is_understood(entries, version):
+    axes = header("mariadb-aiomysql", axes={"server_version": version})["axes"]
+    assert expected(entries(entry(versions='{ mariadb = ">=10.11,<11" }')), "NST-4", axes)
+
+
+def test_two_entries_for_one_scenario_are_an_error(entries):
+    both = entries(entry(), entry(server='"mysql"'))
+    with pytest.raises(TwoEntries, match="entries 1 and 2"):
+        expected(both, "NST-4", header()["axes"])
+    assert kinds([scenario(verdict="lies")], both) == ["two entries"]
+
+
+# Judging
+
+
+@pytest.mark.parametrize(
+    ("verdict", "level", "unmet"),
+    [
+        ("safe", "must", []),
+        ("refuses", "must", ["worse"]),
+        ("refuses", "loud", []),
+        ("breaks", "loud", ["worse"]),
+        ("safe", "info", []),
+        ("refuses", "info", ["worse"]),
+        ("n/a", "must", []),
+        ("error", "must", ["error"]),
+        ("not run", "must", ["not run"]),
+    ],
+)
+def test_without_an_entry_a_scenario_is_expected_to_comply(verdict, level, unmet):
+    assert kinds([scenario(verdict=verdict, level=level)]) == unmet
+
+
+@pytest.mark.parametrize(
+    ("verdict", "unmet"),
+    [
+        ("hangs", []),
+        ("poisons", ["worse"]),
+        ("lies", ["worse"]),
+        ("breaks", ["better"]),
+        ("safe", ["better"]),
+        ("error", ["error"]),
+        ("n/a", ["does not apply"]),
+    ],
+)
+def test_an_entry_is_met_by_its_verdict_only(entries, verdict, unmet):
+    assert kinds([scenario(verdict=verdict)], entries(entry(verdict='"hangs"'))) == unmet
+
+
+def test_a_better_verdict_asks_for_an_update(entries):
+    (unmet,) = judge([scenario(verdict="safe")], entries(entry()), header(planned=["NST-4"]))
+    assert "unexpectedly better: update the expectation" in str(unmet)
+    assert "aiomysql.toml, entry 1" in str(unmet)
+
+
+def test_info_with_an_entry_is_met(entries):
+    assert kinds([scenario(verdict="lies", level="info")], entries(entry())) == []
+
+
+def test_an_entry_that_names_no_scenario_is_unmet(entries):
+    assert kinds([scenario()], entries(entry(scenarios='["NST-99"]'))) == ["unknown scenario"]
+
+
+def test_a_selection_of_scenarios_knows_the_whole_catalogue(entries):
+    head = header(planned=["NST-4"], catalogue=["NST-4", "NST-5"])
+    assert kinds([scenario()], entries(entry(scenarios='["NST-5"]')), head) == []
+
+
+def test_an_entry_on_an_unknown_package_is_unmet(entries):
+    found = kinds([scenario(verdict="lies")], entries(entry(versions='{ tortoize = ">=1" }')))
+    assert found == ["unknown name", "worse"]
+
+
+def test_an_entry_for_other_versions_is_pointed_at(entries):
+    (unmet,) = judge(
+        [scenario(verdict="lies")], entries(entry(versions='{ aiomysql = ">=9" }')), header(planned=["NST-4"])
+    )
+    assert "entries that cover NST-4 elsewhere: 1 (aiomysql >=9)" in str(unmet)
+
+
+def test_a_planned_scenario_without_a_line_is_unmet():
+    assert kinds([scenario()], head=header(planned=["NST-3", "NST-4"])) == ["not run"]
+
+
+def test_an_entry_for_no_cell_at_all_is_found(entries):
+    found = entries(entry(versions='{ aiomysql = ">=9" }'), entry(scenarios='["NST-3"]'))
+    (unmet,) = expectations.without_cell(found, [header()])
+    assert unmet.kind == "no cell"
+
+
+@pytest.mark.parametrize(
+    ("record_on", "word", "unmet"),
+    [
+        (None, "holds", []),
+        (None, "partly", ["remedy worse"]),
+        ({"remedy": '"fails"', "verdict": None}, "fails", []),
+        ({"remedy": '"fails"', "verdict": None}, "worse", ["remedy worse"]),
+        ({"remedy": '"fails"', "verdict": None}, "partly", ["remedy better"]),
+        ({"remedy": '"fails"'}, "fails", []),
+        ({"remedy": '"fails"', "verdict": '"hangs"'}, "fails", ["worse"]),
+        ({}, "fails", ["remedy worse"]),
+    ],
+)
+def test_remedies_are_judged_by_their_word(entries, record_on, word, unmet):
+    found = () if record_on is None else entries(entry(scenarios='["FIX-1a"]', **record_on))
+    assert kinds([remedy(word=word)], found, header(planned=["FIX-1a"])) == unmet
+
+
+def test_an_entry_on_a_remedy_for_a_scenario_without_one_is_unmet(entries):
+    assert kinds([scenario()], entries(entry(verdict=None, remedy='"fails"'))) == ["remedy worse"]
+
+
+def test_the_record_of_a_line(entries):
+    found = record(scenario(verdict="lies"), entries(entry()), header())
+    assert found == {"verdict": "lies", "met": True, "reason": "Because.", "category": "orm", "link": None}
+    assert record(scenario(), (), header()) is None
+    assert record(scenario(verdict="lies"), (), header())["met"] is False
+
+
+def test_hostile_reasons_stay_on_one_harmless_line():
+    (unmet,) = judge([scenario(verdict="lies", reason="a\n\x1b[31mb")], (), header(planned=["NST-4"]))
+    assert "\n" not in str(unmet)
+    assert "\x1b" not in str(unmet)
+
+
+def test_the_expectations_in_the_tree_can_be_read():
+    for path in expectations.FOLDER.glob("*.toml"):
+        load(path)

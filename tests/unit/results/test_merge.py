@@ -1,0 +1,55 @@
+"""Joining folders: the newest complete run of each cell wins, whatever the order of the folders."""
+
+from __future__ import annotations
+
+import pytest
+
+from matrix.results.merge import MergeError, merge, write_merged
+from matrix.results.read import read_folder
+from tests.unit.results.samples import header, scenario, write_cell
+
+OLD, NEW = "2026-11-20T18:00:00Z", "2026-11-23T18:00:00Z"
+
+
+@pytest.fixture
+def shards(tmp_path):
+    write_cell(tmp_path / "a", header(started=OLD), [scenario("NST-3"), scenario("NST-4")])
+    write_cell(tmp_path / "a", header("sqlite-aiosqlite"), [scenario()])
+    write_cell(tmp_path / "b", header(started=NEW), [scenario("NST-3", "lies"), scenario("NST-4")])
+    return tmp_path / "a", tmp_path / "b"
+
+
+def test_the_newest_complete_run_wins(shards):
+    for folders in (shards, shards[::-1]):
+        states = merge(folders)
+        assert [state.cell for state in states] == ["mysql-aiomysql", "sqlite-aiosqlite"]
+        assert states[0].result.header["started"] == NEW
+
+
+def test_merging_is_deterministic(shards, tmp_path):
+    write_merged(tmp_path / "one", shards)
+    write_merged(tmp_path / "two", shards[::-1])
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
+
+
+def test_an_incomplete_newer_run_goes_along_and_marks_the_cell(shards, tmp_path):
+    write_cell(tmp_path / "c", header(started="2026-11-24T18:00:00Z"), [scenario("NST-3")], finish=False)
+    write_merged(tmp_path / "out", [*shards, tmp_path / "c"])
+    state = read_folder(tmp_path / "out")[0]
+    assert not state.complete
+    assert state.result.header["started"] == NEW
+
+
+def test_a_complete_run_elsewhere_ends_an_older_incomplete_one(shards, tmp_path):
+    write_cell(shards[0], header(started="2026-11-21T18:00:00Z"), [], finish=False)
+    write_merged(shards[0], shards)
+    assert all(state.complete for state in read_folder(shards[0]))
+    assert not list(shards[0].glob("*.part"))
+
+
+def test_an_unusable_file_stops_the_merge_before_anything_is_written(shards, tmp_path):
+    (shards[1] / "mysql-asyncmy.jsonl").write_text("{}\n")
+    with pytest.raises(MergeError, match="mysql-asyncmy"):
+        write_merged(tmp_path / "out", shards)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,84 @@
+"""A result file is whole or it is a part; what was complete before stays until then."""
+
+from __future__ import annotations
+
+import json
+import resource
+
+import pytest
+
+from matrix.results.read import read_cell, read_part
+from matrix.results.write import AlreadyWritten, CannotWrite, ResultWriter, WriterClosed
+from tests.unit.results.samples import header, scenario, write_cell
+
+
+def test_a_finished_run_has_header_scenarios_and_footer(tmp_path):
+    path = write_cell(tmp_path, header(), [scenario("NST-3", "lies"), scenario("NST-4")])
+    kinds = [json.loads(line)["type"] for line in path.read_text("utf-8").splitlines()]
+    assert kinds == ["header", "scenario", "scenario", "footer"]
+    footer = read_cell(path).footer
+    assert footer["counts"] == {"lies": 1, "safe": 1}
+    assert (footer["scenarios"], footer["planned"]) == (2, 2)
+    assert [file.name for file in tmp_path.iterdir()] == ["mysql-aiomysql.jsonl"]
+
+
+def test_each_line_is_on_disk_when_the_call_returns(tmp_path):
+    with ResultWriter(tmp_path / "mysql-aiomysql.jsonl", header()) as results:
+        results.scenario(scenario("NST-3"))
+        assert len(read_part(results.part).scenarios) == 1
+
+
+def test_leaving_without_finish_leaves_the_part_and_the_older_result(tmp_path):
+    path = write_cell(tmp_path, header(), [scenario()])
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError), ResultWriter(path, header()) as results:
+        results.scenario(scenario())
+        raise RuntimeError("the run dies")
+    assert path.read_bytes() == before
+    assert results.part.exists()
+
+
+def test_a_stale_part_is_replaced(tmp_path):
+    part = tmp_path / "mysql-aiomysql.jsonl.part"
+    part.write_text("garbage " * 1000)
+    write_cell(tmp_path, header(), [scenario("NST-3")], finish=False)
+    assert [line["scenario"] for line in read_part(part).scenarios] == ["NST-3"]
+
+
+def test_a_full_disk_is_one_clear_line_and_keeps_the_older_result(tmp_path):
+    path = write_cell(tmp_path, header(), [scenario()])
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with ResultWriter(path, header()) as results:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (results.part.stat().st_size + 100, hard))
+        try:
+            with pytest.raises(CannotWrite) as caught:
+                results.scenario(scenario())
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "mysql-aiomysql.jsonl.part: File too large" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(CannotWrite, match=r"results.*File exists|Not a directory"):
+        ResultWriter(tmp_path / "results" / "mysql-aiomysql.jsonl", header())
+
+
+def test_a_scenario_twice_and_a_line_after_the_end_are_refused(tmp_path):
+    with ResultWriter(tmp_path / "mysql-aiomysql.jsonl", header()) as results:
+        results.scenario(scenario())
+        with pytest.raises(AlreadyWritten, match="NST-4"):
+            results.scenario(scenario())
+        results.finish()
+        with pytest.raises(WriterClosed):
+            results.scenario(scenario("NST-3"))
+
+
+def test_what_json_lacks_is_written_as_text(tmp_path):
+    odd = {"rows": [float("nan"), b"\xff", {1: "key"}, (1, 2), "\udc80 \u2028"], "expected": [{1}]}
+    path = write_cell(tmp_path, header(), [scenario(evidence={"witness": odd})])
+    rows = read_cell(path).scenarios[0]["evidence"]["witness"]["rows"]
+    assert rows == ["nan", "b'\\xff'", {"1": "key"}, [1, 2], "\udc80 \u2028"]
