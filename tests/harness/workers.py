@@ -86,7 +86,8 @@ class WorkerChannel(Channel):
             self._locked.append(text)
             seen = self._retries
             self._guard.wait_for(lambda: self._retries != seen or self._give_up or self.closed)
-            self._locked.remove(text)
+            if text in self._locked:  # cut or released meanwhile
+                self._locked.remove(text)
             given_up = self._give_up
             if not self._locked and self.holding:
                 self._give_up = False  # the next statement waits for its own lock
@@ -127,6 +128,7 @@ class WorkerChannel(Channel):
             if not self._locked:
                 return False
             self._retries += 1
+            self._locked.clear()  # it is at work again from now on, not only when its thread has woken up
             self._guard.notify_all()
             return True
 
@@ -136,6 +138,7 @@ class WorkerChannel(Channel):
             if not self._locked:
                 return False
             self._give_up = True
+            self._locked.clear()
             self._guard.notify_all()
         return True
 
@@ -158,6 +161,7 @@ class WorkerChannel(Channel):
         with self._guard:
             self.holding = False
             self._held.clear()
+            self._locked.clear()
             self._give_up = True
             self._guard.notify_all()
 
@@ -192,10 +196,16 @@ class CountingQueue(queue.SimpleQueue):
         future, function = item
         with self.channel._guard:
             self.channel.pending += 1
-        if getattr(function, "__name__", "") == "close_and_stop":
-            super().put_nowait((future, self._last(function)))  # ending the thread never waits for the scheduler
-        else:
+        if getattr(function, "__name__", "") != "close_and_stop":
             super().put_nowait((future, self.channel.wrap(function)))
+            return
+        # Ending the thread never waits for the scheduler. It asks for nothing more, so that it is over when the loop
+        # knows, not when the function has run: between the two the answer is on its way.
+        if future is not None:
+            future.add_done_callback(lambda _: self.channel.cut())
+            super().put_nowait((future, function))
+        else:
+            super().put_nowait((None, self._last(function)))
 
     def _last(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def ending() -> Any:

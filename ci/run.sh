@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# What CI runs: the project's own tests by the README's command, lint, then the eight cells with their expectations.
+# It installs what it needs and works on a machine that has only Python 3.11 or newer.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cells=(sqlite-aiosqlite postgres-asyncpg postgres-psycopg mysql-aiomysql mysql-asyncmy mariadb-aiomysql mariadb-asyncmy odbc-asyncodbc)
+
+# A tool environment of its own, so that the machine's Python is left as it is.
+if [ ! -x .tox/ci/bin/tox ]; then
+    python3 -m venv .tox/ci
+    .tox/ci/bin/python -m pip install --quiet --disable-pip-version-check tox
+fi
+tox=.tox/ci/bin/tox
+
+rm -rf results build
+"$tox" -e unit
+"$tox" -e lint
+
+# The cells one after the other; a red one does not keep the others from running, the check below is what counts.
+status=0
+"$tox" run -e "$(IFS=,; echo "${cells[*]}")" || status=$?
+"$tox" -e report || status=$?
+# Fewer cells than planned, an incomplete result file and an unmet expectation are errors, whatever tox said of them.
+.tox/report/bin/python -m matrix results check results --complete --expect-cells "$(IFS=,; echo "${cells[*]}")"
+exit "$status"
