@@ -26,6 +26,7 @@ from .wire.frames import Frame, Piece
 TOKEN = re.compile(rb"(?:w|n|c)-[0-9a-z]+-[0-9]+")
 FAREWELLS = ("Terminate", "COM_QUIT", "CancelRequest")
 _BEGIN = re.compile(r"\s*(begin|start\s+transaction)\b", re.IGNORECASE)
+_SAVEPOINT = re.compile(r"\s*(?P<verb>savepoint|release)\s+(?:savepoint\s+)?(?P<name>\w+)", re.IGNORECASE)
 _END = re.compile(r"\s*(commit|end|rollback(?!\s+(work\s+)?to\b))\b", re.IGNORECASE)
 
 
@@ -66,10 +67,12 @@ class Segments:
     ``placed`` maps a token to its transaction: a tuple of wire number and ordinal, or None for outside of any.
     """
 
-    def __init__(self, wire: int, *, begin_commits: bool = False) -> None:
+    def __init__(self, wire: int, *, begin_commits: bool = False, savepoint_begins: bool = False) -> None:
         self.wire = wire
         self.begin_commits = begin_commits  # MySQL: BEGIN ends the transaction that is open; others refuse it or warn
+        self.savepoint_begins = savepoint_begins  # SQLite: outside of a transaction a savepoint is one, until released
         self._ordinal = 0
+        self._outermost = ""
         self.open = False
         self.placed: dict[str, tuple[int, int] | None] = {}
 
@@ -79,6 +82,18 @@ class Segments:
             self.open = True
         elif _END.match(text):
             self.open = False
+            self._outermost = ""
+        elif self.savepoint_begins and (savepoint := _SAVEPOINT.match(text)):
+            self._savepoint(savepoint["verb"].lower(), savepoint["name"])
+
+    def _savepoint(self, verb: str, name: str) -> None:
+        if verb == "savepoint" and not self.open:
+            self._ordinal += 1
+            self.open = True
+            self._outermost = name
+        elif verb == "release" and name == self._outermost:
+            self.open = False
+            self._outermost = ""
 
     def token(self, token: str) -> None:
         self.placed[token] = (self.wire, self._ordinal) if self.open else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import inspect
 import secrets
 import time
@@ -77,6 +78,7 @@ class Exploration:
         return made
 
 
+COLLECT_EVERY = 20  # runs without any error
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
 Once = Callable[["Runner", Scenario, Strategy, Any], Awaitable[Outcome]]
 
@@ -116,6 +118,7 @@ class Runner:
         finally:
             await self._tear_down(world)
             world.worker_gate.end()
+            self._collect(world)
             world.over = True
             if world.orm is not None:
                 world.orm.discard()
@@ -125,6 +128,13 @@ class Runner:
             loop.set_exception_handler(None)
         self._program_ended_well(world, program)
         return self._judge(world, scenario)
+
+    def _collect(self, world: World) -> None:
+        """Collect garbage at a known moment: the collector's own time decides nothing (it is switched off)."""
+        gc.disable()
+        errors = world.history.hang or any(o.outcome in ("error", "cancelled") for o in world.history.operations)
+        if errors or self._runs % COLLECT_EVERY == 0:
+            gc.collect()
 
     def _program_ended_well(self, world: World, program: asyncio.Task[Any]) -> None:
         """Errors of sessions are findings; an error of the program around them is the harness's own."""
@@ -154,6 +164,7 @@ class Runner:
         await (scenario.program(world, way) if takes_way else scenario.program(world))
         world.after = True
         await look_afterwards(world)
+        self._collect(world)  # what nobody retrieved is reported now, in this run, not whenever the collector comes by
         world.closing = True
         await self._close(world)
 
@@ -243,10 +254,7 @@ class Runner:
                 else (again.signature, again.schedule) == (deciding.signature, deciding.schedule)
             )
             if not same:
-                exploration.error = (
-                    f"the harness does not own the order: schedule {deciding.schedule} gave {deciding.verdict}, "
-                    f"then {again.verdict}"
-                )
+                exploration.error = f"the harness does not own the order: {_differ(deciding, again)}"
                 exploration.evidence = {**deciding.evidence, "second_run": again.evidence}
         except (HarnessError, ScheduleMismatch, WitnessError) as error:
             exploration.error = str(error)
@@ -263,6 +271,16 @@ class Runner:
             if again.verdict == deciding.verdict:
                 break
         return again
+
+
+def _differ(first: Outcome, second: Outcome) -> str:
+    """In what two runs of one schedule differ, in words."""
+    if first.schedule != second.schedule:
+        return f"schedule {first.schedule} became {second.schedule} ({first.verdict}, then {second.verdict})"
+    if first.verdict != second.verdict:
+        return f"schedule {first.schedule} gave {first.verdict}, then {second.verdict}"
+    properties = [", ".join(outcome.signature[1]) or "none" for outcome in (first, second)]
+    return f"schedule {first.schedule} gave {first.verdict} twice, but violated {properties[0]}, then {properties[1]}"
 
 
 # -- result lines ----------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class WorkerChannel(Channel):
         self.label = label
         self.serial = serial  # one thread takes one request at a time: what is queued behind a held one cannot move
         self.exact = exact  # a request that is not answered is being computed; else it may wait inside the driver
-        self.segments = Segments(number)
+        self.segments = Segments(number, savepoint_begins=exact)  # exact: it is SQLite that computes
         self.holding = False
         self.closed = False
         self._guard = threading.Condition()
