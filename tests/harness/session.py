@@ -151,6 +151,8 @@ class Session:
             world.complete(operation, error=error)
             raise
         world.complete(operation, result=result)
+        if kind == "write":
+            await world.look_from_outside(operation)
         return result
 
 
