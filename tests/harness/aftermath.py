@@ -26,11 +26,13 @@ async def look_afterwards(world: World) -> None:
     for pool, size in world.pools:
         await _use_pool(world, user, pool, size)
     if world.orm is not None:
+        await world.nothing_in_flight()  # a connection that the driver has just closed is still closing
         _no_open_transaction(world)
         for alias in world.orm.aliases:
             port = user.orm(alias if len(world.orm.aliases) > 1 else None)
             await _use(port)
         await _fill_orm_pool(world)
+        await world.nothing_in_flight()
         _no_open_transaction(world)
 
 

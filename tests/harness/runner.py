@@ -8,6 +8,7 @@ import functools
 import gc
 import inspect
 import secrets
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ class Exploration:
         return made
 
 
-COLLECT_EVERY = 20  # runs without any error
+COLLECT_ALL_EVERY = 200  # runs
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
 Once = Callable[["Runner", Scenario, Strategy, Any], Awaitable[Outcome]]
 
@@ -118,7 +119,7 @@ class Runner:
         finally:
             await self._tear_down(world)
             world.worker_gate.end()
-            self._collect(world)
+            self._collect(1)
             world.over = True
             if world.orm is not None:
                 world.orm.discard()
@@ -129,12 +130,14 @@ class Runner:
         self._program_ended_well(world, program)
         return self._judge(world, scenario)
 
-    def _collect(self, world: World) -> None:
-        """Collect garbage at a known moment: the collector's own time decides nothing (it is switched off)."""
+    def _collect(self, generation: int) -> None:
+        """Collect garbage at a known moment: the collector's own time decides nothing (it is switched off).
+
+        What was made since the last collection is in generation 0; what survives the one before the closing, in 1.
+        """
         gc.disable()
-        errors = world.history.hang or any(o.outcome in ("error", "cancelled") for o in world.history.operations)
-        if errors or self._runs % COLLECT_EVERY == 0:
-            gc.collect()
+        whole = self._runs % COLLECT_ALL_EVERY == 0 or sys.version_info >= (3, 14)  # 3.14 collects in increments
+        gc.collect(2 if whole else generation)
 
     def _program_ended_well(self, world: World, program: asyncio.Task[Any]) -> None:
         """Errors of sessions are findings; an error of the program around them is the harness's own."""
@@ -164,7 +167,7 @@ class Runner:
         await (scenario.program(world, way) if takes_way else scenario.program(world))
         world.after = True
         await look_afterwards(world)
-        self._collect(world)  # what nobody retrieved is reported now, in this run, not whenever the collector comes by
+        self._collect(0)  # what nobody retrieved is reported now, in this run, not whenever the collector comes by
         world.closing = True
         await self._close(world)
 

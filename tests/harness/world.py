@@ -267,14 +267,19 @@ class World:
         operation.ended = self.recorder.sequence
 
     async def look_from_outside(self, operation: Operation) -> None:
-        """Look at a row whose writer was just told that it is written, when nothing is in flight any more: a driver that
-        takes a stale answer for this one's may have told so before the server has seen the row."""
-        if self.closing:
-            return
+        """Look at a row whose writer was just told that it is written, when nothing is in flight any more.
+
+        A driver that takes a stale answer for this one's may say so before the server has seen the row.
+        """
+        if not self.closing:
+            await self.nothing_in_flight()
+            self._peek(operation)
+
+    async def nothing_in_flight(self) -> None:
+        """Wait until the world is quiet; no step is chosen before the one who waits has gone on."""
         moment = self.loop.create_future()
         self._moments.append(moment)
         await moment
-        self._peek(operation)
 
     def _peek(self, operation: Operation) -> None:
         """Look from outside at a row whose writer was just told that it is written."""

@@ -202,9 +202,8 @@ def test_the_last_request_is_never_held(worker):
         return "closed"
 
     hold(worker)
-    worker.ask(close_and_stop)
-    until(lambda: worker.results == ["closed"])
-    assert worker.channel.closed
+    worker.queue.put_nowait((None, close_and_stop))
+    until(lambda: worker.channel.closed)
 
 
 def test_a_shared_channel_counts_jobs_and_delivers_in_the_order_of_asking(gate):
