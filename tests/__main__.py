@@ -46,7 +46,19 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
     os.chdir(ROOT)
     sys.stdout.flush()
     limits = ["-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true"]
-    command = [sys.executable, "-m", "pytest", "tests/compliance", "--tb=no", "-q", "-p", "no:cacheprovider", *limits]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/compliance",
+        "--tb=no",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:unraisableexception",
+        *limits,
+    ]
     os.execve(sys.executable, [*command, *rest], environment)
 
 

@@ -86,6 +86,8 @@ class Cell:
         for kind in kinds:
             spec = kind if self.adapter.families else self.spec
             self.backings.append(self._sqlite() if kind == "sqlite" else self._served(spec))
+        # Destructors of connections that a hung run has lost complain when their loop is long gone: no news to anybody.
+        sys.unraisablehook = lambda _: None
         gc.collect()
         gc.freeze()  # what is loaded by now stays; the collector need not walk over it after every run
 
