@@ -110,7 +110,8 @@ class Cell:
         try:
             keeper = open_witness(admin)
         except WitnessError as error:
-            raise CellError(f"cannot log in: {error}") from None
+            hint = "; check user and password in the address that you gave" if server.given else ""
+            raise CellError(f"cannot log in: {error}{hint}") from None
         try:
             keeper.execute(f"CREATE DATABASE {name}")
         except WitnessError as error:

@@ -267,5 +267,5 @@ def _first_line(error: BaseException) -> str:
     detail = error.args[0] if error.args else ""
     if isinstance(detail, dict):  # pg8000 gives the server's message as a dict: M is its text
         detail = detail.get("M", detail)
-    text = str(detail or error)
+    text = str(detail if isinstance(detail, str) and detail else error)
     return text.strip().splitlines()[0] if text.strip() else type(error).__name__

@@ -334,3 +334,16 @@ async def test_statements_begin_and_end_transactions(statements, placed):
         segments.statement(statement)
     segments.token("w-a-1")
     assert segments.placed == {"w-a-1": placed}
+
+
+def test_outside_of_a_transaction_a_savepoint_is_one_for_sqlite_only():
+    from tests.harness.gate import Segments
+
+    statements = ["SAVEPOINT a", "INSERT 1", "SAVEPOINT b", "RELEASE b", "INSERT 2", "RELEASE a", "INSERT 3"]
+    for begins, places in ((True, [(1, 1), (1, 1), None]), (False, [None, None, None])):
+        segments = Segments(1, savepoint_begins=begins)
+        for statement in statements:
+            segments.statement(statement)
+            if statement.startswith("INSERT"):
+                segments.token(f"w-x-{statement[-1]}")
+        assert list(segments.placed.values()) == places

@@ -30,6 +30,14 @@ def kinds(lines, entries=(), head=None):
     return [unmet.kind for unmet in judge(lines, entries, head or header(planned=["NST-4"]))]
 
 
+def test_a_verdict_seen_as_well_is_no_surprise_and_any_other_is(entries):
+    either = entries(entry(verdict='"breaks"', also='["safe"]', category='"driver"'))
+    assert kinds([scenario("NST-4", verdict="safe")], either) == []
+    assert kinds([scenario("NST-4", verdict="breaks")], either) == []
+    assert kinds([scenario("NST-4", verdict="refuses")], either) != []
+    assert kinds([scenario("NST-4", verdict="lies")], either) == ["worse"]
+
+
 # Files
 
 
@@ -55,6 +63,8 @@ def test_no_file_is_no_entries(tmp_path):
         ({"verdict": None}, "neither 'verdict' nor 'remedy'"),
         ({"verdict": "1"}, "'verdict' has to be a text"),
         ({"remedy": '"cures"'}, "unknown remedy 'cures'"),
+        ({"also": '["safe"]'}, "'also' goes with a verdict and category driver"),
+        ({"also": '["perhaps"]', "category": '"driver"'}, "'also' has to be a list of verdicts"),
         ({"server": '"mysqll"'}, "unknown server"),
         ({"scenarios": None}, "'scenarios' is missing"),
         ({"scenarios": "[]"}, "'scenarios' is missing"),
