@@ -22,7 +22,7 @@ from .loop import MatrixLoop
 from .remedy import PLAIN
 from .scenario import OrmSetup, Scenario
 from .schedule import Explorer, ScheduleMismatch, Strategy, parse
-from .verdict import ERROR, NOT_APPLICABLE, badness, complies, derive, judge_remedy, word_for, worst
+from .verdict import ERROR, NOT_APPLICABLE, SAFE, badness, complies, derive, judge_remedy, word_for, worst
 from .witness import WitnessError
 from .world import HarnessError, World
 
@@ -65,11 +65,14 @@ class Exploration:
     exhausted: bool
     error: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
+    once: list[Outcome] = field(default_factory=list)  # seen once and not again (drivers whose threads race inside)
 
     @property
     def deciding(self) -> Outcome:
-        """The worst outcome, by the shortest schedule that shows it."""
-        return max(self.outcomes, key=lambda outcome: (badness(outcome.verdict), -len(parse(outcome.schedule))))
+        """The worst outcome, by the shortest schedule that shows it; what was seen once only does not count."""
+        seen_once = {outcome.verdict for outcome in self.once}
+        counted = [outcome for outcome in self.outcomes if outcome.verdict not in seen_once] or self.outcomes
+        return max(counted, key=lambda outcome: (badness(outcome.verdict), -len(parse(outcome.schedule))))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -249,31 +252,34 @@ class Runner:
                     break
             exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
             exploration.exhausted = explorer.exhausted
-            deciding = exploration.deciding
-            again = await self._again(scenario, deciding, way)
-            same = (
-                again.verdict == deciding.verdict
-                if self._once
-                else (again.signature, again.schedule) == (deciding.signature, deciding.schedule)
-            )
-            if not same:
-                exploration.error = f"the harness does not own the order: {_differ(deciding, again)}"
-                exploration.evidence = {**deciding.evidence, "second_run": again.evidence}
+            await (self._confirm if self._once else self._repeat)(exploration, scenario, way)
         except (HarnessError, ScheduleMismatch, WitnessError) as error:
             exploration.error = str(error)
         return exploration
 
-    async def _again(self, scenario: Scenario, deciding: Outcome, way: Any) -> Outcome:
-        """The deciding schedule once more. Threads that race inside a C driver, and what it does with freed memory, are
-        beyond any schedule: there the verdict counts when it is seen a second time within a few runs."""
-        beyond = self._once is not None
-        if deciding.crashed:
-            return deciding  # no order of calls may kill the interpreter: one dead process is proof enough
-        for _ in range(REPEATS if beyond else 1):
-            again = await self._run(scenario, Strategy(replay=parse(deciding.schedule), lenient=beyond), way)
-            if again.verdict == deciding.verdict:
-                break
-        return again
+    async def _repeat(self, exploration: Exploration, scenario: Scenario, way: Any) -> None:
+        """The deciding schedule once more: anything else than the same again is the harness's ``error``."""
+        deciding = exploration.deciding
+        again = await self._run(scenario, Strategy(replay=parse(deciding.schedule)), way)
+        if (again.signature, again.schedule) != (deciding.signature, deciding.schedule):
+            exploration.error = f"the harness does not own the order: {_differ(deciding, again)}"
+            exploration.evidence = {**deciding.evidence, "second_run": again.evidence}
+
+    async def _confirm(self, exploration: Exploration, scenario: Scenario, way: Any) -> None:
+        """For threads that race inside a C driver, which no schedule can own: a verdict counts when its schedule shows it
+        a second time within a few runs; else the next worse one is asked, and the first is named as seen once.
+
+        A dead process needs no second one: no order of calls may kill the interpreter.
+        """
+        while True:
+            deciding = exploration.deciding
+            if deciding.crashed or deciding.verdict == SAFE or deciding in exploration.once:
+                return
+            for _ in range(REPEATS):
+                again = await self._run(scenario, Strategy(replay=parse(deciding.schedule), lenient=True), way)
+                if again.verdict == deciding.verdict:
+                    return
+            exploration.once.append(deciding)
 
 
 def _differ(first: Outcome, second: Outcome) -> str:
@@ -335,11 +341,12 @@ def _findings(level: str, exploration: Exploration) -> dict[str, Any]:
         }
     deciding = exploration.deciding
     explored = len(exploration.outcomes)
+    once = ", ".join(f"{outcome.verdict} by {outcome.schedule or 'its first steps'}" for outcome in exploration.once)
     return {
         "verdict": deciding.verdict,
         "complies": complies(level, deciding.verdict),
         "violations": [{"property": v.property, "sentence": v.sentence} for v in deciding.violations],
-        "reason": deciding.reason,
+        "reason": deciding.reason + (f" (seen once and not again: {once})" if once else ""),
         "proof": deciding.proof,
         "orders": {
             "explored": explored,

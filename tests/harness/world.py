@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -522,7 +523,7 @@ class World:
             for channel in self.channels()
             if not getattr(channel, "closed", False)
         ]
-        names = ", ".join(entry["task"] for entry in waiting)
+        names = ", ".join(f"{entry['task']} (in {_innermost(entry['where'])})" for entry in waiting)
         blocked = "the server says that the request waits for a lock" if self._blocked else "nothing is in flight"
         clock = (
             f"; {self._jumped:,.0f} s of the program's clock changed nothing"
@@ -537,31 +538,37 @@ class World:
         }
 
 
+def _innermost(chain: str) -> str:
+    """The last of a chain of awaits that is not asyncio's own."""
+    parts = chain.split(" > ")
+    return next((part for part in reversed(parts) if "asyncio/" not in part), parts[-1])
+
+
 def where(task: asyncio.Task[Any] | None) -> str:
     """The chain of awaits at whose end a task waits, outermost first."""
-    if task is None:
-        return ""
     parts: list[str] = []
-    awaited: Any = task.get_coro()
+    awaited: Any = task.get_coro() if task is not None else None
     while awaited is not None and len(parts) < 40:
-        frame = (
-            getattr(awaited, "cr_frame", None)
-            or getattr(awaited, "gi_frame", None)
-            or getattr(awaited, "ag_frame", None)
-        )
-        code = (
-            getattr(awaited, "cr_code", None) or getattr(awaited, "gi_code", None) or getattr(awaited, "ag_code", None)
-        )
-        if code is not None and frame is not None:
-            file = (
-                code.co_filename.replace("\\", "/")
-                .split("/site-packages/")[-1]
-                .split("/lib/python")[-1]
-                .split("/tests/")[-1]
-            )
+        if type(awaited).__name__ in ("coroutine_wrapper", "async_generator_asend"):
+            # What ``coroutine.__await__()`` gives does not name its coroutine; the collector knows.
+            awaited = next((each for each in gc.get_referents(awaited) if _part(each, "frame")), None)
+            continue
+        frame, code = _part(awaited, "frame"), _part(awaited, "code")
+        if frame is not None and code is not None:
+            file = code.co_filename.replace("\\", "/")
+            for root in ("/site-packages/", "/lib/python", "/tests/"):
+                file = file.split(root)[-1]
             parts.append(f"{file}:{frame.f_lineno} {code.co_name}")
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+        awaited = _part(awaited, "await") or getattr(awaited, "gi_yieldfrom", None)
     return " > ".join(parts)
+
+
+def _part(awaited: Any, name: str) -> Any:
+    """An attribute that coroutines, generators and asynchronous generators spell differently."""
+    return next(
+        (found for prefix in ("cr", "gi", "ag") if (found := getattr(awaited, f"{prefix}_{name}", None)) is not None),
+        None,
+    )
 
 
 Program = Callable[[World], Awaitable[None]]
