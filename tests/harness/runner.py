@@ -266,9 +266,9 @@ class Runner:
             exploration.evidence = {**deciding.evidence, "second_run": again.evidence}
 
     async def _confirm(self, exploration: Exploration, scenario: Scenario, way: Any) -> None:
-        """For threads that race inside a C driver, which no schedule can own: a verdict counts when its schedule shows it
-        a second time within a few runs; else the next worse one is asked, and the first is named as seen once.
+        """For threads that race inside a C driver, which no schedule can own: a verdict counts when it is seen twice.
 
+        Its schedule is run again a few times; if it does not show it again, the next worse verdict is asked for.
         A dead process needs no second one: no order of calls may kill the interpreter.
         """
         while True:
