@@ -17,20 +17,11 @@ import pytest
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
 
+from matrix.results.words import GLYPHS  # noqa: E402
 from tests.harness.loop import MatrixLoop  # noqa: E402
 
 RUN = pytest.StashKey["CellRun"]()
 COLOURS = {"safe": "green", "refuses": "cyan", "n/a": "white", "error": "purple"}  # everything else: red
-GLYPHS = {
-    "safe": "✔",
-    "refuses": "⊘",
-    "breaks": "✖",
-    "hangs": "∞",
-    "poisons": "☠",
-    "lies": "≠",
-    "n/a": "–",
-    "error": "!",
-}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
