@@ -160,8 +160,8 @@ class Cell:
             "cell": self.name,
             "axes": {
                 "driver": self.driver,
-                "driver_version": _version(packages, self.driver),
-                "tortoise": _version(packages, "tortoise-orm"),
+                "driver_version": packages.get(self.driver, ""),
+                "tortoise": packages.get("tortoise-orm", ""),
                 "server": self.kind,
                 "server_version": ", ".join(short_version(text) for text in strings),
                 "python": platform.python_version(),
@@ -175,12 +175,8 @@ class Cell:
         }
 
 
-def _version(packages: dict[str, str], name: str) -> str:
-    return packages.get(name, "")
-
-
 def short_version(text: str) -> str:
-    """``PostgreSQL 15.18 (Debian …) on …`` -> ``15.18``; with several servers the kind stays in front of it."""
+    """``PostgreSQL 15.18 (Debian …) on …`` -> ``15.18``."""
     words = text.replace("-", " ").split()
     return next((word.strip(",") for word in words if word[:1].isdigit()), text)
 

@@ -45,9 +45,10 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
         _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
         stacks.seek(0)
         where = stacks.read().decode(errors="replace")
-    steps = [m["step"] for m in messages if "step" in m and m["step"][0] != "-"]
-    strategy.taken = [token for token, *_ in steps]
-    strategy.widths = [width for *_, width in steps]
+    steps = [m["step"] for m in messages if "step" in m]
+    chosen = [step for step in steps if step[0] != "-"]  # the others were nobody's choice
+    strategy.taken = [token for token, *_ in chosen]
+    strategy.widths = [width for *_, width in chosen]
     finished = next((m for m in messages if "outcome" in m or "error" in m), None)
     if finished is not None and "outcome" in finished:
         told = finished["outcome"]
@@ -58,7 +59,6 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
     if finished is not None:
         raise HarnessError(finished["error"])
     runner.backing.reopen_witness()  # the child died with a copy of it in hand
-    steps = [m["step"] for m in messages if "step" in m]
     if timed_out:
         return _ended(scenario, HANGS, f"a thread of the driver did not return within {LIMIT:g} s", steps, where)
     if os.WIFSIGNALED(status):

@@ -1,8 +1,8 @@
 """The world of one run: loop, gate, sessions and history, and the conductor who decides what happens next.
 
 The conductor waits until the world is quiet (every task waits, nothing is in flight but what is held), picks one
-enabled
-action and performs it. When nothing is enabled and no clock can change that, the run hangs, and that is the proof.
+enabled action and performs it. When nothing is enabled and no clock can change that, the run hangs, and that is the
+proof.
 """
 
 from __future__ import annotations
