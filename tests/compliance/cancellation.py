@@ -1,9 +1,15 @@
-"""CAN: the driver alone, a coroutine is cancelled. The canceller is a session too: the orders sweep the moment."""
+"""CAN: the driver alone, a coroutine is cancelled, once at each moment at which it waits."""
 
 from tests.harness.scenario import scenario
 
 
-@scenario("CAN-1", "Cancel while the answer is due, then use the connection", level="loud", needs=("connection",))
+@scenario(
+    "CAN-1",
+    "Cancel while the answer is due, then use the connection",
+    level="loud",
+    needs=("connection",),
+    cancels="victim",
+)
 async def cancel_read(world):
     """A read is cancelled at any moment: the connection then answers later questions correctly."""
     connection = await world.connect()
@@ -11,10 +17,7 @@ async def cancel_read(world):
     async def victim(session):
         await session.on(connection).read()
 
-    async def canceller(session):
-        await session.cancel("victim")
-
-    await world.together(victim=victim, canceller=canceller)
+    await world.together(victim=victim)
 
 
 @scenario("CAN-2", "A timeout while the answer is due, then use the connection", level="loud", needs=("connection",))
@@ -32,7 +35,29 @@ async def time_out_read(world):
     await world.together(victim=victim, clock=clock)
 
 
-@scenario("CAN-5", "Cancel one of a crowd on one connection", level="loud", needs=("connection",))
+@scenario(
+    "CAN-4",
+    "Cancel during commit, then use the connection",
+    level="loud",
+    needs=("connection",),
+    cancels="victim",
+    during=("commit",),
+)
+async def cancel_commit(world):
+    """A commit is cancelled at any moment: all of the transaction is stored or nothing, and the connection then answers
+    later questions correctly."""
+    connection = await world.connect()
+
+    async def victim(session):
+        port = session.on(connection)
+        async with port.transaction():
+            await port.write()
+            await port.write()
+
+    await world.together(victim=victim)
+
+
+@scenario("CAN-5", "Cancel one of a crowd on one connection", level="loud", needs=("connection",), cancels="victim")
 async def cancel_one_of_many(world):
     """One of several coroutines that read on one connection is cancelled: the others get their own answers or
     documented errors."""
@@ -41,13 +66,12 @@ async def cancel_one_of_many(world):
     async def reader(session):
         await session.on(connection).read()
 
-    async def canceller(session):
-        await session.cancel("victim")
-
-    await world.together(before=reader, victim=reader, behind=reader, canceller=canceller)
+    await world.together(before=reader, victim=reader, behind=reader)
 
 
-@scenario("CAN-6", "The cancelled task sees CancelledError itself", level="must", needs=("connection",))
+@scenario(
+    "CAN-6", "The cancelled task sees CancelledError itself", level="must", needs=("connection",), cancels="victim"
+)
 async def see_cancellation(world):
     """A task that is cancelled during a write sees CancelledError, and no other error in its place."""
     connection = await world.connect()
@@ -55,8 +79,5 @@ async def see_cancellation(world):
     async def victim(session):
         await session.on(connection).write()
 
-    async def canceller(session):
-        await session.cancel("victim")
-
-    await world.together(victim=victim, canceller=canceller)
+    await world.together(victim=victim)
     world.judge_afterwards = False  # what becomes of the connection is CAN-1's question

@@ -35,7 +35,14 @@ async def exhaustion(world):
     await world.together(**{f"user_{number}": user for number in range(1, 6)})
 
 
-@scenario("POOL-4", "A cancelled acquire leaks nothing", level="must", needs=("pool",))
+@scenario(
+    "POOL-4",
+    "A cancelled acquire leaks nothing",
+    level="must",
+    needs=("pool",),
+    cancels="victim",
+    during=("acquire",),
+)
 async def cancelled_acquire(world):
     """A task that is cancelled while it waits for a connection, at any moment, takes none with it."""
     pool = await world.create_pool(1)
@@ -47,13 +54,17 @@ async def cancelled_acquire(world):
         finally:
             await session.release(pool, connection)
 
-    async def canceller(session):
-        await session.cancel("victim")
-
-    await world.together(holder=holder, victim=holder, canceller=canceller)
+    await world.together(holder=holder, victim=holder)
 
 
-@scenario("POOL-5", "A connection cancelled in mid-query is not handed out poisoned", level="must", needs=("pool",))
+@scenario(
+    "POOL-5",
+    "A connection cancelled in mid-query is not handed out poisoned",
+    level="must",
+    needs=("pool",),
+    cancels="victim",
+    during=("read",),
+)
 async def cancelled_in_use(world):
     """A task is cancelled in mid-query and gives its connection back: the next user gets a connection that answers
     correctly."""
@@ -66,7 +77,26 @@ async def cancelled_in_use(world):
         finally:
             await session.release(pool, connection)
 
-    async def canceller(session):
-        await session.cancel("victim")
+    await world.together(victim=victim)
 
-    await world.together(victim=victim, canceller=canceller)
+
+@scenario(
+    "POOL-20",
+    "A cancelled release leaks nothing",
+    level="must",
+    needs=("pool",),
+    cancels="victim",
+    during=("release",),
+)
+async def cancelled_release(world):
+    """A task that is cancelled while it gives its connection back, at any moment, does not take it out of the pool."""
+    pool = await world.create_pool(1)
+
+    async def victim(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+        finally:
+            await session.release(pool, connection)
+
+    await world.together(victim=victim)

@@ -79,10 +79,18 @@ async def one_fails(world):
     await world.together(parent=parent)
 
 
-@scenario("TXN-5", "Cancel the transaction in mid-query", level="must", needs=("tortoise",), orm=OrmSetup(size=1))
+@scenario(
+    "TXN-5",
+    "Cancel the transaction in mid-query",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+    cancels="victim",
+    during=("write", "read"),
+)
 async def cancel_in_query(world):
-    """A task is cancelled at any moment of its transaction: nothing of it is stored in part, and the pool works
-    afterwards."""
+    """A task is cancelled at any moment of a query in its transaction: nothing of it is stored in part, and the pool
+    works afterwards."""
 
     async def victim(session):
         db = session.orm()
@@ -91,15 +99,20 @@ async def cancel_in_query(world):
             await db.read()
             await db.write()
 
-    async def canceller(session):
-        await session.cancel("victim")
-
-    await world.together(victim=victim, canceller=canceller)
+    await world.together(victim=victim)
 
 
-@scenario("TXN-6", "Cancel the transaction in commit", level="loud", needs=("tortoise",), orm=OrmSetup(size=1))
+@scenario(
+    "TXN-6",
+    "Cancel the transaction in commit",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+    cancels="victim",
+    during=("commit",),
+)
 async def cancel_in_commit(world):
-    """A task is cancelled around its commit: all of the transaction is stored or nothing, and the pool works
+    """A task is cancelled at any moment of its commit: all of the transaction is stored or nothing, and the pool works
     afterwards."""
 
     async def victim(session):
@@ -109,7 +122,70 @@ async def cancel_in_commit(world):
             await db.write()
         await session.step("go on after the block")
 
-    async def canceller(session):
-        await session.cancel("victim")
+    await world.together(victim=victim)
 
-    await world.together(victim=victim, canceller=canceller)
+
+@scenario(
+    "TXN-20",
+    "Cancel the transaction while it begins",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+    cancels="victim",
+    during=("begin",),
+)
+async def cancel_in_begin(world):
+    """A task is cancelled at any moment of entering its transaction's block, on a pool that is connected: nothing is
+    stored, and the pool works afterwards."""
+
+    async def victim(session):
+        db = session.orm()
+        await db.read()
+        async with db.transaction():
+            await db.write()
+
+    await world.together(victim=victim)
+
+
+@scenario(
+    "TXN-21",
+    "Cancel the transaction while it rolls back",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+    cancels="victim",
+    during=("rollback",),
+)
+async def cancel_in_rollback(world):
+    """A task is cancelled at any moment of leaving its failed transaction's block: nothing is stored, and the pool
+    works afterwards."""
+
+    async def victim(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            raise session.deliberate()
+
+    await world.together(victim=victim)
+
+
+@scenario(
+    "TXN-22",
+    "Cancel the first transaction while the pool connects for it",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+    hold_login=True,
+    cancels="victim",
+    during=("begin",),
+)
+async def cancel_in_first_begin(world):
+    """A task is cancelled at any moment of entering the very first transaction, for which the pool has to connect:
+    nothing is stored, and the pool works afterwards."""
+
+    async def victim(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+
+    await world.together(victim=victim)

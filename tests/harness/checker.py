@@ -325,6 +325,9 @@ def _cancellation(history: History) -> Iterator[Violation]:
         asked = _asked_to_stop(history, session)
         if session.ended == "cancelled" and not asked:
             yield Violation(CANCELLATION, f"{session.name} saw CancelledError, although nobody had cancelled it.")
+        if session.cancelled and session.error is not None and session.error.classed in (DOCUMENTED, ABORTED, INTERNAL):
+            sentence = f"{session.name} was cancelled and ended with {session.error.short} instead of CancelledError."
+            yield Violation(CANCELLATION, sentence)
         if session.cancelled and session.cancelled_in is not None:
             operation = history.operations[session.cancelled_in - 1]
             if operation.outcome == "error":

@@ -115,7 +115,7 @@ class Channel:
         raise NotImplementedError
 
     def deliver(self) -> str:
-        """Let the next held answer through; says in words what it was."""
+        """Let the next held answer (or frame of it) through; says in words what it was."""
         raise NotImplementedError
 
     def release(self) -> None:
@@ -232,7 +232,7 @@ class Wire(Channel):
                 break
             through.append(piece.data)
             kinds.append(piece.frame.kind + (f" {piece.frame.text!r}" if piece.frame.text else ""))
-            if piece.ends_answer:
+            if piece.ends_answer or self.gate.by_frame:
                 break
         if through and self.client is not None:
             self.client.write(b"".join(through))
@@ -409,6 +409,7 @@ class Gate:
         self._number = number
         self.hold = False
         self.hold_login = False
+        self.by_frame = False  # held answers are let through frame by frame, not whole
         self.refuse_connections = False
         self.wires: list[Wire] = []
         self.port = 0

@@ -46,10 +46,14 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
         stacks.seek(0)
         where = stacks.read().decode(errors="replace")
     steps = [m["step"] for m in messages if "step" in m]
-    chosen = [step for step in steps if step[0] != "-"]  # the others were nobody's choice
+    # The others were nobody's choice: the loop was stuck, or a moment of cancellation had come.
+    chosen = [step for step in steps if step[0] != "-" and "@" not in step[0]]
     strategy.taken = [token for token, *_ in chosen]
     strategy.widths = [width for *_, width in chosen]
+    if not any("@" in token for token, *_ in steps):
+        strategy.cancel = None  # there was no such moment, or not yet
     finished = next((m for m in messages if "outcome" in m or "error" in m), None)
+    strategy.waits, strategy.victim = (finished or {}).get("waits", (0, ""))
     if finished is not None and "outcome" in finished:
         told = finished["outcome"]
         violations = [Violation(**each) for each in told["violations"]]
@@ -60,15 +64,15 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
         raise HarnessError(finished["error"])
     runner.backing.reopen_witness()  # the child died with a copy of it in hand
     if timed_out:
-        return _ended(scenario, HANGS, f"a thread of the driver did not return within {LIMIT:g} s", steps, where)
+        what = f"a thread of the driver did not return within {LIMIT:g} s"
+        return _ended(scenario, HANGS, what, strategy.text, steps, where)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        return _ended(scenario, BREAKS, f"the interpreter died of {name}", steps, "")
+        return _ended(scenario, BREAKS, f"the interpreter died of {name}", strategy.text, steps, "")
     raise HarnessError(f"the child process ended with {os.waitstatus_to_exitcode(status)}")
 
 
-def _ended(scenario: Scenario, verdict: str, what: str, steps: list[Any], stack: str) -> Outcome:
-    schedule = ".".join(token for token, *_ in steps if token != "-")
+def _ended(scenario: Scenario, verdict: str, what: str, schedule: str, steps: list[Any], stack: str) -> Outcome:
     last = steps[-1][1] if steps else "the set-up"
     sentence = f"{what}; the last step was: {last}."
     hang = {"proof": "deadline", "waiting": [], "connections": [], "text": sentence, "stack": stack}
@@ -180,7 +184,7 @@ def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, wri
         here.on_step = lambda token, text: tell({"step": [token, text, strategy.widths[-1] if strategy.widths else 1]})
         here.on_world = lambda world: Pump(world, threading.get_native_id(), stacks).start()
         outcome = loop.run_until_complete(here.once(scenario, strategy, way))
-        tell({"outcome": _plain(outcome)})
+        tell({"outcome": _plain(outcome), "waits": (strategy.waits, strategy.victim)})
     except BaseException as error:
         tell({"error": f"{type(error).__name__}: {error}"})
     finally:

@@ -62,7 +62,7 @@ class Exploration:
     """All orders of one scenario that were run."""
 
     outcomes: list[Outcome]
-    exhausted: bool
+    orders: dict[str, Any] = field(default_factory=dict)  # how many there are, and how those that were run were chosen
     error: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
     once: list[Outcome] = field(default_factory=list)  # seen once and not again (drivers whose threads race inside)
@@ -93,6 +93,7 @@ class Runner:
     def __init__(self, backing: Any, bound: int, once: Once | None = None, steps: int | None = None) -> None:
         self.backing = backing
         self.bound = bound
+        self.seed = 0  # of the sampled orders
         self.steps = steps  # no further order is begun when all orders together took as many
         self._once = once  # another way to run one schedule (isolated.py)
         self.on_world: Callable[[World], None] | None = None  # told of each world before it runs
@@ -107,7 +108,7 @@ class Runner:
         if not isinstance(loop, MatrixLoop):
             raise HarnessError("scenarios run on a MatrixLoop only")
         self._runs += 1
-        world = World(loop, self.backing, strategy, f"{self._prefix}{self._runs}")
+        world = World(loop, self.backing, strategy, f"{self._prefix}{self._runs}", scenario)
         world.on_step = self.on_step
         if self.on_world is not None:
             self.on_world(world)
@@ -131,6 +132,8 @@ class Runner:
             loop.idle_selector.on_idle = None
             loop.set_exception_handler(None)
         self._program_ended_well(world, program)
+        if strategy.cancel and not (world.sweep and world.sweep.done):
+            strategy.cancel = None  # there was no such moment: nobody was cancelled
         return self._judge(world, scenario)
 
     def _collect(self, generation: int) -> None:
@@ -147,6 +150,8 @@ class Runner:
         if world.history.hang or program.cancelled():
             return
         error = program.exception()
+        if isinstance(error, ScheduleMismatch):
+            raise error
         if error is not None:
             raise HarnessError(f"the program itself failed: {type(error).__name__}: {error}") from error
 
@@ -157,6 +162,7 @@ class Runner:
         host, port = server
         gate = Gate(self.backing.kind, host, port, world.recorder, world._number_channel)
         gate.hold_login = scenario.hold_login
+        gate.by_frame = bool(scenario.cancels)
         world.gates.append(gate)
         await gate.start()
 
@@ -241,8 +247,8 @@ class Runner:
     # -- all schedules ---------------------------------------------------------------------------------------------
     async def explore(self, scenario: Scenario, way: Any = None) -> Exploration:
         """Run the orders within the bound, then the deciding one once more: two verdicts for it are an ``error``."""
-        explorer = Explorer(self.bound)
-        exploration = Exploration([], False)
+        explorer = Explorer(self.bound, f"{self.seed} {scenario.id}")
+        exploration = Exploration([])
         taken = 0
         try:
             for strategy in explorer.strategies():
@@ -251,7 +257,13 @@ class Runner:
                 if self.steps is not None and taken >= self.steps:
                     break
             exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
-            exploration.exhausted = explorer.exhausted
+            exploration.orders = {
+                "possible": len(exploration.outcomes) if explorer.exhausted else None,
+                "estimate": explorer.estimate,
+                "swept": explorer.swept,
+                "sampled": explorer.sampled,
+                "seed": self.seed if explorer.sampled else None,
+            }
             await (self._confirm if self._once else self._repeat)(exploration, scenario, way)
         except (HarnessError, ScheduleMismatch, WitnessError) as error:
             exploration.error = str(error)
@@ -350,8 +362,8 @@ def _findings(level: str, exploration: Exploration) -> dict[str, Any]:
         "proof": deciding.proof,
         "orders": {
             "explored": explored,
-            "possible": explored if exploration.exhausted else None,
             "verdicts": exploration.counts,
+            **exploration.orders,
         },
         "schedule": deciding.schedule or None,
         "evidence": deciding.evidence,

@@ -54,6 +54,8 @@ class Scenario:
     quote: str
     url: str
     links: tuple[str, ...]
+    cancels: str = ""  # the session whose moments of cancellation are swept; answers then come frame by frame
+    during: tuple[str, ...] = ()  # ... only while it is in operations of these kinds
     way: Any = None  # a remedy's way of doing what the cured scenarios do
     cures: tuple[str, ...] = ()
 
@@ -93,11 +95,15 @@ def scenario(
     orm: OrmSetup | None = None,
     hold_login: bool = False,
     python: tuple[int, int] = (3, 10),
+    cancels: str = "",
+    during: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare a scenario; the function's docstring is its contract in one sentence."""
+    """Declare a scenario; the function's docstring is its contract in one sentence. ``cancels``: this session is
+    cancelled, once at each moment at which it waits (``during``: in operations of these kinds only); answers come frame
+    by frame."""
 
     def declare(program: Callable[..., Any]) -> Callable[..., Any]:
-        _declare(identifier, title, program, program.__doc__, level, needs, orm, hold_login, python, None, ())
+        _declare(identifier, title, program, program.__doc__, level, needs, orm, hold_login, python, cancels, during)
         return program
 
     return declare
@@ -108,7 +114,7 @@ def remedy(identifier: str, title: str, *, cures: tuple[str, ...], needs: tuple[
 
     def declare(made: Any) -> Any:
         setup = made.setup
-        _declare(identifier, title, made, made.__doc__, "info", needs, setup, False, made.python, made(), cures)
+        _declare(identifier, title, made, made.__doc__, "info", needs, setup, False, made.python, "", (), made(), cures)
         return made
 
     return declare
@@ -124,8 +130,10 @@ def _declare(
     orm: OrmSetup | None,
     hold_login: bool,
     python: tuple[int, int],
-    way: Any,
-    cures: tuple[str, ...],
+    cancels: str,
+    during: tuple[str, ...],
+    way: Any = None,
+    cures: tuple[str, ...] = (),
 ) -> None:
     if identifier in _declared:
         raise ValueError(f"two scenarios are called {identifier}")
@@ -145,6 +153,8 @@ def _declare(
         said.get("quote", ""),
         said.get("url", ""),
         tuple(said.get("links", ())),
+        cancels,
+        during,
         way,
         cures,
     )

@@ -1,13 +1,21 @@
 """Schedules: which enabled action comes next, as strategies that can be enumerated, printed and replayed.
 
 An action is one letter or number: a session that takes its next step, or a connection whose held answer is let through.
-Exploration follows delay bounding: two base orders, then every single departure from them, then two, and so on.
+Exploration follows delay bounding: two base orders, then every single departure from them, then two, and so on; where
+that does not reach all orders, a seeded sample goes beyond. A cancellation is swept over every moment at which its
+victim waits: ``A@3`` is "session A is cancelled while it waits for the third time", ``A@3+`` "in the very moment in
+which its third wait ends".
 """
 
 from __future__ import annotations
 
+import math
+import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+_MOMENT = re.compile(r"(?P<victim>[A-Za-z])@(?P<wait>[1-9][0-9]*)(?P<as_it_ends>\+?)")
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,25 @@ class ScheduleMismatch(Exception):
     """A replayed schedule asked for an action that was not possible: the harness does not own the order."""
 
 
+@dataclass(frozen=True)
+class Moment:
+    """When a session is cancelled: while it waits for the ``wait``-th time, or as that wait ends."""
+
+    victim: str
+    wait: int
+    as_it_ends: bool = False
+
+    @property
+    def token(self) -> str:
+        return f"{self.victim}@{self.wait}{'+' * self.as_it_ends}"
+
+    @classmethod
+    def parse(cls, token: str) -> Moment | None:
+        """The moment that a schedule's token names; None for the token of an action."""
+        found = _MOMENT.fullmatch(token)
+        return cls(found["victim"], int(found["wait"]), bool(found["as_it_ends"])) if found else None
+
+
 @dataclass
 class Strategy:
     """Chooses among enabled actions and remembers what it chose.
@@ -30,16 +57,24 @@ class Strategy:
     ``eager``: sessions step before answers arrive, so that operations overlap as much as possible; otherwise answers
     arrive first and a session goes on as long as it can. ``departures`` maps a choice point to how many positions the
     choice moves on from the base order's. ``replay`` (tokens) is followed as far as it goes;
-    ``lenient``: where it asks for what is not possible, the base order goes on (drivers that race inside).
+    ``lenient``: where it asks for what is not possible, the base order goes on (drivers that race inside). ``cancel``:
+    when the scenario's victim is cancelled, not at all when None. ``sample``: every choice is drawn from it.
     """
 
     eager: bool = True
     departures: dict[int, int] = field(default_factory=dict)
     replay: Sequence[str] = ()
     lenient: bool = False
+    cancel: Moment | None = None
+    sample: random.Random | None = None
     taken: list[str] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
-    _last: str = ""
+    waits: int = 0  # how often the victim waited in this run, told by the world
+    victim: str = ""  # ... and its letter
+
+    def __post_init__(self) -> None:
+        if self.replay and (moment := Moment.parse(self.replay[0])):
+            self.cancel, self.replay = moment, self.replay[1:]
 
     def choose(self, enabled: Sequence[Action]) -> Action:
         point = len(self.taken)
@@ -52,12 +87,13 @@ class Strategy:
                 raise ScheduleMismatch(
                     f"step {point + 1} of the schedule is {self.replay[point]!r}; possible: {possible}"
                 )
+        elif self.sample is not None:
+            action = self.sample.choice(list(enabled))
         else:
             ranked = self._rank(enabled)
             action = ranked[self.departures.get(point, 0) % len(ranked)]
         self.taken.append(action.token)
         self.widths.append(len(enabled))
-        self._last = action.token
         return action
 
     def _rank(self, enabled: Sequence[Action]) -> list[Action]:
@@ -77,8 +113,8 @@ class Strategy:
 
     @property
     def text(self) -> str:
-        """The schedule as a short string, such as ``A.B.1.1``."""
-        return ".".join(self.taken)
+        """The schedule as a short string, such as ``A.B.1.1`` or ``A@2.A.1``."""
+        return ".".join([self.cancel.token, *self.taken] if self.cancel else self.taken)
 
 
 def parse(text: str) -> tuple[str, ...]:
@@ -87,32 +123,56 @@ def parse(text: str) -> tuple[str, ...]:
 
 
 class Explorer:
-    """Enumerates strategies: call ``next_strategy``, run it, give it back with ``ran``.
+    """Enumerates strategies to run: at most ``bound`` orders one by one, then half as many drawn from ``seed``.
 
-    ``exhausted`` is True when every order within the reach of departures was run before the bound was met.
+    First the two base orders, each with a sweep if it has a victim: once more for every moment at which that waited;
+    sweeps are complete and do not count against the bound. Then departures, fewest first. The sample is only drawn
+    where these do not reach every order. ``exhausted`` is True when every order was run.
     """
 
-    def __init__(self, bound: int) -> None:
+    def __init__(self, bound: int, seed: str = "") -> None:
         self.bound = bound
-        self.explored = 0
-        self._seen: set[str] = set()
-        self._queue: list[Strategy] = [Strategy(eager=True), Strategy(eager=False)]
         self.exhausted = False
+        self.swept = 0  # moments of cancellation
+        self.sampled = 0
+        self._orders: set[str] = set()
+        self._queue: list[Strategy] = [Strategy(eager=True), Strategy(eager=False)]
+        self._random = random.Random(seed)
+        self._moments: list[Moment] = []
+        self._leaves: list[float] = []
+
+    @property
+    def explored(self) -> int:
+        """How many distinct schedules were run."""
+        return len(self._orders) + self.swept + self.sampled
+
+    @property
+    def estimate(self) -> int | None:
+        """About how many schedules there are; None where nothing was sampled.
+
+        The mean, over the sample, of the product of the choices at each point (Knuth 1975, "Estimating the efficiency
+        of backtrack programs").
+        """
+        if not self._leaves:
+            return None
+        return max(round(sum(self._leaves) / len(self._leaves) * (1 + len(self._moments))), self.explored)
 
     def strategies(self) -> Iterator[Strategy]:
-        """Strategies to run, at most ``bound`` distinct schedules. The consumer runs each before asking for the
-        next."""
+        """Strategies to run. The consumer runs each before asking for the next."""
         attempts = 0
-        while self._queue and self.explored < self.bound and attempts < 4 * self.bound:
+        while self._queue and len(self._orders) < self.bound and attempts < 4 * self.bound:
             strategy = self._queue.pop(0)
             attempts += 1
             yield strategy
-            if strategy.text in self._seen:
+            if strategy.text in self._orders:
                 continue
-            self._seen.add(strategy.text)
-            self.explored += 1
+            self._orders.add(strategy.text)
             self._queue.extend(self._departures(strategy))
+            if not strategy.departures:
+                yield from self._sweep(strategy)
         self.exhausted = not self._queue
+        if not self.exhausted:
+            yield from self._sample(self.bound // 2)
 
     def _departures(self, strategy: Strategy) -> list[Strategy]:
         start = max(strategy.departures, default=-1) + 1
@@ -121,3 +181,23 @@ class Explorer:
             for shift in range(1, strategy.widths[point]):
                 made.append(Strategy(strategy.eager, {**strategy.departures, point: shift}))
         return made
+
+    def _sweep(self, base: Strategy) -> Iterator[Strategy]:
+        """The same order, cancelled at each moment at which the victim waited."""
+        moments = [Moment(base.victim, n + 1, ends) for n in range(base.waits) for ends in (False, True)]
+        self._moments = self._moments or moments
+        for moment in moments:
+            yield Strategy(base.eager, cancel=moment)
+            self.swept += 1
+
+    def _sample(self, size: int) -> Iterator[Strategy]:
+        seen = set(self._orders)
+        for _ in range(size):  # a fixed number of draws, repeated ones included: else the estimate would be biased
+            moment = self._random.choice([None, *self._moments])
+            # A source of its own: the run may be in a child process, which would draw from a copy.
+            strategy = Strategy(cancel=moment, sample=random.Random(self._random.getrandbits(64)))
+            yield strategy
+            self._leaves.append(math.prod(strategy.widths))
+            if strategy.text not in seen:
+                seen.add(strategy.text)
+                self.sampled += 1

@@ -35,6 +35,7 @@ class Session:
         self.task: asyncio.Task[Any] | None = None
         self.turn: asyncio.Future[None] | None = None
         self.next_step = ""
+        self.doing = ""  # the kind of the operation that it is in
 
     # -- other tasks -----------------------------------------------------------------------------------------------
     def spawn(self, name: str, body: Body, *, context: contextvars.Context | None = None) -> Session:
@@ -145,11 +146,14 @@ class Session:
                 assert current is not None
                 current.cancel()
         operation = world.invoke(self, kind, text, scope=scope, block=block, nonce=nonce, misuse=misuse)
+        self.doing = kind
         try:
             result = await call()
         except BaseException as error:
             world.complete(operation, error=error)
             raise
+        finally:
+            self.doing = ""
         world.complete(operation, result=result)
         if kind == "write":
             await world.look_from_outside(operation)

@@ -12,7 +12,7 @@ import contextvars
 import gc
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .gate import Channel, Gate, Recorder
 from .history import (
@@ -28,7 +28,11 @@ from .history import (
 from .loop import Events, MatrixLoop, thread_rests
 from .schedule import Action, Strategy
 from .session import Body, Deliberate, Session, end_of
+from .sweep import WATCH, Sweep, Turn
 from .workers import WorkerChannel, WorkerGate
+
+if TYPE_CHECKING:
+    from .scenario import Scenario
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 HORIZON = 3600.0  # seconds of the program's clock after which a world without change is called hung
@@ -45,13 +49,15 @@ class HarnessError(Exception):
 class World:
     """Everything of one run. Scenarios use ``together``, ``connect``, ``create_pool`` and the ORM; see session.py."""
 
-    def __init__(self, loop: MatrixLoop, cell: Any, strategy: Strategy, run: str) -> None:
+    def __init__(self, loop: MatrixLoop, cell: Any, strategy: Strategy, run: str, scenario: Scenario) -> None:
         self.loop = loop
         self.cell = cell
         self.adapter = cell.adapter
         self.witness = cell.witness
         self.strategy = strategy
         self.run = run
+        self.scenario = scenario
+        self.sweep: Sweep | None = None
         self.recorder = Recorder()
         self.history = History()
         self.steps: list[tuple[str, str]] = []  # schedule token, what it did
@@ -169,6 +175,9 @@ class World:
         self.sessions[name] = session
         self.history.sessions[name] = session.record
         coroutine = self._body(session, body)
+        if name == self.scenario.cancels:
+            self.sweep = Sweep(self, session, self.scenario.during)
+            coroutine = self.sweep.around(coroutine)
         create = create or self.loop.create_task
         session.task = context.run(create, coroutine) if context is not None else create(coroutine)
         session.task.add_done_callback(lambda task: self._ended(session, task))
@@ -195,6 +204,11 @@ class World:
         target.record.cancelled = True
         self.note(target.name, "cancelled", "is cancelled")
         target.task.cancel()
+
+    def cancellation(self, token: str, text: str) -> None:
+        """Note that the strategy's moment of cancellation has come."""
+        self._jumped, self._jump, self._jumps = 0.0, 0.1, 0
+        self._step(token, text)
 
     def loop_was_stuck(self) -> None:
         """Remember that a call of the driver blocked the event loop's own thread (isolated.Pump)."""
@@ -278,7 +292,7 @@ class World:
 
     async def nothing_in_flight(self) -> None:
         """Wait until the world is quiet; no step is chosen before the one who waits has gone on."""
-        moment = self.loop.create_future()
+        moment = Turn(loop=self.loop)
         self._moments.append(moment)
         await moment
 
@@ -339,7 +353,7 @@ class World:
         # Two tasks of one session (wait_for makes one) queue up one behind the other.
         while session.turn is not None:
             await asyncio.wait([session.turn])
-        session.turn = self.loop.create_future()
+        session.turn = Turn(loop=self.loop)
         session.next_step = text
         try:
             await session.turn
@@ -403,6 +417,9 @@ class World:
                     if not moment.done():
                         moment.set_result(None)
                 self._moments.clear()
+                continue
+            if self.sweep is not None and self.sweep.due():
+                self.sweep.cancel()
                 continue
             enabled = self._enabled()
             if enabled:
@@ -552,6 +569,9 @@ def where(task: asyncio.Task[Any] | None) -> str:
         if type(awaited).__name__ in ("coroutine_wrapper", "async_generator_asend"):
             # What ``coroutine.__await__()`` gives does not name its coroutine; the collector knows.
             awaited = next((each for each in gc.get_referents(awaited) if _part(each, "frame")), None)
+            continue
+        if _part(awaited, "code") is WATCH:  # it drives the session's coroutine by hand (sweep.py)
+            awaited = awaited.gi_frame.f_locals["coroutine"] if awaited.gi_frame else None
             continue
         frame, code = _part(awaited, "frame"), _part(awaited, "code")
         if frame is not None and code is not None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.harness.schedule import Action, Explorer, ScheduleMismatch, Strategy, parse
+from tests.harness.schedule import Action, Explorer, Moment, ScheduleMismatch, Strategy, parse
 
 LETTERS = "ABCD"
 
@@ -149,10 +149,13 @@ def test_without_a_bound_every_order_is_found_and_the_explorer_knows(questions, 
 def test_within_a_bound_distinct_orders_are_run_and_never_more(questions, bound):
     played, explorer = explore(questions, bound)
     possible = every_order(questions)
-    assert explorer.explored == len(set(played)) == min(bound, len(possible))
+    assert explorer.explored == len(set(played)) <= bound + bound // 2
+    assert explorer.explored - explorer.sampled == min(bound, len(possible))
     assert set(played) <= possible
     if explorer.exhausted:
         assert set(played) == possible
+        assert explorer.sampled == 0
+        assert explorer.estimate is None
 
 
 def test_a_program_with_a_single_order_is_exhausted_at_once():
@@ -163,8 +166,74 @@ def test_a_program_with_a_single_order_is_exhausted_at_once():
 
 def test_the_base_orders_come_first():
     played, _ = explore([1, 1], 2)
-    assert played == ["A.B.1.2", "A.1.B.2"]
+    assert played[:2] == ["A.B.1.2", "A.1.B.2"]
 
 
 def test_the_same_program_is_explored_in_the_same_order_twice():
     assert explore([2, 2], 20)[0] == explore([2, 2], 20)[0]
+
+
+# -- the sample ------------------------------------------------------------------------------------------------------
+
+
+def test_a_sample_goes_beyond_the_bound_and_depends_on_its_seed_only():
+    def sampled(seed: str) -> list[str]:
+        explorer = Explorer(4, seed)
+        played = [Game([2, 2, 2]).play(strategy) for strategy in explorer.strategies()]
+        assert explorer.sampled <= 2
+        return played[4:]
+
+    assert sampled("1") == sampled("1")
+    assert len({tuple(sampled(str(seed))) for seed in range(5)}) > 1
+
+
+def test_the_number_of_orders_is_estimated_without_bias():
+    estimates = []
+    for seed in range(300):
+        explorer = Explorer(8, str(seed))
+        for strategy in explorer.strategies():
+            Game([2, 1, 1]).play(strategy)
+        assert explorer.estimate is not None
+        estimates.append(explorer.estimate)
+    possible = len(every_order([2, 1, 1]))
+    assert sum(estimates) / len(estimates) == pytest.approx(possible, rel=0.1)
+
+
+# -- cancellations ---------------------------------------------------------------------------------------------------
+
+
+def watched(strategy: Strategy, waits: int = 3) -> str:
+    """A game in which session A waits so often and may be cancelled."""
+    text = Game([1, 1]).play(strategy)
+    strategy.waits, strategy.victim = waits, "A"
+    return text
+
+
+def test_every_moment_of_both_base_orders_is_swept_whatever_the_bound():
+    explorer = Explorer(2)
+    played = [watched(strategy) for strategy in explorer.strategies()]
+    moments = [f"A@{wait}{ends}" for wait in (1, 2, 3) for ends in ("", "+")]
+    for base in ("A.B.1.2", "A.1.B.2"):
+        assert base in played
+        assert {f"{moment}.{base}" for moment in moments} <= set(played)
+    assert explorer.swept == 12
+    assert explorer.explored == len(set(played))
+
+
+@given(st.sampled_from("Aaz"), st.integers(1, 99), st.booleans())
+def test_a_moment_is_printed_and_read(victim, wait, ends):
+    moment = Moment(victim, wait, ends)
+    assert Moment.parse(moment.token) == moment
+
+
+@pytest.mark.parametrize("token", ["A", "1", "A@", "A@0", "@1", "A@1++", "12@1"])
+def test_other_tokens_are_no_moments(token):
+    assert Moment.parse(token) is None
+
+
+def test_a_schedule_with_a_moment_replays():
+    strategy = Strategy(cancel=Moment("A", 2, as_it_ends=True))
+    text = Game([2, 1]).play(strategy)
+    again = Strategy(replay=parse(text))
+    assert Game([2, 1]).play(again) == text == f"A@2+.{'.'.join(strategy.taken)}"
+    assert again.cancel == strategy.cancel

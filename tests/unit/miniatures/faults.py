@@ -287,7 +287,7 @@ class NeverWakesWaiter(Queueing):
 class HandsOneConnectionToTwo(Queueing):
     """Serves two waiters with one connection."""
 
-    expects = ("loudness", "breaks")
+    expects = ("containment", "lies")
 
     class pool_type(Pool):
         def give(self, connection: Connection) -> None:
@@ -313,7 +313,6 @@ class LosesServedWaiter(Queueing):
     """Forgets the connection of a waiter who was cancelled in the moment in which it was served."""
 
     expects = ("liveness", "hangs")
-    gap = "a canceller acts in quiet worlds only, never in the moment between an event and its reader"
 
     class pool_type(Pool):
         def give_up(self, waiter: asyncio.Future[Connection | None]) -> None:

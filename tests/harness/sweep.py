@@ -1,0 +1,100 @@
+"""Cancellation at a moment that is owned: a session's waits are counted, and it is cancelled at one of them.
+
+A task can be cancelled only where it waits. So the moments are: while it waits for the n-th time, when the world around
+it is quiet; and in the instant in which that wait ends, after the answer has come and before the task has gone on. The
+second is where answers and releases are lost. The waits of the harness itself (turns) are no moments of the program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+from .schedule import ScheduleMismatch
+
+if TYPE_CHECKING:
+    from .session import Session
+    from .world import World
+
+
+class Turn(asyncio.Future[None]):
+    """What a session waits for when the harness, not the program, makes it wait."""
+
+
+class Sweep:
+    """Watches one session of a run and cancels it at the strategy's moment, if that has one.
+
+    ``during``: only waits in operations of these kinds count; all when it is empty.
+    """
+
+    def __init__(self, world: World, session: Session, during: tuple[str, ...]) -> None:
+        self.world = world
+        self.session = session
+        self.during = during
+        self.moment = world.strategy.cancel
+        self.done = False
+        self._pending: asyncio.Future[Any] | None = None
+        world.strategy.victim = session.letter
+        world.strategy.waits = 0
+        if self.moment and self.moment.victim != session.letter:
+            raise ScheduleMismatch(
+                f"the schedule cancels {self.moment.victim}; the scenario's victim is {session.letter}"
+            )
+
+    async def around(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run the session's coroutine under watch."""
+        return await self._watch(coroutine)
+
+    @types.coroutine
+    def _watch(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        resume, value = coroutine.send, None
+        while True:
+            try:
+                awaited = resume(value)
+            except StopIteration as stop:
+                return stop.value
+            self._begins(awaited)
+            try:
+                resume, value = coroutine.send, (yield awaited)
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as error:
+                resume, value = coroutine.throw, error
+
+    def _begins(self, awaited: Any) -> None:
+        if isinstance(awaited, Turn) or (self.during and self.session.doing not in self.during):
+            return
+        self.world.strategy.waits += 1
+        if self.moment is None or self.done or self.world.strategy.waits != self.moment.wait:
+            return
+        if awaited is None:  # a bare yield, as of asyncio.sleep(0): it ends in the next round of the loop
+            self.world.loop.call_soon(self.cancel)
+            return
+        awaited.add_done_callback(self._ends)  # before the task adds its own: it is told first
+        if not self.moment.as_it_ends:
+            self._pending = awaited
+
+    def _ends(self, _: Any) -> None:
+        self._pending = None
+        self.cancel()
+
+    def due(self) -> bool:
+        """Whether now, in a quiet world, is the moment."""
+        return self._pending is not None and not self.done
+
+    def cancel(self) -> None:
+        """Cancel the session now."""
+        if self.done or self.world.closing or self.moment is None:
+            return
+        self.done = True
+        self._pending = None
+        number = f"no. {self.moment.wait}"
+        when = f"the moment its wait {number} ends" if self.moment.as_it_ends else f"while it waits ({number})"
+        self.world.cancellation(self.moment.token, f"{self.session.name} is cancelled {when}")
+        self.world.cancel(self.session)
+
+
+WATCH = Sweep._watch.__code__  # known by its code where a task's waits are told (world.where)
