@@ -118,6 +118,10 @@ class Channel:
         """Let the next held answer (or frame of it) through; says in words what it was."""
         raise NotImplementedError
 
+    def in_flight(self) -> str:
+        """What is held or due on it, in words; empty for nothing."""
+        raise NotImplementedError
+
     def release(self) -> None:
         """Hold nothing any more; everything held goes through."""
         raise NotImplementedError
@@ -237,6 +241,14 @@ class Wire(Channel):
         if through and self.client is not None:
             self.client.write(b"".join(through))
         return ", ".join(kinds[:1] + kinds[-1:] if len(kinds) > 1 else kinds)
+
+    def in_flight(self) -> str:
+        if self.closed:
+            return ""
+        kinds = [piece.frame.kind if isinstance(piece, Piece) else "the end of the connection" for piece in self.held]
+        if kinds:
+            return f"{self.label} holds {', '.join(kinds)}"
+        return f"{self.label} waits for the server" if self.tracker.owed > 0 else ""
 
     def release(self) -> None:
         self.holding = False

@@ -9,6 +9,7 @@ which its third wait ends".
 
 from __future__ import annotations
 
+import collections
 import math
 import random
 import re
@@ -122,12 +123,16 @@ def parse(text: str) -> tuple[str, ...]:
     return tuple(token for token in text.split(".") if token)
 
 
+SWEEPS = 10
+
+
 class Explorer:
     """Enumerates strategies to run: at most ``bound`` orders one by one, then half as many drawn from ``seed``.
 
-    First the two base orders, each with a sweep if it has a victim: once more for every moment at which that waited;
-    sweeps are complete and do not count against the bound. Then departures, fewest first. The sample is only drawn
-    where these do not reach every order. ``exhausted`` is True when every order was run.
+    First the two base orders, then departures, fewest first. An order with a victim is swept: run once more for every
+    moment at which that waited. The sweeps of the base orders are complete, the others' are as long as there are fewer
+    than SWEEPS times the bound. The sample is only drawn where orders are left. ``exhausted`` is True when every order
+    was run.
     """
 
     def __init__(self, bound: int, seed: str = "") -> None:
@@ -136,7 +141,8 @@ class Explorer:
         self.swept = 0  # moments of cancellation
         self.sampled = 0
         self._orders: set[str] = set()
-        self._queue: list[Strategy] = [Strategy(eager=True), Strategy(eager=False)]
+        # One queue for each base order, asked in turn: both kinds of departures have their share of the bound.
+        self._queues = [collections.deque([Strategy(eager)]) for eager in (True, False)]
         self._random = random.Random(seed)
         self._moments: list[Moment] = []
         self._leaves: list[float] = []
@@ -160,17 +166,18 @@ class Explorer:
     def strategies(self) -> Iterator[Strategy]:
         """Strategies to run. The consumer runs each before asking for the next."""
         attempts = 0
-        while self._queue and len(self._orders) < self.bound and attempts < 4 * self.bound:
-            strategy = self._queue.pop(0)
+        while any(self._queues) and len(self._orders) < self.bound and attempts < 4 * self.bound:
+            queue = self._queues[attempts % 2] or self._queues[1 - attempts % 2]
+            strategy = queue.popleft()
             attempts += 1
             yield strategy
             if strategy.text in self._orders:
                 continue
             self._orders.add(strategy.text)
-            self._queue.extend(self._departures(strategy))
-            if not strategy.departures:
+            queue.extend(self._departures(strategy))
+            if not strategy.departures or self.swept < SWEEPS * self.bound:
                 yield from self._sweep(strategy)
-        self.exhausted = not self._queue
+        self.exhausted = not any(self._queues) and self.swept <= SWEEPS * self.bound
         if not self.exhausted:
             yield from self._sample(self.bound // 2)
 
@@ -187,8 +194,9 @@ class Explorer:
         moments = [Moment(base.victim, n + 1, ends) for n in range(base.waits) for ends in (False, True)]
         self._moments = self._moments or moments
         for moment in moments:
-            yield Strategy(base.eager, cancel=moment)
-            self.swept += 1
+            swept = Strategy(base.eager, dict(base.departures), cancel=moment)
+            yield swept
+            self.swept += swept.cancel is not None
 
     def _sample(self, size: int) -> Iterator[Strategy]:
         seen = set(self._orders)

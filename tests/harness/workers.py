@@ -157,6 +157,12 @@ class WorkerChannel(Channel):
             self._guard.notify_all()
         return text
 
+    def in_flight(self) -> str:
+        with self._guard:
+            if self._held:
+                return f"{self.label} holds the answer of {', '.join(self._held[n] for n in sorted(self._held))}"
+            return f"{self.label} waits for a lock: {', '.join(self._locked)}" if self._locked else ""
+
     def release(self) -> None:
         with self._guard:
             self.holding = False
