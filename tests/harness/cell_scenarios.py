@@ -23,8 +23,7 @@ async def run(
         return without_verdict(scenario, NOT_APPLICABLE, reason)
     lines = {}
     for backing in cell.backings:
-        # A remedy is run over several scenarios: half the orders of each.
-        most = min(-(-bound // 2) if scenario.cures else bound, cell.adapter.orders)
+        most = min(bound, cell.adapter.orders)
         once = once_in_child if cell.adapter.isolated else None
         runner = Runner(backing, most, once, cell.adapter.steps)
         lines[backing.kind] = await _run(runner, scenario, catalogue, plain)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import gc
-import inspect
 import secrets
 import sys
 import time
@@ -83,6 +82,7 @@ class Exploration:
 
 
 COLLECT_ALL_EVERY = 200  # runs
+MEASURE = 3  # times the bound, for scenarios that remedies are tried on
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
 Once = Callable[["Runner", Scenario, Strategy, Any], Awaitable[Outcome]]
 
@@ -172,8 +172,7 @@ class Runner:
             await self._init_orm(world, setup)
         way = way or PLAIN
         await way.prepare(world)
-        takes_way = "way" in inspect.signature(scenario.program).parameters
-        await (scenario.program(world, way) if takes_way else scenario.program(world))
+        await (scenario.program(world, way) if scenario.curable else scenario.program(world))
         world.after = True
         await look_afterwards(world)
         self._collect(0)  # what nobody retrieved is reported now, in this run, not whenever the collector comes by
@@ -246,8 +245,13 @@ class Runner:
 
     # -- all schedules ---------------------------------------------------------------------------------------------
     async def explore(self, scenario: Scenario, way: Any = None) -> Exploration:
-        """Run the orders within the bound, then the deciding one once more: two verdicts for it are an ``error``."""
-        explorer = Explorer(self.bound, f"{self.seed} {scenario.id}")
+        """Run the orders within the bound, then the deciding one once more: two verdicts for it are an ``error``.
+
+        With a remedy's ``way`` half as many. A scenario that remedies are tried on gets more without one: what it
+        shows alone is what they are measured by.
+        """
+        bound = -(-self.bound // 2) if way is not None else self.bound * (MEASURE if scenario.curable else 1)
+        explorer = Explorer(bound, f"{self.seed} {scenario.id}")
         exploration = Exploration([])
         taken = 0
         try:

@@ -64,6 +64,11 @@ class Scenario:
         return FAMILIES[self.id.split("-")[0]]
 
     @functools.cached_property
+    def curable(self) -> bool:
+        """Whether the program takes a remedy's way."""
+        return not self.cures and "way" in inspect.signature(self.program).parameters
+
+    @functools.cached_property
     def source(self) -> str:
         """The program's source text, as the evidence shows it."""
         return inspect.getsource(self.program)
