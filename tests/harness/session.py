@@ -6,6 +6,7 @@ Every operation waits for its turn, is recorded, and is judged later. Scenarios 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -256,10 +257,16 @@ class DriverPort(Port):
                 self.state = await adapter.begin(connection)
 
             async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
-                if kind is None:
-                    await adapter.commit(connection, self.state)
-                else:
+                if kind is not None:
                     await adapter.rollback(connection, self.state)
+                    return
+                try:
+                    await adapter.commit(connection, self.state)
+                except asyncio.CancelledError:
+                    # Nobody knows whether the server saw the commit; no careful program leaves a transaction behind.
+                    with contextlib.suppress(Exception):
+                        await adapter.rollback(connection, self.state)
+                    raise
 
         return TransactionBlock(self, ByHand, nested=False)
 
