@@ -34,7 +34,7 @@ class IdleSelector(selectors.DefaultSelector):
             end.setblocking(False)
 
     def ring(self) -> None:
-        """Called from any thread: end a ``wait`` that is under way, or the next one. Says nothing to the loop itself."""
+        """Called from any thread: end a ``wait`` that is under way, or the next one; the loop hears nothing of it."""
         with contextlib.suppress(OSError):  # it rings already, or the loop is closed
             self._rope.send(b"!")
 

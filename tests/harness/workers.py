@@ -22,7 +22,14 @@ class WorkerChannel(Channel):
     """One worker's queue of requests. ``wrap`` makes a request report, wait and retry as the scheduler says."""
 
     def __init__(
-        self, recorder: Recorder, number: int, label: str, *, serial: bool, exact: bool, came_to_rest: Callable[[], None]
+        self,
+        recorder: Recorder,
+        number: int,
+        label: str,
+        *,
+        serial: bool,
+        exact: bool,
+        came_to_rest: Callable[[], None],
     ) -> None:
         self.recorder = recorder
         self.came_to_rest = came_to_rest  # told by the worker's thread whenever it may be busy no longer
