@@ -58,8 +58,8 @@ class IdleSelector(selectors.DefaultSelector):
         if seconds:
             # The poll object is readable itself when one of its files is; unlike its own wait, in parts of a
             # millisecond.
-            readable, _, _ = select.select([self.fileno(), self._bell], [], [], seconds)
-            if self._bell in readable:
+            readable, _, _ = select.select([self.fileno(), self._bell.fileno()], [], [], seconds)
+            if self._bell.fileno() in readable:
                 self._bell.recv(4096)
         return super().select(0)
 
