@@ -1,7 +1,7 @@
 """``python -m matrix.bench``: how long things take here, as tables. It measures and prints; it never judges.
 
-Figures of the cells are read from result files. The gate, the proof of a hang and the cost of a schedule are measured
-live, on a private server, with the first driver that can be imported in this environment.
+Figures of the cells are read from result files. The gate, the proof of a hang and the cost of schedules are measured
+live, on private servers, in every default cell whose driver can be imported in this environment.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,17 +30,25 @@ from tests.harness.gate import Gate, Recorder
 from tests.harness.loop import MatrixLoop
 from tests.harness.runner import Runner
 from tests.harness.scenario import OrmSetup, Scenario, catalogue
-from tests.harness.schedule import Strategy
+from tests.harness.schedule import Explorer, Strategy
 from tests.harness.witness import WitnessError
 from tests.harness.world import HarnessError, World
 
 SQLITE_CELL = "sqlite-aiosqlite"
-WIRE_CELLS = ("postgres-asyncpg", "mysql-aiomysql", "postgres-psycopg", "mysql-asyncmy")
-WITNESSES = {"sqlite": "apsw", "postgres": "pg8000", "mysql": "mysql"}  # the module of each kind's witness
+WIRE_CELLS = ("postgres-asyncpg", "postgres-psycopg", "mysql-aiomysql", "mysql-asyncmy", "mariadb-aiomysql")
+WITNESSES = {
+    "sqlite": "apsw",
+    "postgres": "pg8000",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+}  # the module of each kind's witness
 ROUND_TRIPS = 2000
 BLOCK = 100  # round trips in a row before the other way has its turn: a slow spell hits both alike
 REPEATS = 20
 STARTS = 3
+ORDERS = 2  # of each scenario in the table of schedules: both base orders
+SCHEDULES = 10_000  # how far the cost of many schedules is followed; over a wire a tenth of it
+MARKS = (100, 1_000, 10_000, 100_000)  # the cost of one schedule is told between these
 
 
 @dataclass(frozen=True)
@@ -420,7 +429,172 @@ async def floor_rows(backing: Backing, repeats: int) -> list[tuple[Any, ...]]:
     return rows
 
 
+# -- live: schedules -------------------------------------------------------------------------------------------------
+
+SET_UP, STEPS, AFTERWARDS, CLOSING, TEAR_DOWN, JUDGING = PHASES = (
+    "set-up",
+    "steps",
+    "look afterwards",
+    "closing",
+    "tear-down",
+    "judging",
+)
+WAITING, WITNESS = ACROSS = ("waits for server or thread", "witness")
+
+
+class Phases:
+    """Where the time of a runner's schedules goes: one phase at a time, and what lies across several of them."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys((*PHASES, *ACROSS), 0.0)
+        self._phase = ""
+        self._since = 0.0
+
+    def enter(self, phase: str) -> None:
+        """The phase before ends now; an empty name ends the last one."""
+        now = time.perf_counter()
+        if self._phase:
+            self.seconds[self._phase] += now - self._since
+        self._phase, self._since = phase, now
+
+    def watch(self, runner: Runner, loop: MatrixLoop) -> None:
+        """Follow every schedule that this runner runs in this loop."""
+        for name, phase in (("_close", CLOSING), ("_tear_down", TEAR_DOWN), ("_judge", JUDGING)):
+            self._begins(runner, name, phase)
+        runner.on_world = self._world
+        self._across(loop.idle_selector, "wait", WAITING)
+        self._across(runner.backing.witness, "execute", WITNESS)
+
+    def _world(self, world: Any) -> None:
+        together = world.together
+
+        async def watched(**bodies: Any) -> None:
+            self.enter(STEPS)
+            await together(**bodies)
+            self.enter(AFTERWARDS)
+
+        world.together = watched
+
+    def _begins(self, owner: Any, name: str, phase: str) -> None:
+        call = getattr(owner, name)
+
+        def watched(*arguments: Any) -> Any:
+            self.enter(phase)
+            return call(*arguments)
+
+        setattr(owner, name, watched)
+
+    def _across(self, owner: Any, name: str, what: str) -> None:
+        call = getattr(owner, name)
+
+        def watched(*arguments: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*arguments)
+            finally:
+                self.seconds[what] += time.perf_counter() - began
+
+        setattr(owner, name, watched)
+
+    def shares(self) -> tuple[float, ...]:
+        """Of each phase, then of what lies across, in % of all phases together."""
+        total = sum(self.seconds[phase] for phase in PHASES) or 1.0
+        return tuple(self.seconds[name] / total * 100 for name in (*PHASES, *ACROSS))
+
+
+SCHEDULE_COLUMNS = (
+    Column("cell"),
+    Column("scenarios"),
+    Column("schedules"),
+    Column("median", "ms"),
+    Column("p95", "ms"),
+    Column("worst", "ms"),
+    Column("CPU, mean", "ms"),
+)
+PHASE_COLUMNS = (Column("cell"), *(Column(name, "%") for name in (*PHASES, *ACROSS)))
+GROWTH_COLUMNS = (
+    Column("cell"),
+    Column("schedules"),
+    Column("so far", "s"),
+    Column("each since the line before", "ms"),
+    Column("CPU of it", "ms"),
+    Column("CPU against the first line", "x"),
+)
+
+
+def plain_scenarios(cell: Cell) -> list[Scenario]:
+    """The scenarios that apply in this cell; a remedy runs others' schedules and has none of its own."""
+    return [scenario for scenario in catalogue().values() if not scenario.cures and cell.unmet(scenario) is None]
+
+
+async def schedule_rows(
+    cell: str, backing: Backing, loop: MatrixLoop, scenarios: Sequence[Scenario]
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Both base orders of every scenario: a row of SCHEDULE_COLUMNS and one of PHASE_COLUMNS."""
+    phases = Phases()
+    runner = Runner(backing, ORDERS)
+    with contextlib.ExitStack() as afterwards:
+        afterwards.callback(_unwatch, loop.idle_selector, backing.witness)
+        phases.watch(runner, loop)
+        seconds = []
+        used = time.process_time()
+        for scenario in scenarios:
+            for strategy in Explorer(ORDERS).strategies():
+                began = time.perf_counter()
+                phases.enter(SET_UP)
+                await runner.once(scenario, strategy)
+                phases.enter("")
+                seconds.append(time.perf_counter() - began)
+        used = time.process_time() - used
+    count = len(seconds)
+    times = milliseconds(seconds)
+    return (cell, len(scenarios), count, *times, used / count * 1000), (cell, *phases.shares())
+
+
+def _unwatch(*owners: Any) -> None:
+    for owner in owners:
+        for name in ("wait", "execute"):
+            vars(owner).pop(name, None)
+
+
+async def growth_rows(cell: str, backing: Backing, scenarios: Sequence[Scenario], most: int) -> list[tuple[Any, ...]]:
+    """Schedules of all scenarios in turn, in one process: what one costs when many have run before it."""
+    runner = Runner(backing, 1)
+    marks = [mark for mark in MARKS if mark < most] + [most]
+    lines: list[tuple[int, float, float]] = [(0, 0.0, 0.0)]
+    began, used = time.perf_counter(), time.process_time()
+    turns = itertools.cycle([(scenario, eager) for eager in (True, False) for scenario in scenarios])
+    for number, (scenario, eager) in zip(range(1, most + 1), turns, strict=False):
+        await runner.once(scenario, Strategy(eager=eager))
+        if number in marks:
+            lines.append((number, time.perf_counter() - began, time.process_time() - used))
+    return growth(cell, lines)
+
+
+def growth(cell: str, lines: Sequence[tuple[int, float, float]]) -> list[tuple[Any, ...]]:
+    """Rows of GROWTH_COLUMNS from (schedules, seconds, seconds of CPU) so far, beginning with zeros."""
+    rows = []
+    first: float | None = None
+    for (before, then, then_used), (number, now, now_used) in itertools.pairwise(lines):
+        each, used = ((end - start) / (number - before) * 1000 for start, end in ((then, now), (then_used, now_used)))
+        first = used if first is None else first
+        rows.append((cell, number, now, each, used, used / first if first else None))
+    return rows
+
+
 # -- live: all of it -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Found:
+    """What was measured live, as tables and rows."""
+
+    gates: list[Table] = field(default_factory=list)
+    hangs: list[tuple[Any, ...]] = field(default_factory=list)
+    floors: list[tuple[Any, ...]] = field(default_factory=list)
+    schedules: list[tuple[Any, ...]] = field(default_factory=list)
+    phases: list[tuple[Any, ...]] = field(default_factory=list)
+    growth: list[tuple[Any, ...]] = field(default_factory=list)
 
 
 def importable(cell: str) -> bool:
@@ -431,49 +605,66 @@ def importable(cell: str) -> bool:
 
 def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str], None]) -> list[Table]:
     """Measure in each of these cells; what cannot be opened is said in a note."""
-    gates: list[Table] = []
-    hangs: list[tuple[Any, ...]] = []
-    floors: list[tuple[Any, ...]] = []
+    found = Found()
     missing = []
     for name in names:
         try:
-            _measure(name, options, tell, gates, hangs, floors)
+            _measure(name, options, tell, found)
         except (CellError, WitnessError, HarnessError, ImportError, OSError) as error:
             missing.append(f"{name} was not measured: {error}")
     note = ". ".join(missing)
     return [
-        *gates,
-        Table(f"Hang: from the last step to the proof, {options.repeats} times", HANG_COLUMNS, tuple(hangs), note),
+        *found.gates,
+        Table(
+            f"Hang: from the last step to the proof, {options.repeats} times", HANG_COLUMNS, tuple(found.hangs), note
+        ),
         Table(
             f"Schedule: the same statements bare and under the harness, {options.repeats} times",
             FLOOR_COLUMNS,
-            tuple(floors),
+            tuple(found.floors),
             "under the harness: with gate, conductor, witness, look afterwards, checker and evidence.",
+        ),
+        Table(
+            "Schedules: both base orders of every scenario that applies",
+            SCHEDULE_COLUMNS,
+            tuple(found.schedules),
+            "one schedule: from nothing to a verdict, with set-up, connections and witness. CPU: of this process.",
+        ),
+        Table(
+            "Schedules: where their time goes",
+            PHASE_COLUMNS,
+            tuple(found.phases),
+            "the last two lie across the phases before them. The phases are 100 % together.",
+        ),
+        Table(
+            "Schedules: the cost of one when many have run before it, in one process",
+            GROWTH_COLUMNS,
+            tuple(found.growth),
+            "all scenarios in turn. The cost grows linearly when the last column stays near 1.",
         ),
     ]
 
 
-def _measure(
-    name: str,
-    options: argparse.Namespace,
-    tell: Callable[[str], None],
-    gates: list[Table],
-    hangs: list[Any],
-    floors: list[Any],
-) -> None:
+def _measure(name: str, options: argparse.Namespace, tell: Callable[[str], None], found: Found) -> None:
     tell(f"measuring with {name}")
     cell = Cell(name, tell=tell)
     if cell.adapter.isolated:
         raise CellError("its driver runs in child processes only")
     loop = MatrixLoop()
     asyncio.set_event_loop(loop)
+    run = loop.run_until_complete
     try:
         cell.open()
-        backing = cell.backings[0]
+        backing, scenarios = cell.backings[0], plain_scenarios(cell)
         if backing.adapter.name in ASK:
-            gates.append(loop.run_until_complete(gate_overhead(backing, options.round_trips)))
-        hangs += loop.run_until_complete(hang_rows(backing, options.repeats))
-        floors += loop.run_until_complete(floor_rows(backing, options.repeats))
+            found.gates.append(run(gate_overhead(backing, options.round_trips)))
+        found.hangs += run(hang_rows(backing, options.repeats))
+        found.floors += run(floor_rows(backing, options.repeats))
+        times, shares = run(schedule_rows(name, backing, loop, scenarios))
+        found.schedules.append(times)
+        found.phases.append(shares)
+        most = options.schedules if backing.server_address is None else max(1, options.schedules // 10)
+        found.growth += run(growth_rows(name, backing, scenarios, most))
     finally:
         cell.close()
         asyncio.set_event_loop(None)
@@ -559,6 +750,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cell", action="append", metavar="NAME", help="measure live with this cell; may be repeated")
     parser.add_argument("--round-trips", type=_positive, default=ROUND_TRIPS, metavar="N", help="through the gate")
     parser.add_argument("--repeats", type=_positive, default=REPEATS, metavar="N", help="of hangs and schedules")
+    parser.add_argument(
+        "--schedules", type=_positive, default=SCHEDULES, metavar="N", help="in a row, embedded; a tenth over a wire"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to a file as well")
     return parser
 
@@ -583,8 +777,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     results = _results(options.results, tell)
     kinds = [kind for kind in ("postgres", "mysql", "mariadb") if not results or _uses(results, kind)]
-    wire = next((cell for cell in WIRE_CELLS if importable(cell)), None)
-    names = options.cell or [name for name in (wire, SQLITE_CELL) if name and importable(name)]
+    names = options.cell or [name for name in (SQLITE_CELL, *WIRE_CELLS) if importable(name)]
     if not names:
         tell("no driver with its witness is installed here: run it with tox -e bench")
     tables = [cells(results), server_starts(kinds, tell), *live(names, options, tell)]

@@ -20,6 +20,8 @@ from .adapters.base import CAPABILITIES, Adapter, load
 from .witness import SEEDS, Address, Witness, WitnessError, open_witness
 
 ROOT = Path(__file__).resolve().parents[2]
+MEMORY = "/dev/shm"  # a file system in memory: writing to the disk is no part of what is tested
+ROOM = 64 << 20  # bytes that a SQLite database and its log may take
 
 
 class CellError(Exception):
@@ -92,7 +94,7 @@ class Cell:
         gc.freeze()  # what is loaded by now stays; the collector need not walk over it after every run
 
     def _sqlite(self) -> Backing:
-        folder = tempfile.mkdtemp(prefix="matrix-sqlite-")
+        folder = tempfile.mkdtemp(prefix="matrix-sqlite-", dir=_in_memory())
         self._closing.append(lambda: shutil.rmtree(folder, ignore_errors=True))
         database = Address("sqlite", file=os.path.join(folder, "matrix.db"))  # noqa: PTH118
         return self._ready("sqlite", database, None)
@@ -173,6 +175,17 @@ class Cell:
             "commit": commit(),
             "planned": planned,
         }
+
+
+def _in_memory() -> str | None:
+    """A folder in memory for a throw-away file, where there is one with room; else None, the usual place.
+
+    The locks of a file are the same there; every commit of SQLite's default settings waits for the disk elsewhere.
+    """
+    with contextlib.suppress(OSError):
+        if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+            return MEMORY
+    return None
 
 
 def short_version(text: str) -> str:

@@ -6,8 +6,10 @@ Nothing here knows of databases. ``World`` (world.py) decides what an idle loop 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import selectors
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +27,22 @@ class IdleSelector(selectors.DefaultSelector):
     on_idle: IdleHandler | None = None
     rounds = 0  # how often the loop has come by
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._bell, self._rope = socket.socketpair()
+        for end in (self._bell, self._rope):
+            end.setblocking(False)
+
+    def ring(self) -> None:
+        """Called from any thread: end a ``wait`` that is under way, or the next one; the loop hears nothing of it."""
+        with contextlib.suppress(OSError):  # it rings already, or the loop is closed
+            self._rope.send(b"!")
+
+    def close(self) -> None:
+        super().close()
+        self._bell.close()
+        self._rope.close()
+
     def select(self, timeout: float | None = None) -> Events:
         self.rounds += 1
         events = super().select(0)
@@ -35,12 +53,14 @@ class IdleSelector(selectors.DefaultSelector):
         return self.on_idle(timeout)
 
     def wait(self, seconds: float) -> Events:
-        """Really block, for at most ``seconds``, until something is readable."""
+        """Really block, for at most ``seconds``, until something is readable or somebody rings."""
         self.rounds += 1
         if seconds:
             # The poll object is readable itself when one of its files is; unlike its own wait, in parts of a
             # millisecond.
-            select.select([self.fileno()], [], [], seconds)
+            readable, _, _ = select.select([self.fileno(), self._bell.fileno()], [], [], seconds)
+            if self._bell.fileno() in readable:
+                self._bell.recv(4096)
         return super().select(0)
 
 

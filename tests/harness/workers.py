@@ -21,8 +21,18 @@ LOCKED = "database is locked"
 class WorkerChannel(Channel):
     """One worker's queue of requests. ``wrap`` makes a request report, wait and retry as the scheduler says."""
 
-    def __init__(self, recorder: Recorder, number: int, label: str, *, serial: bool, exact: bool) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        number: int,
+        label: str,
+        *,
+        serial: bool,
+        exact: bool,
+        came_to_rest: Callable[[], None],
+    ) -> None:
         self.recorder = recorder
+        self.came_to_rest = came_to_rest  # told by the worker's thread whenever it may be busy no longer
         self.number = number
         self.label = label
         self.serial = serial  # one thread takes one request at a time: what is queued behind a held one cannot move
@@ -59,10 +69,15 @@ class WorkerChannel(Channel):
                 return result
             finally:
                 if count:
-                    with self._guard:
-                        self.pending -= 1
+                    self.less_pending()
 
         return gated
+
+    def less_pending(self) -> None:
+        """One request less is under way: said by the worker's thread."""
+        with self._guard:
+            self.pending -= 1
+        self.came_to_rest()
 
     def _request(self, text: str, tokens: list[str]) -> None:
         self._record("->", "request", text)
@@ -85,6 +100,8 @@ class WorkerChannel(Channel):
                 return False
             self._locked.append(text)
             seen = self._retries
+        self.came_to_rest()
+        with self._guard:
             self._guard.wait_for(lambda: self._retries != seen or self._give_up or self.closed)
             if text in self._locked:  # cut or released meanwhile
                 self._locked.remove(text)
@@ -99,6 +116,9 @@ class WorkerChannel(Channel):
             self._record("<-", "error" if error else "answer", error or text, held=held)
             if held:
                 self._held[request] = error or text
+        if held:
+            self.came_to_rest()
+            with self._guard:
                 self._guard.wait_for(lambda: request not in self._held)
 
     def _record(self, direction: str, kind: str, text: str, *, held: bool = False) -> None:
@@ -226,8 +246,7 @@ class CountingQueue(queue.SimpleQueue):
 
     def get(self, *arguments: Any, **keywords: Any) -> Any:
         if self._working:
-            with self.channel._guard:
-                self.channel.pending -= 1
+            self.channel.less_pending()
             self._working = False
         item = super().get(*arguments, **keywords)
         if item is None:
@@ -243,16 +262,21 @@ class CountingQueue(queue.SimpleQueue):
 class WorkerGate:
     """The counterpart of ``gate.Gate`` for drivers with threads: makes the channels, holds them all or none."""
 
-    def __init__(self, recorder: Recorder, number: Callable[[], int]) -> None:
+    def __init__(
+        self, recorder: Recorder, number: Callable[[], int], came_to_rest: Callable[[], None] = lambda: None
+    ) -> None:
         self.recorder = recorder
         self._number = number
+        self._came_to_rest = came_to_rest
         self.hold = False
         self.channels: list[WorkerChannel] = []
         self._queues: list[CountingQueue] = []
 
     def channel(self, label: str, *, serial: bool, exact: bool = True) -> WorkerChannel:
         number = self._number()
-        channel = WorkerChannel(self.recorder, number, f"{label} {number}", serial=serial, exact=exact)
+        channel = WorkerChannel(
+            self.recorder, number, f"{label} {number}", serial=serial, exact=exact, came_to_rest=self._came_to_rest
+        )
         channel.holding = self.hold
         self.channels.append(channel)
         return channel

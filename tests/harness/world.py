@@ -63,7 +63,7 @@ class World:
         self.steps: list[tuple[str, str]] = []  # schedule token, what it did
         self.on_step: Callable[[str, str], None] | None = None
         self.gates: list[Gate] = []
-        self.worker_gate = WorkerGate(self.recorder, self._number_channel)
+        self.worker_gate = WorkerGate(self.recorder, self._number_channel, loop.idle_selector.ring)
         self.sessions: dict[str, Session] = {}
         self.orm: Any = None
         self.connections: list[Any] = []

@@ -64,6 +64,27 @@ def test_the_gate_is_compared_with_the_direct_way():
     assert [row[4] for row in table.rows] == pytest.approx([1, 3])
 
 
+def test_the_cost_of_schedules_is_told_for_each_stretch_alone():
+    rows = bench.growth("a cell", [(0, 0.0, 0.0), (100, 1.0, 0.5), (300, 5.0, 2.5)])
+    assert [row[:3] for row in rows] == [("a cell", 100, 1.0), ("a cell", 300, 5.0)]
+    assert [row[3] for row in rows] == pytest.approx([10, 20])
+    assert [row[4] for row in rows] == pytest.approx([5, 10])
+    assert [row[5] for row in rows] == pytest.approx([1, 2])
+
+
+def test_phases_follow_one_another_and_their_shares_make_a_whole(monkeypatch):
+    moments = iter((0.0, 1.0, 4.0, 10.0))
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(moments))
+    phases = bench.Phases()
+    for phase in (bench.SET_UP, bench.STEPS, bench.JUDGING, ""):
+        phases.enter(phase)
+    phases.seconds[bench.WAITING] = 2.5
+    shares = dict(zip((*bench.PHASES, *bench.ACROSS), phases.shares(), strict=True))
+    assert (shares[bench.SET_UP], shares[bench.STEPS], shares[bench.JUDGING]) == pytest.approx((10, 30, 60))
+    assert shares[bench.WAITING] == pytest.approx(25)
+    assert sum(shares[phase] for phase in bench.PHASES) == pytest.approx(100)
+
+
 def test_every_number_is_printed_under_its_unit_and_a_gap_as_a_dash():
     table = bench.Table("A title", (bench.Column("what"), bench.Column("time", "ms")), (("a", 1234.5), ("b", None)))
     assert bench.plain(table).splitlines() == ["A title", "  what  time (ms)", "  a         1,234", "  b             –"]
