@@ -34,6 +34,7 @@ LIMIT = 10.0  # seconds of real time for one schedule; reached only where a thre
 
 async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any) -> Outcome:
     """One schedule in a forked child. Fills ``strategy`` with what was chosen, as a run in this process would."""
+    _ = scenario.source  # read off once, here: what a child learns is lost with it
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as stacks:
         child = os.fork()

@@ -506,14 +506,19 @@ class World:
         counted = [channel for channel in self.worker_gate.channels if channel.exact and not channel.serial]
         if counted:
             return len(threads) == sum(channel.pending for channel in counted)  # else one is on its way out
+        counts = []
+        for thread in threads:
+            sleeps, switches = thread_rests(thread)
+            if not sleeps:
+                self._thread_state = ()  # the looks begin again: before it sleeps it is switched
+                return False
+            counts.append((thread, switches))
         unread = sum(wire.unread() for gate in self.gates for wire in gate.wires)
-        counts = {thread: thread_rests(thread) for thread in threads}
-        state = (unread, *sorted((thread, switches) for thread, (_, switches) in counts.items()))
+        state = (unread, *sorted(counts))
         if state != self._thread_state:
             self._thread_state, self._thread_looks = state, 0
         self._thread_looks += 1
-        asleep = all(sleeps for sleeps, _ in counts.values())
-        return asleep and self._thread_looks > (100 if unread else 4)
+        return self._thread_looks > (100 if unread else 4)
 
     def _all_wait_for_locks(self, busy: list[Channel]) -> bool:
         ids = {channel.session() for channel in busy}
