@@ -130,6 +130,10 @@ class Channel:
         """The server's own id of the session, where there is a server."""
         return None
 
+    def expect_end(self) -> None:
+        """The server is about to end the session: what is in flight is lost, the end itself is held like an answer."""
+        raise NotImplementedError
+
     def in_transaction(self) -> bool:
         """Whether a transaction is open on it, by the server's last word, or by the statements where there is none."""
         return self.segments.open
@@ -154,6 +158,8 @@ class Wire(Channel):
         self.server: asyncio.Transport | None = None
         self.closed = False
         self._farewell = False  # the driver has said goodbye: what the server still owes is the end of the connection
+        self._ending = False  # the server was told to end the session
+        self._lost = False  # the server has closed the connection: what the driver still sends goes nowhere
         self._early = bytearray()
         self._driver_descriptor: tuple[int, int] | None = None
 
@@ -172,6 +178,8 @@ class Wire(Channel):
                     self.segments.token(token.decode())
         for token in set(TOKEN.findall(data)) - placed:
             self.segments.token(token.decode())
+        if self._lost:
+            return
         if self.server is None:
             self._early += data
         elif not self.server.is_closing():
@@ -194,7 +202,8 @@ class Wire(Channel):
 
     def server_lost(self) -> None:
         self.server = None
-        if self.held:
+        self._lost = True
+        if self.held or (self._ending and self.holding):
             self.held.append(_End)
         else:
             self._close_client()
@@ -211,7 +220,7 @@ class Wire(Channel):
             return False
         if self.server is None and self._early:
             return True
-        if self.server is not None and (self.tracker.owed > 0 or self._farewell):
+        if self.server is not None and (self.tracker.owed > 0 or self._farewell or self._ending):
             return True
         return not self._all_arrived()
 
@@ -267,8 +276,12 @@ class Wire(Channel):
     def session(self) -> int | None:
         return self.tracker.session
 
+    def expect_end(self) -> None:
+        self._ending = True
+        self.held.clear()
+
     def in_transaction(self) -> bool:
-        return not self.closed and bool(self.tracker.in_transaction)
+        return not self.closed and not self._lost and bool(self.tracker.in_transaction)
 
     def _close_client(self) -> None:
         self.closed = True

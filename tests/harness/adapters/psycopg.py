@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ class PsycopgAdapter(Adapter):
     engine = "tortoise.backends.psycopg"
     documented = (psycopg.Error,)
     aborted = (psycopg.errors.InFailedSqlTransaction,)
+    change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
 
     def _arguments(self, address: Address) -> dict[str, Any]:
         return {
@@ -44,6 +46,26 @@ class PsycopgAdapter(Adapter):
 
     async def fail(self, connection: Any) -> None:
         await connection.execute(self.refused)
+
+    async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
+        if not streamed:
+            async with connection.cursor() as cursor:
+                await cursor.execute(self.select_rows, nonces)
+                async for row in cursor:
+                    yield row[0]
+            return
+        async with connection.transaction(), connection.cursor(name="matrix") as cursor:
+            cursor.itersize = 1
+            await cursor.execute(self.select_rows, nonces)
+            async for row in cursor:
+                yield row[0]
+
+    async def change(self, connection: Any, value: str) -> None:
+        await connection.execute(self.change_setting.format(value))
+
+    async def setting(self, connection: Any) -> str:
+        cursor = await connection.execute(self.show_setting)
+        return (await cursor.fetchone())[0] or "unset"
 
     async def begin(self, connection: Any) -> Any:
         transaction = connection.transaction()
