@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .history import ABORTED, DOCUMENTED, INTERNAL, OWN, Block, History, Operation, SessionRecord
+from .history import ABORTED, DOCUMENTED, INTERNAL, OWN, THE_END, Block, History, Operation, SessionRecord
 
 ROUTING, DURABILITY, ATOMICITY, CONTAINMENT = "routing", "durability", "atomicity", "containment"
 LIVENESS, LOUDNESS, CANCELLATION, RECOVERY = "liveness", "loudness", "cancellation", "recovery"
@@ -103,7 +103,9 @@ def _answers(history: History) -> Iterator[Violation]:
         if operation.kind == "probe" and operation.result != operation.nonce:
             yield _violation(history, operation, ROUTING, _foreign_setting(history, operation))
         if operation.kind == "read" and operation.result != operation.nonce:
-            owner = next((o for o in history.operations if o.nonce and o.nonce == operation.result), None)
+            owner = next(
+                (o for o in history.operations if o.nonce not in ("", THE_END) and o.nonce == operation.result), None
+            )
             got = f"the answer that {who(owner)} had asked for" if owner else f"{operation.result!r}"
             yield _violation(
                 history, operation, ROUTING, f"{who(operation)} asked for {operation.nonce} and was given {got}."
@@ -230,19 +232,23 @@ def _containment(history: History) -> Iterator[Violation]:
 def _overlapped(history: History, operation: Operation) -> bool:
     """Another task used the same connection when this operation was issued, which makes it the offender: an operation
     was under way, a result was being iterated over, or a transaction was open that is not around it."""
-    return any(
-        other is not operation
-        and other.scope == operation.scope
-        and other.started < operation.started
-        and (not other.ended or other.ended > operation.started)
-        for other in history.operations
-    ) or any(
-        each.session != operation.session
-        and each.scope == operation.scope
-        and each.started < operation.started
-        and (not each.ended or each.ended > operation.started)
-        for each in history.iterations
-    ) or any(_meets(history, operation, block) for block in history.blocks)
+    return (
+        any(
+            other is not operation
+            and other.scope == operation.scope
+            and other.started < operation.started
+            and (not other.ended or other.ended > operation.started)
+            for other in history.operations
+        )
+        or any(
+            each.session != operation.session
+            and each.scope == operation.scope
+            and each.started < operation.started
+            and (not each.ended or each.ended > operation.started)
+            for each in history.iterations
+        )
+        or any(_meets(history, operation, block) for block in history.blocks)
+    )
 
 
 def _meets(history: History, operation: Operation, block: Block) -> bool:

@@ -197,7 +197,7 @@ class Wire(Channel):
                 through.append(piece.data)
         if through and self.client is not None:
             self.client.write(b"".join(through))
-        if hold and self.tracker.owed == 0 and not any(isinstance(p, Piece) and p.ends_answer for p in self.held):
+        if hold and self.tracker.owed == 0 and not self._ending and not self._complete():
             self._flush()  # unasked news (notices) are nobody's answer
 
     def server_lost(self) -> None:
@@ -233,18 +233,21 @@ class Wire(Channel):
     def deliver(self) -> str:
         kinds = []
         through = []
+        ends = False
         while self.held:
             piece = self.held.popleft()
             if not isinstance(piece, Piece):
-                self._close_client()
+                ends = True
                 kinds.append("the end of the connection")
                 break
             through.append(piece.data)
             kinds.append(piece.frame.kind + (f" {piece.frame.text!r}" if piece.frame.text else ""))
-            if piece.ends_answer:
+            if piece.ends_answer or self._ending:  # a server's last words and the end may come apart
                 break
         if through and self.client is not None:
             self.client.write(b"".join(through))
+        if ends:
+            self._close_client()
         return ", ".join(kinds[:1] + kinds[-1:] if len(kinds) > 1 else kinds)
 
     def release(self) -> None:

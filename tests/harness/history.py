@@ -15,6 +15,8 @@ ABORTED = "aborted"  # documented: the transaction had been aborted by an earlie
 INTERNAL = "internal"  # anything else: RuntimeError, AttributeError, an assertion, a protocol error
 CANCELLED = "cancelled"
 
+THE_END = "the end"  # what a fetch gives behind the last row of a result
+
 
 @dataclass(frozen=True)
 class ErrorRecord:

@@ -12,13 +12,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .checker import RECOVERY
-from .history import OWN, Block, ErrorRecord, Iteration, SessionRecord, record_error
+from .history import OWN, THE_END, Block, ErrorRecord, Iteration, SessionRecord, record_error
 
 if TYPE_CHECKING:
     from .world import World
 
 Body = Callable[["Session"], Awaitable[Any]]
-THE_END = "the end"  # what a fetch gives behind the last row
 SETTING = "77"
 
 
@@ -116,7 +115,9 @@ class Session:
         )
         owner, _ = self.world.owners.setdefault(self.world.adapter.identity(connection), (self, connection))
         if owner is not self:
-            self.world.claim(RECOVERY, False, f"the pool gave {self.name} the connection that {owner.name} still holds.")
+            self.world.claim(
+                RECOVERY, False, f"the pool gave {self.name} the connection that {owner.name} still holds."
+            )
         return connection
 
     async def release(self, pool: Any, connection: Any, *, misuse: bool = False) -> None:

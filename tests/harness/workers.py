@@ -62,6 +62,11 @@ class WorkerChannel(Channel):
                     with self._guard:
                         self.pending -= 1
 
+        def dropped() -> None:
+            with self._guard:
+                self.pending -= count
+
+        gated.dropped = dropped  # type: ignore[attr-defined]  # it was cancelled before a thread took it up
         return gated
 
     def _request(self, text: str, tokens: list[str]) -> None:

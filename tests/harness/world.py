@@ -209,7 +209,9 @@ class World:
         await self.nothing_in_flight()
         for operation in self.unsent:
             if operation.nonce and self._was_sent(operation):
-                sentence = f"{operation.session} was cancelled before anything was sent; {operation.nonce} was sent later."
+                sentence = (
+                    f"{operation.session} was cancelled before anything was sent; {operation.nonce} was sent later."
+                )
                 self.claim(CANCELLATION, False, sentence)
 
     def loop_was_stuck(self) -> None:

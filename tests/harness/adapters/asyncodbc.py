@@ -15,6 +15,11 @@ from .base import Adapter
 
 # Where the ODBC drivers are: set by the cell before pyodbc is loaded (matrix.servers.odbc).
 DRIVERS = {"postgres": "MATRIX_ODBC_POSTGRES", "mariadb": "MATRIX_ODBC_MARIADB", "sqlite": "MATRIX_ODBC_SQLITE"}
+SETTINGS = {  # per database: change, show
+    "postgres": ("SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"),
+    "mariadb": ("SET @matrix_setting = {}", "SELECT @matrix_setting"),
+    "sqlite": ("PRAGMA analysis_limit = {}", "PRAGMA analysis_limit"),
+}
 
 
 class AsyncodbcAdapter(Adapter):
@@ -28,11 +33,6 @@ class AsyncodbcAdapter(Adapter):
     select = Adapter.select.replace("%s", "?")
     insert = Adapter.insert.replace("%s", "?")
     select_rows = Adapter.select_rows.replace("%s", "?")
-    settings = {  # per database: change, show
-        "postgres": ("SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"),
-        "mariadb": ("SET @matrix_setting = {}", "SELECT @matrix_setting"),
-        "sqlite": ("PRAGMA analysis_limit = {}", "PRAGMA analysis_limit"),
-    }
 
     def _dsn(self, address: Address) -> str:
         driver = f"Driver={os.environ[DRIVERS[address.kind]]};"
@@ -105,7 +105,7 @@ class AsyncodbcAdapter(Adapter):
         Over a socket a thread may wait inside the ODBC driver, for an answer or for another thread; SQLite computes.
         """
         kind = world.address().kind
-        self.change_setting, self.show_setting = self.settings[kind]
+        self.change_setting, self.show_setting = SETTINGS[kind]
         exact = kind == "sqlite"
         channel = world.worker_gate.channel("thread pool", serial=False, exact=exact)
         world.loop.workers.wrap_job = lambda function, arguments: channel.wrap(function, count=True)

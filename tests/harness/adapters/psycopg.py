@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import psycopg
 import psycopg_pool
+import psycopg_pool.base
+import psycopg_pool.pool_async
+import psycopg_pool.sched_async
 
 from ..witness import Address
 from .base import Adapter
+
+CLOCKS: tuple[Any, ...] = (psycopg_pool.base, psycopg_pool.pool_async, psycopg_pool.sched_async)
 
 
 class PsycopgAdapter(Adapter):
@@ -99,6 +105,15 @@ class PsycopgAdapter(Adapter):
         # Tortoise passes ``server_settings`` into the connection string.
         settings = {"sslmode": "disable", "gssencmode": "disable"}
         return {**super().credentials(address, size), "server_settings": settings}
+
+    def install(self, world: Any) -> None:
+        """Let the pool's timers, which look at the machine's clock, go by the program's."""
+        for module in CLOCKS:
+            module.monotonic = world.loop.time
+
+    def remove(self) -> None:
+        for module in CLOCKS:
+            module.monotonic = time.monotonic
 
 
 ADAPTER = PsycopgAdapter()
