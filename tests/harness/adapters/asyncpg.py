@@ -53,8 +53,7 @@ class AsyncpgAdapter(Adapter):
             for row in await connection.fetch(self.select_rows, nonces):
                 yield row[0]
             return
-        async with connection.transaction():  # "Cursors created by a call to Connection.cursor() … cannot be used
-            # outside of a transaction"
+        async with connection.transaction():  # asyncpg has cursors in transactions only
             async for row in connection.cursor(self.select_rows, nonces, prefetch=1):
                 yield row[0]
 
