@@ -245,3 +245,29 @@ async def connect_failure(world):
             await session.release(pool, first)
 
     await world.together(user=user)
+
+
+@scenario(
+    "POOL-14", "A connection given back in a transaction, and a task that waits for it", level="must", needs=("pool",)
+)
+async def dirty_return_with_waiter(world):
+    """A task gives the pool's only connection back in the middle of a transaction: the task that waits for a connection
+    gets a clean one."""
+    pool = await world.create_pool(1)
+
+    async def careless(session):
+        connection = await session.acquire(pool)
+        port = session.on(connection)
+        block = await port.begin_and_forget()
+        await port.write()
+        await session.release(pool, connection)
+        session.forget(block)
+
+    async def waiter(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).write()
+        finally:
+            await session.release(pool, connection)
+
+    await world.together(careless=careless, waiter=waiter)
