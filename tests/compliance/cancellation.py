@@ -35,6 +35,23 @@ async def time_out_read(world):
     await world.together(victim=victim, clock=clock)
 
 
+@scenario("CAN-3", "Cancel before anything was sent, then use the connection", level="loud", needs=("connection",))
+async def cancel_before_sending(world):
+    """A task whose cancellation is on its way (its time is over) asks all the same, and hears of it at the driver's
+    first await: the connection then answers later questions correctly."""
+    connection = await world.connect()
+
+    async def victim(session):
+        session.doom()
+        await session.on(connection).read()
+
+    async def neighbour(session):
+        await session.settled(world.sessions["victim"])
+        await session.on(connection).read()
+
+    await world.together(victim=victim, neighbour=neighbour)
+
+
 @scenario(
     "CAN-4",
     "Cancel during commit, then use the connection",
@@ -81,3 +98,19 @@ async def see_cancellation(world):
 
     await world.together(victim=victim)
     world.judge_afterwards = False  # what becomes of the connection is CAN-1's question
+
+
+@scenario("CAN-7", "Cancel in the driver's own queue", level="loud", needs=("connection", "queue"), cancels="victim")
+async def cancel_in_queue(world):
+    """A write that is cancelled while it waits in the driver's queue behind another's operation is not sent later, and
+    the other is not disturbed."""
+    connection = await world.connect()
+
+    async def reader(session):
+        await session.on(connection).read()
+
+    async def victim(session):
+        await session.on(connection).write()
+
+    await world.together(before=reader, victim=victim)
+    await world.nothing_sent_after_cancel()

@@ -31,6 +31,26 @@ async def write_over_read(world):
 
 
 @scenario(
+    "CON-3",
+    "A query while another coroutine iterates over a streamed result",
+    level="loud",
+    needs=("connection", "server cursor"),
+)
+async def query_over_stream(world):
+    """A coroutine reads while another fetches a result whose rows stay with the server: the reader gets its answer and
+    the other all its rows, or the reader is refused."""
+    connection = await world.connect()
+
+    async def iterator(session):
+        await session.on(connection).iterate(streamed=True)
+
+    async def reader(session):
+        await session.on(connection).read()
+
+    await world.together(iterator=iterator, reader=reader)
+
+
+@scenario(
     "CON-4", "Begin, commit and rollback by two coroutines on one connection", level="loud", needs=("connection",)
 )
 async def two_transactions(world):
@@ -76,3 +96,38 @@ async def error_over_read(world):
         await session.on(connection).fail()
 
     await world.together(before=reader, failing=failing, behind=reader)
+
+
+@scenario("CON-7", "Close while another coroutine waits", level="loud", needs=("connection",))
+async def close_over_read(world):
+    """A connection is closed while a coroutine waits for its answer: that one gets its answer or a documented error,
+    and never waits for ever."""
+    connection = await world.connect()
+
+    async def reader(session):
+        await session.on(connection).read()
+
+    async def closer(session):
+        await session.close(connection)
+
+    await world.together(reader=reader, closer=closer)
+
+
+@scenario(
+    "CON-8",
+    "A query while another coroutine iterates over a buffered result",
+    level="loud",
+    needs=("connection",),
+)
+async def query_over_rows(world):
+    """A coroutine reads while another goes through a result that the driver has fetched: the reader gets its answer and
+    the other all its rows, or the reader is refused."""
+    connection = await world.connect()
+
+    async def iterator(session):
+        await session.on(connection).iterate(streamed=False)
+
+    async def reader(session):
+        await session.on(connection).read()
+
+    await world.together(iterator=iterator, reader=reader)

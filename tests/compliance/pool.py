@@ -20,6 +20,25 @@ async def returned_in_transaction(world):
     await world.together(careless=careless)
 
 
+@scenario("POOL-2", "Session settings do not leak", level="loud", needs=("pool",))
+async def settings_leak(world):
+    """A task changes a setting of the server's session and gives its connection back: the next user does not find the
+    setting changed."""
+    pool = await world.create_pool(1)
+
+    async def careless(session):
+        connection = await session.acquire(pool)
+        await session.on(connection).change_setting()
+        await session.release(pool, connection)
+
+    async def neighbour(session):
+        connection = await session.acquire(pool)
+        await session.on(connection).look_at_setting()
+        await session.release(pool, connection)
+
+    await world.together(careless=careless, neighbour=neighbour)
+
+
 @scenario("POOL-3", "An exhausted pool: waiters are served, none is lost", level="must", needs=("pool",))
 async def exhaustion(world):
     """More tasks than connections: every waiter is served in the end and gets its own answers."""
@@ -78,6 +97,192 @@ async def cancelled_in_use(world):
             await session.release(pool, connection)
 
     await world.together(victim=victim)
+
+
+@scenario("POOL-6", "The server ends a connection in use", level="loud", needs=("pool", "server"))
+async def killed_in_use(world):
+    """The server ends a connection while a task holds it: its user gets its answers or a documented error, and the pool
+    serves the next user."""
+    pool = await world.create_pool(1)
+
+    async def administrator(session):
+        await session.end_server_sessions()
+
+    async def user(session):
+        connection = await session.acquire(pool)
+        ending = session.spawn("administrator", administrator)
+        try:
+            await session.on(connection).read()
+            await session.settled(ending)
+            await session.on(connection).read()
+        finally:
+            await session.settled(ending)
+            await session.release(pool, connection)
+
+    await world.together(user=user)
+
+
+@scenario("POOL-7", "Two acquires per task, a pool of one connection per task", level="loud", needs=("pool",))
+async def nested_acquires(world):
+    """Each of two tasks takes a connection and then a second one, from a pool of two: both are served in the end, or
+    somebody is told in a documented way that there is none."""
+    pool = await world.create_pool(2)
+
+    async def greedy(session):
+        first = await session.acquire(pool)
+        try:
+            second = await session.acquire(pool)
+            await session.release(pool, second)
+        finally:
+            await session.release(pool, first)
+
+    await world.together(first=greedy, second=greedy)
+
+
+@scenario(
+    "POOL-8",
+    "The holder that a task waits for is cancelled",
+    level="must",
+    needs=("pool",),
+    cancels="holder",
+    during=("read", "release"),
+)
+async def cancelled_holder(world):
+    """The task that holds the pool's only connection is cancelled in mid-query and gives it back: the task that waits
+    for a connection is served."""
+    pool = await world.create_pool(1)
+
+    async def user(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+        finally:
+            await session.release(pool, connection)
+
+    await world.together(holder=user, waiter=user)
+
+
+@scenario("POOL-9", "The server ends an idle connection", level="loud", needs=("pool", "server"))
+async def killed_idle(world):
+    """The server ends a connection while it lies in the pool: the next user gets a new one or a documented error, and
+    the user after that is served."""
+    pool = await world.create_pool(1)
+
+    async def user(session):
+        await session.end_server_sessions()
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+        finally:
+            await session.release(pool, connection)
+
+    await world.together(user=user)
+
+
+@scenario("POOL-10", "A connection given back twice", level="loud", needs=("pool",))
+async def released_twice(world):
+    """A task gives the same connection back twice: that is ignored or refused, and the pool never gives one connection
+    to two tasks."""
+    pool = await world.create_pool(1)
+
+    async def careless(session):
+        connection = await session.acquire(pool)
+        await session.release(pool, connection)
+        await session.release(pool, connection, misuse=True)
+
+    async def user(session):
+        connection = await session.acquire(pool)
+        await session.on(connection).read()
+        await session.release(pool, connection)
+
+    await world.together(careless=careless, second=user, third=user)
+
+
+@scenario("POOL-11", "A connection used after it was given back", level="loud", needs=("pool",))
+async def used_after_release(world):
+    """A task goes on using the connection that it gave back, while the next user has a transaction open on it: the task
+    is refused, or nobody notices."""
+    pool = await world.create_pool(1)
+
+    async def careless(session):
+        connection = await session.acquire(pool)
+        await session.release(pool, connection)
+        await session.on(connection, late=True).write()
+
+    async def owner(session):
+        connection = await session.acquire(pool)
+        try:
+            port = session.on(connection)
+            async with port.transaction():
+                await port.write()
+                raise session.deliberate()
+        finally:
+            await session.release(pool, connection)
+
+    await world.together(careless=careless, owner=owner)
+
+
+@scenario("POOL-12", "The pool is closed while a task waits for a connection", level="loud", needs=("pool",))
+async def closed_over_waiter(world):
+    """A pool is closed while one task holds its connection and another waits for it: both are served or refused in a
+    documented way, and nobody waits for ever."""
+    pool = await world.create_pool(1)
+
+    async def user(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+        finally:
+            await session.release(pool, connection)
+
+    async def closer(session):
+        await session.close_pool(pool)
+
+    await world.together(holder=user, waiter=user, closer=closer)
+
+
+@scenario("POOL-13", "Connecting fails, then the pool is used again", level="loud", needs=("pool", "server"))
+async def connect_failure(world):
+    """A pool cannot open its second connection: whoever asked for it gets a documented error, and when the server can
+    be reached again the pool has all its connections."""
+    pool = await world.create_pool(2)
+
+    async def user(session):
+        first = await session.acquire(pool)
+        try:
+            await session.reach_server(False)
+            await session.acquire(pool)
+        finally:
+            await session.reach_server(True)
+            await session.release(pool, first)
+
+    await world.together(user=user)
+
+
+@scenario(
+    "POOL-14", "A connection given back in a transaction, and a task that waits for it", level="must", needs=("pool",)
+)
+async def dirty_return_with_waiter(world):
+    """A task gives the pool's only connection back in the middle of a transaction: the task that waits for a connection
+    gets a clean one."""
+    pool = await world.create_pool(1)
+
+    async def careless(session):
+        connection = await session.acquire(pool)
+        port = session.on(connection)
+        block = await port.begin_and_forget()
+        await port.write()
+        await session.release(pool, connection)
+        session.forget(block)
+
+    async def waiter(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).write()
+        finally:
+            await session.release(pool, connection)
+
+    await world.together(careless=careless, waiter=waiter)
 
 
 @scenario(

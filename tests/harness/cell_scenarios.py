@@ -23,6 +23,8 @@ async def run(
         return without_verdict(scenario, NOT_APPLICABLE, reason)
     lines = {}
     for backing in cell.backings:
+        if "server" in scenario.needs and backing.server_address is None and len(cell.backings) > 1:
+            continue  # a cell of several databases, this one a library
         most = min(bound, cell.adapter.orders)
         once = once_in_child if cell.adapter.isolated else None
         runner = Runner(backing, most, once, cell.adapter.steps)

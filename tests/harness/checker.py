@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .history import ABORTED, DOCUMENTED, INTERNAL, OWN, Block, History, Operation, SessionRecord
+from .history import ABORTED, DOCUMENTED, INTERNAL, OWN, THE_END, Block, History, Operation, SessionRecord
 
 ROUTING, DURABILITY, ATOMICITY, CONTAINMENT = "routing", "durability", "atomicity", "containment"
 LIVENESS, LOUDNESS, CANCELLATION, RECOVERY = "liveness", "loudness", "cancellation", "recovery"
@@ -100,8 +100,12 @@ def _answers(history: History) -> Iterator[Violation]:
     for operation in history.operations:
         if operation.outcome != "ok":
             continue
-        if operation.kind in ("read", "probe") and operation.result != operation.nonce:
-            owner = next((o for o in history.operations if o.nonce and o.nonce == operation.result), None)
+        if operation.kind == "probe" and operation.result != operation.nonce:
+            yield _violation(history, operation, ROUTING, _foreign_setting(history, operation))
+        if operation.kind == "read" and operation.result != operation.nonce:
+            owner = next(
+                (o for o in history.operations if o.nonce not in ("", THE_END) and o.nonce == operation.result), None
+            )
             got = f"the answer that {who(owner)} had asked for" if owner else f"{operation.result!r}"
             yield _violation(
                 history, operation, ROUTING, f"{who(operation)} asked for {operation.nonce} and was given {got}."
@@ -113,6 +117,13 @@ def _answers(history: History) -> Iterator[Violation]:
                 ROUTING,
                 f"{who(operation)} sent a statement that the server refuses, and was told that it succeeded.",
             )
+
+
+def _foreign_setting(history: History, operation: Operation) -> str:
+    """A session's setting is not what it is in a new session."""
+    owner = next((o for o in history.operations if o.kind == "set" and o.nonce == operation.result), None)
+    whose = f"that {who(owner)} had left behind" if owner else "that nobody had asked for"
+    return f"{who(operation)} found the setting {operation.result!r} {whose}; a new session has {operation.nonce!r}."
 
 
 # -- durability and atomicity ----------------------------------------------------------------------------------------
@@ -220,14 +231,24 @@ def _containment(history: History) -> Iterator[Violation]:
 
 def _overlapped(history: History, operation: Operation) -> bool:
     """Another task used the same connection when this operation was issued, which makes it the offender: an operation
-    was under way, or a transaction was open that is not around it."""
-    return any(
-        other is not operation
-        and other.scope == operation.scope
-        and other.started < operation.started
-        and (not other.ended or other.ended > operation.started)
-        for other in history.operations
-    ) or any(_meets(history, operation, block) for block in history.blocks)
+    was under way, a result was being iterated over, or a transaction was open that is not around it."""
+    return (
+        any(
+            other is not operation
+            and other.scope == operation.scope
+            and other.started < operation.started
+            and (not other.ended or other.ended > operation.started)
+            for other in history.operations
+        )
+        or any(
+            each.session != operation.session
+            and each.scope == operation.scope
+            and each.started < operation.started
+            and (not each.ended or each.ended > operation.started)
+            for each in history.iterations
+        )
+        or any(_meets(history, operation, block) for block in history.blocks)
+    )
 
 
 def _meets(history: History, operation: Operation, block: Block) -> bool:
@@ -308,12 +329,14 @@ def _loudness(history: History) -> Iterator[Violation]:
 
 
 def _entitled(history: History, operation: Operation) -> bool:
-    """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, or follows."""
+    """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, on a connection
+    that the program had ended, or follows."""
     return (
         operation.kind in ("fail", "acquire")  # a pool may say that it is exhausted
         or operation.misuse
         or _overlapped(history, operation)
         or _consequence(history, operation)
+        or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
     )
 
 

@@ -134,6 +134,10 @@ class Channel:
         """The server's own id of the session, where there is a server."""
         return None
 
+    def expect_end(self) -> None:
+        """The server is about to end the session: what is in flight is lost, the end itself is held like an answer."""
+        raise NotImplementedError
+
     def in_transaction(self) -> bool:
         """Whether a transaction is open on it, by the server's last word, or by the statements where there is none."""
         return self.segments.open
@@ -158,6 +162,8 @@ class Wire(Channel):
         self.server: asyncio.Transport | None = None
         self.closed = False
         self._farewell = False  # the driver has said goodbye: what the server still owes is the end of the connection
+        self._ending = False  # the server was told to end the session
+        self._lost = False  # the server has closed the connection: what the driver still sends goes nowhere
         self._early = bytearray()
         self._driver_descriptor: tuple[int, int] | None = None
 
@@ -176,6 +182,8 @@ class Wire(Channel):
                     self.segments.token(token.decode())
         for token in set(TOKEN.findall(data)) - placed:
             self.segments.token(token.decode())
+        if self._lost:
+            return
         if self.server is None:
             self._early += data
         elif not self.server.is_closing():
@@ -193,12 +201,13 @@ class Wire(Channel):
                 through.append(piece.data)
         if through and self.client is not None:
             self.client.write(b"".join(through))
-        if hold and self.tracker.owed == 0 and not any(isinstance(p, Piece) and p.ends_answer for p in self.held):
+        if hold and self.tracker.owed == 0 and not self._ending and not self._complete():
             self._flush()  # unasked news (notices) are nobody's answer
 
     def server_lost(self) -> None:
         self.server = None
-        if self.held:
+        self._lost = True
+        if self.held or (self._ending and self.holding):
             self.held.append(_End)
         else:
             self._close_client()
@@ -215,7 +224,7 @@ class Wire(Channel):
             return False
         if self.server is None and self._early:
             return True
-        if self.server is not None and (self.tracker.owed > 0 or self._farewell):
+        if self.server is not None and (self.tracker.owed > 0 or self._farewell or self._ending):
             return True
         return not self._all_arrived()
 
@@ -228,18 +237,21 @@ class Wire(Channel):
     def deliver(self) -> str:
         kinds = []
         through = []
+        ends = False
         while self.held:
             piece = self.held.popleft()
             if not isinstance(piece, Piece):
-                self._close_client()
+                ends = True
                 kinds.append("the end of the connection")
                 break
             through.append(piece.data)
             kinds.append(piece.frame.kind + (f" {piece.frame.text!r}" if piece.frame.text else ""))
-            if piece.ends_answer or self.gate.by_frame:
+            if piece.ends_answer or self._ending or self.gate.by_frame:  # last words and the end may come apart
                 break
         if through and self.client is not None:
             self.client.write(b"".join(through))
+        if ends:
+            self._close_client()
         return ", ".join(kinds[:1] + kinds[-1:] if len(kinds) > 1 else kinds)
 
     def in_flight(self) -> str:
@@ -279,8 +291,12 @@ class Wire(Channel):
     def session(self) -> int | None:
         return self.tracker.session
 
+    def expect_end(self) -> None:
+        self._ending = True
+        self.held.clear()
+
     def in_transaction(self) -> bool:
-        return not self.closed and bool(self.tracker.in_transaction)
+        return not self.closed and not self._lost and bool(self.tracker.in_transaction)
 
     def _close_client(self) -> None:
         self.closed = True

@@ -15,6 +15,8 @@ ABORTED = "aborted"  # documented: the transaction had been aborted by an earlie
 INTERNAL = "internal"  # anything else: RuntimeError, AttributeError, an assertion, a protocol error
 CANCELLED = "cancelled"
 
+THE_END = "the end"  # what a fetch gives behind the last row of a result
+
 
 @dataclass(frozen=True)
 class ErrorRecord:
@@ -43,7 +45,7 @@ class Operation:
 
     number: int
     session: str
-    kind: str  # read, write, fail, begin, commit, rollback, acquire, release, close, probe
+    kind: str  # read, write, fail, begin, commit, rollback, acquire, release, close, set, probe
     text: str
     block: int | None
     scope: str  # operations of one scope share a connection by the program's own doing
@@ -72,6 +74,16 @@ class Block:
     scope: str
     outcome: str = "open"  # open, never begun, committed, rolled back, failed, unknown
     error: ErrorRecord | None = None
+
+
+@dataclass
+class Iteration:
+    """A session walks through a result row by row; ``started`` and ``ended`` as in Operation."""
+
+    session: str
+    scope: str
+    started: int
+    ended: int = 0
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,9 @@ class History:
 
     operations: list[Operation] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
+    iterations: list[Iteration] = field(default_factory=list)
+    # scope -> when the program closed the connection or made the server end it; None stands for every connection
+    ended: dict[str | None, int] = field(default_factory=dict)
     sessions: dict[str, SessionRecord] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)

@@ -128,6 +128,9 @@ class CountingExecutor(ThreadPoolExecutor):
             return function(*arguments)
 
         running = super().submit(counted)
+        dropped = getattr(function, "dropped", None)
+        if dropped is not None:
+            running.add_done_callback(lambda ended: dropped() if ended.cancelled() else None)
         awaited = asyncio.wrap_future(running, loop=loop)
         running.add_done_callback(job.mark_finished)
         awaited.add_done_callback(job.mark_known)

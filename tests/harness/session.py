@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .history import OWN, Block, ErrorRecord, SessionRecord, record_error
+from .checker import RECOVERY
+from .history import OWN, THE_END, Block, ErrorRecord, Iteration, SessionRecord, record_error
 
 if TYPE_CHECKING:
     from .world import World
 
 Body = Callable[["Session"], Awaitable[Any]]
+SETTING = "77"
 
 
 class Deliberate(Exception):
@@ -37,6 +39,7 @@ class Session:
         self.turn: asyncio.Future[None] | None = None
         self.next_step = ""
         self.doing = ""  # the kind of the operation that it is in
+        self._doomed = False
 
     # -- other tasks -----------------------------------------------------------------------------------------------
     def spawn(self, name: str, body: Body, *, context: contextvars.Context | None = None) -> Session:
@@ -65,6 +68,11 @@ class Session:
         await self.step(f"cancel {target.name}")
         self.world.cancel(target)
 
+    def doom(self) -> None:
+        """This task's cancellation is on its way when its next operation begins, as when its time is over already: it
+        arrives at the driver's first await."""
+        self._doomed = True
+
     async def let_time_pass(self, seconds: float) -> None:
         """Move the program's clock: a step of its own. Only timers that are due by then fire."""
         await self.step(f"{seconds:g} s go by")
@@ -88,9 +96,9 @@ class Session:
         return Deliberate(f"{self.name} fails on purpose")
 
     # -- ports -----------------------------------------------------------------------------------------------------
-    def on(self, connection: Any) -> DriverPort:
-        """The driver's own connection."""
-        return DriverPort(self, connection)
+    def on(self, connection: Any, *, late: bool = False) -> DriverPort:
+        """The driver's own connection. ``late``: it is this session's no more, and to use it is the session's fault."""
+        return DriverPort(self, connection, late)
 
     def orm(self, alias: str | None = None, *, transaction_on: str | None = None, catching: bool = False) -> OrmPort:
         """Tortoise's models. ``alias`` is passed as ``using_db`` and names the connection of transactions;
@@ -103,20 +111,71 @@ class Session:
         self.blocks = tuple(number for number in self.blocks if number != block.number)
 
     async def acquire(self, pool: Any) -> Any:
-        """A connection from the driver's pool."""
-        return await self.operate(
+        """A connection from the driver's pool. It is nobody else's until it is given back."""
+        connection = await self.operate(
             "acquire", "acquire a connection", lambda: self.world.adapter.acquire(pool), scope=self.world.alone()
         )
+        owner, _ = self.world.owners.setdefault(self.world.adapter.identity(connection), (self, connection))
+        if owner is not self:
+            self.world.claim(
+                RECOVERY, False, f"the pool gave {self.name} the connection that {owner.name} still holds."
+            )
+        return connection
 
-    async def release(self, pool: Any, connection: Any) -> None:
-        """Give a connection back."""
+    async def release(self, pool: Any, connection: Any, *, misuse: bool = False) -> None:
+        """Give a connection back. ``misuse``: it was given back before."""
+
+        def give_back() -> Awaitable[Any]:
+            owners = self.world.owners
+            self.world.owners = {name: held for name, held in owners.items() if held != (self, connection)}
+            return self.world.adapter.release(pool, connection)
+
         await self.operate(
             "release",
-            f"give {self.world.scope(connection)} back",
-            lambda: self.world.adapter.release(pool, connection),
+            f"give {self.world.scope(connection)} back{' once more' * misuse}",
+            give_back,
             scope=self.world.scope(connection),
+            misuse=misuse,
             cleanup=True,
         )
+
+    async def close(self, connection: Any) -> None:
+        """Close a connection; what others ask on it may fail from now on."""
+        scope = self.world.scope(connection)
+        self.world.connections.remove(connection)
+
+        def close() -> Awaitable[Any]:
+            self.world.history.ended[scope] = self.world.recorder.sequence
+            return self.world.adapter.close(connection)
+
+        await self.operate("close", f"close {scope}", close, scope=scope)
+
+    async def close_pool(self, pool: Any) -> None:
+        """Close a pool; whoever uses it may fail from now on."""
+        self.world.pools = [each for each in self.world.pools if each[0] is not pool]
+
+        def close() -> Awaitable[Any]:
+            self.world.history.ended[None] = self.world.recorder.sequence
+            return self.world.adapter.close_pool(pool)
+
+        await self.operate("close", "close the pool", close, scope=self.world.alone())
+
+    async def end_server_sessions(self) -> None:
+        """The server ends every connection of the driver, as an administrator's KILL or a restart does: a step."""
+        await self.step("the server ends the driver's connections")
+        self.world.history.ended[None] = self.world.recorder.sequence
+        for channel in self.world.channels():
+            number = channel.session()
+            if number is not None and not getattr(channel, "closed", False):
+                self.world.note(self.name, "note", f"the server ends {channel.label}")
+                channel.expect_end()
+                self.world.witness.end_session(number)
+
+    async def reach_server(self, reachable: bool) -> None:
+        """From now on new connections are cut off at once, or served again: a step."""
+        await self.step(f"the server {'can be reached again' if reachable else 'cannot be reached any more'}")
+        for gate in self.world.gates:
+            gate.refuse_connections = not reachable
 
     async def operate(
         self,
@@ -148,6 +207,9 @@ class Session:
                 current.cancel()
         operation = world.invoke(self, kind, text, scope=scope, block=block, nonce=nonce, misuse=misuse)
         self.doing = kind
+        if self._doomed:
+            self._doomed = False
+            world.cancel(self)
         try:
             result = await call()
         except BaseException as error:
@@ -232,9 +294,14 @@ class Port:
 class DriverPort(Port):
     """The driver alone, on one of its connections."""
 
-    def __init__(self, session: Session, connection: Any) -> None:
+    def __init__(self, session: Session, connection: Any, late: bool = False) -> None:
         super().__init__(session)
         self.connection = connection
+        self.late = late
+
+    def _place(self) -> tuple[int | None, bool]:
+        inside, late = super()._place()
+        return inside, late or self.late
 
     def scope(self, block: int | None) -> str:
         return self.world.scope(self.connection)
@@ -247,6 +314,37 @@ class DriverPort(Port):
 
     async def _fail(self) -> None:
         await self.world.adapter.fail(self.connection)
+
+    async def iterate(self, *, streamed: bool) -> None:
+        """Walk through a result of three rows, one fetch at a time. Every row must be the one that was asked for, and
+        the end must come behind the last."""
+        world, session, scope = self.world, self.session, self.scope(None)
+        nonces = [world.nonce() for _ in range(3)]
+        rows = world.adapter.rows(self.connection, nonces, streamed=streamed)
+
+        async def fetch() -> str:
+            return await anext(rows, THE_END)
+
+        iteration = None
+        try:
+            for nonce in (*nonces, THE_END):
+                await session.step(f"fetch {nonce}")
+                if iteration is None:
+                    iteration = Iteration(session.name, scope, world.recorder.sequence)
+                    world.history.iterations.append(iteration)
+                await session.operate("read", f"fetch {nonce}", fetch, scope=scope, nonce=nonce, turn=False)
+        finally:
+            await rows.aclose()
+            if iteration is not None:
+                iteration.ended = world.recorder.sequence
+
+    async def change_setting(self) -> None:
+        """Change a setting of the server's session."""
+        await self._ask("set", "change a setting", lambda: self.world.adapter.change(self.connection, SETTING), SETTING)
+
+    async def look_at_setting(self) -> None:
+        """Look at that setting: it must be as in a new session."""
+        await self._ask("probe", "look at the setting", lambda: self.world.adapter.setting(self.connection), "unset")
 
     def transaction(self) -> TransactionBlock:
         """``async with``: begin, then commit, or roll back when an exception leaves the block."""

@@ -70,6 +70,10 @@ class Witness:
         """The server's ids of sessions whose request waits for a lock."""
         return set()
 
+    def end_session(self, number: int) -> None:
+        """End one session by the server's own id of it, as an administrator would."""
+        raise NotImplementedError
+
     def end_sessions(self) -> None:
         """End every other session in this database."""
 
@@ -117,6 +121,9 @@ class PostgresWitness(Witness):
     def waiting_for_locks(self) -> set[int | None]:
         rows = self.execute("SELECT pid FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")
         return {row[0] for row in rows}
+
+    def end_session(self, number: int) -> None:
+        self.execute(f"SELECT pg_terminate_backend({number})")
 
     def end_sessions(self) -> None:
         self.execute(
@@ -199,6 +206,9 @@ class MySQLWitness(Witness):
             if "LOCK WAIT" in part.split("thread id")[0] and thread:
                 waiting.add(int(thread.group(1)))
         return waiting
+
+    def end_session(self, number: int) -> None:
+        self.execute(f"KILL {number}")
 
     def end_sessions(self) -> None:
         rows = self.execute(

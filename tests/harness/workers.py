@@ -71,6 +71,11 @@ class WorkerChannel(Channel):
                 if count:
                     self.less_pending()
 
+        def dropped() -> None:
+            with self._guard:
+                self.pending -= count
+
+        gated.dropped = dropped  # type: ignore[attr-defined]  # it was cancelled before a thread took it up
         return gated
 
     def less_pending(self) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from .checker import CANCELLATION
 from .gate import Channel, Gate, Recorder
 from .history import (
     CANCELLED,
@@ -68,6 +69,8 @@ class World:
         self.orm: Any = None
         self.connections: list[Any] = []
         self.pools: list[tuple[Any, int]] = []
+        self.owners: dict[Any, tuple[Session, Any]] = {}  # a pool's connection -> who holds it, in which wrapper
+        self.unsent: list[Operation] = []  # cancelled before anything of it was sent
         self.after = False
         self.scheduled = False
         self.closing = False
@@ -96,6 +99,7 @@ class World:
         self.gates.clear()
         self.connections.clear()
         self.pools.clear()
+        self.owners.clear()
         self.keep.clear()
         self.orm = None
         self.worker_gate = WorkerGate(self.recorder, self._number_channel)
@@ -202,6 +206,7 @@ class World:
         under_way = [o for o in self.history.operations if o.session == target.name and not o.ended]
         target.record.cancelled_in = under_way[-1].number if under_way else None
         target.record.cancelled = True
+        self.unsent += [operation for operation in under_way if not self._was_sent(operation)]
         self.note(target.name, "cancelled", "is cancelled")
         target.task.cancel()
 
@@ -209,6 +214,19 @@ class World:
         """Note that the strategy's moment of cancellation has come."""
         self._jumped, self._jump, self._jumps = 0.0, 0.1, 0
         self._step(token, text)
+
+    def _was_sent(self, operation: Operation) -> bool:
+        return any(operation.nonce in channel.segments.placed for channel in self.channels())
+
+    async def nothing_sent_after_cancel(self) -> None:
+        """What was cancelled before anything of it was sent must not have been sent after it."""
+        await self.nothing_in_flight()
+        for operation in self.unsent:
+            if operation.nonce and self._was_sent(operation):
+                sentence = (
+                    f"{operation.session} was cancelled before anything was sent; {operation.nonce} was sent later."
+                )
+                self.claim(CANCELLATION, False, sentence)
 
     def loop_was_stuck(self) -> None:
         """Remember that a call of the driver blocked the event loop's own thread (isolated.Pump)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import aiomysql
+import aiomysql.cursors
 import pymysql.err
 
 from .mysql_common import MySQLAdapter
@@ -11,6 +12,7 @@ from .mysql_common import MySQLAdapter
 class AiomysqlAdapter(MySQLAdapter):
     name = "aiomysql"
     module = aiomysql
+    cursors = aiomysql.cursors
     documented = (pymysql.err.MySQLError,)
 
 

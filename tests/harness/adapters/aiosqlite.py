@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import aiosqlite
@@ -15,10 +16,11 @@ from .base import Adapter
 class AiosqliteAdapter(Adapter):
     name = "aiosqlite"
     engine = "tortoise.backends.sqlite"
-    capabilities = frozenset({"connection", "tortoise"})
+    capabilities = frozenset({"connection", "server cursor", "queue", "tortoise"})
     documented = (sqlite3.Error,)
     select = Adapter.select.replace("%s", "?")
     insert = Adapter.insert.replace("%s", "?")
+    select_rows = Adapter.select_rows.replace("%s", "?")
 
     async def connect(self, address: Address) -> Any:
         # The gate does SQLite's waiting for locks (workers.py): a statement is tried again until nothing else can
@@ -38,6 +40,15 @@ class AiosqliteAdapter(Adapter):
 
     async def fail(self, connection: Any) -> None:
         await connection.execute(self.refused)
+
+    async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
+        if not streamed:
+            for row in await connection.execute_fetchall(self.select_rows, nonces):
+                yield row[0]
+            return
+        async with connection.execute(self.select_rows, nonces) as cursor:  # SQLite finds a row when it is asked for
+            while row := await cursor.fetchone():
+                yield row[0]
 
     async def begin(self, connection: Any) -> None:
         await connection.execute("BEGIN")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncmy
+import asyncmy.cursors
 import asyncmy.errors
 
 from .mysql_common import MySQLAdapter
@@ -11,6 +12,7 @@ from .mysql_common import MySQLAdapter
 class AsyncmyAdapter(MySQLAdapter):
     name = "asyncmy"
     module = asyncmy
+    cursors = asyncmy.cursors
     documented = (asyncmy.errors.MySQLError,)
 
 

@@ -4,6 +4,7 @@ clients speak the dialects of SQL Server and Oracle."""
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import asyncodbc
@@ -14,11 +15,16 @@ from .base import Adapter
 
 # Where the ODBC drivers are: set by the cell before pyodbc is loaded (matrix.servers.odbc).
 DRIVERS = {"postgres": "MATRIX_ODBC_POSTGRES", "mariadb": "MATRIX_ODBC_MARIADB", "sqlite": "MATRIX_ODBC_SQLITE"}
+SETTINGS = {  # per database: change, show
+    "postgres": ("SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"),
+    "mariadb": ("SET @matrix_setting = {}", "SELECT @matrix_setting"),
+    "sqlite": ("PRAGMA analysis_limit = {}", "PRAGMA analysis_limit"),
+}
 
 
 class AsyncodbcAdapter(Adapter):
     name = "asyncodbc"
-    capabilities = frozenset({"connection", "pool"})
+    capabilities = frozenset({"connection", "pool", "server"})
     documented = (pyodbc.Error,)
     isolated = True
     orders = 5  # each costs a process, on each of three databases
@@ -26,6 +32,7 @@ class AsyncodbcAdapter(Adapter):
     families = ("postgres", "mariadb", "sqlite")
     select = Adapter.select.replace("%s", "?")
     insert = Adapter.insert.replace("%s", "?")
+    select_rows = Adapter.select_rows.replace("%s", "?")
 
     def _dsn(self, address: Address) -> str:
         driver = f"Driver={os.environ[DRIVERS[address.kind]]};"
@@ -56,6 +63,20 @@ class AsyncodbcAdapter(Adapter):
         async with connection.cursor() as cursor:
             await cursor.execute(statement, *parameters)
 
+    async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
+        async with connection.cursor() as cursor:
+            await cursor.execute(self.select_rows, *nonces)
+            while row := await cursor.fetchone():
+                yield row[0]
+
+    async def change(self, connection: Any, value: str) -> None:
+        await self._execute(connection, self.change_setting.format(value))
+
+    async def setting(self, connection: Any) -> str:
+        async with connection.cursor() as cursor:
+            await cursor.execute(self.show_setting)
+            return str((await cursor.fetchone())[0] or "unset")
+
     async def begin(self, connection: Any) -> None:
         await self._execute(connection, "BEGIN")
 
@@ -83,7 +104,9 @@ class AsyncodbcAdapter(Adapter):
 
         Over a socket a thread may wait inside the ODBC driver, for an answer or for another thread; SQLite computes.
         """
-        exact = world.address().kind == "sqlite"
+        kind = world.address().kind
+        self.change_setting, self.show_setting = SETTINGS[kind]
+        exact = kind == "sqlite"
         channel = world.worker_gate.channel("thread pool", serial=False, exact=exact)
         world.loop.workers.wrap_job = lambda function, arguments: channel.wrap(function, count=True)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import asyncpg
 
-from ..witness import Address
-from .base import Adapter
+from ..witness import SEED, Address
+from .base import CAPABILITIES, Adapter
 
 
 class AsyncpgAdapter(Adapter):
@@ -18,6 +19,9 @@ class AsyncpgAdapter(Adapter):
     internal_types = (asyncpg.ProtocolViolationError,)
     select = Adapter.select.replace("%s", "$1")
     insert = Adapter.insert.replace("%s", "$1")
+    select_rows = f"SELECT nonce FROM {SEED} WHERE nonce = ANY($1::text[]) ORDER BY id"
+    capabilities = frozenset(CAPABILITIES) - {"queue"}
+    change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
 
     def _arguments(self, address: Address) -> dict[str, Any]:
         return {
@@ -43,6 +47,24 @@ class AsyncpgAdapter(Adapter):
 
     async def fail(self, connection: Any) -> None:
         await connection.fetchval(self.refused)
+
+    async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
+        if not streamed:
+            for row in await connection.fetch(self.select_rows, nonces):
+                yield row[0]
+            return
+        async with connection.transaction():  # asyncpg has cursors in transactions only
+            async for row in connection.cursor(self.select_rows, nonces, prefetch=1):
+                yield row[0]
+
+    async def change(self, connection: Any, value: str) -> None:
+        await connection.execute(self.change_setting.format(value))
+
+    async def setting(self, connection: Any) -> str:
+        return await connection.fetchval(self.show_setting) or "unset"
+
+    def identity(self, connection: Any) -> Any:
+        return connection.get_server_pid()
 
     async def begin(self, connection: Any) -> Any:
         transaction = connection.transaction()

@@ -6,6 +6,7 @@ One file per driver. Scenarios ask for capabilities, never for a driver.
 from __future__ import annotations
 
 import importlib
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..history import ABORTED, DOCUMENTED, INTERNAL
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 CAPABILITIES = {
     "connection": "the driver has no connection of its own to share",
     "pool": "the driver has no connection pool",
+    "server cursor": "the driver gives no choice between buffered results and results that stay with the server",
+    "queue": "the driver does not queue what several coroutines ask on one connection",
+    "server": "SQLite is a library: there is no server that could end or refuse a connection",
     "tortoise": "Tortoise has no client for this driver and these databases",
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
 }
@@ -45,7 +49,9 @@ class Adapter:
     families: tuple[str, ...] = ()  # databases that one cell covers one after the other, empty for the cell's own
     select = f"SELECT nonce FROM {SEED} WHERE nonce = %s"
     insert = f"INSERT INTO {ENTRY} (token) VALUES (%s)"
+    select_rows = f"SELECT nonce FROM {SEED} WHERE nonce IN (%s, %s, %s) ORDER BY id"
     refused = "SELECT nothing_at_all FROM no_such_table"
+    change_setting, show_setting = "", ""  # a setting of the session; {} stands for its value, a number
 
     def classify(self, error: BaseException) -> str:
         """How an exception counts: documented, aborted or internal."""
@@ -75,6 +81,23 @@ class Adapter:
     async def fail(self, connection: Any) -> None:
         """A statement that the server refuses."""
         raise NotImplementedError
+
+    def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
+        """Iterate over a result of three seed rows, one fetch at a time. ``streamed``: through a cursor whose rows
+        stay with the server until they are asked for, else through one that has got them all."""
+        raise NotImplementedError
+
+    async def change(self, connection: Any, value: str) -> None:
+        """Change a setting of the session (``change_setting``)."""
+        raise NotImplementedError
+
+    async def setting(self, connection: Any) -> str:
+        """The session's value of that setting, ``unset`` in a new session."""
+        raise NotImplementedError
+
+    def identity(self, connection: Any) -> Any:
+        """What stays the same when a pool hands the same connection out in another wrapper."""
+        return connection
 
     async def begin(self, connection: Any) -> Any:
         """Begin a transaction; what it returns is given to commit and rollback."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from ..witness import Address
-from .base import Adapter
+from .base import CAPABILITIES, Adapter
 
 
 class MySQLAdapter(Adapter):
     """``module`` is the driver's package: ``connect``, ``create_pool``, cursors as context managers."""
 
     engine = "tortoise.backends.mysql"
+    capabilities = frozenset(CAPABILITIES) - {"queue"}
+    change_setting, show_setting = "SET @matrix_setting = {}", "SELECT @matrix_setting"
+    cursors: Any
     # The server's own word for an answer out of turn: the driver lost count of its packets.
     internal_texts = ("Packet sequence number wrong",)
     module: Any
@@ -45,6 +49,21 @@ class MySQLAdapter(Adapter):
     async def fail(self, connection: Any) -> None:
         async with connection.cursor() as cursor:
             await cursor.execute(self.refused)
+
+    async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
+        async with connection.cursor(self.cursors.SSCursor if streamed else self.cursors.Cursor) as cursor:
+            await cursor.execute(self.select_rows, nonces)
+            while row := await cursor.fetchone():
+                yield row[0]
+
+    async def change(self, connection: Any, value: str) -> None:
+        async with connection.cursor() as cursor:
+            await cursor.execute(self.change_setting.format(value))
+
+    async def setting(self, connection: Any) -> str:
+        async with connection.cursor() as cursor:
+            await cursor.execute(self.show_setting)
+            return str((await cursor.fetchone())[0] or "unset")
 
     async def begin(self, connection: Any) -> None:
         await connection.begin()

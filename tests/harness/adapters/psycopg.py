@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import psycopg
 import psycopg_pool
+import psycopg_pool.base
+import psycopg_pool.pool_async
+import psycopg_pool.sched_async
 
 from ..witness import Address
 from .base import Adapter
+
+CLOCKS: tuple[Any, ...] = (psycopg_pool.base, psycopg_pool.pool_async, psycopg_pool.sched_async)
 
 
 class PsycopgAdapter(Adapter):
@@ -16,6 +23,7 @@ class PsycopgAdapter(Adapter):
     engine = "tortoise.backends.psycopg"
     documented = (psycopg.Error,)
     aborted = (psycopg.errors.InFailedSqlTransaction,)
+    change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
 
     def _arguments(self, address: Address) -> dict[str, Any]:
         return {
@@ -44,6 +52,26 @@ class PsycopgAdapter(Adapter):
 
     async def fail(self, connection: Any) -> None:
         await connection.execute(self.refused)
+
+    async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
+        if not streamed:
+            async with connection.cursor() as cursor:
+                await cursor.execute(self.select_rows, nonces)
+                async for row in cursor:
+                    yield row[0]
+            return
+        async with connection.transaction(), connection.cursor(name="matrix") as cursor:
+            cursor.itersize = 1
+            await cursor.execute(self.select_rows, nonces)
+            async for row in cursor:
+                yield row[0]
+
+    async def change(self, connection: Any, value: str) -> None:
+        await connection.execute(self.change_setting.format(value))
+
+    async def setting(self, connection: Any) -> str:
+        cursor = await connection.execute(self.show_setting)
+        return (await cursor.fetchone())[0] or "unset"
 
     async def begin(self, connection: Any) -> Any:
         transaction = connection.transaction()
@@ -77,6 +105,15 @@ class PsycopgAdapter(Adapter):
         # Tortoise passes ``server_settings`` into the connection string.
         settings = {"sslmode": "disable", "gssencmode": "disable"}
         return {**super().credentials(address, size), "server_settings": settings}
+
+    def install(self, world: Any) -> None:
+        """Let the pool's timers, which look at the machine's clock, go by the program's."""
+        for module in CLOCKS:
+            module.monotonic = world.loop.time
+
+    def remove(self) -> None:
+        for module in CLOCKS:
+            module.monotonic = time.monotonic
 
 
 ADAPTER = PsycopgAdapter()

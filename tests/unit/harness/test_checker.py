@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.harness.checker import PROPERTIES, check
-from tests.harness.history import ABORTED, DOCUMENTED, INTERNAL, OWN, ErrorRecord, History
+from tests.harness.history import ABORTED, DOCUMENTED, INTERNAL, OWN, THE_END, ErrorRecord, History, Iteration
 
 from .story import Story
 
@@ -498,3 +498,69 @@ def test_an_error_that_comes_later_does_not_soften_what_was_claimed_before(story
     story.claims("containment", after=True)
     story.error(story.ask("the next user", "read", "n-1", after=True))
     assert story.verdict == "lies"
+
+
+# -- results, settings, and connections that the program has ended ---------------------------------------------------
+
+
+def test_a_result_that_ends_too_early_is_a_lie(story):
+    story.reads("a", "n-1", result=THE_END)
+    story.reads("a", THE_END)
+    assert story.verdict == "lies"
+    assert story.violations[0].sentence == "a asked for n-1 and was given 'the end'."
+
+
+def test_a_row_behind_the_end_is_a_lie(story):
+    story.reads("a", THE_END, result="n-1")
+    assert story.violated == {"routing"}
+
+
+def test_whoever_asks_while_another_iterates_is_the_offender(story):
+    story.reads("a", "n-1")
+    story.history.iterations.append(Iteration("a", "c1", story.now - 1))
+    story.error(story.ask("b", "read", "n-2"))
+    assert story.verdict == "refuses"
+
+
+@pytest.mark.parametrize(
+    "iteration", [Iteration("b", "c1", 1), Iteration("a", "c2", 1), Iteration("a", "c1", 1, ended=2)]
+)
+def test_one_s_own_another_connection_s_or_a_past_iteration_excuses_nobody(story, iteration):
+    story.reads("a", "n-1")
+    story.history.iterations.append(iteration)
+    story.error(story.ask("b", "read", "n-2"))
+    assert story.violated == {"loudness"}
+
+
+def test_a_setting_that_another_left_behind_is_a_lie_and_says_whose(story):
+    story.ok(story.ask("a", "set", "77"))
+    story.ok(story.ask("b", "probe", "unset"), "77")
+    assert story.verdict == "lies"
+    assert "'77' that a had left behind" in story.violations[0].sentence
+
+
+def test_an_unchanged_setting_is_fine(story):
+    story.ok(story.ask("b", "probe", "unset"), "unset")
+    assert story.verdict == "safe"
+
+
+@pytest.mark.parametrize("scope", ["c1", None])
+def test_a_documented_error_on_a_connection_that_the_program_has_ended_is_a_refusal(story, scope):
+    waiting = story.ask("a", "read", "n-1")
+    story.history.ended[scope] = story.now
+    story.error(waiting)
+    assert story.verdict == "refuses"
+
+
+def test_the_end_of_a_connection_excuses_no_other_and_nothing_before(story):
+    story.error(story.ask("a", "read", "n-1"))
+    story.history.ended["c1"] = story.now + 1
+    story.error(story.ask("b", "read", "n-2", scope="c2"))
+    assert [violation.property for violation in story.violations] == ["loudness", "loudness"]
+
+
+def test_the_end_of_a_connection_excuses_no_internal_error_and_no_next_user(story):
+    story.history.ended[None] = story.now
+    story.error(story.ask("a", "read", "n-1"), INTERNAL)
+    story.error(story.ask("the next user", "read", "n-2", after=True))
+    assert story.violated == {"loudness", "recovery"}

@@ -252,6 +252,30 @@ async def test_the_end_of_the_connection_waits_behind_held_answers(setting):
     await until(lambda: client.lost)
 
 
+async def test_an_expected_end_is_held_apart_from_the_server_s_last_words(setting):
+    client, wire = await setting.logged_in()
+    hold(setting)
+    client.transport.write(query("in flight"))
+    await until(wire.deliverable)
+    wire.expect_end()
+    assert not wire.deliverable()  # what was in flight is lost
+    assert wire.busy()  # until the server has hung up
+    words = frame(b"E", b"SFATAL\0C57P01\0Mgood bye\0\0")
+    setting.servers[0].transport.write(words)
+    setting.servers[0].transport.close()
+    await until(lambda: not wire.busy())
+    frames = len(setting.recorder.frames)
+    client.transport.write(query("into the void"))
+    await until(lambda: len(setting.recorder.frames) > frames)
+    assert not wire.in_transaction()
+    wire.deliver()
+    await until(lambda: client.received == words)
+    assert not client.lost
+    assert wire.deliver() == "the end of the connection"
+    await until(lambda: client.lost)
+    assert setting.servers[0].queries == ["in flight"]
+
+
 async def test_bytes_that_the_kernel_still_carries_make_the_wire_busy(setting, monkeypatch):
     _, wire = await setting.logged_in()
     await until(lambda: not wire.busy())

@@ -154,3 +154,27 @@ def test_jobs_are_known_until_the_loop_has_their_results(loop):
 
 def test_a_thread_that_is_gone_does_not_rest():
     assert thread_rests(1 << 30) == (False, 0)
+
+
+def test_a_job_that_is_cancelled_before_a_thread_takes_it_up_is_dropped(loop):
+    gate = threading.Event()
+    dropped = []
+
+    def wrap(function, arguments):
+        def wrapped():
+            return function(*arguments)
+
+        wrapped.dropped = lambda: dropped.append(function)
+        return wrapped
+
+    async def main():
+        busy = [loop.run_in_executor(None, gate.wait) for _ in range(40)]  # every thread there is
+        loop.workers.wrap_job = wrap
+        late = loop.run_in_executor(None, int)
+        late.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*busy)
+
+    loop.run_until_complete(main())
+    assert dropped == [int]

@@ -224,6 +224,14 @@ def test_a_shared_channel_counts_jobs_and_delivers_in_the_order_of_asking(gate):
     assert channel.pending == 0
 
 
+def test_a_job_that_no_thread_has_taken_up_is_dropped(gate):
+    channel = gate.channel("thread pool", serial=False)
+    gated = channel.wrap(lambda: None, count=True)
+    assert channel.busy()
+    gated.dropped()
+    assert not channel.busy()
+
+
 def test_new_channels_hold_if_their_gate_does(gate):
     gate.hold = True
     assert gate.channel("worker", serial=True).holding

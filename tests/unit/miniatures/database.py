@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 SEEDS = 400
@@ -47,6 +47,8 @@ class ServerSession:
         self.careless = False
         self.uncommitted: list[str] = []
         self.savepoints: list[tuple[str, int]] = []
+        self.setting = "unset"
+        self.lost: Callable[[], None] = lambda: None  # called when the server ends the session
         database.sessions.append(self)
 
     def execute(self, statement: str) -> Answer:
@@ -72,6 +74,17 @@ class ServerSession:
         if nonce not in self.database.nonces:
             raise Refusal(f"relation {nonce.removeprefix('FROM ')} does not exist")
         return Answer("SELECT", nonce)
+
+    def _set(self, value: str) -> Answer:
+        self.setting = value
+        return Answer("SET")
+
+    def _reset(self, rest: str) -> Answer:
+        self.setting = "unset"
+        return Answer("RESET")
+
+    def _show(self, rest: str) -> Answer:
+        return Answer("SHOW", self.setting)
 
     def _insert(self, token: str) -> Answer:
         if token in self.database.entry or token in self.uncommitted:
@@ -141,6 +154,11 @@ class MiniatureWitness:
 
     def waiting_for_locks(self) -> set[int | None]:
         return set()
+
+    def end_session(self, number: int) -> None:
+        session = next(each for each in self.database.sessions if id(each) == number)
+        session.end()
+        session.lost()
 
     def end_sessions(self) -> None:
         for session in list(self.database.sessions):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from tests.harness.adapters.base import Adapter
@@ -34,6 +35,7 @@ class Connection:
         self.turn = asyncio.Lock()  # of transactions begun on the connection itself
         self.owner: asyncio.Task[Any] | None = None
         self.closed = False
+        self.changed = False  # a setting of the server's session is not as in a new one
         wire.receive = self.receive
 
     # -- questions and answers -------------------------------------------------------------------------------------
@@ -79,6 +81,16 @@ class Connection:
                 asker.set_exception(DriverError("the connection was closed"))
         self.waiting.clear()
 
+    # -- results, fetched row by row -------------------------------------------------------------------------------
+    async def rows(self, nonces: Sequence[str], streamed: bool) -> AsyncIterator[str]:
+        """Each row is asked for when it is wanted; or all of them with the first."""
+        if streamed:
+            for nonce in nonces:
+                yield (await self.execute(f"SELECT {nonce}")).value
+        else:
+            for value in [(await self.execute(f"SELECT {nonce}")).value for nonce in nonces]:
+                yield value
+
     # -- what users call -------------------------------------------------------------------------------------------
     async def execute(self, statement: str) -> Answer:
         """One statement; it waits while another task has a transaction open here."""
@@ -106,13 +118,16 @@ class Connection:
             raise Aborted("the transaction could not be committed")
 
     def disown(self) -> None:
-        self.owner = None
-        if self.turn.locked():
+        if self.owner is not None:  # else it is somebody's statement that has the turn
+            self.owner = None
             self.turn.release()
 
     def reset(self) -> None:
         """Make it as new for the next user, whatever it was in the middle of."""
         self.forget("ROLLBACK")
+        if self.changed:
+            self.forget("RESET")
+            self.changed = False
         self.disown()
 
 
@@ -139,7 +154,8 @@ class RefusingConnection(Connection):
 
 
 class Pool:
-    """At most ``size`` connections; who finds none waits, first come, first served."""
+    """At most ``size`` connections; who finds none waits, first come, first served. Who has one may not wait for
+    another: everybody might."""
 
     def __init__(self, driver: Miniature, size: int) -> None:
         self.driver = driver
@@ -147,16 +163,36 @@ class Pool:
         self.made = 0
         self.idle: list[Connection] = []
         self.waiters: collections.deque[asyncio.Future[Connection | None]] = collections.deque()
+        self.lent: dict[Connection, asyncio.Task[Any] | None] = {}
+        self.closed = False
 
     async def acquire(self) -> Connection:
-        while True:
+        connection = await self.find()
+        self.lent[connection] = asyncio.current_task()
+        return connection
+
+    async def find(self) -> Connection:
+        while not self.closed:
+            self.drop_dead()
             if self.idle:
                 return self.idle.pop()
             if self.made < self.size:
                 return await self.make()
+            self.check_wait()
             connection = await self.wait()
             if connection is not None:
                 return connection
+        raise DriverError("the pool is closed")
+
+    def drop_dead(self) -> None:
+        """Forget connections that were lost while they lay here."""
+        alive = [connection for connection in self.idle if not connection.closed]
+        self.made -= len(self.idle) - len(alive)
+        self.idle = alive
+
+    def check_wait(self) -> None:
+        if asyncio.current_task() in self.lent.values():
+            raise DriverError("this task has a connection, and may not wait for another one")
 
     async def make(self) -> Connection:
         self.made += 1
@@ -181,7 +217,7 @@ class Pool:
         """A waiter was cancelled, perhaps in the moment in which it was served."""
         if waiter in self.waiters:
             self.waiters.remove(waiter)
-        if waiter.done() and not waiter.cancelled():
+        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
             served = waiter.result()
             if not self.wake(served) and served is not None:
                 self.idle.append(served)
@@ -196,11 +232,19 @@ class Pool:
         return False
 
     async def release(self, connection: Connection) -> None:
-        """Take a connection back from a user who may have left it in any state."""
+        """Take a connection back from a user who may have left it in any state. It is not taken back twice."""
+        if not self.is_lent(connection):
+            return
         connection.reset()
         self.give(connection)
 
+    def is_lent(self, connection: Connection) -> bool:
+        return self.lent.get(connection) is asyncio.current_task()
+
     def give(self, connection: Connection) -> None:
+        self.lent.pop(connection, None)
+        if self.closed:
+            connection.close()
         if connection.closed:
             self.made -= 1
             self.wake(None)
@@ -208,8 +252,13 @@ class Pool:
             self.idle.append(connection)
 
     def close(self) -> None:
+        self.closed = True
         for connection in self.idle:
             connection.close()
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_exception(DriverError("the pool is closed"))
+        self.waiters.clear()
 
 
 class Miniature(Adapter):
@@ -245,6 +294,8 @@ class Miniature(Adapter):
     async def open(self) -> Connection:
         """Connect and log in."""
         assert self.gate is not None
+        if self.gate.refuse_connections:
+            raise DriverError("the server cannot be reached")
         connection = self.connection_type(MiniatureWire(self.gate))
         try:
             await connection.ask("LOGIN")
@@ -265,6 +316,16 @@ class Miniature(Adapter):
 
     async def write(self, connection: Connection, token: str) -> None:
         await connection.execute(f"INSERT {token}")
+
+    def rows(self, connection: Connection, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
+        return connection.rows(nonces, streamed)
+
+    async def change(self, connection: Connection, value: str) -> None:
+        connection.changed = True
+        await connection.execute(f"SET {value}")
+
+    async def setting(self, connection: Connection) -> str:
+        return (await connection.execute("SHOW")).value
 
     async def fail(self, connection: Connection) -> None:
         await connection.execute("SELECT FROM no_such_table")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from .database import Answer
@@ -127,6 +129,38 @@ class ComplainsToTheLoop(Queueing):
                 raise AttributeError("'NoneType' object has no attribute 'error'")
 
 
+class CutsResultShort(Queueing):
+    """Ends a result when somebody else asks for something in the middle of it."""
+
+    expects = ("routing", "lies")
+    bound = 8
+
+    class connection_type(Connection):
+        asked = 0
+
+        async def execute(self, statement: str) -> Answer:
+            self.asked += 1
+            return await super().execute(statement)
+
+        async def rows(self, nonces: Sequence[str], streamed: bool) -> AsyncIterator[str]:
+            async for value in super().rows(nonces, streamed):
+                asked = self.asked
+                yield value
+                if self.asked != asked:
+                    return
+
+
+class ForgetsWaitersOnClose(Queueing):
+    """Closes the connection without a word to those who wait for an answer on it."""
+
+    expects = ("liveness", "hangs")
+
+    class connection_type(Connection):
+        def close(self) -> None:
+            self.waiting.clear()
+            super().close()
+
+
 # -- overlap ---------------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +270,30 @@ class ClosesInnocentsConnection(Queueing):
                 raise
 
 
+class SendsWhatWasCancelled(Queueing):
+    """Sends one statement after the other, also those that were cancelled while they waited for their turn."""
+
+    expects = ("cancellation", "breaks")
+
+    class connection_type(Connection):
+        def __init__(self, wire: MiniatureWire) -> None:
+            super().__init__(wire)
+            self.unsent: collections.deque[str] = collections.deque()
+
+        def send(self, statement: str) -> Asker:
+            if not self.waiting:
+                return super().send(statement)
+            asker = asyncio.get_running_loop().create_future()
+            self.waiting.append(asker)
+            self.unsent.append(statement)
+            return asker
+
+        def receive(self, answer: Answer | None) -> None:
+            super().receive(answer)
+            if self.unsent:
+                self.wire.send(self.unsent.popleft())
+
+
 # -- the pool --------------------------------------------------------------------------------------------------------
 
 
@@ -301,7 +359,7 @@ class KeepsServedConnection(Queueing):
     """Keeps a connection among the idle ones although it has just served a waiter with it."""
 
     expects = ("recovery", "breaks")
-    gap = "no scenario notices that two users hold one connection while the driver queues what they ask"
+    bound = 12
 
     class pool_type(Pool):
         def give(self, connection: Connection) -> None:
@@ -336,6 +394,98 @@ class ServesTheCancelled(Queueing):
             if not waiter.done():
                 waiter.set_result(connection)
             return True
+
+
+class KeepsSettings(Queueing):
+    """Takes a connection back with the settings that its user has changed."""
+
+    expects = ("routing", "lies")
+
+    class connection_type(Connection):
+        def reset(self) -> None:
+            self.changed = False
+            super().reset()
+
+
+class KeepsLostConnections(Queueing):
+    """Takes a connection back that the server has ended, and hands it out again."""
+
+    expects = ("recovery", "breaks")
+
+    class pool_type(Pool):
+        def drop_dead(self) -> None:
+            """Whatever lies here is good."""
+
+        def give(self, connection: Connection) -> None:
+            self.lent.pop(connection, None)
+            if not self.wake(connection):
+                self.idle.append(connection)
+
+
+class DropsLostConnectionSilently(Queueing):
+    """Ends the connection of a cancelled statement, and forgets to tell who waits that there is room for a new one."""
+
+    expects = ("liveness", "hangs")
+    bound = 6
+
+    class connection_type(Connection):
+        async def ask(self, statement: str) -> Answer:
+            try:
+                return await super().ask(statement)
+            except asyncio.CancelledError:
+                self.close()
+                raise
+
+    class pool_type(Pool):
+        def give(self, connection: Connection) -> None:
+            if connection.closed:
+                self.lent.pop(connection, None)
+                self.made -= 1
+            else:
+                super().give(connection)
+
+
+class LetsHoldersWait(Queueing):
+    """Lets tasks that have a connection wait for another one, until all of them wait for each other."""
+
+    expects = ("liveness", "hangs")
+
+    class pool_type(Pool):
+        def check_wait(self) -> None:
+            """Everybody may wait."""
+
+
+class TakesBackTwice(Queueing):
+    """Takes a connection back as often as it is given, though it may be somebody else's by then."""
+
+    expects = ("recovery", "breaks")
+
+    class pool_type(Pool):
+        def is_lent(self, connection: Connection) -> bool:
+            return True
+
+
+class ForgetsWaitersOfClosedPool(Queueing):
+    """Closes the pool without a word to those who wait for a connection."""
+
+    expects = ("liveness", "hangs")
+    bound = 8
+
+    class pool_type(Pool):
+        def close(self) -> None:
+            self.waiters.clear()
+            super().close()
+
+
+class CountsFailedConnections(Queueing):
+    """Counts a connection that could not be opened as one that it has."""
+
+    expects = ("recovery", "breaks")
+
+    class pool_type(Pool):
+        async def make(self) -> Connection:
+            self.made += 1
+            return await self.driver.open()
 
 
 class MakesPoolPerFirstUser(Queueing):

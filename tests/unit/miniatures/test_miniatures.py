@@ -16,6 +16,9 @@ from .driver import Backing, Miniature, Queueing, Refusing
 from .faults import FAULTS
 from .table import Row, applicable, line, table
 
+# What the program does there cannot end well for everybody: somebody is told so, in a documented way.
+REFUSED_BY_THE_RIGHT_ONE = ("CON-7", "POOL-6", "POOL-7", "POOL-9", "POOL-12", "POOL-13")
+
 FAULT_PARAMETERS = [
     pytest.param(
         fault,
@@ -54,7 +57,8 @@ def test_a_fault_of_the_driver_is_never_an_error_of_the_harness(fault):
 @pytest.mark.parametrize("scenario", applicable(Queueing()), ids=lambda scenario: scenario.id)
 async def test_the_queueing_one_is_safe_everywhere(scenario):
     found = await line(Queueing, scenario, 12)
-    assert found["verdict"] == "safe", found["reason"]
+    expected = "refuses" if scenario.id in REFUSED_BY_THE_RIGHT_ONE else "safe"
+    assert found["verdict"] == expected, found["reason"]
 
 
 @pytest.mark.asyncio

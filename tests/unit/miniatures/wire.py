@@ -22,14 +22,18 @@ class MiniatureWire(Channel):
         self.segments = Segments(self.number)
         self.holding = gate.hold
         self.closed = False
-        self.held: collections.deque[Answer] = collections.deque()
+        self.held: collections.deque[Answer | None] = collections.deque()  # None: the end of the connection
         self.server = ServerSession(gate.database)
+        self.server.lost = self.lose
+        self.lost = False
         self.receive: Callable[[Answer | None], None] = lambda answer: None  # None: the connection is lost
         gate.wires.append(self)
 
     def send(self, statement: str) -> None:
         """The driver's bytes; what the server makes of them is on its way back when this returns."""
         self._record("->", statement)
+        if self.lost:
+            return  # into the void
         self.segments.statement(statement)
         for token in TOKEN.findall(statement.encode()):
             self.segments.token(token.decode())
@@ -54,7 +58,22 @@ class MiniatureWire(Channel):
     def deliver(self) -> str:
         answer = self.held.popleft()
         asyncio.get_running_loop().call_soon(self.receive, answer)
+        if answer is None:
+            return "the end of the connection"
         return answer.error or f"{answer.tag} {answer.value}".strip()
+
+    def session(self) -> int | None:
+        return None if self.lost else id(self.server)
+
+    def expect_end(self) -> None:
+        self.held.clear()
+
+    def lose(self) -> None:
+        """The server has ended the session."""
+        self.lost = True
+        self.held.append(None)
+        if not self.holding:
+            self.release()
 
     def release(self) -> None:
         self.holding = self.gate.hold
@@ -87,6 +106,7 @@ class MiniatureGate:
         self.world = world
         self.database = database
         self.hold = False
+        self.refuse_connections = False
         self.wires: list[MiniatureWire] = []
 
     def connecting(self) -> bool:
