@@ -120,10 +120,12 @@ async def test_two_locks_taken_in_two_orders_hang_in_some_orders_only():
 
 async def test_a_transaction_that_waits_for_its_own_child_s_connection_hangs():
     async def program(world):
+        async def child(session):
+            await world.orm.pools["one"].acquire()
+
         async def parent(session):
             async with session.orm("one").transaction():
-                other = world.orm.pools["one"]
-                await other.acquire()
+                await session.wait(session.spawn("child", child))
 
         await world.together(parent=parent)
 
