@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import psycopg
 import psycopg_pool
-import psycopg_pool.base
-import psycopg_pool.pool_async
-import psycopg_pool.sched_async
 
 from ..witness import Address
 from .base import Adapter
 
-CLOCKS: tuple[Any, ...] = (psycopg_pool.base, psycopg_pool.pool_async, psycopg_pool.sched_async)
+# The pool's modules that look at the machine's clock; which they are differs from release to release.
+CLOCKS: list[Any] = [
+    module for name, module in sys.modules.items() if name.startswith("psycopg_pool") and hasattr(module, "monotonic")
+]
 
 
 class PsycopgAdapter(Adapter):

@@ -10,7 +10,8 @@ import pytest
 
 from tests.harness.runner import Exploration, Runner
 from tests.harness.scenario import OrmSetup, Scenario
-from tests.unit.miniatures.driver import Backing, Queueing
+from tests.unit.miniatures.driver import Backing, Miniature, Queueing
+from tests.unit.miniatures.faults import LetsHoldersWait
 
 pytestmark = pytest.mark.asyncio
 
@@ -19,8 +20,10 @@ def scenario(program: Any, orm: OrmSetup | None = None) -> Scenario:
     return Scenario("CON-0", "made up", "Made up.", "must", (), orm, False, (3, 10), program, "", "", ())
 
 
-async def run(program: Any, orm: OrmSetup | None = None, bound: int = 2) -> Exploration:
-    exploration = await Runner(Backing(Queueing()), bound).explore(scenario(program, orm))
+async def run(
+    program: Any, orm: OrmSetup | None = None, bound: int = 2, driver: type[Miniature] = Queueing
+) -> Exploration:
+    exploration = await Runner(Backing(driver()), bound).explore(scenario(program, orm))
     assert exploration.error == ""
     return exploration
 
@@ -129,7 +132,8 @@ async def test_a_transaction_that_waits_for_its_own_child_s_connection_hangs():
 
         await world.together(parent=parent)
 
-    assert (await run(program, OrmSetup(size=1, aliases=("one",)))).deciding.verdict == "hangs"
+    setup = OrmSetup(size=1, aliases=("one",))
+    assert (await run(program, setup, driver=LetsHoldersWait)).deciding.verdict == "hangs"
 
 
 async def test_a_program_that_runs_in_circles_is_an_error_not_a_verdict(monkeypatch):

@@ -1,0 +1,34 @@
+"""A scenario over the databases of a cell: which of them it is run on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.harness import cell_scenarios
+from tests.harness.runner import without_verdict
+from tests.harness.scenario import Scenario
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.mark.parametrize(
+    ("needs", "databases"), [(("pool",), ["postgres", "sqlite"]), (("pool", "server"), ["postgres"])]
+)
+async def test_a_scenario_about_the_server_leaves_a_cell_s_library_out(monkeypatch, needs, databases):
+    async def judged(runner, scenario, catalogue, plain):
+        return {**without_verdict(scenario, "safe", ""), "seconds": 1.0}
+
+    monkeypatch.setattr(cell_scenarios, "_run", judged)
+    adapter = SimpleNamespace(isolated=False, orders=1, steps=None)
+    backings = [
+        SimpleNamespace(kind="postgres", server_address=("127.0.0.1", 1)),
+        SimpleNamespace(kind="sqlite", server_address=None),
+    ]
+    cell = SimpleNamespace(adapter=adapter, backings=backings, unmet=lambda scenario: None)
+    made = Scenario("POOL-0", "made up", "Made up.", "must", needs, None, False, (3, 10), None, "", "", ())
+    line = await cell_scenarios.run(cell, made, {}, {}, 1)
+    assert line["verdict"] == "safe"
+    assert line["seconds"] == len(databases)
+    assert list(line.get("variants", databases)) == databases
