@@ -109,6 +109,30 @@ class World:
     def token(self) -> str:
         return f"w-{self.run}-{self._count('token')}"
 
+    def spare_rows(self, count: int) -> list[str]:
+        """Rows that the witness stores now, for the program to change."""
+        rows = [self.token() for _ in range(count)]
+        self.witness.store(rows)
+        return rows
+
+    def counter(self) -> str:
+        """A counter that the witness stores now, with the value 0; it is read again when the run is over."""
+        name = f"c-{self.run}-{len(self.history.counters) + 1}"
+        self.witness.store_counter(name)
+        self.history.counters[name] = 0, 0
+        return name
+
+    def refuse_connections(self, refused: bool) -> None:
+        """From now on the database cannot be reached by new connections, or it can again."""
+        self.note("the database", "note", "cannot be reached" if refused else "can be reached again")
+        if refused:
+            self.history.out_of_reach.append([self.recorder.sequence, 0])
+        else:
+            self.history.out_of_reach[-1][1] = self.recorder.sequence
+        for gate in self.gates:
+            gate.refuse_connections = refused
+        self.witness.hide(refused)
+
     def alone(self) -> str:
         """A scope that no other operation shares."""
         return f"alone {self._count('alone')}"
@@ -243,10 +267,19 @@ class World:
         )
 
     def invoke(
-        self, session: Session, kind: str, text: str, *, scope: str, block: int | None, nonce: str, misuse: bool
+        self,
+        session: Session,
+        kind: str,
+        text: str,
+        *,
+        scope: str,
+        block: int | None,
+        nonce: str,
+        misuse: bool,
+        rows: tuple[str, ...] = (),
     ) -> Operation:
         operation = Operation(
-            len(self.history.operations) + 1, session.name, kind, text, block, scope, nonce, misuse, self.after
+            len(self.history.operations) + 1, session.name, kind, text, block, scope, nonce, misuse, self.after, rows
         )
         self.history.operations.append(operation)
         self._line(session.name, "invoke", operation, kind, text)
@@ -274,7 +307,8 @@ class World:
         """
         if not self.closing:
             await self.nothing_in_flight()
-            self._peek(operation)
+            for token in operation.rows or (operation.nonce,):
+                self._peek(operation, token)
 
     async def nothing_in_flight(self) -> None:
         """Wait until the world is quiet; no step is chosen before the one who waits has gone on."""
@@ -282,19 +316,19 @@ class World:
         self._moments.append(moment)
         await moment
 
-    def _peek(self, operation: Operation) -> None:
+    def _peek(self, operation: Operation, token: str) -> None:
         """Look from outside at a row whose writer was just told that it is written."""
-        visible = self.witness.stored([operation.nonce])
+        visible = self.witness.stored([token])
         if operation.block is None and not visible:
             self.claim(
                 "containment",
                 False,
-                f"{'the next user' if operation.after else operation.session} was told that row {operation.nonce} is "
+                f"{'the next user' if operation.after else operation.session} was told that row {token} is "
                 "written, outside of any transaction, and nobody else can see it.",
             )
         elif operation.block is not None and visible and self._all_open(operation.block):
-            self.history.seen_early[operation.nonce] = (
-                f"{operation.session}'s row {operation.nonce} was visible to others before its transaction committed."
+            self.history.seen_early[token] = (
+                f"{operation.session}'s row {token} was visible to others before its transaction committed."
             )
 
     def _all_open(self, number: int) -> bool:
