@@ -208,8 +208,8 @@ async def use_again(world):
 
 @scenario("ORM-10", "Cancel the first use", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
 async def cancel_first_use(world):
-    """The task whose query makes the first connection is cancelled at any moment: it sees CancelledError, and the others
-    get their connections and answers."""
+    """The task whose query makes the first connection is cancelled at any moment: it sees CancelledError, and the
+    others get their answers."""
 
     async def worker(session):
         await session.orm().read()

@@ -12,6 +12,7 @@ from .history import (
     ABORTED,
     CREATED,
     DOCUMENTED,
+    IGNORED,
     INTERNAL,
     OWN,
     SEEN,
@@ -219,7 +220,10 @@ def _ensured(history: History) -> Iterator[Violation]:
         elif len(created) > 1:
             sentence = f"{' and '.join(who(o) for o in created)} were each told that they had created row {token}."
             yield _violation(history, created[1], DURABILITY, sentence)
-        elif token in history.stored and not created and not _may_have_created(history, tries):
+        for ignored in (o for o in told if o.result == IGNORED):
+            sentence = f"{who(ignored)} was told that row {token} is updated, and was given it with another's values."
+            yield _violation(history, ignored, DURABILITY, sentence)
+        if token in history.stored and not created and not _may_have_created(history, tries):
             sentence = f"row {token} is stored, and nobody was told that it was created and kept."
             yield _violation(history, tries[0], ATOMICITY, sentence)
 

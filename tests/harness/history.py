@@ -16,7 +16,7 @@ INTERNAL = "internal"  # anything else: RuntimeError, AttributeError, an asserti
 CANCELLED = "cancelled"
 
 SEEN, UNSEEN = "seen", "not seen"  # what a look at a row finds
-CREATED, FOUND = "created", "found"  # what get_or_create says
+CREATED, FOUND, IGNORED = "created", "found", "ignored"  # what get_or_create says; given other values than it set
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Operation:
 
     number: int
     session: str
-    kind: str  # read, write, look, ensure, take, put, fail, begin, commit, rollback, leave, acquire, release, close, probe
+    # read, write, look, ensure, take, put, fail, begin, commit, rollback, leave, acquire, release, close, probe
+    kind: str
     text: str
     block: int | None
     scope: str  # operations of one scope share a connection by the program's own doing

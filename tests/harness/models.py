@@ -16,6 +16,7 @@ class Entry(Model):
 
     id = fields.IntField(**PRIMARY)
     token = fields.CharField(max_length=64, unique=True)
+    value = fields.IntField(default=0)
 
     class Meta:
         table = "entry"

@@ -9,7 +9,7 @@ from typing import Any
 from tortoise import Tortoise, connections
 from tortoise.transactions import in_transaction
 
-from .history import CREATED, FOUND, SEEN, UNSEEN
+from .history import CREATED, FOUND, IGNORED, SEEN, UNSEEN
 from .models import Counter, Entry, Seed
 from .world import World
 
@@ -86,9 +86,9 @@ class Orm:
         _, created = await Entry.get_or_create(token=token, using_db=self.using(db))
         return CREATED if created else FOUND
 
-    async def update_or_create(self, token: str, db: Any) -> str:
-        _, created = await Entry.update_or_create(token=token, using_db=self.using(db))
-        return CREATED if created else FOUND
+    async def update_or_create(self, token: str, value: int, db: Any) -> str:
+        row, created = await Entry.update_or_create(defaults={"value": value}, token=token, using_db=self.using(db))
+        return IGNORED if row.value != value else CREATED if created else FOUND
 
     async def take(self, name: str, db: Any) -> Any:
         """A counter, locked for update."""
@@ -105,6 +105,13 @@ class Orm:
 
     def in_transaction(self, alias: str | None) -> Any:
         return in_transaction(alias or (self.aliases[0] if len(self.aliases) > 1 else None))
+
+    async def commit(self, client: Any) -> None:
+        """The ``commit()`` of what ``async with in_transaction() as client`` gives."""
+        await client.commit()
+
+    async def rollback(self, client: Any) -> None:
+        await client.rollback()
 
     async def close(self, *, discard: bool = True) -> None:
         """Close every connection of this init. ``discard``: and forget their clients."""

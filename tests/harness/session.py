@@ -345,8 +345,10 @@ class OrmPort(Port):
         await self._ask("ensure", f"get_or_create {row}", lambda: self.world.orm.get_or_create(row, self.db), row)
 
     async def update_or_create(self, row: str) -> None:
-        """``update_or_create`` a row that others may create as well."""
-        await self._ask("ensure", f"update_or_create {row}", lambda: self.world.orm.update_or_create(row, self.db), row)
+        """``update_or_create`` a row that others may create as well, with a value that only this task gives it."""
+        value = ord(self.session.letter)
+        text = f"update_or_create {row} with value {value}"
+        await self._ask("ensure", text, lambda: self.world.orm.update_or_create(row, value, self.db), row)
 
     async def take(self, counter: str) -> None:
         """Read a counter (``world.counter``), locked for update."""
@@ -473,13 +475,13 @@ class TransactionBlock:
 
     async def commit(self) -> None:
         """Commit by hand, inside the block."""
-        await self._end_by_hand("commit", "commit", "committed")
+        await self._end_by_hand("commit", "commit", "committed", self.session.world.orm.commit)
 
     async def rollback(self) -> None:
         """Roll back by hand, inside the block."""
-        await self._end_by_hand("rollback", "roll back", "rolled back")
+        await self._end_by_hand("rollback", "roll back", "rolled back", self.session.world.orm.rollback)
 
-    async def _end_by_hand(self, kind: str, verb: str, outcome: str) -> None:
+    async def _end_by_hand(self, kind: str, verb: str, outcome: str, end: Callable[[Any], Awaitable[None]]) -> None:
         """What was told last counts: a rollback that is told to have worked after a commit must have undone it."""
         session, world, block = self.session, self.session.world, self.block
         assert block is not None
@@ -490,7 +492,7 @@ class TransactionBlock:
             await session.operate(
                 kind,
                 f"{text} although it has ended" if again else text,
-                getattr(self.client, kind),
+                lambda: end(self.client),
                 scope=self.port.scope(block.number),
                 block=block.number,
                 misuse=again,

@@ -125,7 +125,7 @@ class PostgresWitness(Witness):
 
     def tables(self) -> list[str]:
         return [
-            f"CREATE TABLE {ENTRY} (id serial PRIMARY KEY, token varchar(64) NOT NULL UNIQUE)",
+            f"CREATE TABLE {ENTRY} (id serial PRIMARY KEY, token varchar(64) NOT NULL UNIQUE, value int DEFAULT 0)",
             f"CREATE TABLE {SEED} (id serial PRIMARY KEY, nonce varchar(64) NOT NULL UNIQUE)",
             f"CREATE TABLE {COUNTER} (id serial PRIMARY KEY, name varchar(64) NOT NULL UNIQUE, value int NOT NULL)",
         ]
@@ -188,7 +188,7 @@ class MySQLWitness(Witness):
     def tables(self) -> list[str]:
         columns = "id int AUTO_INCREMENT PRIMARY KEY, {} varchar(64) NOT NULL UNIQUE"
         return [
-            f"CREATE TABLE {ENTRY} ({columns.format('token')}) ENGINE=InnoDB",
+            f"CREATE TABLE {ENTRY} ({columns.format('token')}, value int DEFAULT 0) ENGINE=InnoDB",
             f"CREATE TABLE {SEED} ({columns.format('nonce')}) ENGINE=InnoDB",
             f"CREATE TABLE {COUNTER} ({columns.format('name')}, value int NOT NULL) ENGINE=InnoDB",
         ]
@@ -251,7 +251,8 @@ class SQLiteWitness(Witness):
 
     def tables(self) -> list[str]:
         return [
-            f"CREATE TABLE {ENTRY} (id integer PRIMARY KEY AUTOINCREMENT, token varchar(64) NOT NULL UNIQUE)",
+            f"CREATE TABLE {ENTRY} (id integer PRIMARY KEY AUTOINCREMENT, token varchar(64) NOT NULL UNIQUE, "
+            "value int DEFAULT 0)",
             f"CREATE TABLE {SEED} (id integer PRIMARY KEY AUTOINCREMENT, nonce varchar(64) NOT NULL UNIQUE)",
             f"CREATE TABLE {COUNTER} (id integer PRIMARY KEY, name varchar(64) NOT NULL UNIQUE, value int NOT NULL)",
         ]

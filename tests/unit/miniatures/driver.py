@@ -145,6 +145,7 @@ class Pool:
         self.driver = driver
         self.size = size
         self.made = 0
+        self.closed = False
         self.idle: list[Connection] = []
         self.waiters: collections.deque[asyncio.Future[Connection | None]] = collections.deque()
 
@@ -205,11 +206,17 @@ class Pool:
             self.made -= 1
             self.wake(None)
         elif not self.wake(connection):
-            self.idle.append(connection)
+            if self.closed:
+                connection.close()
+            else:
+                self.idle.append(connection)
 
     def close(self) -> None:
+        """Close what nobody uses now; the rest follows when it comes back."""
+        self.closed = True
         for connection in self.idle:
             connection.close()
+        self.idle.clear()
 
 
 class Miniature(Adapter):
@@ -245,6 +252,8 @@ class Miniature(Adapter):
     async def open(self) -> Connection:
         """Connect and log in."""
         assert self.gate is not None
+        if self.gate.refuse_connections:
+            raise DriverError("the server does not answer")
         connection = self.connection_type(MiniatureWire(self.gate))
         try:
             await connection.ask("LOGIN")
