@@ -182,8 +182,8 @@ async def cancel_bulk(world):
 
 @scenario("ORM-9", "Close, then use again", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
 async def use_again(world):
-    """Connections that were closed while nobody used them are opened again by the next use, once, by however many
-    tasks."""
+    """Closing while nobody uses them closes all connections; the next use opens them again, by however many tasks, and
+    no more than the pool's size."""
 
     async def worker(session):
         db = session.orm()
@@ -197,6 +197,9 @@ async def use_again(world):
     await world.together(first=worker)
     before = world.opened()
     await world.together(closer=closer)
+    await world.nothing_in_flight()
+    left = world.still_open()
+    world.claim("recovery", left == 0, f"after close_all() {left} connections are still open.")
     await world.together(second=worker, third=worker)
     again = world.opened() - before
     world.claim(

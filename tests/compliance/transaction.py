@@ -121,11 +121,13 @@ async def cancel_in_commit(world):
 async def nothing_visible(world):
     """While a transaction is open nobody else sees its rows; its own task does; after the commit everybody does."""
     kept, regretted = world.token(), world.token()
+    written = asyncio.Event()
 
     async def writer(session):
         db = session.orm()
         async with db.transaction():
             await db.write(kept)
+            written.set()
             await db.look(kept)
 
     async def regretter(session):
@@ -135,6 +137,7 @@ async def nothing_visible(world):
             raise session.deliberate()
 
     async def onlooker(session):
+        await written.wait()
         db = session.orm()
         for row in (kept, regretted, kept):
             await db.look(row)
@@ -199,19 +202,24 @@ async def bulk_inside(world):
     "select_for_update serialises read and write",
     level="must",
     needs=("tortoise", "row locks"),
-    orm=OrmSetup(size=3),
+    orm=OrmSetup(size=2),
 )
 async def locked_read(world):
-    """Three tasks each read a counter for update and store it one higher: none of their increments is lost."""
+    """Two tasks each read a counter for update and store it one higher, in transactions that are open at once: none of
+    their increments is lost."""
     counter = world.counter()
+    begun = {name: asyncio.Event() for name in ("first", "second")}
 
     async def worker(session):
         db = session.orm()
         async with db.transaction():
+            begun[session.name].set()
+            for other in begun.values():
+                await other.wait()
             await db.take(counter)
             await db.put(counter)
 
-    await world.together(first=worker, second=worker, third=worker)
+    await world.together(first=worker, second=worker)
 
 
 @scenario("TXN-11", "An iteration is left half-way", level="must", needs=("tortoise",), orm=OrmSetup())
@@ -247,12 +255,17 @@ async def raced_creation(world):
     """Many tasks get or create one row at once: all of them get it, one of them creates it, it is there once."""
     got, updated = world.token(), world.token()
 
+    async def earlier(session):
+        await session.orm().read()
+
     async def getter(session):
         await session.orm().get_or_create(got)
 
     async def updater(session):
         await session.orm().update_or_create(updated)
 
+    # Who connects first would be done before the others begin.
+    await world.together(**{f"earlier_{number}": earlier for number in range(1, 5)})
     await world.together(getter_1=getter, getter_2=getter, updater_1=updater, updater_2=updater)
 
 

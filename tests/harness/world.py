@@ -236,6 +236,10 @@ class World:
         """How many connections the driver has opened in this run, counted at the gate."""
         return sum(len(gate.wires) for gate in self.gates) + len(self.worker_gate.channels)
 
+    def still_open(self) -> int:
+        """How many of them are open now."""
+        return sum(not getattr(channel, "closed", False) for channel in self.channels())
+
     # -- the history -----------------------------------------------------------------------------------------------
     def classify(self, error: BaseException) -> str:
         if isinstance(error, Deliberate):

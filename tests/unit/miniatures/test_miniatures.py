@@ -80,7 +80,6 @@ async def test_the_same_miniature_gives_the_same_schedules_and_verdicts_twice():
 @pytest.mark.parametrize(
     ("fault", "program"),
     [
-        ("HidesAbortedTransaction", proposed.caught_error_then_commit),
         ("InnerRollbackRecoversNothing", proposed.inner_error_recovers),
     ],
 )
