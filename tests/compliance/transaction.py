@@ -1,6 +1,7 @@
 """TXN: one level of ``in_transaction``."""
 
 import asyncio
+import contextlib
 
 from tests.harness.scenario import OrmSetup, scenario
 
@@ -415,3 +416,35 @@ async def gathered_creation(world):
                 await session.settled(*children)
 
     await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-19",
+    "The connection is lost while the transaction begins",
+    level="loud",
+    needs=("tortoise", "server"),
+    orm=OrmSetup(size=1),
+)
+async def lost_in_begin(world):
+    """The server ends the connection at any moment around a transaction's begin: its task is told so, the pool replaces
+    the connection, and the same task's next query is outside of any transaction."""
+    lost = asyncio.Event()
+
+    async def earlier(session):
+        await session.orm().read()
+
+    async def victim(session):
+        db = session.orm()
+        with contextlib.suppress(Exception):
+            async with db.transaction():
+                await lost.wait()
+                await db.write()
+        await lost.wait()
+        await db.read()
+
+    async def server(session):
+        await session.lose_connections()
+        lost.set()
+
+    await world.together(earlier=earlier)
+    await world.together(victim=victim, server=server)

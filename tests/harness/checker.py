@@ -448,7 +448,7 @@ def _entitled(history: History, operation: Operation) -> bool:
 
 
 def _closed_under(history: History, operation: Operation) -> bool:
-    """Whether the program closed all connections while this operation or the transaction around it was under way."""
+    """Whether all connections were closed while this operation or the transaction around it was under way."""
     root = history.root(operation.block)
     begin = operation if root is None else _asked(history, root, "begin") or operation
     return any(

@@ -77,6 +77,14 @@ class Session:
             self.world.note(self.name, "cancelled", f"its {seconds:g} s are over: TimeoutError")
             return None
 
+    async def lose_connections(self) -> None:
+        """Every connection is ended from outside: a step of its own."""
+
+        async def lose() -> None:
+            self.world.cut_connections()
+
+        await self.operate("close", "the server ends all connections", lose, scope=self.world.alone())
+
     async def step(self, text: str) -> None:
         """Wait until the scheduler lets this session go on."""
         await self.world.turn(self, text)

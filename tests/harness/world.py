@@ -133,6 +133,11 @@ class World:
             gate.refuse_connections = refused
         self.witness.hide(refused)
 
+    def cut_connections(self) -> None:
+        """The server, or the network, ends every connection that is open now."""
+        for channel in self.channels():
+            channel.cut()
+
     def alone(self) -> str:
         """A scope that no other operation shares."""
         return f"alone {self._count('alone')}"

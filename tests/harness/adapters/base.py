@@ -21,6 +21,7 @@ CAPABILITIES = {
     "pool": "the driver has no connection pool",
     "tortoise": "Tortoise has no client for this driver and these databases",
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
+    "server": "the database is a file: there is no server that could end a connection",
     "row locks": "the database locks no single rows (SELECT ... FOR UPDATE)",
 }
 

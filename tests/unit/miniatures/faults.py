@@ -807,6 +807,37 @@ class ClosesUnderUsers(Queueing):
             super().close()
 
 
+class KeepsConnectionOfLostBegin(Queueing):
+    """Does not give a connection back that was lost while its transaction began."""
+
+    expects = ("liveness", "hangs")
+
+    class transaction_type(Transaction):
+        async def __aenter__(self) -> Transaction:
+            await self.enter()
+            await self.connection.ask("BEGIN" if self.parent is None else f"SAVEPOINT {self.savepoint}")
+            self.token = self.orm.current[self.alias].set(self)
+            return self
+
+
+class KeepsContextOfLostBegin(Queueing):
+    """Leaves a transaction current whose connection was lost while it began."""
+
+    expects = ("loudness", "breaks")
+
+    class transaction_type(Transaction):
+        async def __aenter__(self) -> Transaction:
+            await self.enter()
+            self.token = self.orm.current[self.alias].set(self)
+            try:
+                await self.connection.ask("BEGIN" if self.parent is None else f"SAVEPOINT {self.savepoint}")
+            except BaseException:
+                if self.parent is None:
+                    self.source.give(self.connection)
+                raise
+            return self
+
+
 class ForgetsPoolMadeInside(Queueing):
     """Forgets, at the end of a transaction, the pools of other connections that were first used inside it."""
 
