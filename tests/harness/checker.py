@@ -448,20 +448,23 @@ def _entitled(history: History, operation: Operation) -> bool:
 
 
 def _closed_under(history: History, operation: Operation) -> bool:
-    """Whether all connections were closed while this operation or the transaction around it was under way."""
-    root = history.root(operation.block)
-    begin = operation if root is None else _asked(history, root, "begin") or operation
+    """Whether the program closed all connections under this operation."""
     return any(
-        close.kind == "close"
-        and 0 < close.started < operation.ended
-        and (not close.ended or close.ended > begin.started)
+        _under_way(history, operation, close.started, close.ended)
         for close in history.operations
+        if close.kind == "close" and close.started
     )
 
 
 def _out_of_reach(history: History, operation: Operation) -> bool:
-    """Whether the server could not be reached while this operation was under way."""
-    return any(start < operation.ended and (not end or end > operation.started) for start, end in history.out_of_reach)
+    """Whether the database was not to be reached, or ended all connections, under this operation."""
+    return any(_under_way(history, operation, start, end) for start, end in history.out_of_reach)
+
+
+def _under_way(history: History, operation: Operation, start: int, end: int) -> bool:
+    """Whether an operation, or the transaction around it, was under way at some time between; 0: there is no end."""
+    begin = _asked(history, history.root(operation.block), "begin") if operation.block is not None else None
+    return start < operation.ended and (not end or end > (begin or operation).started)
 
 
 # -- cancellation ----------------------------------------------------------------------------------------------------

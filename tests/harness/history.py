@@ -147,7 +147,7 @@ class History:
     stored: frozenset[str] = frozenset()  # the witness's reading at the end
     seen_early: dict[str, str] = field(default_factory=dict)  # token -> sentence: visible before its block committed
     hang: dict[str, Any] | None = None
-    out_of_reach: list[list[int]] = field(default_factory=list)  # from when, until when: nobody could connect
+    out_of_reach: list[list[int]] = field(default_factory=list)  # from when, until when: the database was not there
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)  # the witness's readings, before and after
 
     def written(self) -> list[Operation]:

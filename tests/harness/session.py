@@ -80,10 +80,8 @@ class Session:
     async def lose_connections(self) -> None:
         """Every connection is ended from outside: a step of its own."""
 
-        async def lose() -> None:
-            self.world.cut_connections()
-
-        await self.operate("close", "the server ends all connections", lose, scope=self.world.alone())
+        await self.step("the server ends all connections")
+        self.world.cut_connections()
 
     async def step(self, text: str) -> None:
         """Wait until the scheduler lets this session go on."""

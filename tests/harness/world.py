@@ -135,6 +135,8 @@ class World:
 
     def cut_connections(self) -> None:
         """The server, or the network, ends every connection that is open now."""
+        self.note("the database", "note", "ends all connections")
+        self.history.out_of_reach.append([self.recorder.sequence, self.recorder.sequence])
         for channel in self.channels():
             channel.cut()
 

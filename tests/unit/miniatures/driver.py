@@ -151,13 +151,16 @@ class Pool:
 
     async def acquire(self) -> Connection:
         while True:
-            if self.idle:
-                return self.idle.pop()
+            while self.idle:
+                connection = self.idle.pop()
+                if not connection.closed:
+                    return connection
+                self.made -= 1
             if self.made < self.size:
                 return await self.make()
-            connection = await self.wait()
-            if connection is not None:
-                return connection
+            served = await self.wait()
+            if served is not None:
+                return served
 
     async def make(self) -> Connection:
         self.made += 1
