@@ -93,7 +93,7 @@ async def close_in_use(world):
     async def closer(session):
         await session.orm().close_all()
 
-    await world.together(earlier=reader)  # closing while the first use connects is ORM-11
+    await world.fill_orm_pool()  # closing while the first use connects is ORM-11
     await world.together(reader=reader, writer=writer, closer=closer)
 
 
@@ -167,16 +167,13 @@ async def cancel_bulk(world):
     """A bulk_create is cancelled at any moment: all its rows are stored or none, and the next user finds a clean
     connection."""
 
-    async def earlier(session):
-        await session.orm().read()
-
     async def victim(session):
         await session.orm().write_many()
 
     async def canceller(session):
         await session.cancel("victim")
 
-    await world.together(earlier=earlier)  # a cancelled first use is ORM-10
+    await world.fill_orm_pool()  # a cancelled first use is ORM-10
     await world.together(victim=victim, canceller=canceller)
 
 

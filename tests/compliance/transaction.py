@@ -250,14 +250,11 @@ async def left_iteration(world):
     "get_or_create and update_or_create are raced",
     level="must",
     needs=("tortoise",),
-    orm=OrmSetup(size=4),
+    orm=OrmSetup(size=3),
 )
 async def raced_creation(world):
     """Many tasks get or create one row at once: all of them get it, one of them creates it, it is there once."""
     got, updated = world.token(), world.token()
-
-    async def earlier(session):
-        await session.orm().read()
 
     async def getter(session):
         await session.orm().get_or_create(got)
@@ -265,9 +262,9 @@ async def raced_creation(world):
     async def updater(session):
         await session.orm().update_or_create(updated)
 
-    # Who connects first would be done before the others begin.
-    await world.together(**{f"earlier_{number}": earlier for number in range(1, 5)})
-    await world.together(getter_1=getter, getter_2=getter, updater_1=updater, updater_2=updater)
+    await world.fill_orm_pool()  # who connects first would be done before the others begin
+    await world.together(updater_1=updater, updater_2=updater)
+    await world.together(getter_1=getter, getter_2=getter, getter_3=getter)
 
 
 @scenario("TXN-13", "A caught error, then the commit", level="must", needs=("tortoise",), orm=OrmSetup(size=1))
@@ -430,9 +427,6 @@ async def lost_in_begin(world):
     the connection, and the same task's next query is outside of any transaction."""
     lost = asyncio.Event()
 
-    async def earlier(session):
-        await session.orm().read()
-
     async def victim(session):
         db = session.orm()
         with contextlib.suppress(Exception):
@@ -446,5 +440,5 @@ async def lost_in_begin(world):
         await session.lose_connections()
         lost.set()
 
-    await world.together(earlier=earlier)
+    await world.fill_orm_pool()
     await world.together(victim=victim, server=server)

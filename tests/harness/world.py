@@ -167,6 +167,25 @@ class World:
         self.pools.append((pool, size))
         return pool
 
+    async def fill_orm_pool(self) -> None:
+        """Let Tortoise open all its connections before the program starts, and give them back, one after the other;
+        nothing is held."""
+
+        async def user(begun: asyncio.Event, enough: asyncio.Event) -> None:
+            async with self.orm.in_transaction(None):
+                begun.set()
+                await enough.wait()
+
+        users = []
+        for _ in range(self.orm.size):
+            begun, enough = asyncio.Event(), asyncio.Event()
+            users.append((self.loop.create_task(user(begun, enough)), enough))
+            await begun.wait()
+        for task, enough in users:
+            enough.set()
+            await task
+        await self.nothing_in_flight()
+
     def address(self) -> Any:
         """Where the driver shall connect to: the gate, not the server."""
         return self.cell.address(self.gates[0].port if self.gates else None)
