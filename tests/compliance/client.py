@@ -72,3 +72,163 @@ async def connection_goes_back(world):
     await world.together(
         committing=committing, regretting=regretting, failing=failing, victim=committing, canceller=canceller
     )
+
+
+@scenario("ORM-5", "Close while in use", level="loud", needs=("tortoise",), orm=OrmSetup(size=2))
+async def close_in_use(world):
+    """All connections are closed while others query and are in a transaction: these end well or are refused, and the
+    next use connects again."""
+
+    async def reader(session):
+        db = session.orm()
+        await db.read()
+        await db.read()
+
+    async def writer(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await db.read()
+
+    async def closer(session):
+        await session.orm().close_all()
+
+    await world.fill_orm_pool()  # closing while the first use connects is ORM-11
+    await world.together(reader=reader, writer=writer, closer=closer)
+
+
+@scenario(
+    "ORM-6",
+    "A connect failure, then a second use",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+)
+async def connect_failure(world):
+    """Who uses the client while the database cannot be reached is told so in a documented way; as soon as it can, the
+    client works."""
+
+    async def too_early(session):
+        await session.orm().read()
+
+    async def too_early_with_block(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+
+    async def later(session):
+        db = session.orm()
+        await db.read()
+        async with db.transaction():
+            await db.write()
+
+    world.refuse_connections(True)
+    await world.together(too_early=too_early, too_early_with_block=too_early_with_block)
+    world.refuse_connections(False)
+    await world.together(later=later, another=later)
+
+
+@scenario(
+    "ORM-7",
+    "A connection first used inside a transaction on another",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1, aliases=("conn_1", "conn_2")),
+)
+async def first_used_inside(world):
+    """A named connection whose first use is inside a transaction on another one is one pool like any other, not a new
+    one for every such transaction."""
+
+    async def worker(session):
+        first, second = session.orm("conn_1"), session.orm("conn_2")
+        for _ in range(2):
+            async with first.transaction():
+                await first.write()
+                await second.read()
+
+    await world.orm.close()  # from now on every client is made at its first use
+    await world.together(worker=worker)
+    most = world.orm.size * len(world.orm.aliases)
+    world.claim(
+        "recovery",
+        world.opened() <= most,
+        f"two connections of {world.orm.size} at most opened {world.opened()}: a pool was made anew and forgotten.",
+    )
+
+
+@scenario(
+    "ORM-8",
+    "Cancel a bulk insert outside of any transaction",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+)
+async def cancel_bulk(world):
+    """A bulk_create is cancelled at any moment: all its rows are stored or none, and the next user finds a clean
+    connection."""
+
+    async def victim(session):
+        await session.orm().write_many()
+
+    async def canceller(session):
+        await session.cancel("victim")
+
+    await world.fill_orm_pool()  # a cancelled first use is ORM-10
+    await world.together(victim=victim, canceller=canceller)
+
+
+@scenario("ORM-9", "Close, then use again", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
+async def use_again(world):
+    """Closing while nobody uses them closes all connections; the next use opens them again, by however many tasks, and
+    no more than the pool's size."""
+
+    async def worker(session):
+        db = session.orm()
+        await db.read()
+        async with db.transaction():
+            await db.write()
+
+    async def closer(session):
+        await session.orm().close_all(discard=False)
+
+    await world.together(first=worker)
+    before = world.opened()
+    await world.together(closer=closer)
+    await world.nothing_in_flight()
+    left = world.still_open()
+    world.claim("recovery", left == 0, f"after close_all() {left} connections are still open.")
+    await world.together(second=worker, third=worker)
+    again = world.opened() - before
+    world.claim(
+        "recovery",
+        again <= world.orm.size,
+        f"after closing, {again} connections were opened by a pool of {world.orm.size}.",
+    )
+
+
+@scenario("ORM-10", "Cancel the first use", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
+async def cancel_first_use(world):
+    """The task whose query makes the first connection is cancelled at any moment: it sees CancelledError, and the
+    others get their answers."""
+
+    async def worker(session):
+        await session.orm().read()
+
+    async def canceller(session):
+        await session.cancel("victim")
+
+    await world.together(victim=worker, other=worker, canceller=canceller)
+
+
+@scenario("ORM-11", "Close while the first use connects", level="loud", needs=("tortoise",), orm=OrmSetup(size=2))
+async def close_while_connecting(world):
+    """All connections are closed while a first query is about to connect: the query is answered or refused, and the
+    next use connects again."""
+
+    async def worker(session):
+        await session.orm().read()
+
+    async def closer(session):
+        await session.orm().close_all()
+
+    await world.together(first=worker, second=worker, closer=closer)

@@ -1,5 +1,8 @@
 """TXN: one level of ``in_transaction``."""
 
+import asyncio
+import contextlib
+
 from tests.harness.scenario import OrmSetup, scenario
 
 
@@ -123,6 +126,334 @@ async def cancel_in_commit(world):
         await session.step("go on after the block")
 
     await world.together(victim=victim)
+
+
+@scenario("TXN-7", "Nothing is visible before the commit", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
+async def nothing_visible(world):
+    """While a transaction is open nobody else sees its rows; its own task does; after the commit everybody does."""
+    kept, regretted = world.token(), world.token()
+    written = asyncio.Event()
+
+    async def writer(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write(kept)
+            written.set()
+            await db.look(kept)
+
+    async def regretter(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write(regretted)
+            raise session.deliberate()
+
+    async def onlooker(session):
+        await written.wait()
+        db = session.orm()
+        for row in (kept, regretted, kept):
+            await db.look(row)
+
+    await world.together(writer=writer, regretter=regretter, onlooker=onlooker)
+
+
+@scenario("TXN-8", "Commit and roll back by hand, and twice", level="loud", needs=("tortoise",), orm=OrmSetup(size=2))
+async def by_hand(world):
+    """What a block's own commit() or rollback() was told is true after the block as well; the second one in the same
+    block is refused or changes nothing."""
+
+    async def committer(session):
+        db = session.orm(catching=True)
+        async with db.transaction() as block:
+            await db.write()
+            await block.commit()
+            await block.rollback()
+
+    async def regretter(session):
+        db = session.orm(catching=True)
+        async with db.transaction() as block:
+            await db.write()
+            await block.rollback()
+            await block.commit()
+
+    async def repeater(session):
+        db = session.orm(catching=True)
+        async with db.transaction() as block:
+            await db.write()
+            await block.commit()
+            await block.commit()
+
+    await world.together(committer=committer, regretter=regretter, repeater=repeater)
+
+
+@scenario(
+    "TXN-9", "Bulk operations belong to their transaction", level="must", needs=("tortoise",), orm=OrmSetup(size=2)
+)
+async def bulk_inside(world):
+    """bulk_create and bulk_update inside a transaction are stored with it and rolled back with it."""
+    spare, more = world.spare_rows(2), world.spare_rows(2)
+
+    async def committer(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write_many()
+            await db.change_many(spare)
+
+    async def regretter(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write_many()
+            await db.change_many(more)
+            raise session.deliberate()
+
+    await world.together(committer=committer, regretter=regretter)
+
+
+@scenario(
+    "TXN-10",
+    "select_for_update serialises read and write",
+    level="must",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=2),
+)
+async def locked_read(world):
+    """Two tasks each read a counter for update and store it one higher, in transactions that are open at once: none of
+    their increments is lost."""
+    counter = world.counter()
+    begun = {name: asyncio.Event() for name in ("first", "second")}
+
+    async def worker(session):
+        db = session.orm()
+        async with db.transaction():
+            begun[session.name].set()
+            for other in begun.values():
+                await other.wait()
+            await db.take(counter)
+            await db.put(counter)
+
+    await world.together(first=worker, second=worker)
+
+
+@scenario("TXN-11", "An iteration is left half-way", level="must", needs=("tortoise",), orm=OrmSetup())
+async def left_iteration(world):
+    """Inside a transaction an async iteration is left after its first row, also beside a sibling's queries: the
+    transaction goes on as if nothing had been."""
+
+    async def child(session):
+        db = session.orm()
+        await db.read_and_leave()
+        await db.write()
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            started = session.spawn("child", child)
+            await db.read_and_leave()
+            await db.read()
+            await session.wait(started)
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-12",
+    "get_or_create and update_or_create are raced",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=3),
+)
+async def raced_creation(world):
+    """Many tasks get or create one row at once: all of them get it, one of them creates it, it is there once."""
+    got, updated = world.token(), world.token()
+
+    async def getter(session):
+        await session.orm().get_or_create(got)
+
+    async def updater(session):
+        await session.orm().update_or_create(updated)
+
+    await world.fill_orm_pool()  # who connects first would be done before the others begin
+    await world.together(updater_1=updater, updater_2=updater)
+    await world.together(getter_1=getter, getter_2=getter, getter_3=getter)
+
+
+@scenario("TXN-13", "A caught error, then the commit", level="must", needs=("tortoise",), orm=OrmSetup(size=1))
+async def caught_error(world):
+    """A statement fails, its error is caught, the block ends well: all its rows are stored, or its end says no."""
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await session.orm(catching=True).fail()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-14",
+    "A plain client as using_db inside a transaction",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+)
+async def plain_client_inside(world):
+    """A query that is given a plain client as using_db is no part of the transaction around it: its row stays when that
+    one is rolled back."""
+    plain = world.orm.client()
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await session.orm(client=plain).write()
+            raise session.deliberate()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-15",
+    "The transaction's client as using_db in another task",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+)
+async def handed_on_client(world):
+    """A task outside of the transaction that is given its client as using_db writes inside it, beside its owner's own
+    queries."""
+    handed_on = world.loop.create_future()
+    written = asyncio.Event()
+
+    async def helper(session):
+        block = await handed_on
+        try:
+            await session.orm(inside=block).write()
+        finally:
+            written.set()
+        await session.orm().write()
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction() as block:
+            await db.write()
+            handed_on.set_result(block)
+            await db.read()
+            await db.write()
+            await written.wait()
+            raise session.deliberate()
+
+    await world.together(parent=parent, helper=helper)
+
+
+@scenario(
+    "TXN-16",
+    "Cancel who waits for a connection",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+    cancels="victim",
+    during=("begin",),
+)
+async def cancelled_waiter(world):
+    """A task is cancelled while it waits to begin because another holds the only connection: it leaves nothing behind,
+    those behind it are served."""
+    begun = asyncio.Event()
+
+    async def holder(session):
+        db = session.orm()
+        async with db.transaction():
+            begun.set()
+            await db.write()
+
+    async def waiter(session):
+        await begun.wait()
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+
+    await world.together(holder=holder, victim=waiter, behind=waiter)
+
+
+@scenario("TXN-17", "A bulk operation beside siblings' queries", level="must", needs=("tortoise",), orm=OrmSetup())
+async def bulk_beside(world):
+    """Child tasks of one transaction insert in bulk, read and write at once: each gets its own answer, all rows are in
+    that transaction."""
+
+    async def inserting(session):
+        await session.orm().write_many()
+
+    async def asking(session):
+        db = session.orm()
+        await db.read()
+        await db.write()
+
+    async def parent(session):
+        async with session.orm().transaction():
+            children = [session.spawn(*each) for each in (("one", inserting), ("two", inserting), ("three", asking))]
+            await session.wait(*children)
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-18",
+    "get_or_create by gathered tasks inside one transaction",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+)
+async def gathered_creation(world):
+    """Child tasks of one transaction get or create rows of their own at once, which opens a nested block unseen: each
+    row is there as told, or one is refused and nobody is harmed."""
+    first, second = world.token(), world.token()
+
+    def child(row):
+        async def body(session):
+            await session.orm().get_or_create(row)
+
+        return body
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            children = [session.spawn("child 1", child(first)), session.spawn("child 2", child(second))]
+            try:
+                await session.wait(*children)
+            finally:
+                await session.settled(*children)
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-19",
+    "The connection is lost while the transaction begins",
+    level="loud",
+    needs=("tortoise", "server"),
+    orm=OrmSetup(size=1),
+)
+async def lost_in_begin(world):
+    """The server ends the connection at any moment around a transaction's begin: its task is told so, the pool replaces
+    the connection, and the same task's next query is outside of any transaction."""
+    lost = asyncio.Event()
+
+    async def victim(session):
+        db = session.orm()
+        with contextlib.suppress(Exception):
+            async with db.transaction():
+                await lost.wait()
+                await db.write()
+        await lost.wait()
+        await db.read()
+
+    async def server(session):
+        await session.lose_connections()
+        lost.set()
+
+    await world.fill_orm_pool()
+    await world.together(victim=victim, server=server)
 
 
 @scenario(

@@ -8,7 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .history import ABORTED, DOCUMENTED, INTERNAL, OWN, THE_END, Block, History, Operation, SessionRecord
+from .history import (
+    ABORTED,
+    CREATED,
+    DOCUMENTED,
+    IGNORED,
+    INTERNAL,
+    OWN,
+    SEEN,
+    THE_END,
+    UNSEEN,
+    Block,
+    History,
+    Operation,
+    SessionRecord,
+)
 
 ROUTING, DURABILITY, ATOMICITY, CONTAINMENT = "routing", "durability", "atomicity", "containment"
 LIVENESS, LOUDNESS, CANCELLATION, RECOVERY = "liveness", "loudness", "cancellation", "recovery"
@@ -31,9 +45,20 @@ class Violation:
 def check(history: History) -> list[Violation]:
     """All violations in a history, worst kinds first."""
     found: list[Violation] = []
-    for rule in (_routing, _durability_and_atomicity, _containment, _cancellation, _loudness, _recovery, _liveness):
+    for rule in (
+        _routing,
+        _durability_and_atomicity,
+        _ensured,
+        _counted,
+        _containment,
+        _looks,
+        _cancellation,
+        _loudness,
+        _recovery,
+        _liveness,
+        _claims,
+    ):
         found.extend(rule(history))
-    found.extend(_claims(history))
     return found
 
 
@@ -48,6 +73,7 @@ def refusals(history: History) -> list[Operation]:
         and operation.error is not None
         and operation.error.classed in (DOCUMENTED, ABORTED)
         and not _consequence(history, operation)
+        and not _out_of_reach(history, operation)
     ]
 
 
@@ -129,12 +155,8 @@ def _foreign_setting(history: History, operation: Operation) -> str:
 # -- durability and atomicity ----------------------------------------------------------------------------------------
 
 
-def _writes(history: History) -> list[Operation]:
-    return [operation for operation in history.operations if operation.kind == "write"]
-
-
 def _durability_and_atomicity(history: History) -> Iterator[Violation]:
-    for operation in _writes(history):
+    for operation in history.written():
         stored = operation.nonce in history.stored
         fate = history.fate(operation.block)
         name = f"{who(operation)}'s row {operation.nonce}"
@@ -172,7 +194,7 @@ def _in_part(history: History) -> Iterator[Violation]:
     for block in history.blocks:
         rows = [
             operation
-            for operation in _writes(history)
+            for operation in history.written()
             if operation.outcome == "ok" and history.unknown_in(operation.block) == block.number
         ]
         kept = [operation for operation in rows if operation.nonce in history.stored]
@@ -187,6 +209,70 @@ def _in_part(history: History) -> Iterator[Violation]:
                 ATOMICITY,
                 f"the transaction of {block.session} is stored in part: {kept[0].nonce} is there, {lost.nonce} is not.",
             )
+    for operation in history.operations:
+        there = [token for token in operation.rows if token in history.stored]
+        gone = [token for token in operation.rows if token not in history.stored]
+        if operation.block is None and operation.outcome in ("cancelled", "pending") and there and gone:
+            sentence = f"{who(operation)}'s {operation.text} is stored in part: {there[0]} is there, {gone[0]} is not."
+            yield _violation(history, operation, ATOMICITY, sentence)
+
+
+def _ensured(history: History) -> Iterator[Violation]:
+    """``get_or_create``: who is told that a row is there can rely on it, and one task at most has created it."""
+    rows: dict[str, list[Operation]] = {}
+    for operation in history.operations:
+        if operation.kind == "ensure":
+            rows.setdefault(operation.nonce, []).append(operation)
+    for token, tries in rows.items():
+        told = [o for o in tries if o.outcome == "ok" and history.fate(o.block) == "committed"]
+        created = [o for o in told if o.result == CREATED]
+        if told and token not in history.stored:
+            sentence = f"{who(told[0])} was told that row {token} is there; it is lost."
+            yield _violation(history, told[0], DURABILITY, sentence)
+        elif len(created) > 1:
+            sentence = f"{' and '.join(who(o) for o in created)} were each told that they had created row {token}."
+            yield _violation(history, created[1], DURABILITY, sentence)
+        for ignored in (o for o in told if o.result == IGNORED):
+            sentence = f"{who(ignored)} was told that row {token} is updated, and was given it with another's values."
+            yield _violation(history, ignored, DURABILITY, sentence)
+        if token in history.stored and not created and not _may_have_created(history, tries):
+            sentence = f"row {token} is stored, and nobody was told that it was created and kept."
+            yield _violation(history, tries[0], ATOMICITY, sentence)
+
+
+def _may_have_created(history: History, tries: list[Operation]) -> bool:
+    """Whether one of them created a row without anybody knowing: it was cancelled, or its block's end is unknown."""
+    return any(o.outcome in ("cancelled", "pending") or history.fate(o.block) == "unknown" for o in tries)
+
+
+def _counted(history: History) -> Iterator[Violation]:
+    """A counter went up by one for each increment that was told to be committed; those of unknown fate may count."""
+    for name, (before, after) in history.counters.items():
+        puts = [o for o in history.operations if o.kind == "put" and o.nonce == name]
+        told = [o for o in puts if o.outcome == "ok" and history.fate(o.block) == "committed"]
+        open_ended = [
+            o
+            for o in puts
+            if (o.outcome in ("cancelled", "pending") and history.fate(o.block) != "dropped")
+            or (o.outcome == "ok" and history.fate(o.block) == "unknown")
+        ]
+        if after - before < len(told):
+            sentence = f"{len(told)} increments of {name} were told to be committed; it went from {before} to {after}."
+            yield _violation(history, told[-1], DURABILITY, sentence + _same_value_taken(history, name))
+        elif after - before > len(told) + len(open_ended):
+            sentence = f"{name} went from {before} to {after} by {len(told)} increments that were told to be committed."
+            yield _violation(history, puts[-1], ATOMICITY, sentence) if puts else Violation(ATOMICITY, sentence)
+
+
+def _same_value_taken(history: History, name: str) -> str:
+    """Who read the same value of a counter that both of them had locked."""
+    first: dict[object, Operation] = {}
+    for operation in history.operations:
+        if operation.kind == "take" and operation.nonce == name and operation.outcome == "ok":
+            other = first.setdefault(operation.result, operation)
+            if other is not operation:
+                return f" {who(other)} and {who(operation)} both read {operation.result}."
+    return ""
 
 
 # -- containment -----------------------------------------------------------------------------------------------------
@@ -194,11 +280,11 @@ def _in_part(history: History) -> Iterator[Violation]:
 
 def _containment(history: History) -> Iterator[Violation]:
     for token, sentence in sorted(history.seen_early.items()):
-        operation = next(o for o in history.operations if o.nonce == token)
+        operation = next(o for o in history.written() if o.nonce == token)
         yield _violation(history, operation, CONTAINMENT, sentence)
     owners: dict[tuple[int, int], Operation] = {}
     homes: dict[int, tuple[Operation, tuple[int, int] | None]] = {}
-    for operation in _writes(history):
+    for operation in history.written():
         if operation.outcome != "ok" or operation.nonce not in history.placed:
             continue
         place = history.placed[operation.nonce]
@@ -224,6 +310,49 @@ def _containment(history: History) -> Iterator[Violation]:
                 f"(connection {place[0]}), to which it does not belong."
             )
             yield _violation(history, operation, CONTAINMENT, sentence)
+
+
+# -- what is seen of others' rows --------------------------------------------------------------------------------------
+
+
+def _looks(history: History) -> Iterator[Violation]:
+    """Others see a row from its commit on and not before; its own transaction sees it at once."""
+    rows = {operation.nonce: operation for operation in history.written()}
+    for look in history.operations:
+        row = rows.get(look.nonce)
+        if look.kind != "look" or look.outcome != "ok" or row is None:
+            continue
+        if row.block is not None and look.block is not None and history.root(row.block) == history.root(look.block):
+            if look.result == UNSEEN and row.outcome == "ok" and 0 < row.ended < look.started and _kept(history, row):
+                sentence = f"{who(look)} does not see row {row.nonce}, written before in the same transaction."
+                yield _violation(history, look, CONTAINMENT, sentence)
+        elif look.result == SEEN and not _may_be_seen(history, row, look):
+            sentence = f"{who(look)} saw {who(row)}'s row {row.nonce}, which was not committed."
+            yield _violation(history, look, CONTAINMENT, sentence)
+        elif look.result == UNSEEN and look.block is None and _must_be_seen(history, row, look):
+            sentence = f"{who(row)} was told that row {row.nonce} is committed; {who(look)} does not see it."
+            yield _violation(history, look, DURABILITY, sentence)
+
+
+def _kept(history: History, row: Operation) -> bool:
+    """No block around a row was rolled back."""
+    return history.fate(row.block) != "dropped"
+
+
+def _may_be_seen(history: History, row: Operation, look: Operation) -> bool:
+    """The outermost block's commit was asked for before the look was answered, and nothing says that it failed."""
+    if row.block is None:
+        return True
+    end = _asked(history, history.root(row.block), "commit")
+    return end is not None and end.started < look.ended and _kept(history, row)
+
+
+def _must_be_seen(history: History, row: Operation, look: Operation) -> bool:
+    """Its writer had been told that it is committed when the look was issued."""
+    if row.outcome != "ok" or history.fate(row.block) != "committed":
+        return False
+    end = row if row.block is None else _asked(history, history.root(row.block), "commit")
+    return end is not None and 0 < end.ended < look.started
 
 
 # -- loudness --------------------------------------------------------------------------------------------------------
@@ -332,12 +461,34 @@ def _entitled(history: History, operation: Operation) -> bool:
     """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, on a connection
     that the program had ended, or follows."""
     return (
-        operation.kind in ("fail", "acquire")  # a pool may say that it is exhausted
+        operation.kind in ("fail", "acquire", "close")  # a pool may say that it is exhausted; or that it is in use
         or operation.misuse
         or _overlapped(history, operation)
+        or _closed_under(history, operation)
+        or _out_of_reach(history, operation)
         or _consequence(history, operation)
         or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
     )
+
+
+def _closed_under(history: History, operation: Operation) -> bool:
+    """Whether the program closed all connections under this operation."""
+    return any(
+        _under_way(history, operation, close.started, close.ended)
+        for close in history.operations
+        if close.kind == "close" and close.started
+    )
+
+
+def _out_of_reach(history: History, operation: Operation) -> bool:
+    """Whether the database was not to be reached, or ended all connections, under this operation."""
+    return any(_under_way(history, operation, start, end) for start, end in history.out_of_reach)
+
+
+def _under_way(history: History, operation: Operation, start: int, end: int) -> bool:
+    """Whether an operation, or the transaction around it, was under way at some time between; 0: there is no end."""
+    begin = _asked(history, history.root(operation.block), "begin") if operation.block is not None else None
+    return start < operation.ended and (not end or end > (begin or operation).started)
 
 
 # -- cancellation ----------------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ def _exception(session: str, operation: int | None, error: ErrorRecord) -> dict[
 
 
 def _witness(history: History) -> dict[str, Any]:
-    writes = [operation for operation in history.operations if operation.kind == "write"]
+    writes = history.written()
     return {
         "rows": sorted(history.stored),
         "expected": sorted(o.nonce for o in writes if o.outcome == "ok" and history.fate(o.block) == "committed"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 # How an error is classed when it is recorded (Adapter.classify): the checker never looks at exceptions again.
@@ -16,6 +16,8 @@ INTERNAL = "internal"  # anything else: RuntimeError, AttributeError, an asserti
 CANCELLED = "cancelled"
 
 THE_END = "the end"  # what a fetch gives behind the last row of a result
+SEEN, UNSEEN = "seen", "not seen"  # what a look at a row finds
+CREATED, FOUND, IGNORED = "created", "found", "ignored"  # what get_or_create says; given other values than it set
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,15 @@ class Operation:
 
     number: int
     session: str
-    kind: str  # read, write, fail, begin, commit, rollback, acquire, release, close, set, probe
+    # read, write, look, ensure, take, put, fail, begin, commit, rollback, leave, acquire, release, close, set, probe
+    kind: str
     text: str
     block: int | None
     scope: str  # operations of one scope share a connection by the program's own doing
     nonce: str = ""
     misuse: bool = False  # the program does what nobody promised to support; an error here is the offender's own
     after: bool = False  # issued by the harness when the program was over
+    rows: tuple[str, ...] = ()  # of a write of several rows: all their tokens; ``nonce`` is the first
     started: int = 0
     ended: int = 0
     outcome: str = "pending"  # pending, ok, error, cancelled
@@ -157,6 +161,22 @@ class History:
     stored: frozenset[str] = frozenset()  # the witness's reading at the end
     seen_early: dict[str, str] = field(default_factory=dict)  # token -> sentence: visible before its block committed
     hang: dict[str, Any] | None = None
+    out_of_reach: list[list[int]] = field(default_factory=list)  # from when, until when: the database was not there
+    counters: dict[str, tuple[int, int]] = field(default_factory=dict)  # the witness's readings, before and after
+
+    def written(self) -> list[Operation]:
+        """Every row that was to be written, as an operation of its own."""
+        return [
+            replace(operation, nonce=token)
+            for operation in self.operations
+            if operation.kind == "write"
+            for token in operation.rows or (operation.nonce,)
+        ]
+
+    def tokens(self) -> list[str]:
+        """The tokens of all rows that may be stored."""
+        ensured = [operation.nonce for operation in self.operations if operation.kind == "ensure"]
+        return [*dict.fromkeys([*(operation.nonce for operation in self.written()), *ensured])]
 
     def block(self, number: int | None) -> Block | None:
         return None if number is None else self.blocks[number - 1]

@@ -1,4 +1,4 @@
-"""The models that scenarios use: one table to write to, one to read from."""
+"""The models that scenarios use: a table to write to, one to read from, one of counters."""
 
 import inspect
 from typing import Any
@@ -16,6 +16,7 @@ class Entry(Model):
 
     id = fields.IntField(**PRIMARY)
     token = fields.CharField(max_length=64, unique=True)
+    value = fields.IntField(default=0)
 
     class Meta:
         table = "entry"
@@ -29,3 +30,14 @@ class Seed(Model):
 
     class Meta:
         table = "seed"
+
+
+class Counter(Model):
+    """A number that several tasks count up."""
+
+    id = fields.IntField(**PRIMARY)
+    name = fields.CharField(max_length=64, unique=True)
+    value = fields.IntField()
+
+    class Meta:
+        table = "counter"

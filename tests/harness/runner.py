@@ -198,6 +198,8 @@ class Runner:
     async def _tear_down(self, world: World) -> None:
         """End every task of the run, by force where it must be, and give the loop back clean."""
         world.closing = True
+        if world.history.out_of_reach and not world.history.out_of_reach[-1][1]:
+            world.refuse_connections(False)
         world.scheduled = False
         world.hold(False)
         for gate in world.gates:
@@ -223,8 +225,9 @@ class Runner:
         history = world.history
         for channel in world.channels():
             history.placed.update(channel.segments.placed)
-        tokens = [operation.nonce for operation in history.operations if operation.kind == "write"]
-        history.stored = self.backing.witness.stored(tokens)
+        history.stored = self.backing.witness.stored(history.tokens())
+        for name, (before, _) in history.counters.items():
+            history.counters[name] = before, self.backing.witness.counter(name)
         violations = check(history)
         refused = refusals(history)
         world.forget()

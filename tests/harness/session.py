@@ -87,6 +87,12 @@ class Session:
             self.world.note(self.name, "cancelled", f"its {seconds:g} s are over: TimeoutError")
             return None
 
+    async def lose_connections(self) -> None:
+        """Every connection is ended from outside: a step of its own."""
+
+        await self.step("the server ends all connections")
+        self.world.cut_connections()
+
     async def step(self, text: str) -> None:
         """Wait until the scheduler lets this session go on."""
         await self.world.turn(self, text)
@@ -100,9 +106,20 @@ class Session:
         """The driver's own connection. ``late``: it is this session's no more, and to use it is the session's fault."""
         return DriverPort(self, connection, late)
 
-    def orm(self, alias: str | None = None, *, transaction_on: str | None = None, catching: bool = False) -> OrmPort:
+    def orm(
+        self,
+        alias: str | None = None,
+        *,
+        transaction_on: str | None = None,
+        catching: bool = False,
+        client: Any = None,
+        inside: TransactionBlock | None = None,
+    ) -> OrmPort:
         """Tortoise's models. ``alias`` is passed as ``using_db`` and names the connection of transactions;
-        ``transaction_on`` names the latter alone; ``catching``: errors of queries are caught and passed over."""
+        ``transaction_on`` names the latter alone; ``catching``: errors of queries are caught and passed over.
+        ``client`` is passed as ``using_db`` and is no transaction's; ``inside``: the client of this block is."""
+        if client is not None or inside is not None:
+            return ClientPort(self, client, inside, catching)
         return OrmPort(self, alias, transaction_on or alias, catching)
 
     def forget(self, block: Block) -> None:
@@ -189,6 +206,7 @@ class Session:
         misuse: bool = False,
         turn: bool = True,
         cleanup: bool = False,
+        rows: tuple[str, ...] = (),
     ) -> Any:
         """One operation: wait for the turn, ask, record what was told. Raises what the driver raised.
 
@@ -205,7 +223,7 @@ class Session:
                 current = asyncio.current_task()
                 assert current is not None
                 current.cancel()
-        operation = world.invoke(self, kind, text, scope=scope, block=block, nonce=nonce, misuse=misuse)
+        operation = world.invoke(self, kind, text, scope=scope, block=block, nonce=nonce, misuse=misuse, rows=rows)
         self.doing = kind
         if self._doomed:
             self._doomed = False
@@ -256,7 +274,9 @@ class Port:
                 return number, False
         return None, bool(self.session.blocks)
 
-    async def _ask(self, kind: str, text: str, call: Callable[[], Awaitable[Any]], nonce: str) -> Any:
+    async def _ask(
+        self, kind: str, text: str, call: Callable[[], Awaitable[Any]], nonce: str, rows: tuple[str, ...] = ()
+    ) -> Any:
         await self.session.step(text)
         inside, late = self._place()  # when it is issued, not when it began to wait for its turn
         try:
@@ -269,6 +289,7 @@ class Port:
                 nonce=nonce,
                 misuse=late,
                 turn=False,
+                rows=rows,
             )
         except Exception:
             if not self.catching:
@@ -281,9 +302,9 @@ class Port:
         nonce = self.world.nonce()
         await self._ask("read", f"read {nonce}", lambda: self._read(nonce), nonce)
 
-    async def write(self) -> None:
+    async def write(self, row: str | None = None) -> None:
         """Insert a row that nobody else inserts."""
-        token = self.world.token()
+        token = row or self.world.token()
         await self._ask("write", f"write {token}", lambda: self._write(token), token)
 
     async def fail(self) -> None:
@@ -390,30 +411,97 @@ class DriverPort(Port):
 
 
 class OrmPort(Port):
-    """Tortoise: models and ``in_transaction``."""
+    """Tortoise: models and ``in_transaction``. ``db`` is a connection's name or a client, as ``using_db`` takes it."""
 
-    def __init__(self, session: Session, alias: str | None, transaction_on: str | None, catching: bool) -> None:
+    def __init__(self, session: Session, db: Any, transaction_on: str | None, catching: bool) -> None:
         super().__init__(session)
-        self.alias = alias
+        self.db = db
         self.transaction_on = transaction_on
         self.catching = catching
+        self._taken: Any = None
 
     def scope(self, block: int | None) -> str:
         root = self.world.history.root(block)
         return self.world.alone() if root is None else f"transaction {root}"
 
     async def _read(self, nonce: str) -> str:
-        return await self.world.orm.read(nonce, self.alias)
+        return await self.world.orm.read(nonce, self.db)
 
     async def _write(self, token: str) -> None:
-        await self.world.orm.write(token, self.alias)
+        await self.world.orm.write(token, self.db)
 
     async def _fail(self) -> None:
-        await self.world.orm.fail(self.alias)
+        await self.world.orm.fail(self.db)
+
+    async def read_and_leave(self) -> None:
+        """Iterate over three values that nobody else asks for, and leave the loop after the first."""
+        nonces = [self.world.nonce() for _ in range(3)]
+        text = f"iterate over {', '.join(nonces)} and leave after the first"
+        await self._ask("read", text, lambda: self.world.orm.read_and_leave(nonces, self.db), nonces[0])
+
+    async def look(self, row: str) -> None:
+        """Look whether somebody's row is there."""
+        await self._ask("look", f"look for {row}", lambda: self.world.orm.look(row, self.db), row)
+
+    async def write_many(self) -> None:
+        """Insert three rows by one ``bulk_create``."""
+        rows = tuple(self.world.token() for _ in range(3))
+        text = f"bulk_create {', '.join(rows)}"
+        await self._ask("write", text, lambda: self.world.orm.write_many(list(rows), self.db), rows[0], rows)
+
+    async def change_many(self, spare: list[str]) -> None:
+        """Give spare rows (``world.spare_rows``) new tokens by one ``bulk_update``."""
+        rows = tuple(self.world.token() for _ in spare)
+        text = f"bulk_update {', '.join(rows)}"
+        await self._ask("write", text, lambda: self.world.orm.change_many(spare, list(rows), self.db), rows[0], rows)
+
+    async def get_or_create(self, row: str) -> None:
+        """``get_or_create`` a row that others may create as well."""
+        await self._ask("ensure", f"get_or_create {row}", lambda: self.world.orm.get_or_create(row, self.db), row)
+
+    async def update_or_create(self, row: str) -> None:
+        """``update_or_create`` a row that others may create as well, with a value that only this task gives it."""
+        value = ord(self.session.letter)
+        text = f"update_or_create {row} with value {value}"
+        await self._ask("ensure", text, lambda: self.world.orm.update_or_create(row, value, self.db), row)
+
+    async def take(self, counter: str) -> None:
+        """Read a counter (``world.counter``), locked for update."""
+
+        async def take() -> int:
+            self._taken = await self.world.orm.take(counter, self.db)
+            return int(self._taken.value)
+
+        await self._ask("take", f"select {counter} for update", take, counter)
+
+    async def put(self, counter: str) -> None:
+        """Store the counter that was taken last, one higher."""
+        text = f"store {counter} as {self._taken.value + 1}"
+        await self._ask("put", text, lambda: self.world.orm.put(self._taken, self.db), counter)
+
+    async def close_all(self, *, discard: bool = True) -> None:
+        """``connections.close_all``."""
+        await self.session.operate(
+            "close", "close all connections", lambda: self.world.orm.close(discard=discard), scope=self.world.alone()
+        )
 
     def transaction(self, *, own: bool = False) -> TransactionBlock:
         """``in_transaction()``. ``own``: the program means an independent transaction, not a nested one."""
         return TransactionBlock(self, lambda: self.world.orm.in_transaction(self.transaction_on), nested=not own)
+
+
+class ClientPort(OrmPort):
+    """Tortoise's models with a client as ``using_db``, whatever the context says: a transaction's, or a plain one."""
+
+    def __init__(self, session: Session, client: Any, inside: TransactionBlock | None, catching: bool) -> None:
+        super().__init__(session, client if inside is None else inside.client, None, catching)
+        self.inside = inside
+
+    def _place(self) -> tuple[int | None, bool]:
+        block = self.inside.block if self.inside is not None else None
+        if block is None:
+            return None, False
+        return (block.number, False) if block.outcome == "open" else (None, True)
 
 
 class TransactionBlock:
@@ -428,6 +516,7 @@ class TransactionBlock:
         self.block: Block | None = None
         self.client: Any = None
         self._inner: Any = None
+        self._interrupted = False  # a commit by hand was cancelled: nobody knows whether it reached the server
 
     async def __aenter__(self) -> TransactionBlock:
         session, world = self.session, self.session.world
@@ -457,9 +546,10 @@ class TransactionBlock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        session, world, block = self.session, self.session.world, self.block
+        session, block = self.session, self.block
         assert block is not None
         interrupted: BaseException | None = None
+        ended = block.outcome != "open"  # by hand
         text = f"{'commit' if kind is None else 'roll back'} {block.name}"
         if not isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             # A cancelled task unwinds at once; nobody may keep it waiting for a turn.
@@ -472,8 +562,8 @@ class TransactionBlock:
                 text = f"roll back {block.name}"
         try:
             swallowed = await session.operate(
-                "commit" if kind is None else "rollback",
-                text,
+                "leave" if ended else "commit" if kind is None else "rollback",
+                f"leave {block.name}" if ended else text,
                 lambda: self._inner.__aexit__(kind, error, trace),
                 scope=self.port.scope(block.number),
                 block=block.number,
@@ -481,17 +571,57 @@ class TransactionBlock:
                 turn=False,
             )
         except asyncio.CancelledError as cancelled:
-            world.close_block(block, "unknown" if kind is None else "rolled back", cancelled)
+            self._close("unknown" if kind is None else "rolled back", cancelled, ended)
             raise
         except BaseException as failure:
-            world.close_block(block, "rolled back" if failure is error else "failed", failure)
+            self._close("rolled back" if failure is error else "failed", failure, ended)
             raise
         finally:
             session.blocks = self._around
-        world.close_block(block, "committed" if kind is None else "rolled back", error)
+        self._close("committed" if kind is None else "rolled back", error, ended)
         if interrupted is not None:
             raise interrupted
         return bool(swallowed)
+
+    def _close(self, outcome: str, error: BaseException | None, ended: bool) -> None:
+        if not ended:
+            assert self.block is not None
+            self.session.world.close_block(self.block, "unknown" if self._interrupted else outcome, error)
+
+    async def commit(self) -> None:
+        """Commit by hand, inside the block."""
+        await self._end_by_hand("commit", "commit", "committed", self.session.world.orm.commit)
+
+    async def rollback(self) -> None:
+        """Roll back by hand, inside the block."""
+        await self._end_by_hand("rollback", "roll back", "rolled back", self.session.world.orm.rollback)
+
+    async def _end_by_hand(self, kind: str, verb: str, outcome: str, end: Callable[[Any], Awaitable[None]]) -> None:
+        """What was told last counts: a rollback that is told to have worked after a commit must have undone it."""
+        session, world, block = self.session, self.session.world, self.block
+        assert block is not None
+        text = f"{verb} {block.name} by hand"
+        await session.step(text)
+        again = block.outcome != "open"
+        try:
+            await session.operate(
+                kind,
+                f"{text} although it has ended" if again else text,
+                lambda: end(self.client),
+                scope=self.port.scope(block.number),
+                block=block.number,
+                misuse=again,
+                turn=False,
+            )
+        except asyncio.CancelledError:
+            self._interrupted = kind == "commit" and not again
+            raise
+        except Exception:
+            if not self.port.catching:
+                raise
+            world.note(session.name, "note", "catches the error and goes on")
+            return
+        world.close_block(block, outcome, None)
 
 
 class TaskGroupPort:

@@ -15,9 +15,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-ENTRY, SEED = "entry", "seed"
+ENTRY, SEED, COUNTER = "entry", "seed", "counter"
 SEEDS = 400  # more questions than any run asks
 
 
@@ -65,6 +66,21 @@ class Witness:
             return frozenset()
         listed = ", ".join(f"'{token}'" for token in tokens)
         return frozenset(str(row[0]) for row in self.execute(f"SELECT token FROM {ENTRY} WHERE token IN ({listed})"))
+
+    def store(self, tokens: Sequence[str]) -> None:
+        """Store rows for the program to change."""
+        self.execute(f"INSERT INTO {ENTRY} (token) VALUES " + ", ".join(f"('{token}')" for token in tokens))
+
+    def store_counter(self, name: str) -> None:
+        """Store a counter that is 0."""
+        self.execute(f"INSERT INTO {COUNTER} (name, value) VALUES ('{name}', 0)")
+
+    def counter(self, name: str) -> int:
+        """A counter's value, as anybody else sees it now."""
+        return int(self.execute(f"SELECT value FROM {COUNTER} WHERE name = '{name}'")[0][0])
+
+    def hide(self, hidden: bool) -> None:
+        """Put a database that is a file where nobody finds it, or back. A server is hidden by the gate."""
 
     def waiting_for_locks(self) -> set[int | None]:
         """The server's ids of sessions whose request waits for a lock."""
@@ -114,8 +130,9 @@ class PostgresWitness(Witness):
 
     def tables(self) -> list[str]:
         return [
-            f"CREATE TABLE {ENTRY} (id serial PRIMARY KEY, token varchar(64) NOT NULL UNIQUE)",
+            f"CREATE TABLE {ENTRY} (id serial PRIMARY KEY, token varchar(64) NOT NULL UNIQUE, value int DEFAULT 0)",
             f"CREATE TABLE {SEED} (id serial PRIMARY KEY, nonce varchar(64) NOT NULL UNIQUE)",
+            f"CREATE TABLE {COUNTER} (id serial PRIMARY KEY, name varchar(64) NOT NULL UNIQUE, value int NOT NULL)",
         ]
 
     def waiting_for_locks(self) -> set[int | None]:
@@ -193,8 +210,9 @@ class MySQLWitness(Witness):
     def tables(self) -> list[str]:
         columns = "id int AUTO_INCREMENT PRIMARY KEY, {} varchar(64) NOT NULL UNIQUE"
         return [
-            f"CREATE TABLE {ENTRY} ({columns.format('token')}) ENGINE=InnoDB",
+            f"CREATE TABLE {ENTRY} ({columns.format('token')}, value int DEFAULT 0) ENGINE=InnoDB",
             f"CREATE TABLE {SEED} ({columns.format('nonce')}) ENGINE=InnoDB",
+            f"CREATE TABLE {COUNTER} ({columns.format('name')}, value int NOT NULL) ENGINE=InnoDB",
         ]
 
     def waiting_for_locks(self) -> set[int | None]:
@@ -258,9 +276,18 @@ class SQLiteWitness(Witness):
 
     def tables(self) -> list[str]:
         return [
-            f"CREATE TABLE {ENTRY} (id integer PRIMARY KEY AUTOINCREMENT, token varchar(64) NOT NULL UNIQUE)",
+            f"CREATE TABLE {ENTRY} (id integer PRIMARY KEY AUTOINCREMENT, token varchar(64) NOT NULL UNIQUE, "
+            "value int DEFAULT 0)",
             f"CREATE TABLE {SEED} (id integer PRIMARY KEY AUTOINCREMENT, nonce varchar(64) NOT NULL UNIQUE)",
+            f"CREATE TABLE {COUNTER} (id integer PRIMARY KEY, name varchar(64) NOT NULL UNIQUE, value int NOT NULL)",
         ]
+
+    def hide(self, hidden: bool) -> None:
+        folder = Path(self.address.file).parent
+        away = folder.with_name(f"{folder.name}-hidden")
+        source, target = (folder, away) if hidden else (away, folder)
+        if source.exists():
+            source.rename(target)
 
     def server_string(self) -> str:
         import sqlite3

@@ -119,6 +119,37 @@ class World:
     def token(self) -> str:
         return f"w-{self.run}-{self._count('token')}"
 
+    def spare_rows(self, count: int) -> list[str]:
+        """Rows that the witness stores now, for the program to change."""
+        rows = [self.token() for _ in range(count)]
+        self.witness.store(rows)
+        return rows
+
+    def counter(self) -> str:
+        """A counter that the witness stores now, with the value 0; it is read again when the run is over."""
+        name = f"c-{self.run}-{len(self.history.counters) + 1}"
+        self.witness.store_counter(name)
+        self.history.counters[name] = 0, 0
+        return name
+
+    def refuse_connections(self, refused: bool) -> None:
+        """From now on the database cannot be reached by new connections, or it can again."""
+        self.note("the database", "note", "cannot be reached" if refused else "can be reached again")
+        if refused:
+            self.history.out_of_reach.append([self.recorder.sequence, 0])
+        else:
+            self.history.out_of_reach[-1][1] = self.recorder.sequence
+        for gate in self.gates:
+            gate.refuse_connections = refused
+        self.witness.hide(refused)
+
+    def cut_connections(self) -> None:
+        """The server, or the network, ends every connection that is open now."""
+        self.note("the database", "note", "ends all connections")
+        self.history.out_of_reach.append([self.recorder.sequence, self.recorder.sequence])
+        for channel in self.channels():
+            channel.cut()
+
     def alone(self) -> str:
         """A scope that no other operation shares."""
         return f"alone {self._count('alone')}"
@@ -145,6 +176,25 @@ class World:
         pool = await self.adapter.create_pool(self.address(), size)
         self.pools.append((pool, size))
         return pool
+
+    async def fill_orm_pool(self) -> None:
+        """Let Tortoise open all its connections before the program starts, and give them back, one after the other;
+        nothing is held."""
+
+        async def user(begun: asyncio.Event, enough: asyncio.Event) -> None:
+            async with self.orm.in_transaction(None):
+                begun.set()
+                await enough.wait()
+
+        users = []
+        for _ in range(self.orm.size):
+            begun, enough = asyncio.Event(), asyncio.Event()
+            users.append((self.loop.create_task(user(begun, enough)), enough))
+            await begun.wait()
+        for task, enough in users:
+            enough.set()
+            await task
+        await self.nothing_in_flight()
 
     def address(self) -> Any:
         """Where the driver shall connect to: the gate, not the server."""
@@ -244,6 +294,10 @@ class World:
         """How many connections the driver has opened in this run, counted at the gate."""
         return sum(len(gate.wires) for gate in self.gates) + len(self.worker_gate.channels)
 
+    def still_open(self) -> int:
+        """How many of them are open now."""
+        return sum(not getattr(channel, "closed", False) for channel in self.channels())
+
     # -- the history -----------------------------------------------------------------------------------------------
     def classify(self, error: BaseException) -> str:
         if isinstance(error, Deliberate):
@@ -275,10 +329,19 @@ class World:
         )
 
     def invoke(
-        self, session: Session, kind: str, text: str, *, scope: str, block: int | None, nonce: str, misuse: bool
+        self,
+        session: Session,
+        kind: str,
+        text: str,
+        *,
+        scope: str,
+        block: int | None,
+        nonce: str,
+        misuse: bool,
+        rows: tuple[str, ...] = (),
     ) -> Operation:
         operation = Operation(
-            len(self.history.operations) + 1, session.name, kind, text, block, scope, nonce, misuse, self.after
+            len(self.history.operations) + 1, session.name, kind, text, block, scope, nonce, misuse, self.after, rows
         )
         self.history.operations.append(operation)
         self._line(session.name, "invoke", operation, kind, text)
@@ -306,7 +369,8 @@ class World:
         """
         if not self.closing:
             await self.nothing_in_flight()
-            self._peek(operation)
+            for token in operation.rows or (operation.nonce,):
+                self._peek(operation, token)
 
     async def nothing_in_flight(self) -> None:
         """Wait until the world is quiet; no step is chosen before the one who waits has gone on."""
@@ -314,19 +378,19 @@ class World:
         self._moments.append(moment)
         await moment
 
-    def _peek(self, operation: Operation) -> None:
+    def _peek(self, operation: Operation, token: str) -> None:
         """Look from outside at a row whose writer was just told that it is written."""
-        visible = self.witness.stored([operation.nonce])
+        visible = self.witness.stored([token])
         if operation.block is None and not visible:
             self.claim(
                 "containment",
                 False,
-                f"{'the next user' if operation.after else operation.session} was told that row {operation.nonce} is "
+                f"{'the next user' if operation.after else operation.session} was told that row {token} is "
                 "written, outside of any transaction, and nobody else can see it.",
             )
         elif operation.block is not None and visible and self._all_open(operation.block):
-            self.history.seen_early[operation.nonce] = (
-                f"{operation.session}'s row {operation.nonce} was visible to others before its transaction committed."
+            self.history.seen_early[token] = (
+                f"{operation.session}'s row {token} was visible to others before its transaction committed."
             )
 
     def _all_open(self, number: int) -> bool:

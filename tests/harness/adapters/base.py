@@ -25,6 +25,7 @@ CAPABILITIES = {
     "server": "SQLite is a library: there is no server that could end or refuse a connection",
     "tortoise": "Tortoise has no client for this driver and these databases",
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
+    "row locks": "the database locks no single rows (SELECT ... FOR UPDATE)",
 }
 
 

@@ -5,7 +5,21 @@ from __future__ import annotations
 import pytest
 
 from tests.harness.checker import PROPERTIES, check
-from tests.harness.history import ABORTED, DOCUMENTED, INTERNAL, OWN, THE_END, ErrorRecord, History, Iteration
+from tests.harness.history import (
+    ABORTED,
+    CREATED,
+    DOCUMENTED,
+    FOUND,
+    IGNORED,
+    INTERNAL,
+    OWN,
+    SEEN,
+    THE_END,
+    UNSEEN,
+    ErrorRecord,
+    History,
+    Iteration,
+)
 
 from .story import Story
 
@@ -564,3 +578,264 @@ def test_the_end_of_a_connection_excuses_no_internal_error_and_no_next_user(stor
     story.error(story.ask("a", "read", "n-1"), INTERNAL)
     story.error(story.ask("the next user", "read", "n-2", after=True))
     assert story.violated == {"loudness", "recovery"}
+
+
+# -- several rows by one operation -----------------------------------------------------------------------------------
+
+
+def bulk(story, *tokens, **fields):
+    return story.ask("a", "write", tokens[0], rows=tokens, **fields)
+
+
+def test_every_row_of_a_bulk_insert_counts(story):
+    story.ok(bulk(story, "w-1", "w-2"))
+    story.stores("w-1")
+    assert story.violated == {"durability"}
+    assert "w-2" in story.violations[0].sentence
+
+
+def test_no_row_of_a_failed_bulk_insert_is_stored(story):
+    story.error(bulk(story, "w-1", "w-2"))
+    story.stores("w-2")
+    assert "atomicity" in story.violated
+
+
+@pytest.mark.parametrize(("stored", "violated"), [((), set()), (("w-1",), {"atomicity"}), (("w-1", "w-2"), set())])
+def test_a_cancelled_bulk_insert_is_stored_whole_or_not_at_all(story, stored, violated):
+    story.session("a", cancelled=True, ended="cancelled")
+    story.cancelled(bulk(story, "w-1", "w-2"))
+    story.stores(*stored)
+    assert story.violated == violated
+
+
+def test_tokens_are_those_of_all_rows(story):
+    story.ok(bulk(story, "w-1", "w-2"))
+    story.ok(story.ask("a", "ensure", "w-3"), CREATED)
+    story.reads("a", "n-1")
+    assert story.history.tokens() == ["w-1", "w-2", "w-3"]
+
+
+# -- get_or_create ---------------------------------------------------------------------------------------------------
+
+
+def ensures(story, session, result, **fields):
+    return story.ok(story.ask(session, "ensure", "w-1", scope=session, **fields), result)
+
+
+def test_one_creates_the_others_find(story):
+    story.stores("w-1")
+    for session, result in (("a", CREATED), ("b", FOUND), ("c", FOUND)):
+        ensures(story, session, result)
+    assert story.verdict == "safe"
+
+
+def test_two_who_were_told_that_they_created_one_row(story):
+    story.stores("w-1")
+    ensures(story, "a", CREATED)
+    ensures(story, "b", CREATED)
+    assert story.violations[0].sentence == "a and b were each told that they had created row w-1."
+
+
+def test_a_row_that_was_got_is_there(story):
+    ensures(story, "a", FOUND)
+    assert story.violated == {"durability"}
+
+
+def test_a_row_that_nobody_created_is_not_there(story):
+    story.stores("w-1")
+    ensures(story, "a", FOUND)
+    assert story.violated == {"atomicity"}
+
+
+@pytest.mark.parametrize("outcome", ["cancelled", "unknown block"])
+def test_who_never_heard_may_have_created_it(story, outcome):
+    story.stores("w-1")
+    if outcome == "cancelled":
+        story.session("b", cancelled=True, ended="cancelled")
+        story.cancelled(story.ask("b", "ensure", "w-1", scope="b"))
+    else:
+        ensures(story, "b", CREATED, block=story.block("b", outcome="unknown"))
+    ensures(story, "a", FOUND)
+    assert story.verdict == "safe"
+
+
+def test_a_creation_that_was_rolled_back_and_is_there_all_the_same(story):
+    story.stores("w-1")
+    ensures(story, "a", CREATED, block=story.block("a", outcome="rolled back"))
+    assert story.violated == {"atomicity"}
+
+
+def test_an_update_that_was_told_and_not_done(story):
+    story.stores("w-1")
+    ensures(story, "a", CREATED)
+    ensures(story, "b", IGNORED)
+    assert story.violated == {"durability"}
+
+
+# -- counters --------------------------------------------------------------------------------------------------------
+
+
+def increments(story, session, taken, outcome="committed"):
+    block = story.block(session, outcome=outcome)
+    story.ok(story.ask(session, "take", "c-1", block=block, scope=session), taken)
+    return story.ok(story.ask(session, "put", "c-1", block=block, scope=session))
+
+
+@pytest.mark.parametrize(("after", "violated"), [(1, {"durability"}), (2, set()), (3, {"atomicity"})])
+def test_a_counter_goes_up_by_what_was_told(story, after, violated):
+    increments(story, "a", 0)
+    increments(story, "b", 1)
+    story.history.counters["c-1"] = 0, after
+    assert story.violated == violated
+
+
+def test_a_lost_update_names_who_read_the_same(story):
+    increments(story, "a", 0)
+    increments(story, "b", 0)
+    story.history.counters["c-1"] = 0, 1
+    assert story.violations[0].sentence.endswith("it went from 0 to 1. a and b both read 0.")
+
+
+@pytest.mark.parametrize(("outcome", "after", "violated"), [
+    ("unknown", 0, set()),
+    ("unknown", 1, set()),
+    ("unknown", 2, {"atomicity"}),
+    ("rolled back", 0, set()),
+    ("rolled back", 1, {"atomicity"}),
+])  # fmt: skip
+def test_an_increment_of_unknown_end_may_count(story, outcome, after, violated):
+    increments(story, "a", 0, outcome)
+    story.history.counters["c-1"] = 0, after
+    assert story.violated == violated
+
+
+def test_a_counter_that_nobody_counted_stays(story):
+    story.history.counters["c-1"] = 0, 1
+    assert story.violated == {"atomicity"}
+
+
+# -- what is seen of others' rows ------------------------------------------------------------------------------------
+
+
+def looks(story, session, result, **fields):
+    return story.ok(story.ask(session, "look", "w-1", **{"scope": session, **fields}), result)
+
+
+@pytest.mark.parametrize(("result", "violated"), [(SEEN, {"containment"}), (UNSEEN, set())])
+def test_nobody_sees_a_row_before_its_commit(story, result, violated):
+    block = story.block("a", outcome="committed")
+    story.writes("a", "w-1", block=block)
+    looks(story, "b", result)
+    story.ok(story.ask("a", "commit", block=block))
+    assert story.violated == violated
+
+
+@pytest.mark.parametrize("result", [SEEN, UNSEEN])
+def test_while_the_commit_is_under_way_both_may_be(story, result):
+    block = story.block("a", outcome="committed")
+    story.writes("a", "w-1", block=block)
+    commit = story.ask("a", "commit", block=block)
+    looks(story, "b", result)
+    story.ok(commit)
+    assert story.verdict == "safe"
+
+
+@pytest.mark.parametrize(("result", "violated"), [(SEEN, set()), (UNSEEN, {"durability"})])
+def test_everybody_sees_a_row_after_its_commit(story, result, violated):
+    block = story.block("a", outcome="committed")
+    story.writes("a", "w-1", block=block)
+    story.ok(story.ask("a", "commit", block=block))
+    looks(story, "b", result)
+    assert story.violated == violated
+
+
+def test_who_began_before_the_commit_may_go_on_seeing_the_old_state(story):
+    """Repeatable read."""
+    block = story.block("a", outcome="committed")
+    story.writes("a", "w-1", block=block)
+    story.ok(story.ask("a", "commit", block=block))
+    looks(story, "b", UNSEEN, block=story.block("b", outcome="committed"))
+    assert story.verdict == "safe"
+
+
+def test_a_row_that_was_rolled_back_is_never_seen(story):
+    block = story.block("a", outcome="rolled back")
+    story.writes("a", "w-1", block=block, stored=False)
+    story.ok(story.ask("a", "rollback", block=block))
+    looks(story, "b", SEEN)
+    assert story.violated == {"containment"}
+
+
+@pytest.mark.parametrize(("result", "violated"), [(SEEN, set()), (UNSEEN, {"containment"})])
+def test_a_transaction_sees_its_own_rows(story, result, violated):
+    block = story.block("a", outcome="committed")
+    story.writes("a", "w-1", block=block)
+    looks(story, "a", result, block=block)
+    story.ok(story.ask("a", "commit", block=block))
+    assert story.violated == violated
+
+
+def test_a_transaction_need_not_see_what_it_is_still_writing(story):
+    block = story.block("a", outcome="committed")
+    write = story.ask("a", "write", "w-1", block=block)
+    looks(story, "a", UNSEEN, block=block)
+    story.ok(write)
+    story.stores("w-1")
+    assert story.violated == set()
+
+
+def test_a_row_outside_of_any_transaction_is_seen_when_it_was_told(story):
+    story.writes("a", "w-1")
+    looks(story, "b", UNSEEN)
+    assert story.violated == {"durability"}
+
+
+# -- closing, and a database that is not there -----------------------------------------------------------------------
+
+
+def test_a_query_under_which_everything_was_closed_may_be_refused(story):
+    query = story.ask("a", "read", "n-1", scope="a")
+    story.ok(story.ask("b", "close", scope="b"))
+    story.error(query)
+    assert story.verdict == "refuses"
+
+
+def test_so_may_a_later_statement_of_a_transaction_that_was_open(story):
+    block = story.block("a", outcome="failed")
+    story.ok(story.ask("a", "begin", block=block, scope="a"))
+    story.ok(story.ask("b", "close", scope="b"))
+    story.error(story.ask("a", "write", "w-1", block=block, scope="a"))
+    assert story.verdict == "refuses"
+
+
+def test_a_query_after_the_closing_is_served(story):
+    story.ok(story.ask("b", "close", scope="b"))
+    story.error(story.ask("a", "read", "n-1", scope="a"))
+    assert story.violated == {"loudness"}
+
+
+def test_an_internal_error_is_no_refusal_when_everything_was_closed(story):
+    query = story.ask("a", "read", "n-1", scope="a")
+    story.ok(story.ask("b", "close", scope="b"))
+    story.error(query, INTERNAL)
+    assert story.verdict == "breaks"
+
+
+def test_a_database_that_is_not_there_is_nobody_s_offence(story):
+    query = story.ask("a", "read", "n-1", scope="a")
+    story.history.out_of_reach.append([0, story._tick()])
+    story.error(query)
+    assert story.verdict == "safe"
+
+
+def test_as_soon_as_it_is_there_again_it_is(story):
+    story.history.out_of_reach.append([0, story._tick()])
+    story.error(story.ask("a", "read", "n-1", scope="a"))
+    assert story.violated == {"loudness"}
+
+
+def test_while_it_stays_away_everybody_may_be_told_so(story):
+    story.history.out_of_reach.append([story.now, 0])
+    story._tick()
+    story.error(story.ask("a", "read", "n-1", scope="a"))
+    assert story.verdict == "safe"

@@ -1,9 +1,12 @@
-"""A database in memory: sessions, transactions with savepoints, read committed. It answers at once, nobody blocks."""
+"""A database in memory: sessions, transactions with savepoints, row locks, read committed. It answers at once, but for
+who waits for a row that another session's open transaction has locked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from tests.harness.history import SEEN, UNSEEN
 
 SEEDS = 400
 
@@ -22,6 +25,10 @@ class Refusal(Exception):
     """The server refuses a statement."""
 
 
+class Locked(Exception):
+    """Another session's open transaction holds the row."""
+
+
 @dataclass
 class Database:
     """Committed rows, and the sessions that hold uncommitted ones."""
@@ -29,11 +36,23 @@ class Database:
     nonces: list[str] = field(default_factory=lambda: [f"n-seed-{number}" for number in range(1, SEEDS + 1)])
     entry: set[str] = field(default_factory=set)
     sessions: list[ServerSession] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
+    locks: dict[str, ServerSession] = field(default_factory=dict)
+    waiting: list[tuple[ServerSession, str]] = field(default_factory=list)
 
     def visible(self) -> set[str]:
         """What anybody else sees: committed rows, and what careless sessions let be seen."""
         careless = [set(session.uncommitted) for session in self.sessions if session.careless]
         return self.entry.union(*careless)
+
+    def unlock(self, holder: ServerSession) -> None:
+        """Let go of a session's rows, and let those go on who waited for them."""
+        self.locks = {row: session for row, session in self.locks.items() if session is not holder}
+        waiting, self.waiting = self.waiting, []
+        for session, statement in waiting:
+            answer = session.execute(statement)
+            if answer is not None:
+                session.answered(answer)
 
 
 class ServerSession:
@@ -45,35 +64,48 @@ class ServerSession:
         self.open = False
         self.failed = False
         self.careless = False
+        self.answered: Callable[[Answer], None] = lambda answer: None  # told what had to wait for a lock
         self.uncommitted: list[str] = []
         self.savepoints: list[tuple[str, int]] = []
         self.setting = "unset"
         self.lost: Callable[[], None] = lambda: None  # called when the server ends the session
         database.sessions.append(self)
 
-    def execute(self, statement: str) -> Answer:
+    def execute(self, statement: str) -> Answer | None:
+        """The answer; None when it will come by ``answered``."""
         word, _, rest = statement.partition(" ")
         if self.failed and word not in ("COMMIT", "ROLLBACK"):
             return Answer("ERROR", error="the transaction was aborted by an earlier error", aborted=True)
         try:
             return getattr(self, f"_{word.lower()}")(rest)
+        except Locked:
+            self.database.waiting.append((self, statement))
+            return None
         except Refusal as refusal:
             self.failed = self.open
             return Answer("ERROR", error=str(refusal))
 
     def end(self) -> None:
         """The connection is gone: what was not committed never was."""
+        self.database.waiting = [each for each in self.database.waiting if each[0] is not self]
         self._close()
         if self in self.database.sessions:
             self.database.sessions.remove(self)
 
+    def lock(self, row: str) -> None:
+        """Wait for a row; keep it until the end of the transaction, if one is open."""
+        if self.database.locks.get(row, self) is not self:
+            raise Locked(row)
+        if self.open:
+            self.database.locks[row] = self
+
     def _login(self, rest: str) -> Answer:
         return Answer("WELCOME")
 
-    def _select(self, nonce: str) -> Answer:
-        if nonce not in self.database.nonces:
-            raise Refusal(f"relation {nonce.removeprefix('FROM ')} does not exist")
-        return Answer("SELECT", nonce)
+    def _select(self, nonces: str) -> Answer:
+        if not set(nonces.split()) <= set(self.database.nonces):
+            raise Refusal(f"relation {nonces.removeprefix('FROM ')} does not exist")
+        return Answer("SELECT", nonces)
 
     def _set(self, value: str) -> Answer:
         self.setting = value
@@ -86,14 +118,54 @@ class ServerSession:
     def _show(self, rest: str) -> Answer:
         return Answer("SHOW", self.setting)
 
-    def _insert(self, token: str) -> Answer:
-        if token in self.database.entry or token in self.uncommitted:
-            raise Refusal(f"{token} is there already")
-        if self.open:
-            self.uncommitted.append(token)
-        else:
-            self.database.entry.add(token)
+    def _look(self, ending: str) -> Answer:
+        rows = self.database.visible().union(self.uncommitted)
+        return Answer("SELECT", SEEN if any(row.endswith(ending) for row in rows) else UNSEEN)
+
+    def _insert(self, tokens: str) -> Answer:
+        for token in tokens.split():
+            self.lock(token)
+            if token in self.database.entry or token in self.uncommitted:
+                raise Refusal(f"{token} is there already")
+        self._write(*tokens.split())
         return Answer("INSERT")
+
+    def _update(self, rest: str) -> Answer:
+        """Give rows other tokens: UPDATE old old TO new new. The old ones are nobody's concern."""
+        old, _, new = rest.partition(" TO ")
+        for token in old.split():
+            self.lock(token)
+            if token not in self.database.entry and token not in self.uncommitted:
+                raise Refusal(f"there is no row {token}")
+        self._write(*new.split())
+        return Answer("UPDATE")
+
+    def _take(self, name: str) -> Answer:
+        self.lock(name)
+        return self._count(name)
+
+    def _count(self, name: str) -> Answer:
+        own = [each.partition("=")[2] for each in self.uncommitted if each.startswith(f"{name}=")]
+        return Answer("SELECT", own[-1] if own else str(self.database.counters[name]))
+
+    def _put(self, assignment: str) -> Answer:
+        self.lock(assignment.partition("=")[0])
+        self._write(assignment)
+        return Answer("UPDATE")
+
+    def _write(self, *changes: str) -> None:
+        self.uncommitted.extend(changes)
+        if not self.open:
+            self._store()
+
+    def _store(self) -> None:
+        for change in self.uncommitted:
+            name, is_counter, value = change.partition("=")
+            if is_counter:
+                self.database.counters[name] = int(value)
+            else:
+                self.database.entry.add(change)
+        self.uncommitted.clear()
 
     def _begin(self, rest: str) -> Answer:
         if self.open:
@@ -106,7 +178,7 @@ class ServerSession:
             raise Refusal("no transaction is open")
         stored = not self.failed
         if stored:
-            self.database.entry.update(self.uncommitted)
+            self._store()
         self._close()
         return Answer("COMMIT" if stored else "ROLLBACK")
 
@@ -141,6 +213,7 @@ class ServerSession:
         self.open = self.failed = False
         self.uncommitted.clear()
         self.savepoints.clear()
+        self.database.unlock(self)
 
 
 class MiniatureWitness:
@@ -151,6 +224,18 @@ class MiniatureWitness:
 
     def stored(self, tokens: Sequence[str]) -> frozenset[str]:
         return frozenset(tokens) & self.database.visible()
+
+    def store(self, tokens: Sequence[str]) -> None:
+        self.database.entry.update(tokens)
+
+    def store_counter(self, name: str) -> None:
+        self.database.counters[name] = 0
+
+    def counter(self, name: str) -> int:
+        return self.database.counters[name]
+
+    def hide(self, hidden: bool) -> None:
+        """The gate hides it."""
 
     def waiting_for_locks(self) -> set[int | None]:
         return set()

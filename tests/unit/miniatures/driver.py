@@ -255,6 +255,7 @@ class Pool:
         self.closed = True
         for connection in self.idle:
             connection.close()
+        self.idle.clear()
         for waiter in self.waiters:
             if not waiter.done():
                 waiter.set_exception(DriverError("the pool is closed"))

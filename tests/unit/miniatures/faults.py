@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
+
+from tests.harness.history import CREATED, FOUND, IGNORED, SEEN
 
 from .database import Answer
 from .driver import Aborted, Connection, DriverError, Miniature, Pool, Queueing, Refusing, RefusingConnection
-from .orm import Orm, RefusingTransaction, Transaction
+from .orm import Counter, Orm, Plain, RefusingTransaction, Transaction
 from .wire import MiniatureWire
 
 Asker = asyncio.Future[Answer]
@@ -638,7 +640,6 @@ class HidesAbortedTransaction(Queueing):
     """Reports success when the server answers COMMIT with ROLLBACK."""
 
     expects = ("durability", "lies")
-    gap = "no scenario commits a transaction in which an error of the server was caught"
 
     class transaction_type(Transaction):
         async def commit(self) -> None:
@@ -714,6 +715,301 @@ class GoesOnWithEndedTransaction(Queueing):
     class transaction_type(Transaction):
         async def execute(self, statement: str) -> Answer:
             return await self.connection.ask(statement)
+
+
+class JoinsPlainClient(Queueing):
+    """Sends what a plain client is asked inside a transaction to that transaction."""
+
+    expects = ("containment", "lies")
+
+    class orm_type(Orm):
+        async def execute(self, statement: str, db: Any) -> Answer:
+            return await super().execute(statement, None if isinstance(db, Plain) else db)
+
+
+class IgnoresHandedOnClient(Queueing):
+    """Looks at the context only, not at the transaction's client that it was given."""
+
+    expects = ("containment", "lies")
+
+    class orm_type(Orm):
+        async def execute(self, statement: str, db: Any) -> Answer:
+            return await super().execute(statement, None if isinstance(db, Transaction) else db)
+
+
+class HidesSecondEnd(Queueing):
+    """Says yes to every end by hand of a transaction that has ended."""
+
+    expects = ("atomicity", "lies")
+
+    class transaction_type(Transaction):
+        async def end_by_hand(self, end: Callable[[], Awaitable[None]]) -> None:
+            if not self.closed:
+                await super().end_by_hand(end)
+
+
+class IgnoresEndsByHand(Queueing):
+    """Leaves an end by hand to the end of the block, which commits whatever was asked for."""
+
+    expects = ("atomicity", "lies")
+
+    class transaction_type(Transaction):
+        async def end_by_hand(self, end: Callable[[], Awaitable[None]]) -> None:
+            """The end of the block will do."""
+
+
+class ReadsOthersTransactions(Queueing):
+    """Answers whoever is in no transaction on the connection of somebody else's."""
+
+    expects = ("containment", "lies")
+
+    class orm_type(Orm):
+        async def execute(self, statement: str, db: Any) -> Answer:
+            borrowed = next((wire for wire in self.driver.gate.wires if wire.server.open), None)  # type: ignore[union-attr]
+            if statement.startswith("LOOK") and borrowed is not None and self.transaction(self.aliases[0]) is None:
+                return await borrowed.connection.ask(statement)
+            return await super().execute(statement, db)
+
+    class connection_type(Connection):
+        def __init__(self, wire: MiniatureWire) -> None:
+            super().__init__(wire)
+            wire.connection = self  # type: ignore[attr-defined]
+
+
+class ForgetsOwnRows(Queueing):
+    """Answers reads inside a transaction on a connection outside of it: it does not see its own rows."""
+
+    expects = ("containment", "lies")
+
+    class orm_type(Orm):
+        async def look(self, token: str, db: Any) -> str:
+            return await super().look(token, self.client())
+
+
+class BulkOutsideTransaction(Queueing):
+    """Inserts in bulk on a connection of its own, whatever transaction is around."""
+
+    expects = ("containment", "lies")
+
+    class orm_type(Orm):
+        async def write_many(self, tokens: list[str], db: Any) -> None:
+            await super().write_many(tokens, self.client())
+
+
+class CommitsBulk(Queueing):
+    """Commits the transaction around a bulk update, and begins another."""
+
+    expects = ("atomicity", "lies")
+
+    class orm_type(Orm):
+        async def change_many(self, spare: list[str], tokens: list[str], db: Any) -> None:
+            await super().change_many(spare, tokens, db)
+            transaction = self.transaction(self.aliases[0])
+            if transaction is not None:
+                await transaction.execute("COMMIT")
+                await transaction.execute("BEGIN")
+
+
+class BulkOneByOne(Queueing):
+    """Inserts in bulk by one statement a row, in no transaction: a cancellation leaves a part."""
+
+    expects = ("atomicity", "lies")
+    bound = 12
+
+    class orm_type(Orm):
+        async def write_many(self, tokens: list[str], db: Any) -> None:
+            for token in tokens:
+                await self.write(token, db)
+
+
+class LocksNothing(Queueing):
+    """Reads for update without a lock: increments are lost."""
+
+    expects = ("durability", "lies")
+
+    class orm_type(Orm):
+        async def take(self, name: str, db: Any) -> Counter:
+            return Counter(name, int((await self.execute(f"COUNT {name}", db)).value))
+
+
+class CountsTwice(Queueing):
+    """Sends an increment again that was answered already."""
+
+    expects = ("atomicity", "lies")
+
+    class orm_type(Orm):
+        async def put(self, counter: Counter, db: Any) -> None:
+            await super().put(counter, db)
+            await super().put(Counter(counter.name, counter.value + 1), db)
+
+
+class LeavesIterationOpen(Queueing):
+    """Leaves the rest of an iteration on the wire for whoever asks next."""
+
+    expects = ("routing", "lies")
+
+    class orm_type(Orm):
+        async def read_and_leave(self, nonces: list[str], db: Any) -> str:
+            transaction = self.transaction(self.aliases[0])
+            assert transaction is not None
+            async with transaction.turn:
+                first = transaction.connection.send(f"SELECT {nonces[0]}")
+                for nonce in nonces[1:]:
+                    transaction.connection.wire.send(f"SELECT {nonce}")
+                return (await first).value
+
+
+class SaysCreatedToAll(Queueing):
+    """Tells every caller of get_or_create that it has created the row."""
+
+    expects = ("durability", "lies")
+
+    class orm_type(Orm):
+        async def get_or_create(self, token: str, db: Any) -> str:
+            await super().get_or_create(token, db)
+            return CREATED
+
+
+class SaysFoundToAll(Queueing):
+    """Tells no caller of get_or_create that it has created the row."""
+
+    expects = ("atomicity", "lies")
+
+    class orm_type(Orm):
+        async def get_or_create(self, token: str, db: Any) -> str:
+            await super().get_or_create(token, db)
+            return FOUND
+
+
+class IgnoresValuesOfLoser(Queueing):
+    """Gives the loser of a raced update_or_create the winner's row, as if it were updated."""
+
+    expects = ("durability", "lies")
+
+    class orm_type(Orm):
+        async def update_or_create(self, token: str, value: int, db: Any) -> str:
+            said = await self.get_or_create(token, db)
+            return IGNORED if said == FOUND else said
+
+
+class FailsLoserOfRace(Queueing):
+    """Shows the server's refusal of a duplicate to the loser of a raced get_or_create."""
+
+    expects = ("loudness", "breaks")
+
+    class orm_type(Orm):
+        async def get_or_create(self, token: str, db: Any) -> str:
+            if await self.look(token, db) == SEEN:
+                return FOUND
+            await self.write(token, db)
+            return CREATED
+
+
+# -- connecting and closing ------------------------------------------------------------------------------------------
+
+
+class LosesRoomOfFailedConnect(Queueing):
+    """Counts a connection that could not be made among the pool's for ever."""
+
+    expects = ("liveness", "hangs")
+
+    class pool_type(Pool):
+        async def make(self) -> Connection:
+            self.made += 1
+            return await self.driver.open()
+
+
+class KeepsClosedPool(Queueing):
+    """Goes on with a pool that it has closed: nobody is served any more."""
+
+    expects = ("recovery", "breaks")
+
+    class orm_type(Orm):
+        async def close(self, *, discard: bool = True) -> None:
+            for pool in self.pools.values():
+                pool.close()
+
+        async def pool(self, alias: str) -> Pool:
+            found = await super().pool(alias)
+            if found.closed:
+                raise DriverError("the pool is closed")
+            return found
+
+
+class ClosesUnderUsers(Queueing):
+    """Closes connections that are in use, with a bare RuntimeError for who waits for an answer."""
+
+    expects = ("loudness", "breaks")
+
+    class orm_type(Orm):
+        async def close(self, *, discard: bool = True) -> None:
+            await super().close(discard=discard)
+            for wire in self.driver.gate.wires:  # type: ignore[union-attr]
+                wire.cut()
+
+    class connection_type(Connection):
+        def close(self) -> None:
+            for asker in self.waiting:
+                if not asker.done():
+                    asker.set_exception(RuntimeError("Event loop is closed"))
+            super().close()
+
+
+class KeepsConnectionOfLostBegin(Queueing):
+    """Does not give a connection back that was lost while its transaction began."""
+
+    expects = ("liveness", "hangs")
+
+    class transaction_type(Transaction):
+        async def __aenter__(self) -> Transaction:
+            await self.enter()
+            await self.connection.ask("BEGIN" if self.parent is None else f"SAVEPOINT {self.savepoint}")
+            self.token = self.orm.current[self.alias].set(self)
+            return self
+
+
+class KeepsContextOfLostBegin(Queueing):
+    """Leaves a transaction current whose connection was lost while it began."""
+
+    expects = ("loudness", "breaks")
+
+    class transaction_type(Transaction):
+        async def __aenter__(self) -> Transaction:
+            await self.enter()
+            self.token = self.orm.current[self.alias].set(self)
+            try:
+                await self.connection.ask("BEGIN" if self.parent is None else f"SAVEPOINT {self.savepoint}")
+            except BaseException:
+                if self.parent is None:
+                    self.source.give(self.connection)
+                raise
+            return self
+
+
+class ForgetsPoolMadeInside(Queueing):
+    """Forgets, at the end of a transaction, the pools of other connections that were first used inside it."""
+
+    expects = ("recovery", "breaks")
+
+    class transaction_type(Transaction):
+        async def enter(self) -> None:
+            await super().enter()
+            self.known = set(self.orm.pools)
+
+        def leave(self) -> None:
+            super().leave()
+            for alias in set(self.orm.pools) - self.known:
+                del self.orm.pools[alias]
+
+
+class LeaksPoolOnClose(Queueing):
+    """Closes nothing, and makes a new pool all the same: too many connections are open."""
+
+    expects = ("recovery", "breaks")
+
+    class orm_type(Orm):
+        async def close(self, *, discard: bool = True) -> None:
+            self.pools = {}
 
 
 # -- nested blocks ---------------------------------------------------------------------------------------------------

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from tests.harness.history import CREATED, FOUND, SEEN
 
 if TYPE_CHECKING:
     from .database import Answer
     from .driver import Connection, Miniature, Pool
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The client of a named connection, whatever transaction is around."""
+
+    alias: str
+
+
+@dataclass
+class Counter:
+    """A counter that was read."""
+
+    name: str
+    value: int
 
 
 class Orm:
@@ -27,21 +46,70 @@ class Orm:
     async def init(self) -> None:
         """Connects to nothing."""
 
-    async def read(self, nonce: str, alias: str | None) -> str:
-        return (await self.execute(f"SELECT {nonce}", alias)).value
+    def client(self) -> Plain:
+        return Plain(self.aliases[0])
 
-    async def write(self, token: str, alias: str | None) -> None:
-        await self.execute(f"INSERT {token}", alias)
+    # ``db``: None for the default connection, a connection's name, or a client.
+    async def read(self, nonce: str, db: Any) -> str:
+        return (await self.execute(f"SELECT {nonce}", db)).value
 
-    async def fail(self, alias: str | None) -> None:
-        await self.execute("SELECT FROM no_such_table", alias)
+    async def read_and_leave(self, nonces: list[str], db: Any) -> str:
+        return (await self.execute(f"SELECT {' '.join(nonces)}", db)).value.split()[0]
+
+    async def look(self, token: str, db: Any) -> str:
+        return (await self.execute(f"LOOK {token[1:]}", db)).value
+
+    async def write(self, token: str, db: Any) -> None:
+        await self.execute(f"INSERT {token}", db)
+
+    async def write_many(self, tokens: list[str], db: Any) -> None:
+        await self.execute(f"INSERT {' '.join(tokens)}", db)
+
+    async def change_many(self, spare: list[str], tokens: list[str], db: Any) -> None:
+        await self.execute(f"UPDATE {' '.join(spare)} TO {' '.join(tokens)}", db)
+
+    async def get_or_create(self, token: str, db: Any) -> str:
+        """A nested block of its own, as in Tortoise: its failure must not harm the transaction around it."""
+        if await self.look(token, db) == SEEN:
+            return FOUND
+        try:
+            async with self.in_transaction(None):
+                await self.write(token, None)
+        except self.driver.errors[0] as error:
+            if "is there already" not in str(error):
+                raise
+            return FOUND
+        return CREATED
+
+    async def update_or_create(self, token: str, value: int, db: Any) -> str:
+        said = await self.get_or_create(token, db)
+        if said == FOUND:
+            await self.execute(f"UPDATE {token} TO {token}", db)
+        return said
+
+    async def take(self, name: str, db: Any) -> Counter:
+        return Counter(name, int((await self.execute(f"TAKE {name}", db)).value))
+
+    async def put(self, counter: Counter, db: Any) -> None:
+        await self.execute(f"PUT {counter.name}={counter.value + 1}", db)
+
+    async def fail(self, db: Any) -> None:
+        await self.execute("SELECT FROM no_such_table", db)
+
+    async def commit(self, client: Transaction) -> None:
+        await client.end_by_hand(client.commit)
+
+    async def rollback(self, client: Transaction) -> None:
+        await client.end_by_hand(client.rollback)
 
     def in_transaction(self, alias: str | None) -> Transaction:
         name = alias or self.aliases[0]
         return self.driver.transaction_type(self, name, self.transaction(name))
 
-    async def close(self) -> None:
-        for pool in self.pools.values():
+    async def close(self, *, discard: bool = True) -> None:
+        """Who uses a connection may go on; the next use makes a new pool."""
+        pools, self.pools = self.pools, {}
+        for pool in pools.values():
             pool.close()
 
     def discard(self) -> None:
@@ -60,9 +128,11 @@ class Orm:
             found = found.parent
         return found
 
-    async def execute(self, statement: str, alias: str | None) -> Answer:
-        name = alias or self.aliases[0]
-        transaction = self.transaction(name)
+    async def execute(self, statement: str, db: Any) -> Answer:
+        if isinstance(db, Transaction):
+            return await db.execute(statement)
+        name = db.alias if isinstance(db, Plain) else db or self.aliases[0]
+        transaction = None if isinstance(db, Plain) else self.transaction(name)
         if transaction is not None:
             return await transaction.execute(statement)
         pool = await self.pool(name)
@@ -95,7 +165,7 @@ class Transaction:
 
     @property
     def closed(self) -> bool:
-        return self.ended or (self.parent is not None and self.parent.closed)
+        return self.ended or self.end_sent or (self.parent is not None and self.parent.closed)
 
     def error(self, text: str) -> Exception:
         return self.orm.driver.errors[0](text)
@@ -142,6 +212,8 @@ class Transaction:
         self.orm.current[self.alias].reset(self.token)
 
     async def finish(self, kind: Any) -> None:
+        if self.end_sent:
+            return  # by hand
         if self.parent is not None and self.parent.closed:
             self.end_sent = True
             if kind is None:
@@ -150,6 +222,13 @@ class Transaction:
             await self.commit()
         else:
             await self.rollback()
+
+    async def end_by_hand(self, end: Callable[[], Awaitable[None]]) -> None:
+        """Commit or roll back inside the block; whatever follows in it is refused."""
+        async with self.turn:
+            if self.closed:
+                raise self.error("the transaction has ended")
+            await end()
 
     async def commit(self) -> None:
         self.end_sent = True
@@ -227,8 +306,8 @@ class RefusingTransaction(Transaction):
 class RefusingOrm(Orm):
     """Refuses what comes after the end of the transaction in which its task was started."""
 
-    async def execute(self, statement: str, alias: str | None) -> Answer:
-        current = self.current[alias or self.aliases[0]].get()
-        if current is not None and current.ended:
+    async def execute(self, statement: str, db: Any) -> Answer:
+        current = self.current[db if isinstance(db, str) else self.aliases[0]].get()
+        if current is not None and current.ended and not isinstance(db, (Plain, Transaction)):
             raise self.driver.errors[0]("the transaction has ended")
-        return await super().execute(statement, alias)
+        return await super().execute(statement, db)

@@ -11,19 +11,6 @@ from tests.harness.scenario import OrmSetup, Scenario
 from .driver import DriverError
 
 
-async def caught_error_then_commit(world: Any) -> None:
-    """A statement fails, its error is caught, the block ends well: all its rows are stored, or its end says no."""
-
-    async def parent(session: Any) -> None:
-        db = session.orm()
-        async with db.transaction():
-            await db.write()
-            with contextlib.suppress(DriverError):
-                await db.fail()
-
-    await world.together(parent=parent)
-
-
 async def inner_error_recovers(world: Any) -> None:
     """An inner block ends in a server's error that is caught outside of it: the outer block goes on and commits."""
 

@@ -17,7 +17,7 @@ from .faults import FAULTS
 from .table import Row, applicable, line, table
 
 # What the program does there cannot end well for everybody: somebody is told so, in a documented way.
-REFUSED_BY_THE_RIGHT_ONE = ("CON-7", "POOL-6", "POOL-7", "POOL-9", "POOL-12", "POOL-13")
+REFUSED_BY_THE_RIGHT_ONE = ("CON-7", "POOL-6", "POOL-7", "POOL-9", "POOL-12", "POOL-13", "TXN-8")
 
 FAULT_PARAMETERS = [
     pytest.param(
@@ -82,7 +82,6 @@ async def test_the_same_miniature_gives_the_same_schedules_and_verdicts_twice():
 @pytest.mark.parametrize(
     ("fault", "program"),
     [
-        ("HidesAbortedTransaction", proposed.caught_error_then_commit),
         ("InnerRollbackRecoversNothing", proposed.inner_error_recovers),
     ],
 )

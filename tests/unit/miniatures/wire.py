@@ -26,6 +26,9 @@ class MiniatureWire(Channel):
         self.server = ServerSession(gate.database)
         self.server.lost = self.lose
         self.lost = False
+        self.server.answered = self.answered
+        self.backlog: collections.deque[str] = collections.deque()  # behind a statement that waits for a lock
+        self.locked = False
         self.receive: Callable[[Answer | None], None] = lambda answer: None  # None: the connection is lost
         gate.wires.append(self)
 
@@ -37,7 +40,25 @@ class MiniatureWire(Channel):
         self.segments.statement(statement)
         for token in TOKEN.findall(statement.encode()):
             self.segments.token(token.decode())
-        answer = self.server.execute(statement)
+        self.backlog.append(statement)
+        self.work()
+
+    def work(self) -> None:
+        """The server takes one statement after the other."""
+        while self.backlog and not self.locked and not self.closed:
+            answer = self.server.execute(self.backlog.popleft())
+            if answer is None:
+                self.locked = True
+            else:
+                self.arrive(answer)
+
+    def answered(self, answer: Answer) -> None:
+        """What had to wait for a lock."""
+        self.locked = False
+        self.arrive(answer)
+        self.work()
+
+    def arrive(self, answer: Answer) -> None:
         self._record("<-", answer.error or f"{answer.tag} {answer.value}")
         self.held.append(answer)
         if not self.holding:
@@ -47,6 +68,7 @@ class MiniatureWire(Channel):
         """The driver hangs up."""
         self.closed = True
         self.held.clear()
+        self.backlog.clear()
         self.server.end()
 
     def busy(self) -> bool:
