@@ -368,6 +368,8 @@ async def remedy_line(
     judged: list[tuple[str, str | None]] = []
     for identifier in scenario.cures:
         cured = catalogue[identifier]
+        if sys.version_info < cured.python:
+            continue
         if identifier not in plain:
             alone = await runner.explore(cured)
             plain[identifier] = ERROR if alone.error else alone.deciding.verdict

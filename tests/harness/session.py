@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+import functools
+import types
+from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -306,19 +308,43 @@ class OrmPort(Port):
         """``in_transaction()``. ``own``: the program means an independent transaction, not a nested one."""
         return TransactionBlock(self, lambda: self.world.orm.in_transaction(self.transaction_on), nested=not own)
 
+    def atomic(self, function: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+        """``@atomic()`` around a function."""
+
+        @functools.wraps(function)
+        async def decorated() -> Any:
+            decorator = self.world.orm.atomic(self.transaction_on)
+            async with TransactionBlock(self, lambda: DecoratedBlock(decorator), nested=True):
+                return await function()
+
+        return decorated
+
+    def hand_over(self, session: Session) -> None:
+        """Another task goes on with what this one has begun, as when it resumes a generator; the block moves along."""
+        for number in self.session.blocks:
+            self.world.history.blocks[number - 1].session = session.name
+        session.blocks, self.session.blocks = self.session.blocks, ()
+        self.session = session
+
 
 class TransactionBlock:
     """An ``async with`` block whose begin and end are operations, and whose end is remembered as it was told."""
 
     def __init__(self, port: Any, make: Callable[[], Any], *, nested: bool) -> None:
         self.port = port
-        self.session: Session = port.session
         self.make = make
         self.nested = nested
         self.misuse = False
         self.block: Block | None = None
         self.client: Any = None
         self._inner: Any = None
+        self._commit_asked = False
+
+    @property
+    def session(self) -> Session:
+        """Whose task is in the block now."""
+        session: Session = self.port.session
+        return session
 
     async def __aenter__(self) -> TransactionBlock:
         session, world = self.session, self.session.world
@@ -341,17 +367,60 @@ class TransactionBlock:
         except BaseException as error:
             world.close_block(block, "never begun", error)
             raise
-        self._around = session.blocks
         session.blocks = (*session.blocks, block.number)
         return self
+
+    async def rollback(self) -> None:
+        """``connection.rollback()`` by hand, inside the block."""
+        await self.session.step(f"roll back {self._open().name} by hand")
+        await self._by_hand("rollback", "rolled back")
+
+    async def commit(self) -> None:
+        """``connection.commit()`` by hand, inside the block; it waits for no turn, so that it can be shielded."""
+        self._commit_asked = True
+        await self._by_hand("commit", "committed")
+
+    async def _by_hand(self, kind: str, outcome: str) -> None:
+        world, block = self.session.world, self._open()
+        verb = {"commit": "commit", "rollback": "roll back"}[kind]
+        try:
+            await self.session.operate(
+                kind,
+                f"{verb} {block.name} by hand",
+                lambda: getattr(self.client, kind)(),
+                scope=self.port.scope(block.number),
+                block=block.number,
+                misuse=self.misuse or block.outcome != "open",
+                turn=False,
+            )
+        except BaseException as error:
+            world.close_block(block, "unknown" if isinstance(error, asyncio.CancelledError) else "failed", error)
+            raise
+        if block.outcome == "open":
+            world.close_block(block, outcome, None)
+
+    def _open(self) -> Block:
+        assert self.block is not None, "the block has not begun"
+        return self.block
+
+    def _crossed(self) -> bool:
+        """Whether this block ends in another order than it was opened: before one inside it, or after one around
+        it, of the same task."""
+        block, history = self._open(), self.session.world.history
+        inside = any(
+            other.parent == block.number and other.outcome == "open" and other.number in self.session.blocks
+            for other in history.blocks
+        )
+        around = history.block(block.parent)
+        return inside or (around is not None and around.session == block.session and around.outcome != "open")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        session, world, block = self.session, self.session.world, self.block
-        assert block is not None
+        session, block = self.session, self._open()
         interrupted: BaseException | None = None
-        text = f"{'commit' if kind is None else 'roll back'} {block.name}"
+        by_hand = block.outcome != "open"
+        text = f"leave {block.name}" if by_hand else f"{'commit' if kind is None else 'roll back'} {block.name}"
         if not isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             # A cancelled task unwinds at once; nobody may keep it waiting for a turn.
             try:
@@ -363,26 +432,77 @@ class TransactionBlock:
                 text = f"roll back {block.name}"
         try:
             swallowed = await session.operate(
-                "commit" if kind is None else "rollback",
+                "leave" if by_hand else "commit" if kind is None else "rollback",
                 text,
                 lambda: self._inner.__aexit__(kind, error, trace),
                 scope=self.port.scope(block.number),
                 block=block.number,
-                misuse=self.misuse,
+                misuse=self.misuse or self._crossed(),
                 turn=False,
             )
         except asyncio.CancelledError as cancelled:
-            world.close_block(block, "unknown" if kind is None else "rolled back", cancelled)
+            self._close("unknown" if kind is None else "rolled back", cancelled)
             raise
         except BaseException as failure:
-            world.close_block(block, "rolled back" if failure is error else "failed", failure)
+            self._close("rolled back" if failure is error else "failed", failure)
             raise
         finally:
-            session.blocks = self._around
-        world.close_block(block, "committed" if kind is None else "rolled back", error)
+            session.blocks = tuple(number for number in session.blocks if number != block.number)
+        self._close("committed" if kind is None else "rolled back", error)
         if interrupted is not None:
             raise interrupted
         return bool(swallowed)
+
+    def _close(self, outcome: str, error: BaseException | None) -> None:
+        """Remember how the block ended, unless it was ended by hand before."""
+        block = self._open()
+        if block.outcome == "open":
+            # Nobody heard how a commit that was under way, or had just been made, ended.
+            unheard = self._commit_asked and outcome != "committed"
+            self.session.world.close_block(block, "unknown" if unheard else outcome, error)
+
+
+class DecoratedBlock:
+    """``@atomic`` as a block: the decorated function's coroutine is run up to its body, and later from there on."""
+
+    def __init__(self, decorator: Callable[[Any], Any]) -> None:
+        self._coroutine = decorator(self._body)()
+
+    async def _body(self) -> None:
+        await _here()
+
+    async def __aenter__(self) -> None:
+        await self._run(self._coroutine.send, None)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await (self._run(self._coroutine.send, None) if error is None else self._run(self._coroutine.throw, error))
+        except BaseException as raised:
+            if raised is not error:
+                raise
+
+    @types.coroutine
+    def _run(self, move: Callable[[Any], Any], argument: Any) -> Generator[Any, Any, None]:
+        """Run the coroutine in this task until its body is reached, or to its end."""
+        while True:
+            try:
+                awaited = move(argument)
+            except StopIteration:
+                return
+            if awaited is DecoratedBlock:
+                return
+            try:
+                argument = yield awaited
+                move = self._coroutine.send
+            except BaseException as error:
+                move, argument = self._coroutine.throw, error
+
+
+@types.coroutine
+def _here() -> Generator[Any, Any, None]:
+    yield DecoratedBlock
 
 
 class TaskGroupPort:
@@ -399,9 +519,17 @@ class TaskGroupPort:
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> Any:
         return await self._group.__aexit__(kind, error, trace)
 
-    def start(self, name: str, body: Body) -> Session:
-        """Start a session in the group."""
-        made = self.session.world.start(name, body, blocks=self.session.blocks, create=self._group.create_task)
+    def start(
+        self,
+        name: str,
+        body: Body,
+        *,
+        blocks: tuple[int, ...] | None = None,
+        context: contextvars.Context | None = None,
+    ) -> Session:
+        """Start a session in the group. ``blocks``: the blocks around it, this task's when none are given."""
+        around = self.session.blocks if blocks is None else blocks
+        made = self.session.world.start(name, body, blocks=around, context=context, create=self._group.create_task)
         made.record.grouped = True
         return made
 

@@ -59,6 +59,7 @@ class World:
         self.gates: list[Gate] = []
         self.worker_gate = WorkerGate(self.recorder, self._number_channel)
         self.sessions: dict[str, Session] = {}
+        self.workers: list[tuple[Session, Callable[[], None]]] = []
         self.orm: Any = None
         self.connections: list[Any] = []
         self.pools: list[tuple[Any, int]] = []
@@ -87,6 +88,7 @@ class World:
     def forget(self) -> None:
         """Let go of what the evidence does not need: tasks in reference cycles make every later run slower."""
         self.sessions.clear()
+        self.workers.clear()
         self.gates.clear()
         self.connections.clear()
         self.pools.clear()
@@ -147,11 +149,27 @@ class World:
         try:
             for name, body in bodies.items():
                 self.start(name.replace("_", " "), body)
-            while pending := [s.task for s in self.sessions.values() if s.task is not None and not s.task.done()]:
+            while pending := self._unended():
                 await asyncio.wait(pending)
+            for worker, end in self.workers:
+                end()
+                await asyncio.wait([worker.task])  # type: ignore[type-var]
         finally:
+            self.loop.set_task_factory(None)
             self.scheduled = False
             self.hold(False)
+
+    def _unended(self) -> list[asyncio.Task[Any]]:
+        workers = [worker for worker, _ in self.workers]
+        return [s.task for s in self.sessions.values() if s.task and not s.task.done() and s not in workers]
+
+    def start_worker(self, name: str, body: Body, end: Callable[[], None]) -> None:
+        """Start a task that serves others; when they have ended, ``end`` is called and it shall end too."""
+        self.workers.append((self.start(name, body), end))
+
+    def start_eagerly(self) -> None:
+        """From now on tasks begin to run while they are created (Python 3.12+), until the sessions have ended."""
+        self.loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
 
     def start(
         self,
@@ -334,7 +352,7 @@ class World:
     # -- turns -----------------------------------------------------------------------------------------------------
     async def turn(self, session: Session, text: str) -> None:
         """Wait until the conductor lets this session take its next step; at once outside of a schedule."""
-        if not self.scheduled:
+        if not self.scheduled or session.task is None:  # None: it runs eagerly, inside of create_task
             return
         # Two tasks of one session (wait_for makes one) queue up one behind the other.
         while session.turn is not None:

@@ -40,6 +40,16 @@ class Orm:
         name = alias or self.aliases[0]
         return self.driver.transaction_type(self, name, self.transaction(name))
 
+    def atomic(self, alias: str | None) -> Any:
+        def decorator(function: Any) -> Any:
+            async def decorated() -> Any:
+                async with self.in_transaction(alias):
+                    return await function()
+
+            return decorated
+
+        return decorator
+
     async def close(self) -> None:
         for pool in self.pools.values():
             pool.close()
