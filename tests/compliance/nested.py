@@ -313,6 +313,36 @@ async def cancelled_after_inner(world, way):
     await world.together(victim=victim, canceller=canceller)
 
 
+@scenario(
+    "NST-16",
+    "Gathered queries, some with using_db, in an inner block",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+)
+async def using_db_inside(world):
+    """Tasks query at once inside an inner block, one through the models, one with using_db and the inner block's
+    client: each gets its own answer, all rows are stored."""
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction(), db.transaction() as inner:
+
+            async def plain(session):
+                await read_and_write(session.orm())
+
+            async def with_using_db(session):
+                await read_and_write(session.orm(inner.client))
+
+            await session.wait(session.spawn("plain", plain), session.spawn("with using_db", with_using_db))
+
+    async def read_and_write(db):
+        await db.read()
+        await db.write()
+
+    await world.together(parent=parent)
+
+
 def nested_child(way):
     """A child that writes and reads inside a transaction of its own."""
 

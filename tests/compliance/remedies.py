@@ -1,12 +1,14 @@
 """FIX: recommended remedies, built as people copy them, each run over the scenarios that it claims to cure."""
 
 import asyncio
+import contextlib
 import contextvars
 
 from tests.harness.remedy import Way
 from tests.harness.scenario import OrmSetup, remedy
+from tests.harness.session import Deliberate
 
-CURES = ("NST-3", "NST-4", "NST-5", "CTX-1", "CTX-2")
+CURES = ("NST-3", "NST-4", "NST-5", "NST-10", "NST-13", "CTX-1", "CTX-2", "CTX-3", "CTX-4", "CTX-9")
 TWO = ("conn_1", "conn_2")
 
 
@@ -116,6 +118,36 @@ class LargerPool(Way):
     setup = OrmSetup(size=10)
 
 
+@remedy("FIX-6", "No nested blocks in children", cures=CURES)
+class NoNestedBlocks(Way):
+    """The children query in their parent's transaction and open none of their own."""
+
+    def inner_transaction(self, port):
+        return contextlib.nullcontext()
+
+
+@remedy("FIX-7", "Hand the work to a worker started outside", cures=CURES)
+class OutsideWorker(Way):
+    """A worker started before the transaction takes the children's work from a queue; the parent does not wait for it
+    inside the block."""
+
+    independent = True
+    joins = False
+
+    async def prepare(self, world):
+        self._jobs = jobs = asyncio.Queue()
+
+        async def worker(session):
+            while (job := await jobs.get()) is not None:
+                with contextlib.suppress(Deliberate):
+                    await job(session)
+
+        world.start_worker("worker", worker, end=lambda: jobs.put_nowait(None))
+
+    def spawn(self, parent, name, body, **how):
+        self._jobs.put_nowait(body)
+
+
 class CatchConflict(Way):
     """A refused conflict is what these remedies live with: they claim that nobody is harmed, not that all succeeds."""
 
@@ -143,3 +175,34 @@ class CatchAndGoOn(CatchConflict):
 @remedy("FIX-8b", "Catch the conflict and abort the transaction", cures=CURES)
 class CatchAndAbort(CatchConflict):
     """The child's error is let out of the parent's block, which rolls back: nothing of the transaction is stored."""
+
+
+@remedy("FIX-9", "Retry on a deadlock, a lock timeout or a conflict", cures=CURES)
+class Retry(CatchConflict):
+    """What the child does is tried three times before the database's error is let out."""
+
+    async def attempt(self, session, work):
+        for tries_left in (2, 1, 0):
+            try:
+                return await work()
+            except Exception as error:
+                if tries_left == 0 or not session.is_of_the_database(error):
+                    raise
+
+
+@remedy("FIX-10", "Shield the commit", cures=("NST-14",))
+class ShieldCommit(Way):
+    """The block's last statement is asyncio.shield(connection.commit()): a task cancelled around its commit leaves all
+    of it or nothing, and the pool works afterwards."""
+
+    async def end_of_block(self, block):
+        await asyncio.shield(block.commit())
+
+
+@remedy("FIX-11", "Shield the whole transaction", cures=("NST-10", "NST-14"))
+class ShieldTransaction(Way):
+    """The function with the whole transaction runs in asyncio.shield(): who is cancelled leaves it to end by itself."""
+
+    async def whole(self, session, work):
+        shielded = session.spawn(f"{session.name}'s shielded work", work)
+        await asyncio.shield(shielded.task)

@@ -40,16 +40,17 @@ class Orm:
             options["_enable_global_fallback"] = True
         self._context = await Tortoise.init(config=config, **options)
 
-    def using(self, alias: str | None) -> Any:
-        """The current client of a named connection, as ``using_db`` takes it; None for the model's default."""
-        return None if alias is None else connections.get(alias)
+    def using(self, alias: Any) -> Any:
+        """The current client of a named connection, as ``using_db`` takes it; None for the model's default. A client
+        is taken as it is."""
+        return connections.get(alias) if isinstance(alias, str) else alias
 
-    async def read(self, nonce: str, alias: str | None) -> str:
+    async def read(self, nonce: str, alias: Any) -> str:
         query = Seed.filter(nonce=nonce)
         row = await (query.using_db(self.using(alias)) if alias else query).first()
         return row.nonce if row is not None else "no row"
 
-    async def write(self, token: str, alias: str | None) -> None:
+    async def write(self, token: str, alias: Any) -> None:
         await Entry.create(token=token, using_db=self.using(alias))
 
     async def fail(self, alias: str | None) -> None:

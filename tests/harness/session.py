@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .history import OWN, Block, ErrorRecord, SessionRecord, record_error
+from .history import ABORTED, DOCUMENTED, OWN, Block, ErrorRecord, SessionRecord, record_error
 
 if TYPE_CHECKING:
     from .world import World
@@ -87,15 +87,20 @@ class Session:
         """An error of the program's own, to be raised inside a block that shall fail."""
         return Deliberate(f"{self.name} fails on purpose")
 
+    def is_of_the_database(self, error: BaseException) -> bool:
+        """Whether an error is one that the driver or the ORM documents."""
+        return self.world.classify(error) in (DOCUMENTED, ABORTED)
+
     # -- ports -----------------------------------------------------------------------------------------------------
     def on(self, connection: Any) -> DriverPort:
         """The driver's own connection."""
         return DriverPort(self, connection)
 
-    def orm(self, alias: str | None = None, *, transaction_on: str | None = None, catching: bool = False) -> OrmPort:
-        """Tortoise's models. ``alias`` is passed as ``using_db`` and names the connection of transactions;
-        ``transaction_on`` names the latter alone; ``catching``: errors of queries are caught and passed over."""
-        return OrmPort(self, alias, transaction_on or alias, catching)
+    def orm(self, alias: Any = None, *, transaction_on: str | None = None, catching: bool = False) -> OrmPort:
+        """Tortoise's models. ``alias`` is passed as ``using_db`` and names the connection of transactions (or it is a
+        block's client); ``transaction_on`` names the latter alone; ``catching``: errors of queries are caught and
+        passed over."""
+        return OrmPort(self, alias, transaction_on or (alias if isinstance(alias, str) else None), catching)
 
     def forget(self, block: Block) -> None:
         """Nobody committed this block: its rows must not be stored."""
@@ -285,7 +290,7 @@ class DriverPort(Port):
 class OrmPort(Port):
     """Tortoise: models and ``in_transaction``."""
 
-    def __init__(self, session: Session, alias: str | None, transaction_on: str | None, catching: bool) -> None:
+    def __init__(self, session: Session, alias: Any, transaction_on: str | None, catching: bool) -> None:
         super().__init__(session)
         self.alias = alias
         self.transaction_on = transaction_on

@@ -27,10 +27,10 @@ class Orm:
     async def init(self) -> None:
         """Connects to nothing."""
 
-    async def read(self, nonce: str, alias: str | None) -> str:
+    async def read(self, nonce: str, alias: Any) -> str:
         return (await self.execute(f"SELECT {nonce}", alias)).value
 
-    async def write(self, token: str, alias: str | None) -> None:
+    async def write(self, token: str, alias: Any) -> None:
         await self.execute(f"INSERT {token}", alias)
 
     async def fail(self, alias: str | None) -> None:
@@ -70,7 +70,9 @@ class Orm:
             found = found.parent
         return found
 
-    async def execute(self, statement: str, alias: str | None) -> Answer:
+    async def execute(self, statement: str, alias: Any) -> Answer:
+        if isinstance(alias, Transaction):
+            return await alias.execute(statement)
         name = alias or self.aliases[0]
         transaction = self.transaction(name)
         if transaction is not None:
@@ -237,8 +239,8 @@ class RefusingTransaction(Transaction):
 class RefusingOrm(Orm):
     """Refuses what comes after the end of the transaction in which its task was started."""
 
-    async def execute(self, statement: str, alias: str | None) -> Answer:
-        current = self.current[alias or self.aliases[0]].get()
+    async def execute(self, statement: str, alias: Any) -> Answer:
+        current = alias if isinstance(alias, Transaction) else self.current[alias or self.aliases[0]].get()
         if current is not None and current.ended:
             raise self.driver.errors[0]("the transaction has ended")
         return await super().execute(statement, alias)
