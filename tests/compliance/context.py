@@ -96,6 +96,26 @@ async def task_group(world, way):
     await world.together(parent=parent)
 
 
+@scenario("CTX-5", "A thread with a loop of its own, started inside", level="loud", needs=("tortoise",), orm=OrmSetup())
+async def thread_inside(world):
+    """Inside a transaction asyncio.to_thread runs queries on a loop of its own, with a copy of the context: they are
+    part of the transaction, or refused and nobody is harmed."""
+
+    async def work(session):
+        db = session.orm()
+        await db.read()
+        await db.write()
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await session.in_thread(work)
+            await db.write()
+
+    await world.together(parent=parent)
+
+
 @scenario(
     "CTX-6",
     "A generator enters the transaction in one task and leaves it in another",
@@ -219,6 +239,54 @@ async def worker_from_inside(world, way):
             jobs.put_nowait(None)
 
     await world.together(parent=parent_outlived_by(way, block_is_over, worker), client=client)
+
+
+@scenario(
+    "CTX-10", "Threads with loops and connections of their own", level="must", needs=("tortoise",), orm=OrmSetup()
+)
+async def loops_of_their_own(world):
+    """Two threads, each with its own event loop and its own Tortoise.init(), and the main one run transactions at once:
+    one fails, the others commit, each as it was told."""
+
+    async def committing(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await db.read()
+
+    async def failing(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            raise session.deliberate()
+
+    def on_its_own(body):
+        async def work(session):
+            async with session.tortoise_of_its_own():
+                await body(session)
+
+        async def thread(session):
+            await session.in_executor(work)
+
+        return thread
+
+    await world.together(main=committing, thread_1=on_its_own(committing), thread_2=on_its_own(failing))
+
+
+@scenario("CTX-11", "One init, two event loops", level="must", needs=("tortoise",), orm=OrmSetup())
+async def one_init_two_loops(world):
+    """The main loop and a thread's loop query through the same Tortoise.init() at once: each gets its own answers, each
+    row is stored."""
+
+    async def work(session):
+        db = session.orm()
+        await db.read()
+        await db.write()
+
+    async def thread(session):
+        await session.in_thread(work)
+
+    await world.together(main=work, thread=thread)
 
 
 @scenario(

@@ -182,12 +182,13 @@ class Retry(CatchConflict):
     """What the child does is tried three times before the database's error is let out."""
 
     async def attempt(self, session, work):
-        for tries_left in (2, 1, 0):
+        for _ in range(2):
             try:
                 return await work()
             except Exception as error:
-                if tries_left == 0 or not session.is_of_the_database(error):
+                if not session.is_of_the_database(error):
                     raise
+        return await work()
 
 
 @remedy("FIX-10", "Shield the commit", cures=("NST-14",))

@@ -202,10 +202,12 @@ class Runner:
         current = asyncio.current_task()
         for _ in range(5):
             left = [task for task in asyncio.all_tasks() if task is not current]
-            if not left:
+            if not left and not world.loop.sides:
                 break
             for task in left:
                 task.cancel()
+            for side in world.loop.sides:
+                side.cancel_all()
             await world.quiet()
             world.loop.advance(120.0)
         for task in asyncio.all_tasks() - {current}:

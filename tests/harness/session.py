@@ -6,14 +6,17 @@ Every operation waits for its turn, is recorded, and is judged later. Scenarios 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import types
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .history import ABORTED, DOCUMENTED, OWN, Block, ErrorRecord, SessionRecord, record_error
+from .loop import SideLoop
+from .scenario import OrmSetup
 
 if TYPE_CHECKING:
     from .world import World
@@ -37,6 +40,7 @@ class Session:
         self.task: asyncio.Task[Any] | None = None
         self.turn: asyncio.Future[None] | None = None
         self.next_step = ""
+        self.own_orm: Any = None  # where this session has initialised Tortoise for itself
 
     # -- other tasks -----------------------------------------------------------------------------------------------
     def spawn(self, name: str, body: Body, *, context: contextvars.Context | None = None) -> Session:
@@ -54,6 +58,26 @@ class Session:
     async def settled(self, *children: Session) -> None:
         """Wait until these tasks have ended, however."""
         await asyncio.wait([child.task for child in children if child.task is not None])
+
+    async def in_thread(self, body: Body) -> Any:
+        """``asyncio.to_thread(asyncio.run, …)``: do this session's work on a loop of its own, in a thread that has
+        a copy of this context."""
+        return await asyncio.to_thread(SideLoop(self.world.loop).run, lambda: self.world._body(self, body))
+
+    async def in_executor(self, body: Body) -> Any:
+        """The same with ``run_in_executor``, as in a thread of one's own: nothing of this context is known there."""
+        work = functools.partial(SideLoop(self.world.loop).run, lambda: self.world._body(self, body))
+        return await self.world.loop.run_in_executor(None, work)
+
+    @contextlib.asynccontextmanager
+    async def tortoise_of_its_own(self) -> AsyncIterator[None]:
+        """``Tortoise.init`` for this session alone, and its connections closed at the end."""
+        self.own_orm = self.world.adapter.make_orm(self.world, OrmSetup())
+        await self.own_orm.init()
+        try:
+            yield
+        finally:
+            await self.own_orm.close()
 
     def task_group(self) -> TaskGroupPort:
         """``asyncio.TaskGroup`` (Python 3.11+), whose tasks are sessions."""
@@ -296,29 +320,33 @@ class OrmPort(Port):
         self.transaction_on = transaction_on
         self.catching = catching
 
+    @property
+    def _orm(self) -> Any:
+        return self.session.own_orm or self.world.orm
+
     def scope(self, block: int | None) -> str:
         root = self.world.history.root(block)
         return self.world.alone() if root is None else f"transaction {root}"
 
     async def _read(self, nonce: str) -> str:
-        return await self.world.orm.read(nonce, self.alias)
+        return await self._orm.read(nonce, self.alias)
 
     async def _write(self, token: str) -> None:
-        await self.world.orm.write(token, self.alias)
+        await self._orm.write(token, self.alias)
 
     async def _fail(self) -> None:
-        await self.world.orm.fail(self.alias)
+        await self._orm.fail(self.alias)
 
     def transaction(self, *, own: bool = False) -> TransactionBlock:
         """``in_transaction()``. ``own``: the program means an independent transaction, not a nested one."""
-        return TransactionBlock(self, lambda: self.world.orm.in_transaction(self.transaction_on), nested=not own)
+        return TransactionBlock(self, lambda: self._orm.in_transaction(self.transaction_on), nested=not own)
 
     def atomic(self, function: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
         """``@atomic()`` around a function."""
 
         @functools.wraps(function)
         async def decorated() -> Any:
-            decorator = self.world.orm.atomic(self.transaction_on)
+            decorator = self._orm.atomic(self.transaction_on)
             async with TransactionBlock(self, lambda: DecoratedBlock(decorator), nested=True):
                 return await function()
 

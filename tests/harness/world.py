@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import gc
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from .gate import Channel, Gate, Recorder
@@ -296,9 +296,16 @@ class World:
 
     async def nothing_in_flight(self) -> None:
         """Wait until the world is quiet; no step is chosen before the one who waits has gone on."""
+        if asyncio.get_running_loop() is not self.loop:
+            await self._from_the_main_loop(self.nothing_in_flight())
+            return
         moment = self.loop.create_future()
         self._moments.append(moment)
         await moment
+
+    async def _from_the_main_loop(self, awaited: Coroutine[Any, Any, None]) -> None:
+        """Wait in another thread's loop for what only the main loop can tell."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(awaited, self.loop))
 
     def _peek(self, operation: Operation) -> None:
         """Look from outside at a row whose writer was just told that it is written."""
@@ -352,6 +359,9 @@ class World:
     # -- turns -----------------------------------------------------------------------------------------------------
     async def turn(self, session: Session, text: str) -> None:
         """Wait until the conductor lets this session take its next step; at once outside of a schedule."""
+        if asyncio.get_running_loop() is not self.loop:
+            await self._from_the_main_loop(self.turn(session, text))
+            return
         if not self.scheduled or session.task is None:  # None: it runs eagerly, inside of create_task
             return
         # Two tasks of one session (wait_for makes one) queue up one behind the other.
@@ -486,7 +496,10 @@ class World:
                 self._stalled = True
                 self._blocked = busy
                 break
-        self._next_timer = timeout
+        self._next_timer = min(
+            (timer for timer in (timeout, *(side.next_timer() for side in self.loop.sides)) if timer is not None),
+            default=None,
+        )
         if self._quiet is not None and not self._quiet.done():
             self._quiet.set_result(None)
             return []
@@ -500,8 +513,10 @@ class World:
         A thread to whose socket an answer was delivered that it has not read yet is about to wake up.
         """
         threads, on_its_way = self.loop.workers.state()
-        if on_its_way or 0 in threads:
+        sides = list(self.loop.sides)
+        if on_its_way or 0 in threads or not all(side.rests() for side in sides):
             return False
+        threads = [thread for thread in threads if thread not in {side.thread for side in sides}]
         if not threads:
             return True
         counted = [channel for channel in self.worker_gate.channels if channel.exact and not channel.serial]
