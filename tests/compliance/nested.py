@@ -334,7 +334,12 @@ async def using_db_inside(world):
             async def with_using_db(session):
                 await read_and_write(session.orm(inner.client))
 
-            await session.wait(session.spawn("plain", plain), session.spawn("with using_db", with_using_db))
+            children = [session.spawn("plain", plain), session.spawn("with using_db", with_using_db)]
+            try:
+                await session.wait(*children)
+            finally:
+                # The block must not end before the children: that is another scenario (CTX-1).
+                await session.settled(*children)
 
     async def read_and_write(db):
         await db.read()

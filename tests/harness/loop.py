@@ -123,11 +123,9 @@ class SideLoop(asyncio.SelectorEventLoop):
         return self.main.time()
 
     def rests(self) -> bool:
-        """Whether it waits, with nothing to run and nothing to read. Asked from the main loop's thread."""
-        if not self.side_selector.blocked or self._ready:  # type: ignore[attr-defined]
-            return False
-        # The poll object is readable itself when one of its files is.
-        return not select.select([self.side_selector.fileno()], [], [], 0)[0]
+        """Whether it waits and nothing wakes it up. Asked from the main loop's thread."""
+        # The poll object is readable itself when one of its files is, also the one by which other threads wake it up.
+        return self.side_selector.blocked and not select.select([self.side_selector.fileno()], [], [], 0)[0]
 
     def next_timer(self) -> float | None:
         """Seconds until its next timer, None without one."""

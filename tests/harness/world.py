@@ -546,6 +546,8 @@ class World:
             for session in self.sessions.values()
             if session.task is not None and not session.task.done()
         ]
+        for number, side in enumerate(self.loop.sides, 1):
+            waiting += [{"task": f"thread {number}", "where": where(task)} for task in asyncio.all_tasks(side)]
         if not waiting:
             waiting = [{"task": "the next user" if self.after else "the program", "where": where(program)}]
         connections = [

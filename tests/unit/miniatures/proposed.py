@@ -24,21 +24,6 @@ async def caught_error_then_commit(world: Any) -> None:
     await world.together(parent=parent)
 
 
-async def inner_error_recovers(world: Any) -> None:
-    """An inner block ends in a server's error that is caught outside of it: the outer block goes on and commits."""
-
-    async def parent(session: Any) -> None:
-        db = session.orm()
-        async with db.transaction():
-            await db.write()
-            with contextlib.suppress(DriverError):
-                async with db.transaction():
-                    await db.fail()
-            await db.write()
-
-    await world.together(parent=parent)
-
-
 async def parent_of_a_cancelled_child(world: Any) -> None:
     """A child is cancelled; its parent waits for it as ``asyncio.gather`` does and hears of it in the usual way."""
 
@@ -55,22 +40,6 @@ async def parent_of_a_cancelled_child(world: Any) -> None:
             await session.cancel("child")
 
     await world.together(parent=parent, canceller=canceller)
-
-
-async def unknown_end_of_nested(world: Any) -> None:
-    """Cancelled around the outer commit, after an inner block has ended: all of it is stored or nothing."""
-
-    async def victim(session: Any) -> None:
-        db = session.orm()
-        async with db.transaction():
-            await db.write()
-            async with db.transaction():
-                await db.write()
-
-    async def canceller(session: Any) -> None:
-        await session.cancel("victim")
-
-    await world.together(victim=victim, canceller=canceller)
 
 
 def made(program: Any, level: str = "loud") -> Scenario:
