@@ -225,6 +225,7 @@ async def worker_from_inside(world, way):
     async def worker(session):
         while await jobs.get():
             await way.late_write(session)
+        jobs.put_nowait(None)  # the next worker shall end too
 
     async def client(session):
         await block_is_over.wait()
@@ -322,13 +323,13 @@ async def generator_abandoned(world):
 @scenario(
     "CTX-13",
     "Transactions on two connections end in the order they began",
-    level="must",
+    level="loud",
     needs=("tortoise",),
     orm=OrmSetup(aliases=("conn_1", "conn_2")),
 )
 async def two_aliases(world):
     """Transactions on two named connections end in the order in which they began, then a third one on the first
-    connection fails: the rows of the first two are stored, the third's is not."""
+    connection fails: the rows of the first two are stored, the third's is not, or ending them so is refused."""
 
     async def parent(session):
         one, two = session.orm("conn_1"), session.orm("conn_2")

@@ -8,7 +8,11 @@ from tests.harness.remedy import Way
 from tests.harness.scenario import OrmSetup, remedy
 from tests.harness.session import Deliberate
 
-CURES = ("NST-3", "NST-4", "NST-5", "NST-10", "NST-13", "CTX-1", "CTX-2", "CTX-3", "CTX-4", "CTX-9")
+CURES = ("NST-3", "NST-4", "NST-5", "NST-13", "CTX-1", "CTX-2")
+# Those that keep a child off its parent's connection are recommended for these too; the others say nothing of strangers.
+APART = (*CURES, "CTX-3", "CTX-9")
+# ... and when siblings are cancelled, the parent's connection is out of it.
+APART_CANCELLED = (*APART, "CTX-4")
 TWO = ("conn_1", "conn_2")
 
 
@@ -32,13 +36,13 @@ class SecondConnection(Way):
             await db.write()
 
 
-@remedy("FIX-1a", "A second named connection, models left on the default", cures=CURES)
+@remedy("FIX-1a", "A second named connection, models left on the default", cures=APART)
 class SecondConnectionPlainModels(SecondConnection):
     """The task opens in_transaction("conn_2") and uses the models plainly; the outer block on conn_1 then fails: both
     end as told."""
 
 
-@remedy("FIX-1b", "A second named connection, using_db everywhere", cures=CURES)
+@remedy("FIX-1b", "A second named connection, using_db everywhere", cures=APART)
 class SecondConnectionUsingDb(SecondConnection):
     """The task opens in_transaction("conn_2") and passes using_db to every query; the outer block on conn_1 then fails:
     both end as told."""
@@ -51,7 +55,7 @@ class SecondConnectionUsingDb(SecondConnection):
 
 
 @remedy(
-    "FIX-1c", "A second named connection under more tasks than slots", cures=CURES, needs=("tortoise", "tortoise pool")
+    "FIX-1c", "A second named connection under more tasks than slots", cures=APART, needs=("tortoise", "tortoise pool")
 )
 class SecondConnectionCrowd(SecondConnectionUsingDb):
     """As FIX-1b, with four such tasks at once on a pool of minsize=1, maxsize=2: those that wait are served, all end as
@@ -60,14 +64,14 @@ class SecondConnectionCrowd(SecondConnectionUsingDb):
     crowd = 4
 
 
-@remedy("FIX-2a", "Start the task at the end of the block", cures=CURES)
+@remedy("FIX-2a", "Start the task at the end of the block", cures=APART)
 class StartLast(Way):
     """First await all queries of the block, then create the task as its last statement: parent and task end as told."""
 
     starts = "last"
 
 
-@remedy("FIX-2b", "Start the task after the block", cures=CURES)
+@remedy("FIX-2b", "Start the task after the block", cures=APART_CANCELLED)
 class StartAfter(Way):
     """Create the task when the block has ended: parent and task end as told."""
 
@@ -75,7 +79,7 @@ class StartAfter(Way):
     independent = True
 
 
-@remedy("FIX-3a", "Start the task in a context captured before the transaction", cures=CURES)
+@remedy("FIX-3a", "Start the task in a context captured before the transaction", cures=APART_CANCELLED)
 class ContextFromBefore(Way):
     """Copy the context before the transaction and start the task in it: the task's queries use connections of their
     own."""
@@ -89,7 +93,7 @@ class ContextFromBefore(Way):
         return self._before
 
 
-@remedy("FIX-3b", "Start the task in an empty context", cures=CURES)
+@remedy("FIX-3b", "Start the task in an empty context", cures=APART_CANCELLED)
 class EmptyContext(Way):
     """Start the task in contextvars.Context(), with Tortoise's global fallback enabled where the release has one."""
 
@@ -100,7 +104,7 @@ class EmptyContext(Way):
         return contextvars.Context()
 
 
-@remedy("FIX-4", "One lock around what the children do", cures=CURES)
+@remedy("FIX-4", "One lock around what the children do", cures=(*CURES, "NST-10"))
 class OneLock(Way):
     """Each child does its work under one asyncio.Lock; the parent does not take it."""
 
@@ -118,7 +122,7 @@ class LargerPool(Way):
     setup = OrmSetup(size=10)
 
 
-@remedy("FIX-6", "No nested blocks in children", cures=CURES)
+@remedy("FIX-6", "No nested blocks in children", cures=(*CURES, "NST-10"))
 class NoNestedBlocks(Way):
     """The children query in their parent's transaction and open none of their own."""
 
@@ -126,7 +130,7 @@ class NoNestedBlocks(Way):
         return contextlib.nullcontext()
 
 
-@remedy("FIX-7", "Hand the work to a worker started outside", cures=CURES)
+@remedy("FIX-7", "Hand the work to a worker started outside", cures=APART_CANCELLED)
 class OutsideWorker(Way):
     """A worker started before the transaction takes the children's work from a queue; the parent does not wait for it
     inside the block."""
