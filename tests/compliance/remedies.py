@@ -9,7 +9,8 @@ from tests.harness.scenario import OrmSetup, remedy
 from tests.harness.session import Deliberate
 
 CURES = ("NST-3", "NST-4", "NST-5", "NST-13", "CTX-1", "CTX-2")
-# Those that keep a child off its parent's connection are recommended for these too; the others say nothing of strangers.
+# Those that keep a child off its parent's connection are recommended for these too; the others say nothing of
+# strangers.
 APART = (*CURES, "CTX-3", "CTX-9")
 # ... and when siblings are cancelled, the parent's connection is out of it.
 APART_CANCELLED = (*APART, "CTX-4")
