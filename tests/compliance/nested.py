@@ -130,8 +130,8 @@ async def decorated(world):
 
 @scenario("NST-7", "Fifty levels deep", level="must", needs=("tortoise",), orm=OrmSetup())
 async def fifty_levels(world):
-    """Fifty blocks in one another, the twenty-fifth fails and is caught: the rows of the 24 around it are stored, and
-    no others."""
+    """Fifty blocks in one another, the twenty-fifth fails and is caught: the rows of those around it are stored, and no
+    others."""
 
     async def parent(session):
         db = session.orm()
@@ -139,7 +139,8 @@ async def fifty_levels(world):
         async def go_down(level):
             with contextlib.suppress(Deliberate):
                 async with db.transaction():
-                    await db.write()
+                    if level in (1, 24, 25, 26, 50):
+                        await db.write()
                     if level < 50:
                         await go_down(level + 1)
                     if level == 25:
