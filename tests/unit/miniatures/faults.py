@@ -656,7 +656,7 @@ class InnerCommitEndsAll(Queueing):
 class RollsAllBackByHand(Queueing):
     """Rolls the whole transaction back when rollback() is called on an inner block."""
 
-    expects = ("durability", "lies")
+    expects = ("atomicity", "lies")
 
     class transaction_type(Transaction):
         leaving = False
@@ -673,7 +673,7 @@ class ForgetsLockWithUsingDb(Queueing):
     """Takes the transaction's lock for queries through the models, and none for those with using_db."""
 
     expects = ("loudness", "breaks")
-    connection_type = RefusingConnection
+    connection_type = RuntimeErrorOnOverlap.connection_type
 
     class orm_type(Orm):
         async def execute(self, statement: str, alias: Any) -> Answer:
