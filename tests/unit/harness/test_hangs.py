@@ -122,7 +122,7 @@ async def test_a_transaction_that_waits_for_its_own_child_s_connection_hangs():
     async def program(world):
         async def parent(session):
             async with session.orm("one").transaction():
-                other = world.orm.pools["one"]
+                other = await world.orm.pool("one")
                 await other.acquire()
 
         await world.together(parent=parent)
