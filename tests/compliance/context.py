@@ -1,7 +1,8 @@
-"""CTX: the context variable outlives the block. CTX-1 and CTX-2 take a ``way``, so that remedies can be tried on
-them."""
+"""CTX: the context variable outlives the block, or is left in another context. Those with children take a ``way``, so
+that remedies can be tried on them."""
 
 import asyncio
+import contextlib
 
 from tests.harness.scenario import OrmSetup, scenario
 
@@ -36,27 +37,18 @@ async def late_transaction(world, way):
 @scenario(
     "CTX-3", "A late write meets a stranger's transaction", level="loud", needs=("tortoise",), orm=OrmSetup(size=1)
 )
-async def late_write_meets_stranger(world):
+async def late_write_meets_stranger(world, way):
     """The late write of an outlived task does not land in the transaction of a stranger who got the same connection."""
     block_is_over = asyncio.Event()
     stranger_has_begun = asyncio.Event()
 
     async def child(session):
         await stranger_has_begun.wait()
-        await session.orm().write()
-
-    async def parent(session):
-        db = session.orm()
-        try:
-            async with db.transaction():
-                await db.write()
-                session.spawn("child", child)
-        finally:
-            block_is_over.set()
+        await way.late_write(session)
 
     async def stranger(session):
         await block_is_over.wait()
-        db = session.orm()
+        db = way.outer(session)
         try:
             async with db.transaction():
                 await db.write()
@@ -66,7 +58,7 @@ async def late_write_meets_stranger(world):
         finally:
             stranger_has_begun.set()
 
-    await world.together(parent=parent, stranger=stranger)
+    await world.together(parent=parent_outlived_by(way, block_is_over, child), stranger=stranger)
 
 
 @scenario(
@@ -77,28 +69,288 @@ async def late_write_meets_stranger(world):
     orm=OrmSetup(),
     python=(3, 11),
 )
-async def task_group(world):
+async def task_group(world, way):
     """Inside a transaction one task of a TaskGroup fails and its siblings are cancelled in mid-query: nothing is
     stored, the pool works."""
 
     async def sibling(session):
-        db = session.orm()
+        db = way.inner(session)
         await db.write()
         await db.read()
 
     async def failing(session):
-        await session.orm().read()
+        await way.inner(session).read()
         raise session.deliberate()
+
+    async def parent(session):
+        db = way.outer(session)
+        async with db.transaction():
+            await db.write()
+            team = way.team(session, sibling=sibling, failing_child=failing)
+            async with team.group():
+                team.start()
+            team.last_statement()
+        team.after_block()
+        await team.rest()
+
+    await world.together(parent=parent)
+
+
+@scenario("CTX-5", "A thread with a loop of its own, started inside", level="loud", needs=("tortoise",), orm=OrmSetup())
+async def thread_inside(world):
+    """Inside a transaction asyncio.to_thread runs queries on a loop of its own, with a copy of the context: they are
+    part of the transaction, or refused and nobody is harmed."""
+
+    async def work(session):
+        db = session.orm()
+        await db.read()
+        await db.write()
 
     async def parent(session):
         db = session.orm()
         async with db.transaction():
             await db.write()
-            async with session.task_group() as group:
-                group.start("sibling", sibling)
-                group.start("failing child", failing)
+            await session.in_thread(work)
+            await db.write()
 
     await world.together(parent=parent)
+
+
+@scenario(
+    "CTX-6",
+    "A generator enters the transaction in one task and leaves it in another",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+)
+async def generator_moves(world):
+    """An async generator with a transaction around its yield is begun by one task and ended by another, as a streaming
+    response or a dependency with yield: it is committed as told, or refused and nothing of it is stored."""
+
+    async def parent(session):
+        db = session.orm()
+
+        async def dependency():
+            async with db.transaction():
+                await db.write()
+                yield
+                await db.write()
+
+        async def closer(session):
+            db.hand_over(session)
+            await anext_or_none(generator)
+
+        generator = dependency()
+        await anext_or_none(generator)
+        await session.settled(session.spawn("closer", closer))
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "CTX-7", "Eager tasks open nested transactions", level="loud", needs=("tortoise",), orm=OrmSetup(), python=(3, 12)
+)
+async def eager_tasks(world, way):
+    """Two tasks that begin to run while they are created, inside a transaction, each open a nested one: both end as
+    told, or one is refused and nobody is harmed."""
+
+    async def child(session):
+        db = way.inner(session)
+        await db.read()
+        async with way.inner_transaction(db):
+            await db.write()
+
+    async def parent(session):
+        db = way.outer(session)
+        async with db.transaction():
+            await db.write()
+            team = way.team(session, child_1=child, child_2=child)
+            team.start()
+            await db.write()
+            await team.join()
+            team.last_statement()
+        team.after_block()
+        await team.rest()
+
+    world.start_eagerly()
+    await world.together(parent=parent)
+
+
+@scenario(
+    "CTX-8",
+    "A worker started before the transaction stays outside it",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+)
+async def worker_from_before(world):
+    """A worker started before a transaction is handed a job inside of it, and the transaction then fails: the worker's
+    row is stored, the transaction's is not."""
+    jobs = asyncio.Queue()
+
+    async def worker(session):
+        if await jobs.get():
+            await session.orm().write()
+
+    async def parent(session):
+        db = session.orm()
+        job = False
+        try:
+            async with db.transaction():
+                await db.write()
+                job = True
+                jobs.put_nowait(job)
+                await db.read()
+                raise session.deliberate()
+        finally:
+            if not job:
+                jobs.put_nowait(job)
+
+    await world.together(worker=worker, parent=parent)
+
+
+@scenario(
+    "CTX-9",
+    "A queue worker started inside the transaction",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+)
+async def worker_from_inside(world, way):
+    """A worker started inside a transaction serves a later job of somebody else while a stranger's transaction is open:
+    the row is stored as told, or its write is refused, and the stranger's transaction is left alone."""
+    jobs = asyncio.Queue()
+    block_is_over = asyncio.Event()
+
+    async def worker(session):
+        while await jobs.get():
+            await way.late_write(session)
+        jobs.put_nowait(None)  # the next worker shall end too
+
+    async def client(session):
+        await block_is_over.wait()
+        db = way.outer(session)
+        try:
+            async with db.transaction():
+                await db.write()
+                jobs.put_nowait("a job")
+                await db.read()
+                raise session.deliberate()
+        finally:
+            jobs.put_nowait(None)
+
+    await world.together(parent=parent_outlived_by(way, block_is_over, worker), client=client)
+
+
+@scenario(
+    "CTX-10", "Threads with loops and connections of their own", level="must", needs=("tortoise",), orm=OrmSetup()
+)
+async def loops_of_their_own(world):
+    """Two threads, each with its own event loop and its own Tortoise.init(), and the main one run transactions at once:
+    one fails, the others commit, each as it was told."""
+
+    async def committing(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await db.read()
+
+    async def failing(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            raise session.deliberate()
+
+    def on_its_own(body):
+        async def work(session):
+            async with session.tortoise_of_its_own():
+                await body(session)
+
+        async def thread(session):
+            await session.in_executor(work)
+
+        return thread
+
+    await world.together(main=committing, thread_1=on_its_own(committing), thread_2=on_its_own(failing))
+
+
+@scenario("CTX-11", "One init, two event loops", level="must", needs=("tortoise",), orm=OrmSetup())
+async def one_init_two_loops(world):
+    """The main loop and a thread's loop query through the same Tortoise.init() at once: each gets its own answers, each
+    row is stored."""
+
+    async def work(session):
+        db = session.orm()
+        await db.read()
+        await db.write()
+
+    async def thread(session):
+        await session.in_thread(work)
+
+    await world.together(main=work, thread=thread)
+
+
+@scenario(
+    "CTX-12",
+    "A generator with a transaction is abandoned",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+)
+async def generator_abandoned(world):
+    """An async generator with a transaction around its yield is dropped half-way, and the event loop ends it in a task
+    of its own: nothing of it is stored, and the pool works afterwards."""
+    ended = asyncio.Event()
+
+    async def parent(session):
+        db = session.orm()
+
+        async def rows():
+            try:
+                async with db.transaction():
+                    await db.write()
+                    yield
+            finally:
+                ended.set()
+
+        async for _ in rows():
+            break  # nobody holds the generator any more
+        await ended.wait()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "CTX-13",
+    "Transactions on two connections end in the order they began",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(aliases=("conn_1", "conn_2")),
+)
+async def two_aliases(world):
+    """Transactions on two named connections end in the order in which they began, then a third one on the first
+    connection fails: the rows of the first two are stored, the third's is not, or ending them so is refused."""
+
+    async def parent(session):
+        one, two = session.orm("conn_1"), session.orm("conn_2")
+        first, second = one.transaction(own=True), two.transaction(own=True)
+        await first.__aenter__()
+        await one.write()
+        await second.__aenter__()
+        await first.__aexit__(None, None, None)
+        await two.write()
+        await second.__aexit__(None, None, None)
+        async with one.transaction(own=True):
+            await one.write()
+            raise session.deliberate()
+
+    await world.together(parent=parent)
+
+
+async def anext_or_none(generator):
+    """The next item, None at the end; ``anext`` with a default would be another coroutine in between."""
+    with contextlib.suppress(StopAsyncIteration):
+        return await generator.__anext__()
 
 
 def parent_outlived_by(way, block_is_over, child):

@@ -1,4 +1,7 @@
-"""NST: blocks inside blocks. NST-3, NST-4 and NST-5 take a ``way``, so that remedies can be tried on them."""
+"""NST: blocks inside blocks. Those with children take a ``way``, so that remedies can be tried on them."""
+
+import asyncio
+import contextlib
 
 from tests.harness.scenario import OrmSetup, scenario
 from tests.harness.session import Deliberate
@@ -95,6 +98,59 @@ async def one_sibling_fails(world, way):
     await world.together(parent=parent_of(way, child=nested_child(way), failing_child=failing))
 
 
+@scenario("NST-6", "@atomic at every level", level="must", needs=("tortoise",), orm=OrmSetup())
+async def decorated(world):
+    """Three functions with @atomic call one another, the middle one fails and is caught: only the outermost one's rows
+    are stored."""
+
+    async def parent(session):
+        db = session.orm()
+
+        @db.atomic
+        async def inner():
+            await db.write()
+
+        @db.atomic
+        async def middle():
+            await db.write()
+            await inner()
+            raise session.deliberate()
+
+        @db.atomic
+        async def outer():
+            await db.write()
+            with contextlib.suppress(Deliberate):
+                await middle()
+            await db.write()
+
+        await outer()
+
+    await world.together(parent=parent)
+
+
+@scenario("NST-7", "Fifty levels deep", level="must", needs=("tortoise",), orm=OrmSetup())
+async def fifty_levels(world):
+    """Fifty blocks in one another, the twenty-fifth fails and is caught: the rows of those around it are stored, and no
+    others."""
+
+    async def parent(session):
+        db = session.orm()
+
+        async def go_down(level):
+            with contextlib.suppress(Deliberate):
+                async with db.transaction():
+                    if level in (1, 24, 25, 26, 50):
+                        await db.write()
+                    if level < 50:
+                        await go_down(level + 1)
+                    if level == 25:
+                        raise session.deliberate()
+
+        await go_down(1)
+
+    await world.together(parent=parent)
+
+
 @scenario("NST-8", "The inner commits, the outer rolls back", level="must", needs=("tortoise",), orm=OrmSetup())
 async def outer_rolls_back(world):
     """An inner block commits, then the outer one fails: nothing is stored."""
@@ -106,6 +162,189 @@ async def outer_rolls_back(world):
             async with db.transaction():
                 await db.write()
             raise session.deliberate()
+
+    await world.together(parent=parent)
+
+
+@scenario("NST-9", "The inner block is rolled back by hand", level="loud", needs=("tortoise",), orm=OrmSetup())
+async def rolled_back_by_hand(world):
+    """rollback() is called on the inner block's connection, and the outer block goes on: the inner rows are gone, the
+    outer block's are stored or the call is refused."""
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            async with db.transaction() as inner:
+                await db.write()
+                await inner.rollback()
+            await db.write()
+
+    await world.together(parent=parent)
+
+
+@scenario("NST-10", "A sibling is cancelled inside its nested block", level="loud", needs=("tortoise",), orm=OrmSetup())
+async def cancelled_sibling(world, way):
+    """Of two sibling tasks with a nested transaction each, one is cancelled at any moment: the other's rows and the
+    parent's are as they were told."""
+    started = asyncio.Event()
+    victims = []
+
+    async def victim(session):
+        victims.append(session)
+        started.set()
+        await way.whole(session, nested_child(way))
+
+    async def parent(session):
+        db = way.outer(session)
+        async with db.transaction():
+            await db.write()
+            team = way.team(session, victim=victim, child=nested_child(way))
+            team.start()
+            await team.settled()
+            await db.write()
+            team.last_statement()
+        team.after_block()
+        await team.rest()
+
+    async def canceller(session):
+        await started.wait()
+        await session.cancel(victims[0])
+
+    await world.together(parent=parent, canceller=canceller)
+
+
+@scenario(
+    "NST-11", "Nested blocks closed in another order than opened", level="loud", needs=("tortoise",), orm=OrmSetup()
+)
+async def crossed(world):
+    """Two blocks inside a third are closed by hand in the order in which they were opened: all is stored, or closing
+    them so is refused and nothing is."""
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            first, second = db.transaction(), db.transaction()
+            await first.__aenter__()
+            await db.write()
+            await second.__aenter__()
+            await db.write()
+            await first.__aexit__(None, None, None)
+            await second.__aexit__(None, None, None)
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "NST-12",
+    "An error inside an inner block is caught outside of it",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+)
+async def inner_error(world):
+    """The server refuses a statement in an inner block, and the error is caught outside of it: the outer block goes on,
+    its rows are stored, the inner's are not."""
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            with contextlib.suppress(Exception):
+                async with db.transaction():
+                    await db.write()
+                    await db.fail()
+            await db.write()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "NST-13",
+    "Tasks of a TaskGroup each open a nested transaction",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+    python=(3, 11),
+)
+async def siblings_in_a_group(world, way):
+    """Two tasks of a TaskGroup in a transaction each open a nested one at once: both end as told, or one is refused and
+    nobody is harmed."""
+
+    async def parent(session):
+        db = way.outer(session)
+        async with db.transaction():
+            await db.write()
+            team = way.team(session, child_1=nested_child(way), child_2=nested_child(way))
+            async with team.group():
+                team.start()
+            team.last_statement()
+        team.after_block()
+        await team.rest()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "NST-14",
+    "Cancelled around the outer commit, after an inner block",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+)
+async def cancelled_after_inner(world, way):
+    """A task is cancelled at any moment of two blocks in one another: all of it is stored or nothing, and the pool
+    works afterwards."""
+
+    async def victim(session):
+        async def work(session):
+            db = way.outer(session)
+            async with db.transaction() as outer:
+                await db.write()
+                async with db.transaction():
+                    await db.write()
+                await way.end_of_block(outer)
+
+        await way.whole(session, work)
+
+    async def canceller(session):
+        await session.cancel("victim")
+
+    await world.together(victim=victim, canceller=canceller)
+
+
+@scenario(
+    "NST-16",
+    "Gathered queries, some with using_db, in an inner block",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+)
+async def using_db_inside(world):
+    """Tasks query at once inside an inner block, one through the models, one with using_db and the inner block's
+    client: each gets its own answer, all rows are stored."""
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction(), db.transaction() as inner:
+
+            async def plain(session):
+                await read_and_write(session.orm())
+
+            async def with_using_db(session):
+                await read_and_write(session.orm(inner.client))
+
+            children = [session.spawn("plain", plain), session.spawn("with using_db", with_using_db)]
+            try:
+                await session.wait(*children)
+            finally:
+                # The block must not end before the children: that is another scenario (CTX-1).
+                await session.settled(*children)
+
+    async def read_and_write(db):
+        await db.read()
+        await db.write()
 
     await world.together(parent=parent)
 

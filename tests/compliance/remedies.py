@@ -1,12 +1,19 @@
 """FIX: recommended remedies, built as people copy them, each run over the scenarios that it claims to cure."""
 
 import asyncio
+import contextlib
 import contextvars
 
 from tests.harness.remedy import Way
 from tests.harness.scenario import OrmSetup, remedy
+from tests.harness.session import Deliberate
 
-CURES = ("NST-3", "NST-4", "NST-5", "CTX-1", "CTX-2")
+CURES = ("NST-3", "NST-4", "NST-5", "NST-13", "CTX-1", "CTX-2")
+# Those that keep a child off its parent's connection are recommended for these too; the others say nothing of
+# strangers.
+APART = (*CURES, "CTX-3", "CTX-9")
+# ... and when siblings are cancelled, the parent's connection is out of it.
+APART_CANCELLED = (*APART, "CTX-4")
 TWO = ("conn_1", "conn_2")
 
 
@@ -30,13 +37,13 @@ class SecondConnection(Way):
             await db.write()
 
 
-@remedy("FIX-1a", "A second named connection, models left on the default", cures=CURES)
+@remedy("FIX-1a", "A second named connection, models left on the default", cures=APART)
 class SecondConnectionPlainModels(SecondConnection):
     """The task opens in_transaction("conn_2") and uses the models plainly; the outer block on conn_1 then fails: both
     end as told."""
 
 
-@remedy("FIX-1b", "A second named connection, using_db everywhere", cures=CURES)
+@remedy("FIX-1b", "A second named connection, using_db everywhere", cures=APART)
 class SecondConnectionUsingDb(SecondConnection):
     """The task opens in_transaction("conn_2") and passes using_db to every query; the outer block on conn_1 then fails:
     both end as told."""
@@ -49,7 +56,7 @@ class SecondConnectionUsingDb(SecondConnection):
 
 
 @remedy(
-    "FIX-1c", "A second named connection under more tasks than slots", cures=CURES, needs=("tortoise", "tortoise pool")
+    "FIX-1c", "A second named connection under more tasks than slots", cures=APART, needs=("tortoise", "tortoise pool")
 )
 class SecondConnectionCrowd(SecondConnectionUsingDb):
     """As FIX-1b, with four such tasks at once on a pool of minsize=1, maxsize=2: those that wait are served, all end as
@@ -58,14 +65,14 @@ class SecondConnectionCrowd(SecondConnectionUsingDb):
     crowd = 4
 
 
-@remedy("FIX-2a", "Start the task at the end of the block", cures=CURES)
+@remedy("FIX-2a", "Start the task at the end of the block", cures=APART)
 class StartLast(Way):
     """First await all queries of the block, then create the task as its last statement: parent and task end as told."""
 
     starts = "last"
 
 
-@remedy("FIX-2b", "Start the task after the block", cures=CURES)
+@remedy("FIX-2b", "Start the task after the block", cures=APART_CANCELLED)
 class StartAfter(Way):
     """Create the task when the block has ended: parent and task end as told."""
 
@@ -73,7 +80,7 @@ class StartAfter(Way):
     independent = True
 
 
-@remedy("FIX-3a", "Start the task in a context captured before the transaction", cures=CURES)
+@remedy("FIX-3a", "Start the task in a context captured before the transaction", cures=APART_CANCELLED)
 class ContextFromBefore(Way):
     """Copy the context before the transaction and start the task in it: the task's queries use connections of their
     own."""
@@ -87,7 +94,7 @@ class ContextFromBefore(Way):
         return self._before
 
 
-@remedy("FIX-3b", "Start the task in an empty context", cures=CURES)
+@remedy("FIX-3b", "Start the task in an empty context", cures=APART_CANCELLED)
 class EmptyContext(Way):
     """Start the task in contextvars.Context(), with Tortoise's global fallback enabled where the release has one."""
 
@@ -98,7 +105,7 @@ class EmptyContext(Way):
         return contextvars.Context()
 
 
-@remedy("FIX-4", "One lock around what the children do", cures=CURES)
+@remedy("FIX-4", "One lock around what the children do", cures=(*CURES, "NST-10"))
 class OneLock(Way):
     """Each child does its work under one asyncio.Lock; the parent does not take it."""
 
@@ -114,6 +121,36 @@ class LargerPool(Way):
     """Raise maxsize to 10 and change nothing else."""
 
     setup = OrmSetup(size=10)
+
+
+@remedy("FIX-6", "No nested blocks in children", cures=(*CURES, "NST-10"))
+class NoNestedBlocks(Way):
+    """The children query in their parent's transaction and open none of their own."""
+
+    def inner_transaction(self, port):
+        return contextlib.nullcontext()
+
+
+@remedy("FIX-7", "Hand the work to a worker started outside", cures=APART_CANCELLED)
+class OutsideWorker(Way):
+    """A worker started before the transaction takes the children's work from a queue; the parent does not wait for it
+    inside the block."""
+
+    independent = True
+    joins = False
+
+    async def prepare(self, world):
+        self._jobs = jobs = asyncio.Queue()
+
+        async def worker(session):
+            while (job := await jobs.get()) is not None:
+                with contextlib.suppress(Deliberate):
+                    await job(session)
+
+        world.start_worker("worker", worker, end=lambda: jobs.put_nowait(None))
+
+    def spawn(self, parent, name, body, **how):
+        self._jobs.put_nowait(body)
 
 
 class CatchConflict(Way):
@@ -143,3 +180,35 @@ class CatchAndGoOn(CatchConflict):
 @remedy("FIX-8b", "Catch the conflict and abort the transaction", cures=CURES)
 class CatchAndAbort(CatchConflict):
     """The child's error is let out of the parent's block, which rolls back: nothing of the transaction is stored."""
+
+
+@remedy("FIX-9", "Retry on a deadlock, a lock timeout or a conflict", cures=CURES)
+class Retry(CatchConflict):
+    """What the child does is tried three times before the database's error is let out."""
+
+    async def attempt(self, session, work):
+        for _ in range(2):
+            try:
+                return await work()
+            except Exception as error:
+                if not session.is_of_the_database(error):
+                    raise
+        return await work()
+
+
+@remedy("FIX-10", "Shield the commit", cures=("NST-14",))
+class ShieldCommit(Way):
+    """The block's last statement is asyncio.shield(connection.commit()): a task cancelled around its commit leaves all
+    of it or nothing, and the pool works afterwards."""
+
+    async def end_of_block(self, block):
+        await asyncio.shield(block.commit(turn=False))
+
+
+@remedy("FIX-11", "Shield the whole transaction", cures=("NST-10", "NST-14"))
+class ShieldTransaction(Way):
+    """The function with the whole transaction runs in asyncio.shield(): who is cancelled leaves it to end by itself."""
+
+    async def whole(self, session, work):
+        shielded = session.spawn(f"{session.name}'s shielded work", work)
+        await asyncio.shield(shielded.task)

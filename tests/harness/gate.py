@@ -15,6 +15,7 @@ import re
 import socket
 import struct
 import termios
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,10 +53,12 @@ class Recorder:
     started: float = field(default_factory=time.monotonic)
     sequence: int = 0
     frames: list[FrameRecord] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # workers and other threads' loops number too
 
     def next(self) -> int:
-        self.sequence += 1
-        return self.sequence
+        with self._lock:
+            self.sequence += 1
+            return self.sequence
 
     def elapsed(self) -> float:
         return time.monotonic() - self.started

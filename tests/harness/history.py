@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import traceback
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -223,12 +224,14 @@ def qualified(error: BaseException) -> str:
 
 
 _identities = itertools.count(1)
+_FOLDERS = re.compile(r"/\S*/(?=(?:tests|asyncio|site-packages)/)")
 
 
 def record_error(error: BaseException, classed: str) -> ErrorRecord:
     """An ErrorRecord; its traceback (causes and contexts included) is read off now and formatted on demand."""
     frames = traceback.TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
-    return ErrorRecord(qualified(error), str(error), classed, frames, _identity(error))
+    message = _FOLDERS.sub("", str(error))  # asyncio names tasks with the files of their code
+    return ErrorRecord(qualified(error), message, classed, frames, _identity(error))
 
 
 def _identity(error: BaseException) -> int:

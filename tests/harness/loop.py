@@ -14,7 +14,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -78,6 +78,7 @@ class MatrixLoop(asyncio.SelectorEventLoop):
         self._frozen_at: float | None = None
         super().__init__(self.idle_selector)
         self.workers = CountingExecutor()
+        self.sides: list[SideLoop] = []  # loops of other threads that run on this one's clock
         self.set_default_executor(self.workers)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
@@ -107,6 +108,79 @@ class MatrixLoop(asyncio.SelectorEventLoop):
             self._frozen_at += seconds
         else:
             self._offset += seconds
+        for side in list(self.sides):
+            side.wake()
+
+
+class SideSelector(selectors.DefaultSelector):
+    """A selector that says when it really blocks, and never wakes up because real time went by."""
+
+    blocked = False
+
+    def select(self, timeout: float | None = None) -> Events:
+        events = super().select(0)
+        if events or (timeout is not None and timeout <= 0):
+            return events
+        self.blocked = True
+        try:
+            return super().select(None)
+        finally:
+            self.blocked = False
+
+
+class SideLoop(asyncio.SelectorEventLoop):
+    """A loop in another thread, as ``asyncio.run`` makes one there. It lives on the main loop's clock, and the main
+    loop's thread can ask exactly whether it rests."""
+
+    def __init__(self, main: MatrixLoop) -> None:
+        self.side_selector = SideSelector()
+        self.main = main
+        self.thread = 0
+        super().__init__(self.side_selector)
+        main.sides.append(self)
+
+    def time(self) -> float:
+        return self.main.time()
+
+    def rests(self) -> bool:
+        """Whether it waits and nothing wakes it up. Asked from the main loop's thread."""
+        # The poll object is readable itself when one of its files is, also the one by which other threads wake it up.
+        return self.side_selector.blocked and not select.select([self.side_selector.fileno()], [], [], 0)[0]
+
+    def next_timer(self) -> float | None:
+        """Seconds until its next timer, None without one."""
+        timers = [timer.when() for timer in self._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+        return max(0.0, min(timers) - self.time()) if timers else None
+
+    def wake(self) -> None:
+        """Let it look at the clock again."""
+        self._do_soon(lambda: None)
+
+    def cancel_all(self) -> None:
+        """Cancel everything that it runs."""
+        self._do_soon(lambda: [task.cancel() for task in asyncio.all_tasks(self)])
+
+    def _do_soon(self, function: Callable[[], Any]) -> None:
+        with contextlib.suppress(RuntimeError):  # it has just been closed
+            self.call_soon_threadsafe(function)
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """What ``asyncio.run`` does, in the thread that calls this."""
+        self.thread = threading.get_native_id()
+        asyncio.set_event_loop(self)
+        try:
+            return self.run_until_complete(work())
+        finally:
+            try:
+                if left := asyncio.all_tasks(self):
+                    for task in left:
+                        task.cancel()
+                    self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+                self.run_until_complete(self.shutdown_asyncgens())
+            finally:
+                asyncio.set_event_loop(None)
+                self.main.sides.remove(self)
+                self.close()
 
 
 class CountingExecutor(ThreadPoolExecutor):

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from tortoise import Tortoise, connections
-from tortoise.transactions import in_transaction
+from tortoise.transactions import atomic, in_transaction
 
 from .history import CREATED, FOUND, IGNORED, SEEN, UNSEEN
 from .models import Counter, Entry, Seed
@@ -104,7 +104,14 @@ class Orm:
         await client.execute_query("SELECT nothing_at_all FROM no_such_table")
 
     def in_transaction(self, alias: str | None) -> Any:
-        return in_transaction(alias or (self.aliases[0] if len(self.aliases) > 1 else None))
+        return in_transaction(self._named(alias))
+
+    def atomic(self, alias: str | None) -> Any:
+        """Tortoise's decorator."""
+        return atomic(self._named(alias))
+
+    def _named(self, alias: str | None) -> str | None:
+        return alias or (self.aliases[0] if len(self.aliases) > 1 else None)
 
     async def commit(self, client: Any) -> None:
         """The ``commit()`` of what ``async with in_transaction() as client`` gives."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from .scenario import OrmSetup
 
 if TYPE_CHECKING:
-    from .session import Body, OrmPort, Session, TransactionBlock
+    from .session import Body, OrmPort, Session, TaskGroupPort, TransactionBlock
     from .world import World
 
 
@@ -23,6 +23,7 @@ class Way:
     starts = "now"  # now: where the scenario starts them; last: as the block's last statement; after: after the block
     outer_fails = False  # the outer block fails at its end, after everything else
     independent = False  # the children's work is meant to be no part of the parent's transaction
+    joins = True  # the parent waits for its children where the plain program does
     crowd = 1  # how many of each child
     claims: tuple[str, ...] = ("safe",)  # verdicts that keep what the remedy claims
 
@@ -37,9 +38,16 @@ class Way:
         """The child's database."""
         return session.orm()
 
-    def inner_transaction(self, port: OrmPort) -> TransactionBlock:
+    def inner_transaction(self, port: OrmPort) -> Any:
         """The child's transaction block."""
         return port.transaction(own=self.independent)
+
+    async def end_of_block(self, block: TransactionBlock) -> None:
+        """The last statement of a block that somebody may cancel."""
+
+    async def whole(self, session: Session, work: Body) -> Any:
+        """Do work that is a whole transaction and that somebody may cancel."""
+        return await work(session)
 
     async def late_write(self, session: Session) -> None:
         """What a child writes when its parent's block is over."""
@@ -57,6 +65,11 @@ class Way:
         """Do a child's work."""
         return await work()
 
+    def spawn(self, parent: Session, name: str, body: Body, **how: Any) -> Session | None:
+        """Start a child; None when no task is started for it."""
+        group = how.pop("group", None)
+        return group.start(name, body, **how) if group else parent.world.start(name, body, **how)
+
     def team(self, parent: Session, **bodies: Body) -> Team:
         """The children, not started yet. Call it where the plain program starts them."""
         return Team(self, parent, {name.replace("_", " "): body for name, body in bodies.items()})
@@ -72,16 +85,31 @@ class Team:
         self.bodies = bodies
         self.sessions: list[Session] = []
         self._context = way.context(parent)
+        self._group: TaskGroupPort | None = None
 
     def start(self) -> None:
         """Where the plain program starts them."""
         if self.way.starts == "now":
             self._spawn()
 
+    @contextlib.asynccontextmanager
+    async def group(self) -> AsyncIterator[None]:
+        """``async with asyncio.TaskGroup()`` around ``start``, for children that are waited for inside the block."""
+        if self.way.starts != "now" or not self.way.joins:
+            yield
+            return
+        async with self.parent.task_group() as self._group:
+            yield
+
     async def join(self) -> None:
-        """Where the plain program waits for them, still inside the block."""
-        if self.way.starts == "now":
+        """Where the plain program waits for them as ``asyncio.gather`` does, still inside the block."""
+        if self.way.starts == "now" and self.way.joins:
             await self.parent.wait(*self.sessions)
+
+    async def settled(self) -> None:
+        """Where the plain program waits until they have ended, however, still inside the block."""
+        if self.way.starts == "now" and self.way.joins:
+            await self.parent.settled(*self.sessions)
 
     def last_statement(self) -> None:
         """The end of the block."""
@@ -105,8 +133,12 @@ class Team:
                 called = f"{name} {number + 1}" if self.way.crowd > 1 else name
                 # A context object can be entered by one task at a time only.
                 context = None if self._context is None else self._context.copy()
-                blocks = () if self.way.independent else self.parent.blocks
-                self.sessions.append(self.parent.world.start(called, self._child(body), blocks=blocks, context=context))
+                how: dict[str, Any] = {"blocks": () if self.way.independent else self.parent.blocks, "context": context}
+                if self._group is not None:
+                    how["group"] = self._group
+                started = self.way.spawn(self.parent, called, self._child(body), **how)
+                if started is not None:
+                    self.sessions.append(started)
 
     def _child(self, body: Body) -> Body:
         way = self.way

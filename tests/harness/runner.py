@@ -209,10 +209,12 @@ class Runner:
         current = asyncio.current_task()
         for _ in range(5):
             left = [task for task in asyncio.all_tasks() if task is not current]
-            if not left:
+            if not left and not world.loop.sides:
                 break
             for task in left:
                 task.cancel()
+            for side in world.loop.sides:
+                side.cancel_all()
             await world.quiet()
             world.loop.advance(120.0)
         for task in asyncio.all_tasks() - {current}:
@@ -387,6 +389,8 @@ async def remedy_line(
     judged: list[tuple[str, str | None]] = []
     for identifier in scenario.cures:
         cured = catalogue[identifier]
+        if sys.version_info < cured.python:
+            continue
         if identifier not in plain:
             alone = await runner.explore(cured)
             plain[identifier] = ERROR if alone.error else alone.deciding.verdict

@@ -8,12 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable
+import functools
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .checker import RECOVERY
-from .history import OWN, THE_END, Block, ErrorRecord, Iteration, SessionRecord, record_error
+from .history import ABORTED, DOCUMENTED, OWN, THE_END, Block, ErrorRecord, Iteration, SessionRecord, record_error
+from .loop import SideLoop
+from .scenario import OrmSetup
 
 if TYPE_CHECKING:
     from .world import World
@@ -40,6 +44,7 @@ class Session:
         self.next_step = ""
         self.doing = ""  # the kind of the operation that it is in
         self._doomed = False
+        self.own_orm: Any = None  # where this session has initialised Tortoise for itself
 
     # -- other tasks -----------------------------------------------------------------------------------------------
     def spawn(self, name: str, body: Body, *, context: contextvars.Context | None = None) -> Session:
@@ -57,6 +62,26 @@ class Session:
     async def settled(self, *children: Session) -> None:
         """Wait until these tasks have ended, however."""
         await asyncio.wait([child.task for child in children if child.task is not None])
+
+    async def in_thread(self, body: Body) -> Any:
+        """``asyncio.to_thread(asyncio.run, …)``: do this session's work on a loop of its own, in a thread that has
+        a copy of this context."""
+        return await asyncio.to_thread(SideLoop(self.world.loop).run, lambda: self.world._body(self, body))
+
+    async def in_executor(self, body: Body) -> Any:
+        """The same with ``run_in_executor``, as in a thread of one's own: nothing of this context is known there."""
+        work = functools.partial(SideLoop(self.world.loop).run, lambda: self.world._body(self, body))
+        return await self.world.loop.run_in_executor(None, work)
+
+    @contextlib.asynccontextmanager
+    async def tortoise_of_its_own(self) -> AsyncIterator[None]:
+        """``Tortoise.init`` for this session alone, and its connections closed at the end."""
+        self.own_orm = self.world.adapter.make_orm(self.world, OrmSetup())
+        await self.own_orm.init()
+        try:
+            yield
+        finally:
+            await self.own_orm.close()
 
     def task_group(self) -> TaskGroupPort:
         """``asyncio.TaskGroup`` (Python 3.11+), whose tasks are sessions."""
@@ -101,6 +126,10 @@ class Session:
         """An error of the program's own, to be raised inside a block that shall fail."""
         return Deliberate(f"{self.name} fails on purpose")
 
+    def is_of_the_database(self, error: BaseException) -> bool:
+        """Whether an error is one that the driver or the ORM documents."""
+        return self.world.classify(error) in (DOCUMENTED, ABORTED)
+
     # -- ports -----------------------------------------------------------------------------------------------------
     def on(self, connection: Any, *, late: bool = False) -> DriverPort:
         """The driver's own connection. ``late``: it is this session's no more, and to use it is the session's fault."""
@@ -108,19 +137,19 @@ class Session:
 
     def orm(
         self,
-        alias: str | None = None,
+        alias: Any = None,
         *,
         transaction_on: str | None = None,
         catching: bool = False,
         client: Any = None,
         inside: TransactionBlock | None = None,
     ) -> OrmPort:
-        """Tortoise's models. ``alias`` is passed as ``using_db`` and names the connection of transactions;
+        """Tortoise's models. ``alias`` is passed as ``using_db`` (a client, too) and names the connection of transactions;
         ``transaction_on`` names the latter alone; ``catching``: errors of queries are caught and passed over.
         ``client`` is passed as ``using_db`` and is no transaction's; ``inside``: the client of this block is."""
         if client is not None or inside is not None:
             return ClientPort(self, client, inside, catching)
-        return OrmPort(self, alias, transaction_on or alias, catching)
+        return OrmPort(self, alias, transaction_on or (alias if isinstance(alias, str) else None), catching)
 
     def forget(self, block: Block) -> None:
         """Nobody committed this block: its rows must not be stored."""
@@ -420,56 +449,60 @@ class OrmPort(Port):
         self.catching = catching
         self._taken: Any = None
 
+    @property
+    def _orm(self) -> Any:
+        return self.session.own_orm or self.world.orm
+
     def scope(self, block: int | None) -> str:
         root = self.world.history.root(block)
         return self.world.alone() if root is None else f"transaction {root}"
 
     async def _read(self, nonce: str) -> str:
-        return await self.world.orm.read(nonce, self.db)
+        return await self._orm.read(nonce, self.db)
 
     async def _write(self, token: str) -> None:
-        await self.world.orm.write(token, self.db)
+        await self._orm.write(token, self.db)
 
     async def _fail(self) -> None:
-        await self.world.orm.fail(self.db)
+        await self._orm.fail(self.db)
 
     async def read_and_leave(self) -> None:
         """Iterate over three values that nobody else asks for, and leave the loop after the first."""
         nonces = [self.world.nonce() for _ in range(3)]
         text = f"iterate over {', '.join(nonces)} and leave after the first"
-        await self._ask("read", text, lambda: self.world.orm.read_and_leave(nonces, self.db), nonces[0])
+        await self._ask("read", text, lambda: self._orm.read_and_leave(nonces, self.db), nonces[0])
 
     async def look(self, row: str) -> None:
         """Look whether somebody's row is there."""
-        await self._ask("look", f"look for {row}", lambda: self.world.orm.look(row, self.db), row)
+        await self._ask("look", f"look for {row}", lambda: self._orm.look(row, self.db), row)
 
     async def write_many(self) -> None:
         """Insert three rows by one ``bulk_create``."""
         rows = tuple(self.world.token() for _ in range(3))
         text = f"bulk_create {', '.join(rows)}"
-        await self._ask("write", text, lambda: self.world.orm.write_many(list(rows), self.db), rows[0], rows)
+        await self._ask("write", text, lambda: self._orm.write_many(list(rows), self.db), rows[0], rows)
 
     async def change_many(self, spare: list[str]) -> None:
         """Give spare rows (``world.spare_rows``) new tokens by one ``bulk_update``."""
         rows = tuple(self.world.token() for _ in spare)
         text = f"bulk_update {', '.join(rows)}"
-        await self._ask("write", text, lambda: self.world.orm.change_many(spare, list(rows), self.db), rows[0], rows)
+        await self._ask("write", text, lambda: self._orm.change_many(spare, list(rows), self.db), rows[0], rows)
 
     async def get_or_create(self, row: str) -> None:
         """``get_or_create`` a row that others may create as well."""
-        await self._ask("ensure", f"get_or_create {row}", lambda: self.world.orm.get_or_create(row, self.db), row)
+        await self._ask("ensure", f"get_or_create {row}", lambda: self._orm.get_or_create(row, self.db), row)
 
     async def update_or_create(self, row: str) -> None:
         """``update_or_create`` a row that others may create as well, with a value that only this task gives it."""
         value = ord(self.session.letter)
         text = f"update_or_create {row} with value {value}"
-        await self._ask("ensure", text, lambda: self.world.orm.update_or_create(row, value, self.db), row)
+        await self._ask("ensure", text, lambda: self._orm.update_or_create(row, value, self.db), row)
 
     async def take(self, counter: str) -> None:
         """Read a counter (``world.counter``), locked for update."""
 
         async def take() -> int:
-            self._taken = await self.world.orm.take(counter, self.db)
+            self._taken = await self._orm.take(counter, self.db)
             return int(self._taken.value)
 
         await self._ask("take", f"select {counter} for update", take, counter)
@@ -477,17 +510,35 @@ class OrmPort(Port):
     async def put(self, counter: str) -> None:
         """Store the counter that was taken last, one higher."""
         text = f"store {counter} as {self._taken.value + 1}"
-        await self._ask("put", text, lambda: self.world.orm.put(self._taken, self.db), counter)
+        await self._ask("put", text, lambda: self._orm.put(self._taken, self.db), counter)
 
     async def close_all(self, *, discard: bool = True) -> None:
         """``connections.close_all``."""
         await self.session.operate(
-            "close", "close all connections", lambda: self.world.orm.close(discard=discard), scope=self.world.alone()
+            "close", "close all connections", lambda: self._orm.close(discard=discard), scope=self.world.alone()
         )
 
     def transaction(self, *, own: bool = False) -> TransactionBlock:
         """``in_transaction()``. ``own``: the program means an independent transaction, not a nested one."""
-        return TransactionBlock(self, lambda: self.world.orm.in_transaction(self.transaction_on), nested=not own)
+        return TransactionBlock(self, lambda: self._orm.in_transaction(self.transaction_on), nested=not own)
+
+    def atomic(self, function: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+        """``@atomic()`` around a function."""
+
+        @functools.wraps(function)
+        async def decorated() -> Any:
+            decorator = self._orm.atomic(self.transaction_on)
+            async with TransactionBlock(self, lambda: DecoratedBlock(decorator), nested=True):
+                return await function()
+
+        return decorated
+
+    def hand_over(self, session: Session) -> None:
+        """Another task goes on with what this one has begun, as when it resumes a generator; the block moves along."""
+        for number in self.session.blocks:
+            self.world.history.blocks[number - 1].session = session.name
+        session.blocks, self.session.blocks = self.session.blocks, ()
+        self.session = session
 
 
 class ClientPort(OrmPort):
@@ -509,14 +560,19 @@ class TransactionBlock:
 
     def __init__(self, port: Any, make: Callable[[], Any], *, nested: bool) -> None:
         self.port = port
-        self.session: Session = port.session
         self.make = make
         self.nested = nested
         self.misuse = False
         self.block: Block | None = None
         self.client: Any = None
         self._inner: Any = None
-        self._interrupted = False  # a commit by hand was cancelled: nobody knows whether it reached the server
+        self._commit_asked = False  # by hand, and nobody heard yet how it ended
+
+    @property
+    def session(self) -> Session:
+        """Whose task is in the block now."""
+        session: Session = self.port.session
+        return session
 
     async def __aenter__(self) -> TransactionBlock:
         session, world = self.session, self.session.world
@@ -539,18 +595,66 @@ class TransactionBlock:
         except BaseException as error:
             world.close_block(block, "never begun", error)
             raise
-        self._around = session.blocks
         session.blocks = (*session.blocks, block.number)
         return self
+
+    async def rollback(self) -> None:
+        """``rollback()`` by hand, inside the block."""
+        await self._by_hand("rollback", "roll back", "rolled back")
+
+    async def commit(self, *, turn: bool = True) -> None:
+        """``commit()`` by hand, inside the block. Without a ``turn`` it waits for none, so that it can be shielded."""
+        await self._by_hand("commit", "commit", "committed", turn)
+
+    async def _by_hand(self, kind: str, verb: str, outcome: str, turn: bool = True) -> None:
+        """What was told last counts: a rollback that is told to have worked after a commit must have undone it."""
+        session, world, block = self.session, self.session.world, self._open()
+        text = f"{verb} {block.name} by hand"
+        if turn:
+            await session.step(text)
+        again = block.outcome != "open"
+        self._commit_asked = kind == "commit" and not again
+        try:
+            await session.operate(
+                kind,
+                f"{text} although it has ended" if again else text,
+                lambda: getattr(self.port._orm, kind)(self.client),
+                scope=self.port.scope(block.number),
+                block=block.number,
+                misuse=self.misuse or again,
+                turn=False,
+            )
+        except Exception:
+            self._commit_asked = False
+            if not self.port.catching:
+                raise
+            world.note(session.name, "note", "catches the error and goes on")
+            return
+        if again or block.outcome == "open":
+            world.close_block(block, outcome, None)
+
+    def _open(self) -> Block:
+        assert self.block is not None, "the block has not begun"
+        return self.block
+
+    def _crossed(self) -> bool:
+        """Whether this block ends in another order than it was opened: before one inside it, or after one around
+        it, of the same task."""
+        block, history = self._open(), self.session.world.history
+        inside = any(
+            other.parent == block.number and other.outcome == "open" and other.number in self.session.blocks
+            for other in history.blocks
+        )
+        around = history.block(block.parent)
+        return inside or (around is not None and around.session == block.session and around.outcome != "open")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        session, block = self.session, self.block
-        assert block is not None
+        session, block = self.session, self._open()
         interrupted: BaseException | None = None
-        ended = block.outcome != "open"  # by hand
-        text = f"{'commit' if kind is None else 'roll back'} {block.name}"
+        by_hand = block.outcome != "open"
+        text = f"leave {block.name}" if by_hand else f"{'commit' if kind is None else 'roll back'} {block.name}"
         if not isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             # A cancelled task unwinds at once; nobody may keep it waiting for a turn.
             try:
@@ -562,66 +666,77 @@ class TransactionBlock:
                 text = f"roll back {block.name}"
         try:
             swallowed = await session.operate(
-                "leave" if ended else "commit" if kind is None else "rollback",
-                f"leave {block.name}" if ended else text,
+                "leave" if by_hand else "commit" if kind is None else "rollback",
+                text,
                 lambda: self._inner.__aexit__(kind, error, trace),
                 scope=self.port.scope(block.number),
                 block=block.number,
-                misuse=self.misuse,
+                misuse=self.misuse or self._crossed(),
                 turn=False,
             )
         except asyncio.CancelledError as cancelled:
-            self._close("unknown" if kind is None else "rolled back", cancelled, ended)
+            self._close("unknown" if kind is None else "rolled back", cancelled)
             raise
         except BaseException as failure:
-            self._close("rolled back" if failure is error else "failed", failure, ended)
+            self._close("rolled back" if failure is error else "failed", failure)
             raise
         finally:
-            session.blocks = self._around
-        self._close("committed" if kind is None else "rolled back", error, ended)
+            session.blocks = tuple(number for number in session.blocks if number != block.number)
+        self._close("committed" if kind is None else "rolled back", error)
         if interrupted is not None:
             raise interrupted
         return bool(swallowed)
 
-    def _close(self, outcome: str, error: BaseException | None, ended: bool) -> None:
-        if not ended:
-            assert self.block is not None
-            self.session.world.close_block(self.block, "unknown" if self._interrupted else outcome, error)
+    def _close(self, outcome: str, error: BaseException | None) -> None:
+        """Remember how the block ended, unless it was ended by hand before."""
+        block = self._open()
+        if block.outcome == "open":
+            # A commit by hand was cancelled, or is still under way: nobody knows whether it reached the server.
+            unheard = self._commit_asked and outcome != "committed"
+            self.session.world.close_block(block, "unknown" if unheard else outcome, error)
 
-    async def commit(self) -> None:
-        """Commit by hand, inside the block."""
-        await self._end_by_hand("commit", "commit", "committed", self.session.world.orm.commit)
 
-    async def rollback(self) -> None:
-        """Roll back by hand, inside the block."""
-        await self._end_by_hand("rollback", "roll back", "rolled back", self.session.world.orm.rollback)
+class DecoratedBlock:
+    """``@atomic`` as a block: the decorated function's coroutine is run up to its body, and later from there on."""
 
-    async def _end_by_hand(self, kind: str, verb: str, outcome: str, end: Callable[[Any], Awaitable[None]]) -> None:
-        """What was told last counts: a rollback that is told to have worked after a commit must have undone it."""
-        session, world, block = self.session, self.session.world, self.block
-        assert block is not None
-        text = f"{verb} {block.name} by hand"
-        await session.step(text)
-        again = block.outcome != "open"
+    def __init__(self, decorator: Callable[[Any], Any]) -> None:
+        self._coroutine = decorator(self._body)()
+
+    async def _body(self) -> None:
+        await _here()
+
+    async def __aenter__(self) -> None:
+        await self._run(self._coroutine.send, None)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            await session.operate(
-                kind,
-                f"{text} although it has ended" if again else text,
-                lambda: end(self.client),
-                scope=self.port.scope(block.number),
-                block=block.number,
-                misuse=again,
-                turn=False,
-            )
-        except asyncio.CancelledError:
-            self._interrupted = kind == "commit" and not again
-            raise
-        except Exception:
-            if not self.port.catching:
+            await (self._run(self._coroutine.send, None) if error is None else self._run(self._coroutine.throw, error))
+        except BaseException as raised:
+            if raised is not error:
                 raise
-            world.note(session.name, "note", "catches the error and goes on")
-            return
-        world.close_block(block, outcome, None)
+
+    @types.coroutine
+    def _run(self, move: Callable[[Any], Any], argument: Any) -> Generator[Any, Any, None]:
+        """Run the coroutine in this task until its body is reached, or to its end."""
+        while True:
+            try:
+                awaited = move(argument)
+            except StopIteration:
+                return
+            if awaited is DecoratedBlock:
+                return
+            try:
+                argument = yield awaited
+                move = self._coroutine.send
+            except BaseException as error:
+                move, argument = self._coroutine.throw, error
+
+
+@types.coroutine
+def _here() -> Generator[Any, Any, None]:
+    yield DecoratedBlock
 
 
 class TaskGroupPort:
@@ -638,9 +753,17 @@ class TaskGroupPort:
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> Any:
         return await self._group.__aexit__(kind, error, trace)
 
-    def start(self, name: str, body: Body) -> Session:
-        """Start a session in the group."""
-        made = self.session.world.start(name, body, blocks=self.session.blocks, create=self._group.create_task)
+    def start(
+        self,
+        name: str,
+        body: Body,
+        *,
+        blocks: tuple[int, ...] | None = None,
+        context: contextvars.Context | None = None,
+    ) -> Session:
+        """Start a session in the group. ``blocks``: the blocks around it, this task's when none are given."""
+        around = self.session.blocks if blocks is None else blocks
+        made = self.session.world.start(name, body, blocks=around, context=context, create=self._group.create_task)
         made.record.grouped = True
         return made
 

@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import gc
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from .checker import CANCELLATION
@@ -66,6 +66,7 @@ class World:
         self.gates: list[Gate] = []
         self.worker_gate = WorkerGate(self.recorder, self._number_channel, loop.idle_selector.ring)
         self.sessions: dict[str, Session] = {}
+        self.workers: list[tuple[Session, Callable[[], None]]] = []
         self.orm: Any = None
         self.connections: list[Any] = []
         self.pools: list[tuple[Any, int]] = []
@@ -96,6 +97,7 @@ class World:
     def forget(self) -> None:
         """Let go of what the evidence does not need: tasks in reference cycles make every later run slower."""
         self.sessions.clear()
+        self.workers.clear()
         self.gates.clear()
         self.connections.clear()
         self.pools.clear()
@@ -207,11 +209,27 @@ class World:
         try:
             for name, body in bodies.items():
                 self.start(name.replace("_", " "), body)
-            while pending := [s.task for s in self.sessions.values() if s.task is not None and not s.task.done()]:
+            while pending := self._unended():
                 await asyncio.wait(pending)
+            for worker, end in self.workers:
+                end()
+                await asyncio.wait([worker.task])  # type: ignore[type-var]
         finally:
+            self.loop.set_task_factory(None)
             self.scheduled = False
             self.hold(False)
+
+    def _unended(self) -> list[asyncio.Task[Any]]:
+        workers = [worker for worker, _ in self.workers]
+        return [s.task for s in self.sessions.values() if s.task and not s.task.done() and s not in workers]
+
+    def start_worker(self, name: str, body: Body, end: Callable[[], None]) -> None:
+        """Start a task that serves others; when they have ended, ``end`` is called and it shall end too."""
+        self.workers.append((self.start(name, body), end))
+
+    def start_eagerly(self) -> None:
+        """From now on tasks begin to run while they are created (Python 3.12+), until the sessions have ended."""
+        self.loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
 
     def start(
         self,
@@ -374,9 +392,16 @@ class World:
 
     async def nothing_in_flight(self) -> None:
         """Wait until the world is quiet; no step is chosen before the one who waits has gone on."""
+        if asyncio.get_running_loop() is not self.loop:
+            await self._from_the_main_loop(self.nothing_in_flight())
+            return
         moment = Turn(loop=self.loop)
         self._moments.append(moment)
         await moment
+
+    async def _from_the_main_loop(self, awaited: Coroutine[Any, Any, None]) -> None:
+        """Wait in another thread's loop for what only the main loop can tell."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(awaited, self.loop))
 
     def _peek(self, operation: Operation, token: str) -> None:
         """Look from outside at a row whose writer was just told that it is written."""
@@ -430,7 +455,10 @@ class World:
     # -- turns -----------------------------------------------------------------------------------------------------
     async def turn(self, session: Session, text: str) -> None:
         """Wait until the conductor lets this session take its next step; at once outside of a schedule."""
-        if not self.scheduled:
+        if asyncio.get_running_loop() is not self.loop:
+            await self._from_the_main_loop(self.turn(session, text))
+            return
+        if not self.scheduled or session.task is None:  # None: it runs eagerly, inside of create_task
             return
         # Two tasks of one session (wait_for makes one) queue up one behind the other.
         while session.turn is not None:
@@ -567,7 +595,10 @@ class World:
                 self._stalled = True
                 self._blocked = busy
                 break
-        self._next_timer = timeout
+        self._next_timer = min(
+            (timer for timer in (timeout, *(side.next_timer() for side in self.loop.sides)) if timer is not None),
+            default=None,
+        )
         if self._quiet is not None and not self._quiet.done():
             self._quiet.set_result(None)
             return []
@@ -581,8 +612,10 @@ class World:
         A thread to whose socket an answer was delivered that it has not read yet is about to wake up.
         """
         threads, on_its_way = self.loop.workers.state()
-        if on_its_way or 0 in threads:
+        sides = list(self.loop.sides)
+        if on_its_way or 0 in threads or not all(side.rests() for side in sides):
             return False
+        threads = [thread for thread in threads if thread not in {side.thread for side in sides}]
         if not threads:
             return True
         counted = [channel for channel in self.worker_gate.channels if channel.exact and not channel.serial]
@@ -617,6 +650,8 @@ class World:
             for session in self.sessions.values()
             if session.task is not None and not session.task.done()
         ]
+        for number, side in enumerate(self.loop.sides, 1):
+            waiting += [{"task": f"thread {number}", "where": where(task)} for task in asyncio.all_tasks(side)]
         if not waiting:
             waiting = [{"task": "the next user" if self.after else "the program", "where": where(program)}]
         connections = [

@@ -124,7 +124,7 @@ async def test_two_locks_taken_in_two_orders_hang_in_some_orders_only():
 async def test_a_transaction_that_waits_for_its_own_child_s_connection_hangs():
     async def program(world):
         async def child(session):
-            await world.orm.pools["one"].acquire()
+            await (await world.orm.pool("one")).acquire()
 
         async def parent(session):
             async with session.orm("one").transaction():

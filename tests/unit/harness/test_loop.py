@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.harness.loop import MatrixLoop, thread_rests
+from tests.harness.loop import MatrixLoop, SideLoop, thread_rests
 
 
 @pytest.fixture
@@ -178,3 +178,77 @@ def test_a_job_that_is_cancelled_before_a_thread_takes_it_up_is_dropped(loop):
 
     loop.run_until_complete(main())
     assert dropped == [int]
+
+
+# -- a loop in another thread ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def side(loop):
+    """A loop in another thread that waits for an event; ``finish`` lets it end."""
+    made = SideLoop(loop)
+    made.event = asyncio.Event()
+    made.results = []
+
+    async def work() -> None:
+        await made.event.wait()
+        made.results.append("woken")
+
+    def run() -> None:
+        try:
+            made.run(work)
+        except asyncio.CancelledError:
+            made.results.append("cancelled")
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield made
+    made.cancel_all()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def until(holds, seconds: float = 10.0) -> bool:
+    """Whether something comes true in real time; how long it takes decides nothing."""
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.001)
+    return holds()
+
+
+def test_a_side_loop_rests_when_it_waits_and_not_when_it_was_woken(loop, side):
+    assert until(side.rests)
+    side.call_soon_threadsafe(time.sleep, 0.05)  # something to run in that thread
+    assert not side.rests()
+    assert until(side.rests)
+    side.call_soon_threadsafe(side.event.set)
+    assert until(lambda: side.results == ["woken"])
+
+
+def test_a_wake_up_that_is_not_thread_safe_is_lost_as_in_any_loop(side):
+    assert until(side.rests)
+    side.call_soon(side.event.set)  # from the wrong thread: nothing wakes it
+    assert side.rests()
+    assert side.results == []
+
+
+def test_a_side_loop_lives_on_the_main_loops_clock(loop, side):
+    loop.freeze()
+    fired = []
+    side.call_soon_threadsafe(side.call_later, 5, fired.append, 1)
+    assert until(lambda: side.next_timer() is not None)
+    assert side.next_timer() == pytest.approx(5)
+    assert until(side.rests)
+    loop.advance(4.9)
+    assert until(side.rests)
+    assert fired == []
+    loop.advance(0.2)
+    assert until(lambda: fired == [1])
+
+
+def test_a_side_loop_that_has_ended_is_forgotten(loop, side):
+    assert loop.sides == [side]
+    side.cancel_all()
+    assert until(lambda: loop.sides == [])
+    assert side.results == ["cancelled"]
+    side.wake()  # of a closed loop: nothing happens

@@ -42,7 +42,7 @@ class Connection:
     def send(self, statement: str) -> asyncio.Future[Answer]:
         if self.closed:
             raise DriverError("the connection is closed")
-        asker = asyncio.get_running_loop().create_future()
+        asker = self.wire.loop.create_future()
         self.waiting.append(asker)
         self.wire.send(statement)
         return asker

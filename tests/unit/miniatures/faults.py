@@ -1067,7 +1067,6 @@ class InnerRollbackRecoversNothing(Queueing):
     """Lets the transaction stay aborted when an inner block ends in an error of the server."""
 
     expects = ("loudness", "breaks")
-    gap = "no scenario ends an inner block with an error of the server"
 
     class transaction_type(Transaction):
         async def finish(self, kind: Any) -> None:
@@ -1099,6 +1098,45 @@ class InnerCommitEndsAll(Queueing):
                 await self.connection.ask("COMMIT")
 
 
+class RollsAllBackByHand(Queueing):
+    """Rolls the whole transaction back when rollback() is called on an inner block."""
+
+    expects = ("atomicity", "lies")
+
+    class transaction_type(Transaction):
+        leaving = False
+
+        async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+            self.leaving = True
+            await super().__aexit__(kind, error, trace)
+
+        def rollback_statements(self) -> tuple[str, ...]:
+            return super().rollback_statements() if self.leaving else ("ROLLBACK",)
+
+
+class ForgetsLockWithUsingDb(Queueing):
+    """Takes the transaction's lock for queries through the models, and none for those with using_db."""
+
+    expects = ("loudness", "breaks")
+    connection_type = RuntimeErrorOnOverlap.connection_type
+
+    class orm_type(Orm):
+        async def execute(self, statement: str, alias: Any) -> Answer:
+            if isinstance(alias, Transaction):
+                return await alias.connection.ask(statement)
+            return await super().execute(statement, alias)
+
+
+class WaitsForCrossedBlocks(Queueing):
+    """Waits at the end of a block for the blocks inside it, also for those of the same task."""
+
+    expects = ("liveness", "hangs")
+
+    class transaction_type(Transaction):
+        def absorb(self, outcome: str) -> None:
+            """It goes on."""
+
+
 class KeepsContextAfterBlock(Refusing):
     """Leaves the ended block current for its own task."""
 
@@ -1117,6 +1155,68 @@ class LosesContextAfterInnerBlock(Queueing):
     class transaction_type(Transaction):
         def restore(self) -> None:
             self.orm.current[self.alias].set(None)
+
+
+class ResetsContextByToken(Queueing):
+    """Leaves a block by the token with which it was entered, which no other context takes."""
+
+    expects = ("atomicity", "lies")
+
+    class transaction_type(Transaction):
+        async def __aenter__(self) -> Transaction:
+            variable = self.orm.current[self.alias]
+            await super().__aenter__()
+            variable.set(self.parent)
+            self.token = variable.set(self)
+            return self
+
+        async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+            await super().__aexit__(kind, error, trace)
+            self.orm.current[self.alias].reset(self.token)
+
+        def restore(self) -> None:
+            """Later."""
+
+
+class RestoresEveryAlias(Queueing):
+    """Restores, at the end of a block, what every connection's transaction was when it began."""
+
+    expects = ("containment", "lies")
+
+    class transaction_type(Transaction):
+        async def __aenter__(self) -> Transaction:
+            self.before = {alias: variable.get() for alias, variable in self.orm.current.items()}
+            return await super().__aenter__()
+
+        def restore(self) -> None:
+            for alias, transaction in self.before.items():
+                self.orm.current[alias].set(transaction)
+
+
+# -- event loops -----------------------------------------------------------------------------------------------------
+
+
+class SharesTransactionAmongLoops(Queueing):
+    """Uses the transaction's connection from whatever event loop a query comes."""
+
+    expects = ("loudness", "breaks")
+
+    class transaction_type(Transaction):
+        async def execute(self, statement: str) -> Answer:
+            async with self.turn:
+                return await self.connection.ask(statement)
+
+
+class SharesPoolAmongLoops(Queueing):
+    """Gives connections that belong to one event loop to tasks of another."""
+
+    expects = ("loudness", "breaks")
+
+    class orm_type(Orm):
+        async def pool(self, alias: str) -> Pool:
+            if alias not in self.pools:
+                self.pools[alias] = self.driver.pool_type(self.driver, self.size)
+            return self.pools[alias]
 
 
 FAULTS: tuple[type[Miniature], ...] = tuple(

@@ -37,7 +37,7 @@ class Orm:
         self.driver = driver
         self.size = size
         self.aliases = aliases
-        self.pools: dict[str, Pool] = {}
+        self.pools: dict[Any, Pool] = {}
         self.current: dict[str, contextvars.ContextVar[Transaction | None]] = {
             alias: contextvars.ContextVar(alias, default=None) for alias in aliases
         }
@@ -106,6 +106,16 @@ class Orm:
         name = alias or self.aliases[0]
         return self.driver.transaction_type(self, name, self.transaction(name))
 
+    def atomic(self, alias: str | None) -> Any:
+        def decorator(function: Any) -> Any:
+            async def decorated() -> Any:
+                async with self.in_transaction(alias):
+                    return await function()
+
+            return decorated
+
+        return decorator
+
     async def close(self, *, discard: bool = True) -> None:
         """Who uses a connection may go on; the next use makes a new pool."""
         pools, self.pools = self.pools, {}
@@ -117,9 +127,11 @@ class Orm:
 
     # -- how it works ----------------------------------------------------------------------------------------------
     async def pool(self, alias: str) -> Pool:
-        if alias not in self.pools:
-            self.pools[alias] = self.driver.pool_type(self.driver, self.size)
-        return self.pools[alias]
+        """Each event loop has its own."""
+        key = alias, asyncio.get_running_loop()
+        if key not in self.pools:
+            self.pools[key] = self.driver.pool_type(self.driver, self.size)
+        return self.pools[key]
 
     def transaction(self, alias: str) -> Transaction | None:
         """The innermost transaction around this code that has not ended."""
@@ -152,8 +164,11 @@ class Transaction:
         self.orm = orm
         self.alias = alias
         self.parent = parent
+        self.loop = asyncio.get_running_loop()
+        self.task = asyncio.current_task()
         self.turn = asyncio.Lock()
         self.nested: Transaction | None = None
+        self.absorbed = ""  # how the block around it ended, if it ended first
         self.ended = False
         self.end_sent = False
         self.connection: Connection
@@ -178,11 +193,17 @@ class Transaction:
         except BaseException:
             self.abandon()
             raise
-        self.token = self.orm.current[self.alias].set(self)
+        self.orm.current[self.alias].set(self)
         return self
 
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
         self.restore()
+        if self.absorbed:
+            if kind is None and self.absorbed == "rolled back":
+                raise self.error("the block around this one was rolled back")
+            return
+        if self.nested is not None and self.nested.task is asyncio.current_task():
+            self.nested.absorb("committed" if kind is None else "rolled back")
         try:
             async with self.turn:
                 await self.finish(kind)
@@ -200,6 +221,12 @@ class Transaction:
             await self.parent.admit(self)
             self.connection = self.parent.connection
 
+    def absorb(self, outcome: str) -> None:
+        """The block around this one ends first, by the same task, and takes this one with it."""
+        self.absorbed = outcome
+        self.end_sent = True
+        self.leave()
+
     async def admit(self, nested: Transaction) -> None:
         """Let a nested block have the connection until it ends."""
         await self.turn.acquire()
@@ -209,7 +236,8 @@ class Transaction:
         self.nested = nested
 
     def restore(self) -> None:
-        self.orm.current[self.alias].reset(self.token)
+        """Not by a token: the block may be left in another context than it was entered in."""
+        self.orm.current[self.alias].set(self.parent)
 
     async def finish(self, kind: Any) -> None:
         if self.end_sent:
@@ -265,6 +293,8 @@ class Transaction:
 
     # -- statements ------------------------------------------------------------------------------------------------
     async def execute(self, statement: str) -> Answer:
+        if asyncio.get_running_loop() is not self.loop:  # asked from another thread: the connection lives here
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.execute(statement), self.loop))
         async with self.turn:
             if self.closed:
                 raise self.error("the transaction has ended")
@@ -282,6 +312,12 @@ class RefusingTransaction(Transaction):
         if ended is not None and ended.ended:
             raise self.error("the transaction has ended")
         return await super().__aenter__()
+
+    def absorb(self, outcome: str) -> None:
+        """The block around this one ends first, by the same task, and takes this one with it."""
+        self.absorbed = outcome
+        self.end_sent = True
+        self.leave()
 
     async def admit(self, nested: Transaction) -> None:
         if self.nested is not None:

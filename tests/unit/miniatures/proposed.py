@@ -1,29 +1,10 @@
-"""Scenarios that the catalogue lacks, as the miniatures showed. They run through the real runner; promote them to
-tests/compliance and delete them here."""
+"""Programs that are no scenarios of the catalogue, for tests of what the checker says of the right miniatures."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from tests.harness.scenario import OrmSetup, Scenario
-
-from .driver import DriverError
-
-
-async def inner_error_recovers(world: Any) -> None:
-    """An inner block ends in a server's error that is caught outside of it: the outer block goes on and commits."""
-
-    async def parent(session: Any) -> None:
-        db = session.orm()
-        async with db.transaction():
-            await db.write()
-            with contextlib.suppress(DriverError):
-                async with db.transaction():
-                    await db.fail()
-            await db.write()
-
-    await world.together(parent=parent)
 
 
 async def parent_of_a_cancelled_child(world: Any) -> None:
@@ -42,22 +23,6 @@ async def parent_of_a_cancelled_child(world: Any) -> None:
             await session.cancel("child")
 
     await world.together(parent=parent, canceller=canceller)
-
-
-async def unknown_end_of_nested(world: Any) -> None:
-    """Cancelled around the outer commit, after an inner block has ended: all of it is stored or nothing."""
-
-    async def victim(session: Any) -> None:
-        db = session.orm()
-        async with db.transaction():
-            await db.write()
-            async with db.transaction():
-                await db.write()
-
-    async def canceller(session: Any) -> None:
-        await session.cancel("victim")
-
-    await world.together(victim=victim, canceller=canceller)
 
 
 def made(program: Any, level: str = "loud") -> Scenario:

@@ -29,6 +29,7 @@ class MiniatureWire(Channel):
         self.server.answered = self.answered
         self.backlog: collections.deque[str] = collections.deque()  # behind a statement that waits for a lock
         self.locked = False
+        self.loop = asyncio.get_running_loop()  # whoever delivers may be in another thread
         self.receive: Callable[[Answer | None], None] = lambda answer: None  # None: the connection is lost
         gate.wires.append(self)
 
@@ -74,12 +75,15 @@ class MiniatureWire(Channel):
     def busy(self) -> bool:
         return False  # an answer is either held here or on its way through the loop, which is not idle then
 
+    def unread(self) -> int:
+        return 0
+
     def deliverable(self) -> bool:
         return bool(self.held)
 
     def deliver(self) -> str:
         answer = self.held.popleft()
-        asyncio.get_running_loop().call_soon(self.receive, answer)
+        self._tell(answer)
         if answer is None:
             return "the end of the connection"
         return answer.error or f"{answer.tag} {answer.value}".strip()
@@ -105,7 +109,11 @@ class MiniatureWire(Channel):
     def cut(self) -> None:
         if not self.closed:
             self.close()
-            asyncio.get_running_loop().call_soon(self.receive, None)
+            self._tell(None)
+
+    def _tell(self, answer: Answer | None) -> None:
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.receive, answer)
 
     def in_transaction(self) -> bool:
         return self.server.open
