@@ -50,8 +50,8 @@ VERDICT_MEANS = {
 }
 REMEDY_MEANS = {
     "holds": "All its scenarios comply over all schedules.",
-    "partly": "Some of its scenarios comply; the page says which do not.",
-    "fails": "None of its scenarios complies.",
+    "partly": "It cures some of its scenarios; the page says which do not comply.",
+    "fails": "It cures none: each of its scenarios that did not comply without it does not comply with it.",
     "worse": "A verdict got worse than without it.",
 }
 LEVEL_MEANS = {

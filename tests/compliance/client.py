@@ -162,6 +162,7 @@ async def first_used_inside(world):
     level="must",
     needs=("tortoise",),
     orm=OrmSetup(size=1),
+    cancels="victim",
 )
 async def cancel_bulk(world):
     """A bulk_create is cancelled at any moment: all its rows are stored or none, and the next user finds a clean
@@ -170,11 +171,8 @@ async def cancel_bulk(world):
     async def victim(session):
         await session.orm().write_many()
 
-    async def canceller(session):
-        await session.cancel("victim")
-
     await world.fill_orm_pool()  # a cancelled first use is ORM-10
-    await world.together(victim=victim, canceller=canceller)
+    await world.together(victim=victim)
 
 
 @scenario("ORM-9", "Close, then use again", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
@@ -206,7 +204,15 @@ async def use_again(world):
     )
 
 
-@scenario("ORM-10", "Cancel the first use", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
+@scenario(
+    "ORM-10",
+    "Cancel the first use",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+    hold_login=True,
+    cancels="victim",
+)
 async def cancel_first_use(world):
     """The task whose query makes the first connection is cancelled at any moment: it sees CancelledError, and the
     others get their answers."""
@@ -214,10 +220,7 @@ async def cancel_first_use(world):
     async def worker(session):
         await session.orm().read()
 
-    async def canceller(session):
-        await session.cancel("victim")
-
-    await world.together(victim=worker, other=worker, canceller=canceller)
+    await world.together(victim=worker, other=worker)
 
 
 @scenario("ORM-11", "Close while the first use connects", level="loud", needs=("tortoise",), orm=OrmSetup(size=2))

@@ -1,6 +1,5 @@
 """NST: blocks inside blocks. Those with children take a ``way``, so that remedies can be tried on them."""
 
-import asyncio
 import contextlib
 
 from tests.harness.scenario import OrmSetup, scenario
@@ -183,16 +182,19 @@ async def rolled_back_by_hand(world):
     await world.together(parent=parent)
 
 
-@scenario("NST-10", "A sibling is cancelled inside its nested block", level="loud", needs=("tortoise",), orm=OrmSetup())
+@scenario(
+    "NST-10",
+    "A sibling is cancelled inside its nested block",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+    cancels="victim",
+)
 async def cancelled_sibling(world, way):
     """Of two sibling tasks with a nested transaction each, one is cancelled at any moment: the other's rows and the
     parent's are as they were told."""
-    started = asyncio.Event()
-    victims = []
 
     async def victim(session):
-        victims.append(session)
-        started.set()
         await way.whole(session, nested_child(way))
 
     async def parent(session):
@@ -207,11 +209,7 @@ async def cancelled_sibling(world, way):
         team.after_block()
         await team.rest()
 
-    async def canceller(session):
-        await started.wait()
-        await session.cancel(victims[0])
-
-    await world.together(parent=parent, canceller=canceller)
+    await world.together(parent=parent)
 
 
 @scenario(
@@ -288,14 +286,16 @@ async def siblings_in_a_group(world, way):
 
 @scenario(
     "NST-14",
-    "Cancelled around the outer commit, after an inner block",
+    "Cancelled in the inner or the outer commit",
     level="loud",
     needs=("tortoise",),
     orm=OrmSetup(size=1),
+    cancels="victim",
+    during=("commit", "leave"),
 )
 async def cancelled_after_inner(world, way):
-    """A task is cancelled at any moment of two blocks in one another: all of it is stored or nothing, and the pool
-    works afterwards."""
+    """A task is cancelled at any moment of the commits of two blocks in one another: all of it is stored or nothing,
+    and the pool works afterwards."""
 
     async def victim(session):
         async def work(session):
@@ -308,10 +308,7 @@ async def cancelled_after_inner(world, way):
 
         await way.whole(session, work)
 
-    async def canceller(session):
-        await session.cancel("victim")
-
-    await world.together(victim=victim, canceller=canceller)
+    await world.together(victim=victim)
 
 
 @scenario(

@@ -196,7 +196,7 @@ class Retry(CatchConflict):
         return await work()
 
 
-@remedy("FIX-10", "Shield the commit", cures=("NST-14",))
+@remedy("FIX-10", "Shield the commit", cures=("TXN-6", "NST-14"))
 class ShieldCommit(Way):
     """The block's last statement is asyncio.shield(connection.commit()): a task cancelled around its commit leaves all
     of it or nothing, and the pool works afterwards."""
@@ -205,10 +205,10 @@ class ShieldCommit(Way):
         await asyncio.shield(block.commit(turn=False))
 
 
-@remedy("FIX-11", "Shield the whole transaction", cures=("NST-10", "NST-14"))
+@remedy("FIX-11", "Shield the whole transaction", cures=("TXN-5", "TXN-6", "TXN-20", "NST-10", "NST-14"))
 class ShieldTransaction(Way):
     """The function with the whole transaction runs in asyncio.shield(): who is cancelled leaves it to end by itself."""
 
     async def whole(self, session, work):
-        shielded = session.spawn(f"{session.name}'s shielded work", work)
+        shielded = session.spawn(f"{session.name}'s shielded work", work, in_place=True)
         await asyncio.shield(shielded.task)

@@ -91,16 +91,20 @@ async def one_fails(world):
     cancels="victim",
     during=("write", "read"),
 )
-async def cancel_in_query(world):
+async def cancel_in_query(world, way):
     """A task is cancelled at any moment of a query in its transaction: nothing of it is stored in part, and the pool
     works afterwards."""
 
     async def victim(session):
-        db = session.orm()
-        async with db.transaction():
-            await db.write()
-            await db.read()
-            await db.write()
+        async def work(session):
+            db = way.outer(session)
+            async with db.transaction() as outer:
+                await db.write()
+                await db.read()
+                await db.write()
+                await way.end_of_block(outer)
+
+        await way.whole(session, work)
 
     await world.together(victim=victim)
 
@@ -112,18 +116,21 @@ async def cancel_in_query(world):
     needs=("tortoise",),
     orm=OrmSetup(size=1),
     cancels="victim",
-    during=("commit",),
+    during=("commit", "leave"),
 )
-async def cancel_in_commit(world):
+async def cancel_in_commit(world, way):
     """A task is cancelled at any moment of its commit: all of the transaction is stored or nothing, and the pool works
     afterwards."""
 
     async def victim(session):
-        db = session.orm()
-        async with db.transaction():
-            await db.write()
-            await db.write()
-        await session.step("go on after the block")
+        async def work(session):
+            db = way.outer(session)
+            async with db.transaction() as outer:
+                await db.write()
+                await db.write()
+                await way.end_of_block(outer)
+
+        await way.whole(session, work)
 
     await world.together(victim=victim)
 
@@ -465,15 +472,19 @@ async def lost_in_begin(world):
     cancels="victim",
     during=("begin",),
 )
-async def cancel_in_begin(world):
+async def cancel_in_begin(world, way):
     """A task is cancelled at any moment of entering its transaction's block, on a pool that is connected: nothing is
     stored, and the pool works afterwards."""
 
     async def victim(session):
-        db = session.orm()
-        await db.read()
-        async with db.transaction():
-            await db.write()
+        async def work(session):
+            db = way.outer(session)
+            await db.read()
+            async with db.transaction() as outer:
+                await db.write()
+                await way.end_of_block(outer)
+
+        await way.whole(session, work)
 
     await world.together(victim=victim)
 

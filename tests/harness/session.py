@@ -47,9 +47,13 @@ class Session:
         self.own_orm: Any = None  # where this session has initialised Tortoise for itself
 
     # -- other tasks -----------------------------------------------------------------------------------------------
-    def spawn(self, name: str, body: Body, *, context: contextvars.Context | None = None) -> Session:
-        """Start a task now, as ``asyncio.create_task`` does: it copies this task's context unless one is given."""
-        return self.world.start(name, body, blocks=self.blocks, context=context)
+    def spawn(
+        self, name: str, body: Body, *, context: contextvars.Context | None = None, in_place: bool = False
+    ) -> Session:
+        """Start a task now, as ``asyncio.create_task`` does: it copies this task's context unless one is given.
+        ``in_place``: it does this session's work; where that waits, this session may be cancelled (``cancels``)."""
+        for_session = self if in_place else None
+        return self.world.start(name, body, blocks=self.blocks, context=context, for_session=for_session)
 
     async def wait(self, *children: Session) -> None:
         """Wait for tasks as ``asyncio.gather`` does: the first error is raised at once, the others go on."""
@@ -144,7 +148,7 @@ class Session:
         client: Any = None,
         inside: TransactionBlock | None = None,
     ) -> OrmPort:
-        """Tortoise's models. ``alias`` is passed as ``using_db`` (a client, too) and names the connection of transactions;
+        """Tortoise's models. ``alias`` is passed as ``using_db`` and names the connection of transactions;
         ``transaction_on`` names the latter alone; ``catching``: errors of queries are caught and passed over.
         ``client`` is passed as ``using_db`` and is no transaction's; ``inside``: the client of this block is."""
         if client is not None or inside is not None:

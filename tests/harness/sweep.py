@@ -43,19 +43,19 @@ class Sweep:
                 f"the schedule cancels {self.moment.victim}; the scenario's victim is {session.letter}"
             )
 
-    async def around(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        """Run the session's coroutine under watch."""
-        return await self._watch(coroutine)
+    async def around(self, coroutine: Coroutine[Any, Any, Any], doer: Session) -> Any:
+        """Run a coroutine under watch: the session's, or of the one that does its work."""
+        return await self._watch(coroutine, doer)
 
     @types.coroutine
-    def _watch(self, coroutine: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    def _watch(self, coroutine: Coroutine[Any, Any, Any], doer: Session) -> Generator[Any, Any, Any]:
         resume, value = coroutine.send, None
         while True:
             try:
                 awaited = resume(value)
             except StopIteration as stop:
                 return stop.value
-            self._begins(awaited)
+            self._begins(awaited, doer)
             try:
                 resume, value = coroutine.send, (yield awaited)
             except GeneratorExit:
@@ -64,8 +64,8 @@ class Sweep:
             except BaseException as error:
                 resume, value = coroutine.throw, error
 
-    def _begins(self, awaited: Any) -> None:
-        if isinstance(awaited, Turn) or (self.during and self.session.doing not in self.during):
+    def _begins(self, awaited: Any, doer: Session) -> None:
+        if isinstance(awaited, Turn) or (self.during and doer.doing not in self.during):
             return
         self.world.strategy.waits += 1
         if self.moment is None or self.done or self.world.strategy.waits != self.moment.wait:

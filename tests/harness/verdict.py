@@ -54,7 +54,8 @@ def judge_remedy(verdicts: Sequence[tuple[str, str | None]], claims: Sequence[st
     ``claims``: the verdicts that keep what the remedy claims."""
     if any(w is not None and verdict not in claims and badness(verdict) > badness(w) for verdict, w in verdicts):
         return "worse"
-    kept = [verdict in claims for verdict, _ in verdicts]
-    if all(kept):
+    if all(verdict in claims for verdict, _ in verdicts):
         return "holds"
-    return "partly" if any(kept) else "fails"
+    # What was well without it is not its merit.
+    cured = any(verdict in claims and without not in claims for verdict, without in verdicts)
+    return "partly" if cured else "fails"

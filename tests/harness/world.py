@@ -239,6 +239,7 @@ class World:
         blocks: tuple[int, ...] = (),
         context: contextvars.Context | None = None,
         create: Callable[..., asyncio.Task[Any]] | None = None,
+        for_session: Session | None = None,
     ) -> Session:
         """Start a session's task in a copy of ``context`` (the current one when none is given)."""
         if name in self.sessions:
@@ -249,7 +250,8 @@ class World:
         coroutine = self._body(session, body)
         if name == self.scenario.cancels:
             self.sweep = Sweep(self, session, self.scenario.during)
-            coroutine = self.sweep.around(coroutine)
+        if self.sweep is not None and self.sweep.session in (session, for_session):
+            coroutine = self.sweep.around(coroutine, session)
         create = create or self.loop.create_task
         session.task = context.run(create, coroutine) if context is not None else create(coroutine)
         session.task.add_done_callback(lambda task: self._ended(session, task))

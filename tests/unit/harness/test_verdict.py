@@ -77,6 +77,8 @@ def test_what_is_no_verdict_neither_complies_nor_fails(level, word):
         ([("lies", "lies"), ("hangs", "hangs")], ("safe",), "fails"),
         ([("safe", "lies"), ("breaks", "refuses")], ("safe",), "worse"),
         ([("lies", None)], ("safe",), "fails"),
+        ([("safe", "safe"), ("lies", "lies")], ("safe",), "fails"),  # nothing is cured
+        ([("safe", "refuses"), ("lies", "lies")], ("safe",), "partly"),
         ([("safe", None)], ("safe",), "holds"),
     ],
 )
