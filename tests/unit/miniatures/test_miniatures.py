@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import pytest
 
+from matrix.results import schema
 from tests.harness.checker import PROPERTIES
 from tests.harness.runner import Runner, remedy_line
 from tests.harness.scenario import catalogue
 from tests.harness.verdict import VERDICTS
 
+from . import __main__ as published
 from . import proposed
 from .driver import Backing, Miniature, Queueing, Refusing
 from .faults import FAULTS
-from .table import Row, applicable, line, table
+from .table import RIGHT_BOUND, Right, Row, applicable, line, table
 
 FAULT_PARAMETERS = [
     pytest.param(
@@ -53,17 +56,33 @@ def test_a_fault_of_the_driver_is_never_an_error_of_the_harness(fault):
 @pytest.mark.asyncio
 @pytest.mark.parametrize("scenario", applicable(Queueing()), ids=lambda scenario: scenario.id)
 async def test_the_queueing_one_is_safe_everywhere(scenario):
-    found = await line(Queueing, scenario, 12)
+    found = await line(Queueing, scenario, RIGHT_BOUND)
     assert found["verdict"] == "safe", found["reason"]
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("scenario", applicable(Refusing()), ids=lambda scenario: scenario.id)
 async def test_the_refusing_one_complies_everywhere(scenario):
-    found = await line(Refusing, scenario, 12)
+    found = await line(Refusing, scenario, RIGHT_BOUND)
     assert found["complies"], found["reason"]
     if scenario.level == "must":
         assert found["verdict"] == "safe", found["reason"]
+
+
+def test_the_published_table_fits_its_schema_and_names_what_is_missing():
+    caught, missed = row_of(FAULTS[0]), dataclasses.replace(row_of(FAULTS[0]), fault="Missed", catches=())
+    right = Right("Queueing", "Right: whoever comes second waits.", {"CON-1": "safe"}, ())
+    made = published.document([caught, missed], [right], 1.5)
+    assert schema.document_checker("faults")(made) is None
+    assert [bool(fault["caught_by"]) for fault in made["faults"]] == [True, False]
+    assert published.problems([caught], [right]) == []
+    wrong = dataclasses.replace(right, problems=("CON-1 lies: so it was seen",))
+    gave_up = dataclasses.replace(caught, errors=("CON-2: the world moved",))
+    assert published.problems([missed, gave_up], [wrong]) == [
+        "Missed: no scenario catches it for what it is",
+        f"{caught.fault}: the harness gave up, CON-2: the world moved",
+        "Queueing is right, but CON-1 lies: so it was seen",
+    ]
 
 
 @pytest.mark.asyncio
