@@ -21,6 +21,16 @@ def odbc_environment() -> dict[str, str]:
     return {**found.env, **drivers}
 
 
+def environment_of(cell: str) -> dict[str, str]:
+    """The environment that a cell's process needs before its interpreter starts. Raises servers.ServerError."""
+    environment = {**os.environ, "MATRIX_CELL": cell}
+    if cell.startswith("odbc-") and "MATRIX_ODBC_SQLITE" not in environment:
+        environment.update(odbc_environment())
+        # The drivers are C libraries: what they do with memory that they have freed shall show, and show every time.
+        environment.update(MALLOC_PERTURB_="85", PYTHONMALLOC="malloc")
+    return environment
+
+
 def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced at its end
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python -m tests CELL [pytest arguments]\n")
@@ -32,17 +42,13 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         print(f"Python {sys.version.split()[0]} is too old for the suite: use 3.10 or newer.", file=sys.stderr)
         return 2
     cell, *rest = arguments
-    environment = {**os.environ, "MATRIX_CELL": cell}
-    if cell.startswith("odbc-") and "MATRIX_ODBC_SQLITE" not in environment:
-        from matrix import servers
+    from matrix import servers
 
-        try:
-            environment.update(odbc_environment())
-        except servers.ServerError as error:
-            print(f"{cell}: {error}", file=sys.stderr)
-            return 2
-        # The drivers are C libraries: what they do with memory that they have freed shall show, and show every time.
-        environment.update(MALLOC_PERTURB_="85", PYTHONMALLOC="malloc")
+    try:
+        environment = environment_of(cell)
+    except servers.ServerError as error:
+        print(f"{cell}: {error}", file=sys.stderr)
+        return 2
     os.chdir(ROOT)
     sys.stdout.flush()
     limits = ["-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true"]

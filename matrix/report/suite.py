@@ -35,7 +35,12 @@ def _faults(document: dict[str, Any]) -> str:
 
 
 def _stability(document: dict[str, Any]) -> str:
-    cells = [cell["replays"] for cell in document["cells"]]
-    repeats, runs = sum(cell["repeats"] for cell in cells), sum(cell["runs"] for cell in cells)
-    disagreeing = sum(cell["disagreements"] for cell in cells)
-    return f"{disagreeing} of {repeats} repeats of {len(cells)} cells disagreed ({runs:,} schedules run)"
+    """Cells in which the harness owns the order first; where threads race inside the driver is another matter."""
+    owned = [cell["replays"] for cell in document["cells"] if cell["rule"] == "each time"]
+    repeats, disagreeing = (sum(cell[key] for cell in owned) for key in ("repeats", "disagreements"))
+    told = f"{disagreeing} of {repeats} repeats of {len(owned)} cells disagreed"
+    for cell in document["cells"]:
+        if cell["rule"] != "each time":
+            share = f"{cell['replays']['disagreements']} of {cell['replays']['repeats']}"
+            told += f"; {share} of {cell['cell']}, whose threads race"
+    return told
