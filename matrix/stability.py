@@ -13,12 +13,14 @@ import json
 import math
 import os
 import platform
+import queue
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ SUITE = ("tests/harness", "tests/compliance")  # what is repeated; a change to i
 Z95 = 1.959964  # the normal distribution's 97.5 % point
 # A busy core ends with its parent, however and whenever that ends.
 BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    sum(range(100_000))"
+
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class StabilityError(Exception):
@@ -114,7 +119,10 @@ def busy(cores: int) -> Iterator[list[int]]:
 class Worker:
     """A process of a cell that replays on demand."""
 
-    def __init__(self, python: Path, cell: str, replays: Sequence[dict[str, Any]], log: Path) -> None:
+    rule: str
+    replays: list[dict[str, Any]]  # those that the suite of today knows
+
+    def __init__(self, python: Path, cell: str, log: Path) -> None:
         self.log = log
         with log.open("wb") as errors:
             self.process = subprocess.Popen(
@@ -126,6 +134,9 @@ class Worker:
                 text=True,
                 encoding="utf-8",
             )
+
+    def begin(self, replays: Sequence[dict[str, Any]]) -> None:
+        """Say what to replay. Raises StabilityError."""
         told = self.ask({"replays": list(replays)})
         self.rule, self.replays = told["rule"], told["replays"]
 
@@ -231,33 +242,56 @@ class CellRun:
         mark: dict[str, Any] = {"cell": cell, "fingerprint": fingerprint(self.result, replays)}
         had = self.done.load(cell, mark["fingerprint"])
         began = time.monotonic()
-        log = self.done.path.with_name(f"{cell}.log")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        worker = Worker(self.python, cell, replays, log)
-        try:
-            repeats = [line for line in had if "whole" not in line]
-            repeats += self._repeats(
-                "replays", planned(self.options.repeats, self.options.load), repeats, mark, worker.ask
-            )
-        finally:
-            worker.close()
+        repeats = [line for line in had if "whole" not in line]
+        plan = planned(self.options.repeats, self.options.load)
+        with contextlib.ExitStack() as open_ones:
+            # Each its own server. At least one, to say what the rule of this cell is.
+            count = max(1, min(self.options.workers, len(left(plan, repeats))))
+            workers = [self._worker(number, replays, open_ones) for number in range(count)]
+            repeats += self._repeats("replays", plan, repeats, mark, [worker.ask for worker in workers])
+        worker = workers[0]
         whole = [line for line in had if line.get("whole")]
-        mark = {**mark, "whole": True}
-        explore = lambda _: self._whole(worker.rule)  # noqa: E731
-        whole += self._repeats("whole runs", planned(self.options.whole, self.options.load), whole, mark, explore)
+        plan = planned(self.options.whole, self.options.load)
+        whole += self._repeats("whole runs", plan, whole, {**mark, "whole": True}, [lambda _: self._whole(worker.rule)])
         return self._summary(worker, repeats, whole, time.monotonic() - began)
 
-    def _repeats(self, what: str, plan: list[bool], had: list[dict[str, Any]], mark: dict[str, Any], ask: Any) -> Any:
-        open_ones = left(plan, had)
-        progress = Progress(self.result.cell, what, len(plan), len(plan) - len(open_ones))
+    def _worker(self, number: int, replays: Sequence[dict[str, Any]], open_ones: contextlib.ExitStack) -> Worker:
+        log = self.done.path.with_name(f"{self.result.cell}-{number + 1}.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        worker = Worker(self.python, self.result.cell, log)
+        open_ones.callback(worker.close)
+        worker.begin(replays)
+        return worker
+
+    def _repeats(
+        self, what: str, plan: list[bool], had: list[dict[str, Any]], mark: dict[str, Any], asks: Sequence[Ask]
+    ) -> list[dict[str, Any]]:
+        """What is left of a plan, as many at once as there is somebody to ask."""
+        undone = left(plan, had)
+        progress = Progress(self.result.cell, what, len(plan), len(plan) - len(undone))
+        free: queue.SimpleQueue[Ask] = queue.SimpleQueue()
+        for ask in asks:
+            free.put(ask)
+
+        def repeat(number: int) -> dict[str, Any]:
+            ask = free.get()
+            try:
+                return ask({"repeat": number})
+            finally:
+                free.put(ask)
+
         made = []
         for loaded in (False, True):
-            with busy(os.cpu_count() or 1) if loaded and loaded in open_ones else contextlib.nullcontext():
-                for number in range(open_ones.count(loaded)):
-                    told = ask({"repeat": number})
-                    made.append({**mark, "loaded": loaded, **told})
-                    self.done.add(made[-1])
-                    progress.step(loaded, len(told["disagreements"]))
+            with busy(os.cpu_count() or 1) if loaded in undone and loaded else contextlib.nullcontext():
+                pool = ThreadPoolExecutor(len(asks))
+                try:
+                    asked = [pool.submit(repeat, number) for number in range(undone.count(loaded))]
+                    for future in as_completed(asked):
+                        made.append({**mark, "loaded": loaded, **future.result()})
+                        self.done.add(made[-1])
+                        progress.step(loaded, len(made[-1]["disagreements"]))
+                finally:
+                    pool.shutdown(cancel_futures=True)
         return made
 
     def _whole(self, rule: str) -> dict[str, Any]:
@@ -421,12 +455,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=20, metavar="N", help="replays of all schedules (default: 20)")
     parser.add_argument("--whole", type=int, default=0, metavar="K", help="repeats of whole runs (default: none)")
     parser.add_argument("--load", choices=("half", "none", "all"), default="half", help="repeats with busy cores")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--workers", type=int, default=cores, help=f"repeats at once (default: one per core, {cores})")
     parser.add_argument("--results", default="results", metavar="FOLDER", help="what is repeated (default: results)")
     parser.add_argument("--envs", default=".tox", metavar="FOLDER", help="the cells' environments (default: .tox)")
     parser.add_argument("--done", default="build/stability/done.jsonl", metavar="FILE", help="kept for a second start")
     options = parser.parse_args(arguments)
-    if options.repeats < 0 or options.whole < 0:
-        parser.error("--repeats and --whole must not be negative")
+    if options.repeats < 0 or options.whole < 0 or options.workers < 1:
+        parser.error("--repeats and --whole must not be negative, --workers must be 1 or more")
     cells, failed = [], False
     try:
         results = results_of(options)

@@ -184,7 +184,7 @@ def stand_in(tmp_path: Path, dies_at: int = 99, rule: str = "each time") -> None
 def start(tmp_path: Path, *arguments: str) -> int:
     places = {"results": "results", "envs": "envs", "done": "work/done.jsonl"}
     given = [part for name, place in places.items() for part in (f"--{name}", str(tmp_path / place))]
-    return stability.main([*given, *arguments])
+    return stability.main([*given, "--workers", "1", *arguments])
 
 
 def test_disagreements_are_counted_written_and_make_it_red(options, tmp_path, capsys):
@@ -204,6 +204,14 @@ def test_where_threads_race_disagreements_are_told_and_not_held_against_anybody(
     stand_in(tmp_path, rule="seen twice")
     assert start(tmp_path, "--repeats", "4", "--load", "none") == 0
     assert "NST-3 by A.1.A was lies: loudness, routing, then 1 × safe" in capsys.readouterr().out
+
+
+def test_several_at_once_do_no_more_than_was_asked_for(options, tmp_path):
+    stand_in(tmp_path)
+    assert start(tmp_path, "--repeats", "5", "--load", "none", "--workers", "3") == 1
+    (cell,) = documents.read_folder(tmp_path / "results")["stability"]["cells"]
+    assert cell["replays"]["repeats"] == cell["replays"]["runs"] == 5
+    assert 1 <= cell["replays"]["disagreements"] <= 3  # the second repeat of each process
 
 
 def test_a_second_start_goes_on(options, tmp_path, capsys):
