@@ -20,8 +20,9 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from .checker import LIVENESS, LOUDNESS, Violation
-from .loop import MatrixLoop, fast_asleep, thread_rests
+from .loop import MatrixLoop, thread_rests
 from .runner import Outcome, Runner
+from .threads import fast_asleep
 from .verdict import BREAKS, HANGS
 from .world import HarnessError, World
 

@@ -6,7 +6,6 @@ Nothing here knows of databases. ``World`` (world.py) decides what an idle loop 
 from __future__ import annotations
 
 import asyncio
-import platform
 import select
 import selectors
 import threading
@@ -138,46 +137,15 @@ class Job:
         self.known = True
 
 
-def thread_rests(thread_id: int, process: int | str = "self") -> tuple[bool, int]:
+def thread_rests(thread_id: int) -> tuple[bool, int]:
     """Whether a native thread sleeps, and how often it was switched so far (two equal counts: it did not run).
 
     Linux only; elsewhere, and for a thread that is gone, (False, 0).
     """
     try:
-        status = Path(f"/proc/{process}/task/{thread_id}/status").read_text()
+        status = Path(f"/proc/self/task/{thread_id}/status").read_text()
     except OSError:
         return False, 0
     fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     switches = int(fields["voluntary_ctxt_switches"]) + int(fields["nonvoluntary_ctxt_switches"])
     return fields["State"].strip().startswith("S"), switches
-
-
-# The call in which a thread waits for a lock, its kinds of waiting, and the flag that says that no other process could
-# wake it (linux/futex.h).
-FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine())
-FUTEX_WAITS = (0, 6, 9, 13)  # WAIT, LOCK_PI, WAIT_BITSET, LOCK_PI2
-FUTEX_PRIVATE, FUTEX_CLOCK = 128, 256
-
-
-def fast_asleep(process: int, but: int) -> frozenset[tuple[int, int]] | None:
-    """The threads of a process, one left out, each with how often it was switched, if every one of them waits for a
-    lock of this process without a time limit. Then only one of them could wake another: two equal answers are proof
-    that none ever will. None if that is not so, or cannot be known (Linux only)."""
-    found = set()
-    try:
-        for task in Path(f"/proc/{process}/task").iterdir():
-            if int(task.name) == but:
-                continue
-            call = (task / "syscall").read_text().split()
-            if len(call) < 5 or call[0] != str(FUTEX):
-                return None
-            kind, limit = int(call[2], 16), int(call[4], 16)
-            if kind & ~(FUTEX_PRIVATE | FUTEX_CLOCK) not in FUTEX_WAITS or not kind & FUTEX_PRIVATE or limit:
-                return None
-            asleep, switches = thread_rests(int(task.name), process)
-            if not asleep:
-                return None
-            found.add((int(task.name), switches))
-    except OSError:
-        return None
-    return frozenset(found)

@@ -157,13 +157,6 @@ class WorkerChannel(Channel):
             self._guard.notify_all()
         return text
 
-    def let_through(self) -> None:
-        """Everything that waits goes on now; what comes later is held again. For when no scheduler can act."""
-        self.give_up()
-        with self._guard:
-            self._held.clear()
-            self._guard.notify_all()
-
     def release(self) -> None:
         with self._guard:
             self.holding = False
@@ -178,6 +171,13 @@ class WorkerChannel(Channel):
     def cut(self) -> None:
         with self._guard:
             self.closed = True
+            self._held.clear()
+            self._guard.notify_all()
+
+    def let_through(self) -> None:
+        """Everything that waits goes on now; what comes later is held again. For when no scheduler can act."""
+        self.give_up()
+        with self._guard:
             self._held.clear()
             self._guard.notify_all()
 
