@@ -479,7 +479,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(clean(f"{run.result.cell}: {error}"), file=sys.stderr)
             failed = True
     show(cells)
-    if cells:
+    if failed or options.cells:
+        why = "not all cells could be repeated" if failed else "a selection of cells"
+        print(f"{why}: stability.json was not written; a start without --cells takes what is done from {options.done}")
+    else:
         documents.write(Path(options.results) / "stability.json", document(cells))
     return 1 if failed or any(_disagrees(cell) for cell in cells) else 0
 

@@ -214,6 +214,17 @@ def test_several_at_once_do_no_more_than_was_asked_for(options, tmp_path):
     assert 1 <= cell["replays"]["disagreements"] <= 3  # the second repeat of each process
 
 
+def test_a_selection_writes_nothing_and_is_not_lost(options, tmp_path, capsys):
+    stand_in(tmp_path)
+    assert start(tmp_path, "--repeats", "1", "--load", "none", "--cells", "mysql-aiomysql") == 0
+    assert "a selection of cells: stability.json was not written" in capsys.readouterr().out
+    assert not (tmp_path / "results" / "stability.json").exists()
+    stand_in(tmp_path, dies_at=0)
+    assert start(tmp_path, "--repeats", "1", "--load", "none") == 0
+    (cell,) = documents.read_folder(tmp_path / "results")["stability"]["cells"]
+    assert cell["replays"]["repeats"] == 1
+
+
 def test_a_second_start_goes_on(options, tmp_path, capsys):
     stand_in(tmp_path, dies_at=1)
     assert start(tmp_path, "--repeats", "3", "--load", "none") == 1
