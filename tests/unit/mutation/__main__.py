@@ -41,7 +41,7 @@ def function_of(name: str) -> str:
 
 
 def survivor(name: str, diff: str) -> Survivor:
-    """From what ``mutmut show`` prints. A change over several lines is joined to one."""
+    """From the difference that mutmut shows. A change over several lines is joined to one."""
     lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++"))]
     was, became = (" ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+")
     return Survivor(function_of(name), was, became)
@@ -68,6 +68,8 @@ def mutmut(*arguments: str) -> str:
 
 
 def main() -> int:
+    from mutmut.mutation.diff_apply import get_diff_for_mutant  # one ``mutmut show`` each would take a second each
+
     try:
         known = explained()
     except (OSError, ValueError) as problem:
@@ -83,7 +85,7 @@ def main() -> int:
         line.strip().rsplit(": ", 1) for line in mutmut("results", "--all", "true").splitlines() if ": " in line
     )
     alive = [name for name, state in states.items() if state not in KILLED]
-    survivors = [survivor(name, mutmut("show", name)) for name in alive]
+    survivors = [survivor(name, get_diff_for_mutant(name)) for name in alive]
     new, gone = judge(survivors, known)
     for each in new:
         print(f"survived: {each}")
