@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What CI runs: the project's own tests by the README's command, lint, then the eight cells with their expectations.
+# What CI runs: the project's own tests by the README's command, lint, the table of seeded faults, then the eight cells
+# with their expectations.
 # It installs what it needs and works on a machine that has only Python 3.11 or newer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +20,7 @@ rm -rf results build
 
 # The cells one after the other; a red one does not keep the others from running, the check below is what counts.
 status=0
+"$tox" -e faults || status=$?
 "$tox" run -e "$(IFS=,; echo "${cells[*]}")" || status=$?
 "$tox" -e report || status=$?
 # Fewer cells than planned, an incomplete result file and an unmet expectation are errors, whatever tox said of them.

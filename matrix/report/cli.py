@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ def register(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from matrix.results import schema
+    from matrix.results import documents, schema
     from matrix.results.expectations import ExpectationError
     from matrix.results.read import ResultError, read_folder
 
@@ -35,18 +36,21 @@ def _report(options: argparse.Namespace) -> int:
             return _fail(f"{options.results}: no result file in the folder; run the cells first (tox)")
         wanted = [name for name in options.expect_cells.split(",") if name]
         problems = results.problems(states, options.expectations, results.is_strict(options), wanted)
-        return _publish(states, problems, options)
+        return _publish(states, problems, documents.read_folder(options.results), options)
     except (ResultError, ExpectationError) as problem:
         return _fail(str(problem))
     except ImportError as problem:
         return _fail(f"the report needs {problem.name}, which is not installed (pip install rich jinja2 jsonschema)")
 
 
-def _publish(states: Sequence[CellState], problems: Sequence[str], options: argparse.Namespace) -> int:
-    from matrix.report import files, site, terminal, view
+def _publish(
+    states: Sequence[CellState], problems: Sequence[str], documents: dict[str, Any], options: argparse.Namespace
+) -> int:
+    from matrix.report import files, site, suite, terminal, view
     from matrix.report.markdown import markdown
 
     table, out = view.build(states, options.expectations, problems), Path(options.out)
+    table = dataclasses.replace(table, documents=documents)
     try:
         index = site.build(table, out)
         files.write(out / "table.md", files.encode(markdown(table)))
@@ -54,6 +58,8 @@ def _publish(states: Sequence[CellState], problems: Sequence[str], options: argp
         return _fail(f"cannot write to {out}: {problem.strerror or problem}")
     _tolerant(sys.stdout)
     terminal.show(table)
+    for fact in suite.facts(documents):
+        print(fact.text)
     terminal.tail(problems, [str(index), str(out / "table.md"), str(out / "results.json")])
     return 1 if problems else 0
 

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from matrix.report import evidence, files, view
+from matrix.report import evidence, files, suite, view
 from matrix.report.marks import glyph, style_class
 from matrix.results import schema
 from matrix.results.read import CellState
@@ -72,7 +72,13 @@ def _finalize(value: Any) -> Any:
 
 def _pages(table: view.Table, site: Path) -> None:
     pages = environment()
-    _write(site / "index.html", pages.get_template("index.html"), root="", table=table)
+    _write(
+        site / "index.html", pages.get_template("index.html"), root="", table=table, suite=suite.facts(table.documents)
+    )
+    for kind, document in table.documents.items():
+        _write(site / f"{kind}.html", pages.get_template(f"{kind}.html"), root="", **suite.seen(kind, document))
+        files.write(site / f"{kind}.json", files.as_json(document))
+        files.write(site / schema.DOCUMENTS[kind].name, schema.DOCUMENTS[kind].read_bytes())
     cell_page, scenario_page = pages.get_template("cell.html"), pages.get_template("scenario.html")
     rows = {row.scenario: (family, row) for family in table.families for row in family.rows}
     for column in table.columns:

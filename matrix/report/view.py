@@ -133,6 +133,7 @@ class Table:
     newest: str
     problems: tuple[str, ...] = ()
     records: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the suite itself (results/documents.py)
 
     @property
     def scenarios(self) -> int:

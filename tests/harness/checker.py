@@ -176,17 +176,13 @@ def _durability_and_atomicity(history: History) -> Iterator[Violation]:
     yield from _in_part(history)
 
 
+DROPPED = {"rolled back": "was rolled back", "failed": "failed", "never begun": "was not begun"}
+
+
 def _told(history: History, operation: Operation) -> str:
-    block = history.block(operation.block)
-    while block is not None:
-        if block.outcome == "rolled back":
-            return "was rolled back"
-        if block.outcome == "failed":
-            return "failed"
-        if block.outcome == "never begun":
-            return "was not begun"
-        block = history.block(block.parent)
-    return "ended"
+    """How the innermost dropped block around an operation ended, in words."""
+    outcomes = [history.blocks[number - 1].outcome for number in history.around(operation.block)]
+    return next(DROPPED[outcome] for outcome in outcomes if outcome in DROPPED)
 
 
 def _in_part(history: History) -> Iterator[Violation]:
@@ -425,7 +421,6 @@ def _undone(history: History, failed: Operation, later: Operation) -> bool:
     return any(
         other.kind == "rollback"
         and other.block in inside
-        and history.blocks[other.block - 1].parent is not None
         and history.blocks[other.block - 1].outcome == "rolled back"
         and other.ended
         and other.ended < later.started

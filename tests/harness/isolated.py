@@ -16,11 +16,13 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from .checker import LIVENESS, LOUDNESS, Violation
 from .loop import MatrixLoop, thread_rests
 from .runner import Outcome, Runner
+from .threads import fast_asleep
 from .verdict import BREAKS, HANGS
 from .world import HarnessError, World
 
@@ -29,7 +31,13 @@ if TYPE_CHECKING:
     from .schedule import Strategy
 
 STUCK = 10  # looks at an unmoving loop thread before the pump takes over
-LIMIT = 10.0  # seconds of real time for one schedule; reached only where a thread never comes back
+LIMIT = 10.0  # seconds of real time without a step; reached only where a thread never comes back
+LOOK = 0.1  # seconds between two looks at a child that says nothing; no outcome hangs on it
+SHOW_STACKS = signal.SIGUSR1
+PROOFS = {
+    "idle": "every thread of the process waits for a lock, without a time limit, and none is left to release one",
+    "deadline": f"for {LIMIT:g} s nothing happened, and a thread of the driver did not return",
+}
 
 
 async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any) -> Outcome:
@@ -42,7 +50,7 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
             os.close(reading)
             _child(runner, scenario, strategy, way, writing, stacks)
         os.close(writing)
-        messages, timed_out = _collect(reading, child, time.monotonic() + LIMIT)
+        messages, hung = _collect(reading, child, stacks)
         _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
         stacks.seek(0)
         where = stacks.read().decode(errors="replace")
@@ -64,19 +72,26 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
     if finished is not None:
         raise HarnessError(finished["error"])
     runner.backing.reopen_witness()  # the child died with a copy of it in hand
-    if timed_out:
-        what = f"a thread of the driver did not return within {LIMIT:g} s"
-        return _ended(scenario, HANGS, what, strategy.text, steps, where)
+    if hung:
+        return _ended(scenario, HANGS, PROOFS[hung], strategy.text, steps, where, hung)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
         return _ended(scenario, BREAKS, f"the interpreter died of {name}", strategy.text, steps, "")
     raise HarnessError(f"the child process ended with {os.waitstatus_to_exitcode(status)}")
 
 
-def _ended(scenario: Scenario, verdict: str, what: str, schedule: str, steps: list[Any], stack: str) -> Outcome:
+def _ended(
+    scenario: Scenario,
+    verdict: str,
+    what: str,
+    schedule: str,
+    steps: list[Any],
+    stack: str,
+    proof: str | None = None,
+) -> Outcome:
     last = steps[-1][1] if steps else "the set-up"
     sentence = f"{what}; the last step was: {last}."
-    hang = {"proof": "deadline", "waiting": [], "connections": [], "text": sentence, "stack": stack}
+    hang: dict[str, Any] = {"proof": proof, "waiting": [], "connections": [], "text": sentence, "stack": stack}
     evidence = {
         "program": scenario.source,
         "steps": [{"n": n, "action": token, "text": text} for n, (token, text, _) in enumerate(steps, 1)],
@@ -88,35 +103,61 @@ def _ended(scenario: Scenario, verdict: str, what: str, schedule: str, steps: li
         "",
         schedule,
         lambda: evidence,
-        "deadline" if verdict == HANGS else None,
+        proof,
         crashed=verdict == BREAKS,
     )
 
 
-def _collect(reading: int, child: int, deadline: float) -> tuple[list[dict[str, Any]], bool]:
-    """All messages until the child closes its end; it is killed when the deadline passes."""
+def _collect(reading: int, child: int, stacks: IO[bytes]) -> tuple[list[dict[str, Any]], str | None]:
+    """All messages until the child closes its end, and how it is known to hang, if it is. Then it is killed."""
     selector = selectors.DefaultSelector()
     selector.register(reading, selectors.EVENT_READ)
     received = bytearray()
-    timed_out = False
+    seen: frozenset[tuple[int, int]] | None = None
+    hung: str | None = None
+    moved = time.monotonic()
     while True:
-        left = deadline - time.monotonic()
-        if left <= 0 and not timed_out:
-            timed_out = True
-            os.kill(child, signal.SIGKILL)
-        if selector.select(max(left, 0.05)):
+        asleep = None
+        if selector.select(LOOK):
             data = os.read(reading, 1 << 16)
             if not data:
                 break
             received += data
+            moved = time.monotonic()
+        elif hung is None:
+            # What the harness holds has gone through when its helper says so; the other threads are the driver's.
+            helper = next((m["relayed"] for m in _messages(received) if "relayed" in m), None)
+            asleep = fast_asleep(child, helper) if helper is not None else None
+        proof = "idle" if asleep is not None and asleep == seen else None
+        if hung is None and (proof or time.monotonic() > moved + LIMIT):
+            hung = proof or "deadline"
+            _show_stacks(child, stacks)
+            os.kill(child, signal.SIGKILL)
+        seen = asleep
     os.close(reading)
+    return _messages(received), hung
+
+
+def _messages(received: bytearray) -> list[dict[str, Any]]:
     messages = []
     for text in received.decode(errors="replace").splitlines():
         try:
             messages.append(json.loads(text))
         except ValueError:
             break  # the child died in the middle of a line
-    return messages, timed_out
+    return messages
+
+
+def _show_stacks(child: int, stacks: IO[bytes]) -> None:
+    """Have the child write where its threads are, as far as it still can; for the evidence only."""
+    os.kill(child, SHOW_STACKS)
+    before = -1
+    for _ in range(20):
+        time.sleep(LOOK / 2)
+        size = os.fstat(stacks.fileno()).st_size
+        if size == before and size:
+            return
+        before = size
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
@@ -137,9 +178,9 @@ class Pump(threading.Thread):
     the harness itself would make a hang out of what is a blocked loop. What is held then goes through.
     """
 
-    def __init__(self, world: World, loop_thread: int, stacks: IO[bytes]) -> None:
+    def __init__(self, world: World, loop_thread: int, relayed: Callable[[int], None]) -> None:
         super().__init__(daemon=True)
-        self.stacks = stacks
+        self.relayed = relayed  # told this thread's native id when everything went through for the first time
         self.world = world
         self.loop_thread = loop_thread
 
@@ -147,7 +188,6 @@ class Pump(threading.Thread):
         seen: tuple[int, int] = (-1, -1)
         still = 0
         told = False
-        began = time.monotonic()
         while not self.world.over:
             time.sleep(0.02)  # how often to look; no outcome hangs on it
             asleep, switches = thread_rests(self.loop_thread)
@@ -156,15 +196,17 @@ class Pump(threading.Thread):
             seen = now
             if still >= STUCK:
                 self._relay()
-            if time.monotonic() - began > LIMIT * 0.8 and not told:
-                told = True
-                faulthandler.dump_traceback(self.stacks)  # for the evidence of a run that never ends
+                if not told:
+                    told = True
+                    self.relayed(threading.get_native_id())
 
     def _relay(self) -> None:
         self.world.loop_was_stuck()
         for gate in self.world.gates:
             for wire in gate.wires:
                 wire.pump()
+        for channel in self.world.worker_gate.channels:
+            channel.let_through()
 
 
 def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, writing: int, stacks: IO[bytes]) -> None:
@@ -183,7 +225,9 @@ def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, wri
         asyncio.set_event_loop(loop)
         here = Runner(runner.backing, runner.bound)
         here.on_step = lambda token, text: tell({"step": [token, text, strategy.widths[-1] if strategy.widths else 1]})
-        here.on_world = lambda world: Pump(world, threading.get_native_id(), stacks).start()
+        faulthandler.register(SHOW_STACKS, stacks, all_threads=True)
+        loop_thread = threading.get_native_id()
+        here.on_world = lambda world: Pump(world, loop_thread, lambda helper: tell({"relayed": helper})).start()
         outcome = loop.run_until_complete(here.once(scenario, strategy, way))
         tell({"outcome": _plain(outcome), "waits": (strategy.waits, strategy.victim)})
     except BaseException as error:

@@ -166,6 +166,7 @@ class Explorer:
     def strategies(self) -> Iterator[Strategy]:
         """Strategies to run. The consumer runs each before asking for the next."""
         attempts = 0
+        unswept = False
         while any(self._queues) and len(self._orders) < self.bound and attempts < 4 * self.bound:
             queue = self._queues[attempts % 2] or self._queues[1 - attempts % 2]
             strategy = queue.popleft()
@@ -177,7 +178,9 @@ class Explorer:
             queue.extend(self._departures(strategy))
             if not strategy.departures or self.swept < SWEEPS * self.bound:
                 yield from self._sweep(strategy)
-        self.exhausted = not any(self._queues) and self.swept <= SWEEPS * self.bound
+            else:
+                unswept = True
+        self.exhausted = not any(self._queues) and not unswept
         if not self.exhausted:
             yield from self._sample(self.bound // 2)
 

@@ -205,6 +205,13 @@ class WorkerChannel(Channel):
             self._held.clear()
             self._guard.notify_all()
 
+    def let_through(self) -> None:
+        """Everything that waits goes on now; what comes later is held again. For when no scheduler can act."""
+        self.give_up()
+        with self._guard:
+            self._held.clear()
+            self._guard.notify_all()
+
 
 def describe(function: Callable[..., Any]) -> str:
     """A worker's request in words: the function's name and its SQL and values, shortened."""

@@ -1,4 +1,7 @@
-"""The published JSON Schema of the result lines and a check against it (only the check needs ``jsonschema``)."""
+"""The published JSON Schemas of the result lines and of the documents beside them, and checks against them.
+
+Only the checks need ``jsonschema``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PATH = Path(__file__).parent / "results-1.schema.json"
+DOCUMENTS = {kind: PATH.with_name(f"{kind}-1.schema.json") for kind in ("faults", "stability")}
 
 
 def load() -> dict[str, Any]:
@@ -31,13 +35,25 @@ def checker(evidence: bool = True) -> Callable[[Mapping[str, Any]], str | None]:
 
     def check(line: Mapping[str, Any]) -> str | None:
         checked = line if evidence else without_evidence(line)
-        error = jsonschema.exceptions.best_match(kinds[line["type"]].iter_errors(checked))
-        if error is None:
-            return None
-        where = "/".join(str(part) for part in error.absolute_path) or line["type"]
-        return f"{where}: {error.message[:200]}"
+        return _told(jsonschema.exceptions.best_match(kinds[line["type"]].iter_errors(checked)), line["type"])
 
     return check
+
+
+def document_checker(kind: str) -> Callable[[Mapping[str, Any]], str | None]:
+    """The same for a whole document of DOCUMENTS. Raises ImportError."""
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(json.loads(DOCUMENTS[kind].read_text("utf-8")))
+    return lambda document: _told(jsonschema.exceptions.best_match(validator.iter_errors(document)), kind)
+
+
+def _told(error: Any, whole: str) -> str | None:
+    """What is wrong where, in one sentence."""
+    if error is None:
+        return None
+    where = "/".join(str(part) for part in error.absolute_path) or whole
+    return f"{where}: {error.message[:200]}"
 
 
 def without_evidence(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 import time
 from typing import Any
 
@@ -77,7 +79,7 @@ async def test_a_child_that_exits_by_itself_is_an_error_not_a_verdict():
 
 
 async def test_a_child_that_never_returns_is_killed(monkeypatch):
-    monkeypatch.setattr(isolated, "LIMIT", 1.0)  # its last fifth must be enough for a stack to be written
+    monkeypatch.setattr(isolated, "LIMIT", 1.0)
 
     async def program(world):
         async def stuck(session):
@@ -93,6 +95,82 @@ async def test_a_child_that_never_returns_is_killed(monkeypatch):
     assert (found.verdict, found.proof) == ("hangs", "deadline")
     assert "signal.pause()" not in found.reason
     assert "in stuck" in found.evidence["hang"]["stack"]
+
+
+async def test_a_slow_child_that_goes_on_is_no_hang(monkeypatch):
+    monkeypatch.setattr(isolated, "LIMIT", 3.0)
+
+    async def program(world):
+        async def slow(session):
+            for _ in range(4):
+                await session.step("take a second")
+                time.sleep(1.0)  # noqa: ASYNC251 - as a slow machine would
+
+        await world.together(slow=slow)
+
+    found = (await run(program)).deciding
+    assert (found.verdict, found.schedule) == ("safe", "A.A.A.A")
+
+
+def stuck_in_a_lock(*others: Any) -> Any:
+    """The loop's own thread waits for a lock that nobody will release; other threads do something else."""
+
+    async def program(world):
+        async def stuck(session):
+            await session.step("get stuck")
+            for other in others:
+                threading.Thread(target=other, daemon=True).start()
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire()
+
+        await world.together(stuck=stuck)
+
+    return program
+
+
+def waits_for_ever():
+    threading.Event().wait()
+
+
+async def test_a_child_all_of_whose_threads_wait_for_locks_is_proven_to_hang(monkeypatch):
+    monkeypatch.setattr(isolated, "LIMIT", 60.0)
+    started = time.monotonic()
+    found = (await run(stuck_in_a_lock(waits_for_ever))).deciding
+    assert time.monotonic() - started < 30
+    assert (found.verdict, found.proof) == ("hangs", "idle")
+    assert "every thread of the process waits for a lock" in found.reason
+    for part in ("in stuck", "in waits_for_ever"):
+        assert part in found.evidence["hang"]["stack"]
+
+
+@pytest.mark.parametrize("wakes", [lambda: time.sleep(600), lambda: threading.Event().wait(600)])
+async def test_nothing_is_proven_while_a_thread_may_still_wake_up(monkeypatch, wakes):
+    monkeypatch.setattr(isolated, "LIMIT", 1.5)
+    assert (await run(stuck_in_a_lock(wakes))).deciding.proof == "deadline"
+
+
+async def test_nothing_is_proven_while_somebody_waits_for_a_socket(monkeypatch):
+    monkeypatch.setattr(isolated, "LIMIT", 1.5)
+    ours, _theirs = socket.socketpair()
+    assert (await run(stuck_in_a_lock(lambda: ours.recv(1)))).deciding.proof == "deadline"
+
+
+async def test_a_thread_that_the_harness_holds_goes_on_when_the_loop_is_stuck():
+    async def program(world):
+        channel = world.worker_gate.channel("thread pool", serial=False, exact=False)
+
+        async def waits(session):
+            await session.step("wait for a thread")
+            done = threading.Event()
+            held = channel.wrap(lambda: None)
+            threading.Thread(target=lambda: (held(), done.set()), daemon=True).start()
+            done.wait()
+
+        await world.together(waits=waits)
+
+    found = (await run(program)).deciding
+    assert (found.verdict, found.proof) == ("safe", None)
 
 
 async def test_no_child_is_left():

@@ -1,12 +1,77 @@
-"""Prints which scenario catches which seeded fault; exit 1 if a fault is caught by none and no gap says so."""
+"""Prints which scenario catches which seeded fault, and writes it for the report.
+
+Exit 1 when a fault is caught by no scenario for what it is, when the harness gave up on one, or when a right miniature
+is found wrong.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
 
-from .table import Row, table
+from matrix.results import documents
+from matrix.results.write import utc_now
+from tests.harness.cell import commit
+
+from .driver import Queueing
+from .faults import FAULTS
+from .table import RIGHT, Right, Row, applicable, right_of, row_of
 
 HEADINGS = ("seeded fault", "expected", "caught as expected by", "also caught by")
+Tell = Callable[[str], None]
+
+
+def run(workers: int, tell: Tell) -> tuple[list[Row], list[Right]]:
+    """Every miniature, on all cores; ``tell`` is told of each that is done."""
+    made: dict[Any, Any] = {}
+    with ProcessPoolExecutor(workers) as pool:
+        # The right ones run more orders, so they begin first.
+        asked = {pool.submit(right_of, each): each for each in RIGHT}
+        asked |= {pool.submit(row_of, each): each for each in FAULTS}
+        for future in as_completed(asked):
+            made[asked[future]] = future.result()
+            tell(f"{len(made):>3}/{len(asked)} {asked[future].__name__}")
+    return [made[each] for each in FAULTS], [made[each] for each in RIGHT]
+
+
+def document(rows: list[Row], rights: list[Right], seconds: float) -> dict[str, Any]:
+    """The table as the report reads it (matrix/results/schema/faults-1.schema.json)."""
+    return {
+        "type": "faults",
+        "schema": 1,
+        "commit": commit(),
+        "finished": utc_now(),
+        "seconds": round(seconds, 1),
+        "scenarios": [scenario.id for scenario in applicable(Queueing())],
+        "faults": [_fault(row) for row in rows],
+        "right": [
+            {"name": each.name, "sentence": each.sentence, "verdicts": each.verdicts, "problems": list(each.problems)}
+            for each in rights
+        ],
+    }
+
+
+def _fault(row: Row) -> dict[str, Any]:
+    property, verdict = row.expects or ("", "")
+    caught = [
+        {"scenario": each.scenario, "verdict": each.verdict, "properties": list(each.properties), "reason": each.reason}
+        for each in row.catches
+    ]
+    return {
+        "name": row.fault,
+        "sentence": row.sentence,
+        "property": property,
+        "verdict": verdict,
+        "caught_by": [each.scenario for each in row.as_expected],
+        "catches": caught,
+        "gap": row.gap,
+        "errors": list(row.errors),
+    }
 
 
 def cells(row: Row) -> tuple[str, str, str, str]:
@@ -14,7 +79,7 @@ def cells(row: Row) -> tuple[str, str, str, str]:
     property, verdict = row.expects or ("", "")
     expected = row.as_expected
     others = [f"{each.scenario} ({each.verdict})" for each in row.catches if each not in expected]
-    caught = " ".join(each.scenario for each in expected) or (f"nothing: {row.gap}" if row.gap else "NOTHING")
+    caught = " ".join(each.scenario for each in expected) or (f"NOTHING: {row.gap}" if row.gap else "NOTHING")
     return f"{row.fault}: {row.sentence}", f"{verdict}, {property}", caught, " ".join(others)
 
 
@@ -34,13 +99,47 @@ def show(rows: list[Row]) -> None:
     Console().print(made)
 
 
-def main() -> int:
-    rows = table()
+def problems(rows: list[Row], rights: list[Right]) -> list[str]:
+    """Why this is not what it should be, one line each."""
+    found = [f"{row.fault}: no scenario catches it for what it is" for row in rows if not row.as_expected]
+    found += [f"{row.fault}: the harness gave up, {error}" for row in rows for error in row.errors]
+    return found + [f"{each.name} is right, but {problem}" for each in rights for problem in each.problems]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.unit.miniatures", description=__doc__)
+    parser.add_argument("--json", metavar="FILE", help="write the table there, for the report")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    options = parser.parse_args(arguments)
+    if options.workers < 1:
+        parser.error("--workers must be 1 or more")
+    began = time.monotonic()
+    rows, rights = run(options.workers, _progress)
+    seconds = time.monotonic() - began
     show(rows)
-    missed = [row for row in rows if not row.as_expected]
-    print(f"{len(rows)} faults, {len(rows) - len(missed)} caught, {len(missed)} not: ", end="")
-    print(", ".join(row.fault for row in missed) or "none")
-    return 1 if any(not row.gap for row in missed) else 0
+    found = problems(rows, rights)
+    for problem in found:
+        print(problem)
+    for each in rights:
+        told = ", ".join(
+            f"{word} {list(each.verdicts.values()).count(word)}" for word in dict.fromkeys(each.verdicts.values())
+        )
+        print(f"right: {each.name}, {len(each.verdicts)} scenarios: {told}")
+    print(f"{len(rows)} seeded faults, {sum(bool(row.as_expected) for row in rows)} caught ({seconds:.1f} s)")
+    if options.json:
+        try:
+            documents.write(options.json, document(rows, rights, seconds))
+        except OSError as problem:
+            print(f"cannot write {options.json}: {problem.strerror or problem}", file=sys.stderr)
+            return 2
+    return 1 if found else 0
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{text:<60}", end="\r", file=sys.stderr, flush=True)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

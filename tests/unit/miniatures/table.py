@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,11 @@ from tests.harness.loop import MatrixLoop
 from tests.harness.runner import Runner, line_of
 from tests.harness.scenario import Scenario, catalogue
 
-from .driver import Backing, Miniature
+from .driver import Backing, Miniature, Queueing, Refusing
 from .faults import FAULTS
+
+RIGHT = (Queueing, Refusing)
+RIGHT_BOUND = 12  # orders: more than for a fault, since a right one must comply in all of them
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,16 @@ class Row:
         return tuple(each for each in self.catches if property in each.properties and each.verdict == verdict)
 
 
+@dataclass(frozen=True)
+class Right:
+    """A right miniature: the verdict of every scenario, and what is wrong with it or with the suite."""
+
+    name: str
+    sentence: str
+    verdicts: dict[str, str]
+    problems: tuple[str, ...]
+
+
 def applicable(adapter: Miniature) -> list[Scenario]:
     """The catalogue's scenarios that a miniature can run; remedies are run over scenarios, not here."""
     return [
@@ -67,11 +80,27 @@ async def row(miniature: type[Miniature]) -> Row:
     lines = [await line(miniature, scenario) for scenario in applicable(miniature())]
     return Row(
         miniature.__name__,
-        " ".join((miniature.__doc__ or "").split()),
+        sentence(miniature),
         miniature.expects,
         miniature.gap,
         tuple(_catch(each) for each in lines if each["complies"] is False),
         tuple(f"{each['scenario']}: {each['reason']}" for each in lines if each["verdict"] == "error"),
+    )
+
+
+def sentence(miniature: type[Miniature]) -> str:
+    return " ".join((miniature.__doc__ or "").split())
+
+
+async def right(miniature: type[Miniature]) -> Right:
+    """Every scenario over a right miniature: it complies, and it never does worse than to refuse."""
+    lines = [await line(miniature, scenario, RIGHT_BOUND) for scenario in applicable(miniature())]
+    wrong = [each for each in lines if each["complies"] is False or each["verdict"] not in ("safe", "refuses")]
+    return Right(
+        miniature.__name__,
+        sentence(miniature),
+        {each["scenario"]: each["verdict"] for each in lines},
+        tuple(f"{each['scenario']} {each['verdict']}: {each['reason']}" for each in wrong),
     )
 
 
@@ -81,13 +110,21 @@ def _catch(line: dict[str, Any]) -> Catch:
 
 
 def table(miniatures: Iterable[type[Miniature]] = FAULTS) -> list[Row]:
-    """Seeded fault x scenarios that caught it. Runs on a loop of its own."""
+    """Seeded fault x scenarios that caught it, each on a loop of its own."""
+    return [row_of(miniature) for miniature in miniatures]
 
-    async def rows() -> list[Row]:
-        return [await row(miniature) for miniature in miniatures]
 
+def row_of(miniature: type[Miniature]) -> Row:
+    return _alone(row(miniature))
+
+
+def right_of(miniature: type[Miniature]) -> Right:
+    return _alone(right(miniature))
+
+
+def _alone(made: Coroutine[Any, Any, Any]) -> Any:
     loop = MatrixLoop()
     try:
-        return loop.run_until_complete(rows())
+        return loop.run_until_complete(made)
     finally:
         loop.close()

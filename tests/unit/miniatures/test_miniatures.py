@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import pytest
 
+from matrix.results import schema
 from tests.harness.checker import PROPERTIES
 from tests.harness.runner import Runner, remedy_line
 from tests.harness.scenario import catalogue
 from tests.harness.verdict import VERDICTS
 
+from . import __main__ as published
 from . import proposed
 from .driver import Backing, Miniature, Queueing, Refusing
 from .faults import FAULTS
-from .table import Row, applicable, line, table
+from .table import Right, Row, applicable, line, table
 
 # What the program does there cannot end well for everybody: somebody is told so, in a documented way.
 REFUSED_BY_THE_RIGHT_ONE = ("CON-7", "POOL-6", "POOL-7", "POOL-9", "POOL-12", "POOL-13", "TXN-8")
@@ -68,6 +71,22 @@ async def test_the_refusing_one_complies_everywhere(scenario):
     assert found["complies"], found["reason"]
     if scenario.level == "must":
         assert found["verdict"] == "safe", found["reason"]
+
+
+def test_the_published_table_fits_its_schema_and_names_what_is_missing():
+    caught, missed = row_of(FAULTS[0]), dataclasses.replace(row_of(FAULTS[0]), fault="Missed", catches=())
+    right = Right("Queueing", "Right: whoever comes second waits.", {"CON-1": "safe"}, ())
+    made = published.document([caught, missed], [right], 1.5)
+    assert schema.document_checker("faults")(made) is None
+    assert [bool(fault["caught_by"]) for fault in made["faults"]] == [True, False]
+    assert published.problems([caught], [right]) == []
+    wrong = dataclasses.replace(right, problems=("CON-1 lies: so it was seen",))
+    gave_up = dataclasses.replace(caught, errors=("CON-2: the world moved",))
+    assert published.problems([missed, gave_up], [wrong]) == [
+        "Missed: no scenario catches it for what it is",
+        f"{caught.fault}: the harness gave up, CON-2: the world moved",
+        "Queueing is right, but CON-1 lies: so it was seen",
+    ]
 
 
 @pytest.mark.asyncio

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from matrix.report import site, view
+from matrix.results import documents
 from matrix.results.read import read_folder
 from tests.unit.report import hostile
-from tests.unit.results.samples import header, scenario, write_cell, write_folder
+from tests.unit.results.samples import faults, header, scenario, stability, write_cell, write_folder
 
 
 def table_of(results: Path, expectations: Path) -> view.Table:
-    return view.build(read_folder(results), expectations)
+    table = view.build(read_folder(results), expectations)
+    return dataclasses.replace(table, documents=documents.read_folder(results))
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +29,13 @@ def expectations(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory) -> Path:
-    """Eight cells; one has an incomplete newer run, one a result of three days before."""
+    """Eight cells, one with an incomplete newer run, one with a result of three days before; both documents."""
     folder = write_folder(tmp_path_factory.mktemp("results"))
     lines = [scenario("NST-3"), scenario("NST-4", "lies")]
     write_cell(folder, header("odbc-asyncodbc", started="2026-11-20T18:00:00Z"), lines)
     write_cell(folder, header("mysql-asyncmy", started="2026-11-23T19:00:00Z"), lines[:1], finish=False)
+    documents.write(folder / "faults.json", faults())
+    documents.write(folder / "stability.json", stability())
     return folder
 
 

@@ -7,7 +7,8 @@ import argparse
 import pytest
 
 from matrix.report import cli
-from tests.unit.results.samples import header, scenario, write_cell
+from matrix.results import documents
+from tests.unit.results.samples import faults, header, scenario, write_cell
 
 
 @pytest.fixture
@@ -80,3 +81,20 @@ def test_a_folder_that_cannot_be_written_is_one_line(run, results, tmp_path):
     assert code == 1
     assert errors.count("\n") == 1
     assert "cannot write to" in errors
+
+
+def test_the_terminal_has_a_line_for_each(run, results):
+    assert "seeded" not in run()[1]
+    documents.write(results / "faults.json", faults())
+    code, out, _ = run()
+    assert code == 0
+    assert "1 seeded faults, 1 caught" in out.splitlines()
+
+
+@pytest.mark.parametrize("kind", documents.KINDS)
+def test_a_broken_document_is_one_line(run, results, kind):
+    (results / f"{kind}.json").write_text("{}")
+    code, _, errors = run()
+    assert code == 1
+    assert errors.count("\n") == 1
+    assert f"{kind}.json: not a document" in errors

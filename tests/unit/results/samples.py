@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,73 @@ def write_folder(folder: Path) -> Path:
         lines += [remedy("FIX-1a", remedies[at % 4]), remedy("FIX-4", remedies[(at + 1) % 4])]
         write_cell(folder, header(cell, [line["scenario"] for line in lines]), lines)
     return folder
+
+
+def fault(name: str = "AnswersInWrongOrder", **changes: Any) -> dict[str, Any]:
+    """A seeded fault that one scenario caught for what it is, and another for something else."""
+    catches = [
+        {"scenario": "CON-1", "verdict": "lies", "properties": ["routing"], "reason": "another's answer"},
+        {"scenario": "CAN-1", "verdict": "poisons", "properties": ["routing", "recovery"], "reason": "afterwards"},
+    ]
+    return {
+        "name": name,
+        "sentence": "Gives each answer to the task that asked last.",
+        "property": "routing",
+        "verdict": "lies",
+        "caught_by": ["CON-1"],
+        "catches": catches,
+        "gap": "",
+        "errors": [],
+        **changes,
+    }
+
+
+def faults(*seeded: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The document of seeded faults."""
+    right = {"name": "Queueing", "sentence": "Right: it waits.", "verdicts": {"CON-1": "safe", "CAN-1": "safe"}}
+    return {
+        "type": "faults",
+        "schema": 1,
+        "commit": "0123abc",
+        "finished": "2026-11-23T18:00:00Z",
+        "seconds": 10.2,
+        "scenarios": ["CON-1", "CAN-1"],
+        "faults": list(seeded or [fault()]),
+        "right": [{**right, "problems": []}],
+        **changes,
+    }
+
+
+def stability(**changes: Any) -> dict[str, Any]:
+    """The document of a cell that disagreed once in twenty repeats."""
+    replays = {"repeats": 20, "disagreements": 1, "interval": [0.0089, 0.2361], "loaded": 10, "loaded_disagreements": 1}
+    disagreeing = {
+        "scenario": "TXN-5",
+        "remedy": None,
+        "schedule": "A.1.A",
+        "expected": "hangs: liveness",
+        "disagreements": 1,
+        "loaded": 1,
+        "seen": {"safe": 1},
+        "sentence": "every operation completed as told",
+    }
+    cell = {
+        "cell": "mysql-aiomysql",
+        "rule": "each time",
+        "schedules": 83,
+        "seconds": 31.5,
+        "replays": {**replays, "runs": 1660, "first_tries": 1659},
+        "whole": {"repeats": 2, "disagreements": 0, "interval": [0.0, 0.6576]},
+        "disagreeing": [disagreeing],
+    }
+    other = {"rule": "seen twice", "whole": None, "disagreeing": []}
+    return {
+        "type": "stability",
+        "schema": 1,
+        "commit": "0123abc",
+        "finished": "2026-11-23T18:00:00Z",
+        "platform": "Linux x86_64",
+        "cores": 2,
+        "cells": [cell, copy.deepcopy({**cell, "cell": "odbc-asyncodbc", **other})],
+        **changes,
+    }

@@ -1,0 +1,46 @@
+"""What the report says of the suite itself: faults that were caught, verdicts that came again. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One sentence of the suite, and the page that shows what it stands on."""
+
+    text: str
+    page: str
+
+
+def facts(documents: dict[str, dict[str, Any]]) -> list[Fact]:
+    """A sentence for each document of a results folder."""
+    told = {"faults": _faults, "stability": _stability}
+    return [Fact(told[kind](document), f"{kind}.html") for kind, document in documents.items()]
+
+
+def seen(kind: str, document: dict[str, Any]) -> dict[str, Any]:
+    """What the page of a document shows."""
+    shown: dict[str, Any] = {"document": document, "fact": facts({kind: document})[0].text}
+    if kind == "faults":
+        shown["right"] = [{**each, "counts": dict(Counter(each["verdicts"].values()))} for each in document["right"]]
+    return shown
+
+
+def _faults(document: dict[str, Any]) -> str:
+    faults = document["faults"]
+    return f"{len(faults)} seeded faults, {sum(bool(fault['caught_by']) for fault in faults)} caught"
+
+
+def _stability(document: dict[str, Any]) -> str:
+    """Cells in which the harness owns the order first; where threads race inside the driver is another matter."""
+    owned = [cell["replays"] for cell in document["cells"] if cell["rule"] == "each time"]
+    repeats, disagreeing = (sum(cell[key] for cell in owned) for key in ("repeats", "disagreements"))
+    told = f"{disagreeing} of {repeats} repeats of {len(owned)} cells disagreed"
+    for cell in document["cells"]:
+        if cell["rule"] != "each time":
+            share = f"{cell['replays']['disagreements']} of {cell['replays']['repeats']}"
+            told += f"; {share} of {cell['cell']}, whose threads race"
+    return told

@@ -1,0 +1,105 @@
+"""The explorer's bounds: what is swept, what is sampled, when it gives up, and when it may say that nothing is left."""
+
+from __future__ import annotations
+
+from tests.harness.schedule import SWEEPS, Explorer, Strategy
+
+from .test_schedule import Game, every_order, explore, watched
+
+
+def explore_watched(bound: int, waits: int, questions: tuple[int, ...] = (1, 1)) -> tuple[list[str], Explorer]:
+    """All schedules of a game whose session A may be cancelled while it waits, so often."""
+    explorer = Explorer(bound)
+    played = []
+    for strategy in explorer.strategies():
+        played.append(Game(questions).play(strategy))
+        strategy.waits, strategy.victim = waits, "A"
+    return played, explorer
+
+
+def test_nothing_is_known_to_be_exhausted_before_it_was_run():
+    assert Explorer(10).exhausted is False
+
+
+def test_every_strategy_departs_in_its_own_way():
+    explorer = Explorer(30)
+    ways = []
+    for strategy in explorer.strategies():
+        Game([2, 2]).play(strategy)
+        if strategy.sample is None:
+            ways.append((strategy.eager, tuple(sorted(strategy.departures.items()))))
+    assert len(set(ways)) == len(ways)
+    assert all(point >= 0 and shift >= 1 for _, departures in ways for point, shift in departures)
+
+
+def test_a_program_that_goes_its_own_way_whatever_is_chosen_is_given_up():
+    explorer = Explorer(4)
+    asked: list[Strategy] = []
+    for strategy in explorer.strategies():
+        strategy.taken, strategy.widths = ["A", "1", "A"], [9, 9, 9]
+        asked.append(strategy)
+    departing = [strategy for strategy in asked if strategy.sample is None]
+    assert len(departing) == 4 * 4
+    assert all(point >= 0 for strategy in departing for point in strategy.departures)
+    assert not explorer.exhausted
+
+
+def test_half_as_many_orders_are_drawn_as_were_run_one_by_one():
+    explorer = Explorer(6)
+    drawn = 0
+    for strategy in explorer.strategies():
+        Game([2, 2, 2]).play(strategy)
+        drawn += strategy.sample is not None
+    assert drawn == 3
+
+
+# -- sweeps ----------------------------------------------------------------------------------------------------------
+
+
+def test_both_base_orders_are_swept_to_their_end_however_long_that_is():
+    _, explorer = explore_watched(2, waits=SWEEPS * 3)
+    assert explorer.swept == 2 * 2 * SWEEPS * 3
+
+
+def test_departures_are_swept_too_in_their_own_order():
+    played, explorer = explore_watched(4, waits=3)
+    assert explorer.swept == 4 * 2 * 3
+    orders = [text for text in played if "@" not in text][:4]
+    for order in orders:
+        assert {f"A@{wait}{ends}.{order}" for wait in (1, 2, 3) for ends in ("", "+")} <= set(played)
+
+
+def test_departures_are_swept_until_there_are_enough():
+    _, explorer = explore_watched(4, waits=SWEEPS)
+    assert explorer.swept == 4 * SWEEPS  # the base orders alone
+
+
+def test_what_is_all_swept_is_exhausted():
+    for waits in (SWEEPS // 2, SWEEPS, SWEEPS * 3):
+        played, explorer = explore_watched(2, waits, (1,))
+        assert explorer.swept == 2 * waits
+        assert explorer.exhausted, played
+
+
+def test_what_is_not_all_swept_is_not_exhausted():
+    played, explorer = explore_watched(8, 2 * SWEEPS)
+    assert {text for text in played if "@" not in text} == every_order([1, 1])
+    assert explorer.swept == 8 * SWEEPS  # enough, but not all
+    assert not explorer.exhausted
+
+
+def test_a_sample_draws_moments_of_cancellation_as_well():
+    drawn = set()
+    for seed in range(20):
+        explorer = Explorer(4, str(seed))
+        for strategy in explorer.strategies():
+            watched(strategy)
+            if strategy.sample is not None:
+                drawn.add(strategy.cancel)
+    assert None in drawn
+    assert len(drawn) > 3
+
+
+def test_a_sample_without_a_victim_cancels_nobody():
+    played, _ = explore([2, 2, 2], 4)
+    assert not [text for text in played if "@" in text]

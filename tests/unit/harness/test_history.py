@@ -1,0 +1,121 @@
+"""History: what all blocks around an operation were told, and errors as they are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+
+import pytest
+
+from tests.harness.history import INTERNAL, History, qualified, record_error
+
+from .story import Story
+
+
+def story_of(*outcomes: str) -> History:
+    """Blocks inside each other, the outermost first."""
+    story, around = Story(), None
+    for outcome in outcomes:
+        around = story.block("a", around, outcome)
+    return story.history
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "fate"),
+    [
+        ((), "committed"),
+        (("committed",), "committed"),
+        (("rolled back",), "dropped"),
+        (("failed",), "dropped"),
+        (("never begun",), "dropped"),
+        (("open",), "unknown"),
+        (("unknown",), "unknown"),
+        (("committed", "rolled back"), "dropped"),
+        (("never begun", "committed"), "dropped"),
+        (("unknown", "committed"), "unknown"),
+        (("rolled back", "unknown"), "dropped"),
+        (("unknown", "rolled back"), "dropped"),
+        (("unknown", "committed", "committed"), "unknown"),
+    ],
+)
+def test_the_fate_of_a_block_is_that_of_all_around_it(outcomes, fate):
+    assert story_of(*outcomes).fate(len(outcomes) or None) == fate
+
+
+def test_the_blocks_around_a_block():
+    history = story_of("committed", "committed", "committed")
+    assert history.around(None) == []
+    assert history.around(3) == [3, 2, 1]
+    assert [history.root(number) for number in (None, 1, 2, 3)] == [None, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "unknown"),
+    [
+        (("committed", "unknown"), 2),
+        (("unknown", "committed"), 1),
+        (("open", "unknown"), 1),
+        (("committed", "committed"), None),
+        (("rolled back", "unknown"), None),
+    ],
+)
+def test_the_outermost_block_of_which_nobody_knows_the_end(outcomes, unknown):
+    assert story_of(*outcomes).unknown_in(2) == unknown
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
+
+
+class Sealed(Exception):
+    """Takes no further attributes, as some of those that are written in C."""
+
+    refusal: type[Exception] = AttributeError
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise self.refusal(name)
+
+
+class SealedInC(Sealed):
+    refusal = TypeError
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        try:
+            raise KeyError("the cause")
+        except KeyError as cause:
+            raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+def test_a_type_is_named_with_its_module_but_for_builtins():
+    assert qualified(ValueError("x")) == "ValueError"
+    assert qualified(asyncio.InvalidStateError()) == "asyncio.exceptions.InvalidStateError"
+    assert qualified(Sealed()) == f"{__name__}.Sealed"
+
+
+def test_an_error_is_kept_as_it_was_with_its_causes():
+    error = raised(ValueError("x = 1"))
+    record = record_error(error, INTERNAL)
+    assert (record.type, record.message, record.classed) == ("ValueError", "x = 1", INTERNAL)
+    assert record.traceback == "".join(traceback.format_exception(error))
+    assert "KeyError: 'the cause'" in record.traceback
+
+
+def test_the_same_object_has_the_same_identity_and_no_other_has():
+    error = raised(ValueError("x"))
+    first, again, other = (record_error(each, INTERNAL).identity for each in (error, error, raised(ValueError("x"))))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("kind", [Sealed, SealedInC])
+def test_an_error_that_takes_no_mark_is_recorded_too(kind):
+    error = raised(kind("x"))
+    assert record_error(error, INTERNAL).message == "x"
+
+
+def test_a_short_error_is_one_line():
+    record = record_error(ValueError("a\n   b " + "c" * 300), INTERNAL)
+    assert record.short == "ValueError: a b " + "c" * 196
+    assert record_error(ValueError(), INTERNAL).short == "ValueError"

@@ -1,0 +1,57 @@
+"""What survives must be explained, and what is explained must survive: the judgement, without running mutants."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.mutation.__main__ import Survivor, explained, function_of, judge, survivor
+
+SHOWN = """# tests.harness.verdict.x_worst__mutmut_2: survived
+--- tests/harness/verdict.py
++++ tests/harness/verdict.py
+@@ -1,4 +1,4 @@
+ def worst(verdicts: object) -> str:
+     \"\"\"The worst of some verdicts; safe of none.\"\"\"
+-    return max(verdicts, key=badness,
+-        default=SAFE)
++    return max(verdicts, key=badness,
++        default=None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("tests.harness.verdict.x_worst__mutmut_2", "verdict.worst"),
+        ("tests.harness.checker.x__in_part__mutmut_17", "checker._in_part"),
+        ("tests.harness.history.xǁHistoryǁfate__mutmut_12", "history.History.fate"),
+        ("tests.harness.schedule.xǁExplorerǁ__init____mutmut_8", "schedule.Explorer.__init__"),
+    ],
+)
+def test_a_mutant_s_function_is_named_as_people_name_it(name, function):
+    assert function_of(name) == function
+
+
+def test_a_survivor_is_what_changed_not_which_number_it_has():
+    found = survivor("tests.harness.verdict.x_worst__mutmut_2", SHOWN)
+    was, became = (f"return max(verdicts, key=badness, default={default})" for default in ("SAFE", "None"))
+    assert found == Survivor("verdict.worst", was, became)
+
+
+def test_survivors_and_explanations_must_match():
+    one, two, three = (Survivor("checker.check", "a", became) for became in "bcd")
+    assert judge([one, two], [one, two]) == ([], [])
+    assert judge([one, two, two], [one, three]) == ([two], [three])
+
+
+def test_every_explanation_on_record_has_a_reason_and_stands_once():
+    known = explained()
+    assert known
+    assert len(set(known)) == len(known)
+
+
+def test_an_explanation_without_a_reason_is_none(tmp_path):
+    entry = '[[equivalent]]\nfunction = "checker.check"\nwas = "a"\nbecame = "b"\n'
+    (tmp_path / "explained.toml").write_text(entry + 'why = " "\n')
+    with pytest.raises(ValueError, match=r"checker\.check has no reason"):
+        explained(tmp_path / "explained.toml")
