@@ -202,7 +202,12 @@ class ShieldCommit(Way):
     of it or nothing, and the pool works afterwards."""
 
     async def end_of_block(self, block):
-        await asyncio.shield(block.commit(turn=False))
+        async def commit(session):
+            await block.commit(turn=False)
+
+        session = block.session
+        shielded = session.spawn(f"{session.name}'s shielded commit", commit, in_place=True)
+        await asyncio.shield(shielded.task)
 
 
 @remedy("FIX-11", "Shield the whole transaction", cures=("TXN-5", "TXN-6", "TXN-20", "NST-10", "NST-14"))

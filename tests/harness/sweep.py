@@ -32,7 +32,7 @@ class Sweep:
     def __init__(self, world: World, session: Session, during: tuple[str, ...]) -> None:
         self.world = world
         self.session = session
-        self.during = during
+        self.during = frozenset(during)
         self.moment = world.strategy.cancel
         self.done = False
         self._pending: asyncio.Future[Any] | None = None
@@ -65,7 +65,7 @@ class Sweep:
                 resume, value = coroutine.throw, error
 
     def _begins(self, awaited: Any, doer: Session) -> None:
-        if isinstance(awaited, Turn) or (self.during and doer.doing not in self.during):
+        if isinstance(awaited, Turn) or (self.during and self.during.isdisjoint((doer.doing, self.session.doing))):
             return
         self.world.strategy.waits += 1
         if self.moment is None or self.done or self.world.strategy.waits != self.moment.wait:
