@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=os.environ.get("MATRIX_STRICT", "") not in ("", "0"),
         help="fail for everything that does not comply, expected or not (also: MATRIX_STRICT=1)",
     )
-    parser.addini("orders", "how many orders of a scenario are run at most", default="8")
+    parser.addini("orders", "how many orders of a scenario are run at most", default="10")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
