@@ -81,6 +81,18 @@ class Exploration:
             made[outcome.verdict] = made.get(outcome.verdict, 0) + 1
         return made
 
+    @property
+    def anomalies(self) -> list[dict[str, Any]]:
+        """What any order violated: each set of properties with its verdict, and how many orders showed it."""
+        made: dict[tuple[str, tuple[str, ...]], int] = {}
+        for outcome in self.outcomes:
+            if outcome.violations:
+                made[outcome.signature] = made.get(outcome.signature, 0) + 1
+        return [
+            {"verdict": verdict, "properties": list(properties), "orders": number}
+            for (verdict, properties), number in sorted(made.items())
+        ]
+
 
 COLLECT_ALL_EVERY = 200  # runs
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
@@ -239,8 +251,9 @@ class Runner:
         return await self.once(scenario, strategy, way)
 
     # -- all schedules ---------------------------------------------------------------------------------------------
-    async def explore(self, scenario: Scenario, way: Any = None) -> Exploration:
-        """Run the orders within the bound, then the deciding one once more: two verdicts for it are an ``error``."""
+    async def explore(self, scenario: Scenario, way: Any = None, *, confirm: bool = True) -> Exploration:
+        """Run the orders within the bound, then (``confirm``) the deciding one once more: two verdicts for it are an
+        ``error``."""
         explorer = Explorer(self.bound)
         exploration = Exploration([], False)
         taken = 0
@@ -252,7 +265,8 @@ class Runner:
                     break
             exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
             exploration.exhausted = explorer.exhausted
-            await (self._confirm if self._once else self._repeat)(exploration, scenario, way)
+            if confirm:
+                await (self._confirm if self._once else self._repeat)(exploration, scenario, way)
         except (HarnessError, ScheduleMismatch, WitnessError) as error:
             exploration.error = str(error)
         return exploration
@@ -352,6 +366,7 @@ def _findings(level: str, exploration: Exploration) -> dict[str, Any]:
             "explored": explored,
             "possible": explored if exploration.exhausted else None,
             "verdicts": exploration.counts,
+            "anomalies": exploration.anomalies,
         },
         "schedule": deciding.schedule or None,
         "evidence": deciding.evidence,

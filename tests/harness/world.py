@@ -190,11 +190,18 @@ class World:
         if target.task is None or target.task.done():
             self.note(target.name, "note", "had ended before it was cancelled")
             return
+        self._is_cancelled(target, "is cancelled")
+        target.task.cancel()
+
+    def _is_cancelled(self, target: Session, text: str) -> None:
+        """Remember what a task was doing, and each task that it waits for: asyncio cancels those with it."""
         under_way = [o for o in self.history.operations if o.session == target.name and not o.ended]
         target.record.cancelled_in = under_way[-1].number if under_way else None
         target.record.cancelled = True
-        self.note(target.name, "cancelled", "is cancelled")
-        target.task.cancel()
+        self.note(target.name, "cancelled", text)
+        for child in target.awaits:
+            if child.task is not None and not child.task.done():
+                self._is_cancelled(child, f"is cancelled with {target.name}, which waits for it")
 
     def loop_was_stuck(self) -> None:
         """Remember that a call of the driver blocked the event loop's own thread (isolated.Pump)."""
