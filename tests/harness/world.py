@@ -305,12 +305,10 @@ class World:
             )
 
     def _all_open(self, number: int) -> bool:
-        block = self.history.block(number)
-        while block is not None:
-            if block.outcome != "open":
-                return False
-            block = self.history.block(block.parent)
-        return True
+        """Whether nobody has asked to commit a block around this row: a commit may be done before it is told."""
+        ended = {each.block for each in self.history.operations if each.kind == "commit"}
+        around = self.history.around(number)
+        return all(self.history.blocks[each - 1].outcome == "open" and each not in ended for each in around)
 
     def open_block(self, session: Session, parent: int | None) -> Block:
         number = len(self.history.blocks) + 1
