@@ -209,11 +209,14 @@ class _Settler:
     def spawn(self, drawn: Spawn, scope: _Scope, *, gathered: bool) -> Spawn | None:
         plain = bool(scope.blocks) and self.rules.inside == "plain"
         forbidden = scope.blocks and (self.rules.inside == "none" or (plain and not gathered))
-        if scope.plain or forbidden or self.tasks == TASKS or not drawn.body:
+        if scope.plain or forbidden or self.tasks == TASKS:
             return None
         self.tasks += 1
         number = self.tasks
         body = self.body(drawn.body, _Scope(plain=plain))
+        if not body:
+            self.tasks -= 1
+            return None
         if not gathered:
             scope.started.append(_Started(number, drawn.task, scope.blocks, scope.tries))
         return Spawn(number, body)

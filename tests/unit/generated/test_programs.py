@@ -47,7 +47,7 @@ def drawn(line: str, seed: int = 7, number: int = 60) -> tuple[Program, ...]:
 
 @pytest.mark.parametrize(
     ("line", "digest"),
-    [("GEN-1", "da178db752809eea"), ("GEN-2", "63372c58efe3ad27"), ("GEN-3", "7b7bbd0a346ae5b2"), ("GEN-4", "3cd343cd5e6108f3")],
+    [("GEN-1", "810ff84d55d2f751"), ("GEN-2", "63372c58efe3ad27"), ("GEN-3", "f612bc4d3c3c5157"), ("GEN-4", "8ff7a0fd3cf3271f")],
 )
 def test_the_default_seed_means_these_programs(line, digest):
     """If this fails, hypothesis or the strategies have changed, and the expectations of GEN lines want a new look."""
@@ -314,7 +314,8 @@ def run(coroutine: Any) -> None:
     loop.set_exception_handler(lambda *_: None)
     try:
         task = loop.create_task(coroutine, name="program")
-        loop.run_until_complete(asyncio.wait_for(task, 10))
+        loop.call_later(10, task.cancel)
+        loop.run_until_complete(task)
     finally:
         loop.close()
 
