@@ -150,9 +150,7 @@ class CellRun:
         seed = self.config.getoption("seed")
         budget = self.config.getoption("programs") or search.PROGRAMS
         known = self.known if self.whole else None
-        self.record(
-            scenario, search.run(self.cell, scenario, search.SEED if seed is None else seed, budget, known)
-        )
+        self.record(scenario, search.run(self.cell, scenario, search.SEED if seed is None else seed, budget, known))
 
     def record(self, scenario: Any, line: dict[str, Any]) -> None:
         """Write a scenario's line, print it, and fail when it is not as expected."""

@@ -42,9 +42,7 @@ class Interpreter:
 class _Task:
     """One task as it runs."""
 
-    def __init__(
-        self, session: Any, database: Any, started: dict[int, Any], port: Callable[[Any, int], Any]
-    ) -> None:
+    def __init__(self, session: Any, database: Any, started: dict[int, Any], port: Callable[[Any, int], Any]) -> None:
         self.session = session
         self.database = database
         self.started = started
@@ -68,9 +66,7 @@ class _Task:
                 try:
                     await self.body(statement.body)
                 except Exception as error:
-                    self.session.world.note(
-                        self.session.name, "note", f"catches {type(error).__name__} and goes on"
-                    )
+                    self.session.world.note(self.session.name, "note", f"catches {type(error).__name__} and goes on")
             case Block():
                 async with self.database.transaction():
                     await self.body(statement.body)

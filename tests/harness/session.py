@@ -47,7 +47,7 @@ class Session:
         await self._gather(children, return_exceptions=False)
 
     async def gather(self, *children: Session) -> None:
-        """Wait as ``asyncio.gather(..., return_exceptions=True)`` does: until all have ended, errors are passed over."""
+        """Wait as ``asyncio.gather`` with ``return_exceptions`` does: until all have ended; errors are passed over."""
         await self._gather(children, return_exceptions=True)
 
     async def _gather(self, children: tuple[Session, ...], *, return_exceptions: bool) -> None:

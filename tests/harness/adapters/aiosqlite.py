@@ -15,7 +15,7 @@ from .base import Adapter
 class AiosqliteAdapter(Adapter):
     name = "aiosqlite"
     engine = "tortoise.backends.sqlite"
-    capabilities = frozenset({"connection", "tortoise"})
+    capabilities = frozenset({"connection", "owned order", "tortoise"})
     documented = (sqlite3.Error,)
     select = Adapter.select.replace("%s", "?")
     insert = Adapter.insert.replace("%s", "?")

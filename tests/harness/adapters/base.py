@@ -20,6 +20,7 @@ CAPABILITIES = {
     "connection": "the driver has no connection of its own to share",
     "pool": "the driver has no connection pool",
     "tortoise": "Tortoise has no client for this driver and these databases",
+    "owned order": "threads race inside the driver's C library: a seed would not give the same line twice",
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
 }
 

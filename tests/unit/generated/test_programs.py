@@ -47,7 +47,12 @@ def drawn(line: str, seed: int = 7, number: int = 60) -> tuple[Program, ...]:
 
 @pytest.mark.parametrize(
     ("line", "digest"),
-    [("GEN-1", "810ff84d55d2f751"), ("GEN-2", "63372c58efe3ad27"), ("GEN-3", "f612bc4d3c3c5157"), ("GEN-4", "8ff7a0fd3cf3271f")],
+    [
+        ("GEN-1", "810ff84d55d2f751"),
+        ("GEN-2", "63372c58efe3ad27"),
+        ("GEN-3", "f612bc4d3c3c5157"),
+        ("GEN-4", "8ff7a0fd3cf3271f"),
+    ],
 )
 def test_the_default_seed_means_these_programs(line, digest):
     """If this fails, hypothesis or the strategies have changed, and the expectations of GEN lines want a new look."""
@@ -92,7 +97,7 @@ def inside_of(body: Any, kind: type) -> list[Any]:
     found = []
     for each in body:
         if isinstance(each, kind):
-            found += [x for x in _same_task(parts(each))]
+            found += _same_task(parts(each))
         found += inside_of(parts(each), kind)
     return found
 

@@ -77,7 +77,9 @@ def test_the_same_seed_gives_the_same_line():
     first, second = (searched(faults.AnswersInWrongOrder, "GEN-2", Search.line) for _ in range(2))
     for key in ("verdict", "orders", "schedule"):
         assert first[key] == second[key]
-    plain = [[(a["signature"], a["program"], a["schedule"]) for a in x["generated"]["anomalies"]] for x in (first, second)]
+    plain = [
+        [(a["signature"], a["program"], a["schedule"]) for a in x["generated"]["anomalies"]] for x in (first, second)
+    ]
     assert plain[0] == plain[1]
 
 
@@ -148,5 +150,3 @@ def test_a_generated_program_is_what_the_evidence_shows():
     program = Program((Spawn(1, (Write(),)),))
     exploration = searched(Queueing, "GEN-3", lambda search: search.judge(program))
     assert "await Entry.create(token=new_value())" in exploration.deciding.evidence["program"]
-
-
