@@ -28,6 +28,7 @@ FAMILY = {
     "NST": "nested",
     "CTX": "context",
     "FIX": "remedies",
+    "GEN": "generated",
 }
 
 
