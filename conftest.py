@@ -27,6 +27,8 @@ COLOURS = {"safe": "green", "refuses": "cyan", "n/a": "white", "error": "purple"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("matrix", "the compliance matrix (tests/compliance)")
     group.addoption("--orders", type=int, default=None, help="how many orders of a scenario are run at most")
+    group.addoption("--programs", type=int, default=None, help="how many programs a line of generated ones judges")
+    group.addoption("--seed", type=int, default=None, help="from which they are drawn (default: one for everybody)")
     group.addoption("--results", default=None, help="folder of the result file (default: results)")
     group.addoption(
         "--strict-compliance",
@@ -88,6 +90,7 @@ class CellRun:
         self.writer: Any = None
         self.entries: tuple[Any, ...] = ()
         self.plain: dict[str, str] = {}  # verdicts without remedy
+        self.known: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # anomalies, and the scenarios that show them
         self.done = 0
         self.started = time.monotonic()
 
@@ -135,11 +138,26 @@ class CellRun:
 
     # -- one scenario ----------------------------------------------------------------------------------------------
     async def judge(self, scenario: Any) -> None:
-        """Run a scenario, write its line, print it, and fail when it is not as expected."""
-        from matrix.results import expectations
+        """Run a scenario and record what it gave."""
         from tests.harness import cell_scenarios
 
-        line = await cell_scenarios.run(self.cell, scenario, self.catalogue, self.plain, self.orders)
+        self.record(scenario, await cell_scenarios.run(self.cell, scenario, self.catalogue, self.plain, self.orders))
+
+    def judge_generated(self, scenario: Any) -> None:
+        """The same for a line of generated programs."""
+        from tests.generated import search
+
+        seed = self.config.getoption("seed")
+        budget = self.config.getoption("programs") or search.PROGRAMS
+        known = self.known if self.whole else None
+        self.record(scenario, search.run(self.cell, scenario, search.SEED if seed is None else seed, budget, known))
+
+    def record(self, scenario: Any, line: dict[str, Any]) -> None:
+        """Write a scenario's line, print it, and fail when it is not as expected."""
+        from matrix.results import expectations
+
+        for each in (line.get("orders") or {}).get("anomalies", ()):
+            self.known.setdefault((each["verdict"], tuple(each["properties"])), []).append(scenario.id)
         line["expectation"] = expectations.record(line, self.entries, self.header)
         self.done += 1
         if self.writer is not None:

@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         print("usage: python -m tests CELL [pytest arguments]\n")
         print("Runs one cell, such as mysql-aiomysql, in this environment and writes results/CELL.jsonl.")
         print("  -k NST-4            one scenario          --orders 50   more orders of each scenario")
+        print("  --programs 1000     more generated programs   --seed 7      drawn from another seed")
         print("  --strict-compliance fail for everything that does not comply")
         return 0 if arguments else 2
     if sys.version_info < (3, 10):  # noqa: UP036 - so that an older one says it in words
@@ -63,6 +64,8 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         "no:cacheprovider",
         "-p",
         "no:unraisableexception",
+        "-p",
+        "no:hypothesispytest",  # the suite calls hypothesis itself
         *limits,
     ]
     os.execve(sys.executable, [*command, *rest], environment)

@@ -24,6 +24,7 @@ FAMILIES = (
     ("NST", "nested", "Nested"),
     ("CTX", "context", "Context"),
     ("FIX", "remedies", "Remedies"),
+    ("GEN", "generated", "Generated"),
 )
 SERVER_NAMES = {
     "sqlite": "SQLite",

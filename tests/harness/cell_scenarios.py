@@ -10,7 +10,7 @@ from .runner import ERROR, NOT_APPLICABLE, Runner, line_of, remedy_line, without
 from .verdict import VERDICTS, badness, complies
 
 if TYPE_CHECKING:
-    from .cell import Cell
+    from .cell import Backing, Cell
     from .scenario import Scenario
 
 
@@ -25,13 +25,16 @@ async def run(
     for backing in cell.backings:
         if "server" in scenario.needs and backing.server_address is None and len(cell.backings) > 1:
             continue  # a cell of several databases, this one a library
-        most = min(bound, cell.adapter.orders)
-        once = once_in_child if cell.adapter.isolated else None
-        runner = Runner(backing, most, once, cell.adapter.steps)
-        lines[backing.kind] = await _run(runner, scenario, catalogue, plain)
+        lines[backing.kind] = await _run(runner(cell, backing, bound), scenario, catalogue, plain)
     line = lines[cell.backings[0].kind] if len(lines) == 1 else merge(lines)
     plain[scenario.id] = line["verdict"]
     return line
+
+
+def runner(cell: Cell, backing: Backing, bound: int) -> Runner:
+    """What runs scenarios in one database of a cell, at most ``bound`` orders of each."""
+    once = once_in_child if cell.adapter.isolated else None
+    return Runner(backing, min(bound, cell.adapter.orders), once, cell.adapter.steps)
 
 
 async def _run(

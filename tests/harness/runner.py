@@ -80,6 +80,18 @@ class Exploration:
             made[outcome.verdict] = made.get(outcome.verdict, 0) + 1
         return made
 
+    @property
+    def anomalies(self) -> list[dict[str, Any]]:
+        """What any order violated: each set of properties with its verdict, and how many orders showed it."""
+        made: dict[tuple[str, tuple[str, ...]], int] = {}
+        for outcome in self.outcomes:
+            if outcome.violations:
+                made[outcome.signature] = made.get(outcome.signature, 0) + 1
+        return [
+            {"verdict": verdict, "properties": list(properties), "orders": number}
+            for (verdict, properties), number in sorted(made.items())
+        ]
+
 
 COLLECT_ALL_EVERY = 200  # runs
 MEASURE = 3  # times the bound, for scenarios that remedies are tried on
@@ -249,8 +261,9 @@ class Runner:
         return await self.once(scenario, strategy, way)
 
     # -- all schedules ---------------------------------------------------------------------------------------------
-    async def explore(self, scenario: Scenario, way: Any = None) -> Exploration:
-        """Run the orders within the bound, then the deciding one once more: two verdicts for it are an ``error``.
+    async def explore(self, scenario: Scenario, way: Any = None, *, confirm: bool = True) -> Exploration:
+        """Run the orders within the bound, then (``confirm``) the deciding one once more: two verdicts for it are an
+        ``error``.
 
         With a remedy's ``way`` half as many. A scenario that remedies are tried on gets more without one: what it
         shows alone is what they are measured by.
@@ -273,7 +286,8 @@ class Runner:
                 "sampled": explorer.sampled,
                 "seed": self.seed if explorer.sampled else None,
             }
-            await (self._confirm if self._once else self._repeat)(exploration, scenario, way)
+            if confirm:
+                await (self._confirm if self._once else self._repeat)(exploration, scenario, way)
         except (HarnessError, ScheduleMismatch, WitnessError) as error:
             exploration.error = str(error)
         return exploration
@@ -373,6 +387,7 @@ def _findings(level: str, exploration: Exploration) -> dict[str, Any]:
             "explored": explored,
             "verdicts": exploration.counts,
             **exploration.orders,
+            "anomalies": exploration.anomalies,
         },
         "schedule": deciding.schedule or None,
         "evidence": deciding.evidence,

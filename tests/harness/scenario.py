@@ -25,6 +25,7 @@ FAMILIES = {
     "NST": "nested",
     "CTX": "context",
     "FIX": "remedies",
+    "GEN": "generated",
 }
 PROMISES = Path(__file__).parent.parent / "compliance" / "promises.toml"
 
@@ -40,7 +41,8 @@ class OrmSetup:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One test. ``program`` takes the world, and the remedy's way if it is one that remedies claim to cure."""
+    """One test. ``program`` takes the world, and the remedy's way if it is one that remedies claim to cure, or a
+    generated program."""
 
     id: str
     title: str
@@ -70,8 +72,13 @@ class Scenario:
 
     @functools.cached_property
     def source(self) -> str:
-        """The program's source text, as the evidence shows it."""
-        return inspect.getsource(self.program)
+        """The program's source text, as the evidence shows it. A generated program brings its own."""
+        return getattr(self.program, "source", None) or inspect.getsource(self.program)
+
+    @property
+    def generated(self) -> bool:
+        """Whether this is a line of many programs (tests/generated), each of which is given to ``program``."""
+        return "program" in inspect.signature(self.program).parameters
 
     def unmet(self, capabilities: frozenset[str], reasons: dict[str, str]) -> str | None:
         """Why it does not apply in a cell with these capabilities; None if it does."""

@@ -40,6 +40,7 @@ class Session:
         self.blocks = blocks  # the transaction blocks around the code that runs now, outermost first
         self.record = SessionRecord(name, letter)
         self.task: asyncio.Task[Any] | None = None
+        self.awaits: tuple[Session, ...] = ()  # the tasks that it waits for now; a cancellation is passed on to them
         self.turn: asyncio.Future[None] | None = None
         self.next_step = ""
         self.doing = ""  # the kind of the operation that it is in
@@ -57,11 +58,22 @@ class Session:
 
     async def wait(self, *children: Session) -> None:
         """Wait for tasks as ``asyncio.gather`` does: the first error is raised at once, the others go on."""
+        await self._gather(children, return_exceptions=False)
+
+    async def gather(self, *children: Session) -> None:
+        """Wait as ``asyncio.gather`` with ``return_exceptions`` does: until all have ended; errors are passed over."""
+        await self._gather(children, return_exceptions=True)
+
+    async def _gather(self, children: tuple[Session, ...], *, return_exceptions: bool) -> None:
+        tasks = [child.task for child in children if child.task is not None]
+        self.awaits = children
         try:
-            await asyncio.gather(*(child.task for child in children if child.task is not None))
+            await asyncio.gather(*tasks, return_exceptions=return_exceptions)
         except asyncio.CancelledError:
-            self.record.heard = any(child.task.cancelled() for child in children if child.task is not None)
+            self.record.heard = any(task.cancelled() for task in tasks)
             raise
+        finally:
+            self.awaits = ()
 
     async def settled(self, *children: Session) -> None:
         """Wait until these tasks have ended, however."""

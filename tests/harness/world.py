@@ -273,12 +273,19 @@ class World:
         if target.task is None or target.task.done():
             self.note(target.name, "note", "had ended before it was cancelled")
             return
+        self._is_cancelled(target, "is cancelled")
+        target.task.cancel()
+
+    def _is_cancelled(self, target: Session, text: str) -> None:
+        """Remember what a task was doing, and each task that it waits for: asyncio cancels those with it."""
         under_way = [o for o in self.history.operations if o.session == target.name and not o.ended]
         target.record.cancelled_in = under_way[-1].number if under_way else None
         target.record.cancelled = True
         self.unsent += [operation for operation in under_way if not self._was_sent(operation)]
-        self.note(target.name, "cancelled", "is cancelled")
-        target.task.cancel()
+        self.note(target.name, "cancelled", text)
+        for child in target.awaits:
+            if child.task is not None and not child.task.done():
+                self._is_cancelled(child, f"is cancelled with {target.name}, which waits for it")
 
     def cancellation(self, token: str, text: str) -> None:
         """Note that the strategy's moment of cancellation has come."""
@@ -421,12 +428,10 @@ class World:
             )
 
     def _all_open(self, number: int) -> bool:
-        block = self.history.block(number)
-        while block is not None:
-            if block.outcome != "open":
-                return False
-            block = self.history.block(block.parent)
-        return True
+        """Whether nobody has asked to commit a block around this row: a commit may be done before it is told."""
+        ended = {each.block for each in self.history.operations if each.kind == "commit"}
+        around = self.history.around(number)
+        return all(self.history.blocks[each - 1].outcome == "open" and each not in ended for each in around)
 
     def open_block(self, session: Session, parent: int | None) -> Block:
         number = len(self.history.blocks) + 1

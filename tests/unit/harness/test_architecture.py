@@ -63,6 +63,20 @@ def test_the_harness_imports_what_a_cell_installs_only(path):
     assert [name for name in imports(path) if not within(name, *allowed)] == []
 
 
+@parameters("tests/generated")
+def test_generated_programs_import_the_harness_and_hypothesis(path):
+    allowed = [*STANDARD, "tests.harness", "tests.generated"]
+    if path.name in ("strategies.py", "search.py"):
+        allowed.append("hypothesis")
+    assert [name for name in imports(path) if not within(name, *allowed)] == []
+
+
+@parameters("tests/generated")
+def test_no_generated_program_names_a_driver(path):
+    source = path.read_text(encoding="utf-8")
+    assert re.findall(r"\b(?:" + "|".join(DRIVERS) + r")\b", source) == []
+
+
 @parameters("tests/harness")
 def test_the_harness_knows_of_no_plan_and_no_report(path):
     assert [name for name in imports(path) if within(name, "matrix") and not within(name, "matrix.servers")] == []
@@ -86,7 +100,7 @@ def test_servers_need_the_standard_library_only(path):
 
 
 def test_the_wiring_imports_harness_results_and_pytest_only():
-    allowed = (*STANDARD, "pytest", "tests.harness", "matrix.results")
+    allowed = (*STANDARD, "pytest", "tests.harness", "tests.generated", "matrix.results")
     assert [name for name in imports(ROOT / "conftest.py") if not within(name, *allowed)] == []
 
 

@@ -23,7 +23,7 @@ EACH = pytest.mark.parametrize("made", ALL, ids=[each.id for each in ALL])
 
 @EACH
 def test_it_has_an_id_a_title_and_a_level(made):
-    assert re.fullmatch(r"(CON|CAN|POOL|ORM|TXN|NST|CTX|FIX)-[1-9]\d*[a-z]?", made.id)
+    assert re.fullmatch(r"(CON|CAN|POOL|ORM|TXN|NST|CTX|FIX|GEN)-[1-9]\d*[a-z]?", made.id)
     assert made.family == FAMILIES[made.id.split("-")[0]]
     assert made.title
     assert not made.title.endswith(".")

@@ -60,11 +60,12 @@ class Right:
 
 
 def applicable(adapter: Miniature) -> list[Scenario]:
-    """The catalogue's scenarios that a miniature can run; remedies are run over scenarios, not here."""
+    """The catalogue's scenarios that a miniature can run, but for remedies, which are run over scenarios, and generated
+    ones (tests/unit/generated)."""
     return [
         scenario
         for scenario in catalogue().values()
-        if not scenario.cures and scenario.unmet(adapter.capabilities, CAPABILITIES) is None
+        if not scenario.cures and not scenario.generated and scenario.unmet(adapter.capabilities, CAPABILITIES) is None
     ]
 
 

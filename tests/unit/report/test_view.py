@@ -14,7 +14,8 @@ def of(table, cell, scenario):
 
 
 def test_families_and_scenarios_are_in_the_published_order(table):
-    assert [family.name for family in table.families] == [name for _, _, name in view.FAMILIES]
+    named = [name for prefix, _, name in view.FAMILIES if prefix != "GEN"]  # of which the samples have none
+    assert [family.name for family in table.families] == named
     transactions = next(family for family in table.families if family.key == "transaction")
     assert [row.scenario for row in transactions.rows] == ["TXN-2", "TXN-10"]
 

@@ -29,6 +29,7 @@ FAMILY = {
     "NST": "nested",
     "CTX": "context",
     "FIX": "remedies",
+    "GEN": "generated",
 }
 
 

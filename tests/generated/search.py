@@ -1,0 +1,262 @@
+"""Draws programs from a seed, judges each, shrinks what does not comply, and makes the result line.
+
+The budget is in programs, and everything is a function of the seed: time decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import random
+import time
+import unittest.mock
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import hypothesis
+from hypothesis.internal.conjecture.providers import HypothesisProvider
+
+from tests.harness import cell_scenarios
+from tests.harness.loop import MatrixLoop
+from tests.harness.runner import Exploration, Runner, line_of, without_verdict
+from tests.harness.scenario import Scenario
+from tests.harness.verdict import ERROR, NOT_APPLICABLE, badness, complies
+
+from .interpreter import Bound
+from .printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS
+from .program import Program, Rules, smaller
+from .strategies import programs
+
+SEED = 1952  # the default: its first programs show what generation has found so far; another one is another sample
+PROGRAMS = 15  # a line
+WORTHWHILE = 4  # statements; hypothesis begins with the smallest, of which the catalogue has enough
+ORDERS = 2  # of each program: the two that all others depart from
+SHRINKING = 50  # programs that are judged at most to shrink one anomaly
+DRAWS = 20  # for each program of the budget; many draws settle into the same program
+
+# What the programs of each line may do, and how they are printed.
+LINES = {
+    "GEN-1": (Rules(writes_first=True), OWN_CONNECTIONS),
+    "GEN-2": (Rules(cancels=True), ONE_CONNECTION),
+    "GEN-3": (Rules(nested=True, inside="plain"), ORM),
+    "GEN-4": (Rules(nested=True, inside="any", cancels=True), ORM),
+}
+
+Signature = tuple[str, tuple[str, ...]]  # the verdict, and the violated properties
+
+
+@dataclass
+class Anomaly:
+    """Programs of one signature that does not comply."""
+
+    signature: Signature
+    smallest: Program
+    count: int = 1
+    shrunk: Exploration | None = None
+
+
+@dataclass
+class Search:
+    """One line's search in one database of a cell. ``known`` maps an anomaly's signature to the scenarios that show it;
+    None when the catalogue was not run."""
+
+    scenario: Scenario
+    runner: Runner
+    loop: asyncio.AbstractEventLoop
+    seed: int = SEED
+    budget: int = PROGRAMS
+    known: Mapping[Signature, list[str]] | None = None
+    shrinking: int = SHRINKING
+    judged: dict[Program, Exploration] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.rules, self.style = LINES[self.scenario.id]
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+    def bound(self, program: Program) -> Scenario:
+        """The scenario of one program."""
+        return dataclasses.replace(self.scenario, program=Bound(self.scenario.program, program, self.style))
+
+    def judge(self, program: Program, *, confirm: bool = False) -> Exploration:
+        """A few orders of a program, once for each program; ``confirm`` repeats the deciding one.
+
+        Raises Broken when the harness or the server failed.
+        """
+        if program not in self.judged or confirm:
+            exploration = self.loop.run_until_complete(self.runner.explore(self.bound(program), confirm=confirm))
+            if exploration.error:
+                raise Broken(exploration, self.bound(program).source)
+            self.judged[program] = exploration
+        return self.judged[program]
+
+    def fails(self, signature: Signature) -> bool:
+        return complies(self.scenario.level, signature[0]) is False
+
+    # -- drawing ---------------------------------------------------------------------------------------------------
+    def draw(self) -> list[Program]:
+        """The first ``budget`` different programs of the seed that are large enough to show anything."""
+        found: dict[Program, None] = {}
+
+        def enough(program: Program) -> bool:
+            if program.asks and program.size >= WORTHWHILE and len(found) < self.budget:
+                found.setdefault(program)
+            return len(found) == self.budget
+
+        settings = hypothesis.settings(
+            database=None,
+            deadline=None,
+            max_examples=DRAWS * self.budget,
+            phases=[hypothesis.Phase.generate],
+            print_blob=False,
+        )
+        with _only_the_seed_counts(), contextlib.suppress(hypothesis.errors.NoSuchExample):
+            hypothesis.find(programs(self.rules), enough, settings=settings, random=random.Random(self.seed))
+        return list(found)
+
+    # -- shrinking -------------------------------------------------------------------------------------------------
+    def shrink(self, program: Program, wanted: Signature) -> Program:
+        """The simplest program of this signature that leaving out one thing after the other leads to.
+
+        hypothesis shrinks what was drawn, choice by choice; on these trees that took ten times as many programs and
+        stopped at ten times as many statements.
+        """
+        judged = 0
+        again = True
+        while again:
+            again = False
+            for less in smaller(program, self.rules):
+                if less not in self.judged:
+                    judged += 1
+                if judged > self.shrinking:
+                    return program
+                if less.asks and self.judge(less).deciding.signature == wanted:
+                    program, again = less, True
+                    break
+        return program
+
+    # -- the line --------------------------------------------------------------------------------------------------
+    def line(self) -> dict[str, Any]:
+        """The result line."""
+        started = time.monotonic()
+        try:
+            line = self._line()
+        except Broken as broken:
+            line = without_verdict(self.scenario, ERROR, broken.exploration.error)
+            line["evidence"] = {"program": broken.program, **broken.exploration.evidence}
+        line["seconds"] = round(time.monotonic() - started, 4)
+        return line
+
+    def _line(self) -> dict[str, Any]:
+        drawn = self.draw()
+        anomalies: dict[Signature, Anomaly] = {}
+        counts: dict[str, int] = {}
+        worst = drawn[0]
+        for program in drawn:
+            exploration = self.judge(program)
+            for verdict, number in exploration.counts.items():
+                counts[verdict] = counts.get(verdict, 0) + number
+            signature = exploration.deciding.signature
+            if _rank(self.judged[worst], worst) < _rank(exploration, program):
+                worst = program
+            if self.fails(signature):
+                anomaly = anomalies.setdefault(signature, Anomaly(signature, program, 0))
+                anomaly.count += 1
+                anomaly.smallest = min(anomaly.smallest, program, key=lambda each: each.size)
+        deciding = self.judged[worst].deciding.signature
+        for anomaly in anomalies.values():
+            if anomaly.signature == deciding or self._is_new(anomaly.signature):
+                anomaly.smallest = self.shrink(anomaly.smallest, anomaly.signature)
+            anomaly.shrunk = self.judge(anomaly.smallest, confirm=True)
+        if deciding in anomalies:
+            worst = anomalies[deciding].smallest
+        line = line_of(self.bound(worst), self.judge(worst, confirm=True), 0.0)
+        line["orders"] = {"explored": sum(counts.values()), "possible": None, "verdicts": counts}
+        if deciding in anomalies:
+            line["reason"] = f"{anomalies[deciding].count} of {len(drawn)} programs: {line['reason']}"
+        line["generated"] = {
+            "seed": self.seed,
+            "programs": len(drawn),
+            "anomalies": [self._told(anomaly) for anomaly in sorted(anomalies.values(), key=_by_badness)],
+        }
+        return line
+
+    def _known_by(self, signature: Signature) -> list[str]:
+        return list((self.known or {}).get(signature, ()))
+
+    def _is_new(self, signature: Signature) -> bool:
+        return not self._known_by(signature) and not self._made_of(signature)
+
+    def _made_of(self, signature: Signature) -> list[str]:
+        """Scenarios whose anomalies together are this one: several known ones in one program are nothing new."""
+        verdict, properties = signature
+        parts = [
+            (known, scenarios)
+            for known, scenarios in (self.known or {}).items()
+            if set(known[1]) <= set(properties) and badness(known[0]) <= badness(verdict)
+        ]
+        whole = {each for known, _ in parts for each in known[1]} == set(properties)
+        if not whole or all(known[0] != verdict for known, _ in parts):
+            return []
+        return list(dict.fromkeys(scenario for _, scenarios in parts for scenario in scenarios))
+
+    def _told(self, anomaly: Anomaly) -> dict[str, Any]:
+        verdict, properties = anomaly.signature
+        assert anomaly.shrunk is not None
+        known_by = self._known_by(anomaly.signature)
+        made_of = [] if known_by else self._made_of(anomaly.signature)
+        return {
+            "signature": f"{verdict}: {', '.join(properties) or 'refused'}",
+            "verdict": verdict,
+            "properties": list(properties),
+            "programs": anomaly.count,
+            "program": self.bound(anomaly.smallest).source,
+            "reason": anomaly.shrunk.deciding.reason,
+            "schedule": anomaly.shrunk.deciding.schedule,
+            "known_by": known_by,
+            "made_of": made_of,
+            "found_by_generation": None if self.known is None else not known_by and not made_of,
+        }
+
+
+class Broken(Exception):
+    """The harness or the server failed while it ran a program."""
+
+    def __init__(self, exploration: Exploration, program: str) -> None:
+        super().__init__(exploration.error)
+        self.exploration = exploration
+        self.program = program
+
+
+def _rank(exploration: Exploration, program: Program) -> tuple[int, int]:
+    """How bad a program's verdict is; of equally bad ones the smaller counts more."""
+    return badness(exploration.deciding.verdict), -program.size
+
+
+def _by_badness(anomaly: Anomaly) -> tuple[int, Signature]:
+    return -badness(anomaly.signature[0]), anomaly.signature
+
+
+@contextlib.contextmanager
+def _only_the_seed_counts() -> Iterator[None]:
+    """hypothesis takes some values from constants in whatever modules are loaded (and keeps them in a folder); a seed
+    shall mean the same in every cell."""
+    with unittest.mock.patch.object(HypothesisProvider, "_maybe_draw_constant", lambda *_, **__: None):
+        yield
+
+
+def run(cell: Any, scenario: Scenario, seed: int, budget: int, known: Mapping[Signature, list[str]] | None) -> Any:
+    """The result line of a generated scenario in a cell, over each of its databases."""
+    reason = cell.unmet(scenario)
+    if reason is not None:
+        return without_verdict(scenario, NOT_APPLICABLE, reason)
+    lines = {}
+    for backing in cell.backings:
+        loop = MatrixLoop()
+        try:
+            runner = cell_scenarios.runner(cell, backing, ORDERS)
+            lines[backing.kind] = Search(scenario, runner, loop, seed, budget, known).line()
+        finally:
+            loop.close()
+    return lines[cell.backings[0].kind] if len(lines) == 1 else cell_scenarios.merge(lines)

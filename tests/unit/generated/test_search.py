@@ -1,0 +1,152 @@
+"""The search accuses no right driver, finds seeded faults and shrinks them, and says what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.generated.program import Block, Cancel, Gather, Program, Spawn, Write
+from tests.generated.search import LINES, SEED, Search, Signature
+from tests.harness.loop import MatrixLoop
+from tests.harness.runner import Runner
+from tests.harness.scenario import catalogue
+from tests.unit.miniatures import faults
+from tests.unit.miniatures.driver import Backing, Miniature, Queueing, Refusing
+
+PROGRAMS = 30  # a line: 240 programs for both right drivers
+
+
+def searched(
+    miniature: type[Miniature],
+    line: str,
+    use: Callable[[Search], Any],
+    *,
+    budget: int = PROGRAMS,
+    known: dict[Signature, list[str]] | None = None,
+    orders: int = 2,
+) -> Any:
+    loop = MatrixLoop()
+    try:
+        return use(Search(catalogue()[line], Runner(Backing(miniature()), orders), loop, SEED, budget, known))
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("right", [Queueing, Refusing])
+def test_right_drivers_comply(right, line):
+    found = searched(right, line, Search.line)
+    assert found["verdict"] in ("safe", "refuses"), (found["reason"], found["generated"])
+    assert found["complies"]
+    assert found["generated"] == {"seed": SEED, "programs": PROGRAMS, "anomalies": []}
+
+
+@pytest.mark.parametrize(
+    ("fault", "line", "signature", "size"),
+    [
+        (faults.SwallowsServerErrors, "GEN-1", ("lies", ("routing",)), 2),
+        (faults.HangsOnErrors, "GEN-1", ("hangs", ("liveness",)), 2),
+        (faults.AnswersInWrongOrder, "GEN-2", ("lies", ("routing",)), 4),
+        (faults.LeavesAnswerOnWire, "GEN-2", ("poisons", ("routing",)), 3),
+        (faults.SwallowsCancellation, "GEN-2", ("breaks", ("cancellation",)), 3),
+        (faults.SwallowsServerErrors, "GEN-3", ("lies", ("routing",)), 2),
+        (faults.SwallowsCancellation, "GEN-4", ("breaks", ("cancellation",)), 4),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_seeded_fault_is_found_and_shrunk_to_few_statements(fault, line, signature, size):
+    def use(search: Search) -> Any:
+        made = search.line()
+        shown = [each for each in search.judged if search.judged[each].deciding.signature == signature]
+        return made, min(each.size for each in shown)
+
+    made, smallest = searched(fault, line, use, known={})
+    anomalies = {(each["verdict"], tuple(each["properties"])): each for each in made["generated"]["anomalies"]}
+    assert signature in anomalies
+    assert smallest <= size
+    told = anomalies[signature]
+    assert told["program"].count("create_task") + told["program"].count("await") <= 2 * size + 1
+    assert told["found_by_generation"]
+    assert told["schedule"]
+    assert made["complies"] is False
+
+
+def test_the_same_seed_gives_the_same_line():
+    first, second = (searched(faults.AnswersInWrongOrder, "GEN-2", Search.line) for _ in range(2))
+    for key in ("verdict", "orders", "schedule"):
+        assert first[key] == second[key]
+    plain = [
+        [(a["signature"], a["program"], a["schedule"]) for a in x["generated"]["anomalies"]] for x in (first, second)
+    ]
+    assert plain[0] == plain[1]
+
+
+@pytest.mark.parametrize(
+    ("known", "by", "parts", "new"),
+    [
+        (None, [], [], None),
+        ({}, [], [], True),
+        ({("lies", ("routing",)): ["CON-1"]}, ["CON-1"], [], False),
+        ({("lies", ("durability",)): ["CON-2"]}, [], [], True),
+    ],
+)
+def test_an_anomaly_that_a_scenario_shows_is_not_new(known, by, parts, new):
+    made = searched(faults.SwallowsServerErrors, "GEN-1", Search.line, budget=10, known=known)
+    told = next(each for each in made["generated"]["anomalies"] if each["properties"] == ["routing"])
+    assert (told["known_by"], told["made_of"], told["found_by_generation"]) == (by, parts, new)
+
+
+@pytest.mark.parametrize(
+    ("known", "parts"),
+    [
+        ({("lies", ("routing",)): ["CON-1"], ("breaks", ("loudness",)): ["CAN-1"]}, ["CON-1", "CAN-1"]),
+        ({("lies", ("routing",)): ["CON-1"]}, []),  # nobody has shown the rest
+        ({("breaks", ("loudness",)): ["CAN-1"], ("breaks", ("routing",)): ["CAN-2"]}, []),  # nobody has shown a lie
+        ({("lies", ("routing",)): ["CON-1"], ("poisons", ("loudness",)): ["CAN-3"]}, ["CON-1", "CAN-3"]),
+    ],
+)
+def test_several_known_anomalies_in_one_program_are_nothing_new(known, parts):
+    search = Search(catalogue()["GEN-2"], None, None, known=known)  # type: ignore[arg-type]
+    assert search._made_of(("lies", ("loudness", "routing"))) == parts
+
+
+def test_an_error_of_the_harness_is_the_lines_error():
+    def use(search: Search) -> Any:
+        async def broken(*_: Any, **__: Any) -> Any:
+            from tests.harness.runner import Exploration
+
+            return Exploration([], False, error="the witness is gone")
+
+        search.runner.explore = broken  # type: ignore[method-assign]
+        return search.line()
+
+    line = searched(Queueing, "GEN-1", use)
+    assert line["verdict"] == "error"
+    assert line["reason"] == "the witness is gone"
+    assert line["evidence"]["program"].startswith("async def program():")
+
+
+# -- what generation has found wrong in the harness itself -----------------------------------------------------------
+
+
+def test_a_row_that_a_commit_under_way_has_stored_was_not_seen_early():
+    late = Spawn(3, (Write(),))
+    program = Program((Spawn(1, (Block((Gather((Spawn(2, (late,)),)),)),)),))
+    exploration = searched(Queueing, "GEN-4", lambda search: search.judge(program), orders=12)
+    assert {outcome.verdict for outcome in exploration.outcomes} <= {"safe", "refuses"}
+
+
+def test_a_cancellation_is_passed_on_to_the_task_that_is_waited_for():
+    program = Program((Spawn(1, (Gather((Spawn(2, (Write(), Write())),)),)), Cancel(1)))
+    exploration = searched(Queueing, "GEN-4", lambda search: search.judge(program), orders=12)
+    assert {outcome.verdict for outcome in exploration.outcomes} == {"safe"}
+    lines = [line["text"] for outcome in exploration.outcomes for line in outcome.evidence["history"]]
+    assert "is cancelled with task 1, which waits for it" in lines
+
+
+def test_a_generated_program_is_what_the_evidence_shows():
+    program = Program((Spawn(1, (Write(),)),))
+    exploration = searched(Queueing, "GEN-3", lambda search: search.judge(program))
+    assert "await Entry.create(token=new_value())" in exploration.deciding.evidence["program"]
