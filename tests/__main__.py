@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         return 2
     os.chdir(ROOT)
     sys.stdout.flush()
-    limits = ["-o", "faulthandler_timeout=120", "-o", "faulthandler_exit_on_timeout=true"]
+    limits = ["-o", "faulthandler_timeout=600", "-o", "faulthandler_exit_on_timeout=true"]
     command = [
         sys.executable,
         "-m",
