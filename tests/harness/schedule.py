@@ -123,15 +123,15 @@ def parse(text: str) -> tuple[str, ...]:
     return tuple(token for token in text.split(".") if token)
 
 
-SWEEPS = 10
+SWEEPS = 100  # runs
 
 
 class Explorer:
     """Enumerates strategies to run: at most ``bound`` orders one by one, then half as many drawn from ``seed``.
 
     First the two base orders, then departures, fewest first. An order with a victim is swept: run once more for every
-    moment at which that waited. The sweeps of the base orders are complete, the others' are as long as there are fewer
-    than SWEEPS times the bound. The sample is only drawn where orders are left. ``exhausted`` is True when every order
+    moment at which that waited. The sweeps of the base orders are complete; other orders are swept as long as there
+    were fewer than SWEEPS runs. The sample is only drawn where orders are left. ``exhausted`` is True when every order
     was run.
     """
 
@@ -176,7 +176,7 @@ class Explorer:
                 continue
             self._orders.add(strategy.text)
             queue.extend(self._departures(strategy))
-            if not strategy.departures or self.swept < SWEEPS * self.bound:
+            if not strategy.departures or self.swept < SWEEPS:
                 yield from self._sweep(strategy)
             else:
                 unswept = True
