@@ -19,6 +19,7 @@ def of(world: World, scenario: Scenario) -> dict[str, Any]:
     history = world.history
     return {
         "program": scenario.source,
+        "setup": world.setup,
         "steps": [{"n": n, "action": token, "text": text} for n, (token, text) in enumerate(world.steps, 1)],
         "history": [
             {
