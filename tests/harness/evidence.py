@@ -20,7 +20,10 @@ def of(world: World, scenario: Scenario) -> dict[str, Any]:
     return {
         "program": scenario.source,
         "setup": world.setup,
-        "steps": [{"n": n, "action": token, "text": text} for n, (token, text) in enumerate(world.steps, 1)],
+        "steps": [
+            {"n": n, "at": moment, "action": token, "text": text}
+            for n, ((token, text), moment) in enumerate(zip(world.steps, world.moments, strict=True), 1)
+        ],
         "history": [
             {
                 "n": line.sequence,

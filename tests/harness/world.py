@@ -55,6 +55,7 @@ class World:
         self.recorder = Recorder()
         self.history = History()
         self.steps: list[tuple[str, str]] = []  # schedule token, what it did
+        self.moments: list[int] = []  # when each step was taken, in the numbering of history and frames
         self.on_step: Callable[[str, str], None] | None = None
         self.gates: list[Gate] = []
         self.worker_gate = WorkerGate(self.recorder, self._number_channel)
@@ -398,6 +399,7 @@ class World:
 
     def _step(self, token: str, text: str) -> None:
         self.steps.append((token, text))
+        self.moments.append(self.recorder.next())
         if self.on_step is not None:
             self.on_step(token, text)
 
