@@ -16,6 +16,7 @@ from markupsafe import escape
 from matrix.results.text import one_line
 
 TASKS = 6  # more tasks than this share a column
+OVERLAPS = 3  # of these in the folded middle are kept
 ROWS = 60  # more rows than this are folded in the middle
 SENTENCES = 10  # final words at most
 PITCH, WIDE, LEFT, HEAD, ROW = 172, 360, 96, 56, 34  # pixels: columns, the last gap, left margin, head, a row
@@ -375,7 +376,7 @@ def _bounded(rows: list[Row]) -> list[Row]:
     bad = [at for at in middle if "bad" in rows[at].marks]
     overlaps = [at for at in middle if "overlap" in rows[at].marks]
     room = (ROWS - head - tail) // 2  # before each of them there may be a fold
-    kept = sorted({*bad[: room - 2], *overlaps[: max(2, room - len(bad))]})[:room]
+    kept = sorted({*bad[: room - 2], *overlaps[:OVERLAPS]})[:room]
     made, before = rows[:head], head
     for at in [*kept, len(rows) - tail]:
         if at > before:
