@@ -136,9 +136,10 @@ class _Maker:
             lines += [f"from tortoise import {', '.join(names)}", "from tortoise.models import Model"]
             lines += ["from tortoise.transactions import in_transaction"] if ", in_transaction)" in rest else []
         imports = "\n".join(lines)
+        oldest = "3.11" if "TaskGroup(" in rest else "3.10"
         patience = POOL_PATIENCE.get(self.driver, PATIENCE) if self.orm else PATIENCE
         return (
-            f'# /// script\n# requires-python = ">=3.10"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
+            f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
             f'"""{doc}\n"""\n\n{imports}\n\n'
             f"ORDER = {str(self.line['schedule'])!r}\n"
             f"QUIET, PATIENCE = {0.06 if self.sqlite else 0.03}, {patience}  # seconds\n"

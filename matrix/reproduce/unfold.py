@@ -230,7 +230,18 @@ class Writer:
 
     def function(self, task: Task) -> list[str]:
         self.mine = task.name
-        return [f"async def {task.function}():", *_indented(self.body(task.items, task.letter, not task.ended_badly))]
+        lines = self.body(task.items, task.letter, not task.ended_badly)
+        last = task.items[-1] if task.items else None
+        if self.on_purpose() and not (last and last.kind == "block" and last.end == "rollback"):
+            lines.append(self.fails_on_purpose())
+        return [f"async def {task.function}():", *_indented(lines)]
+
+    def on_purpose(self) -> bool:
+        """Whether the task that is being written ended with an error that it raised itself."""
+        return "Deliberate" in self.ends.get(self.mine, "") and f"{self.mine} fails" in self.ends[self.mine]
+
+    def fails_on_purpose(self) -> str:
+        return f"raise Stop({f'{self.mine} fails on purpose'!r})"
 
     def body(self, items: Sequence[Item], letter: str | None, goes_on: bool) -> list[str]:
         """The items as lines. ``goes_on``: whether the code around goes on when the last of them has failed."""
@@ -301,13 +312,13 @@ class Writer:
         inside = self.body(item.items, letter, goes_on=item.end == "commit")
         if item.end == "rollback" and not self.breaks_off(item):
             inside = [line for line in inside if line != "pass"]
-            inside.append(f"raise Stop('{self.mine} fails on purpose')")
+            inside.append(self.fails_on_purpose())
         make = "in_transaction" if self.orm else "transaction"
         return [f"async with block({letter!r}, {item.text!r}, {make}):", *_indented(inside)]
 
     def breaks_off(self, item: Item) -> bool:
         """Whether the block ended because something in it failed, not because the program wanted it."""
-        if "Deliberate" in self.ends.get(self.mine, "") and f"{self.mine} fails" in self.ends[self.mine]:
+        if self.on_purpose():
             return False
         inner = item.items[-1] if item.items else None
         if inner is None:
