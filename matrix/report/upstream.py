@@ -62,11 +62,15 @@ def _text(line: Mapping[str, Any], header: Mapping[str, Any], reproducer: str | 
     yield ""
     yield from _observed(line)
     links = [link for link in _list(line.get("links")) if _is_link(link)]
-    if links:
-        yield ""
-        yield "### Issues that may be the same"
-        yield ""
-        yield from (f"- <{link}>" for link in links)
+    subjects = (str(_mapping(header.get("axes")).get("driver")), "tortoise")
+    ours = [link for link in links if any(subject in link for subject in subjects)]
+    others = [link for link in links if link not in ours]
+    for title, some in (("Issues that may be the same", ours), ("The same question in other projects", others)):
+        if some:
+            yield ""
+            yield f"### {title}"
+            yield ""
+            yield from (f"- <{link}>" for link in some)
 
 
 def _versions(header: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

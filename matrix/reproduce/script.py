@@ -10,7 +10,7 @@ from typing import Any
 
 from matrix.reproduce import NotWritten, symptom, unfold
 from matrix.reproduce.symptom import Symptom
-from matrix.reproduce.unfold import CROWD, Item, Task, Writer
+from matrix.reproduce.unfold import CROWD, Item, Task, Writer, quoted
 from matrix.results.text import clean, one_line
 
 PARTS = Path(__file__).parent / "parts"
@@ -33,6 +33,10 @@ ENGINES = {
     "asyncpg": "asyncpg",
     "psycopg": "psycopg",
     "aiosqlite": "sqlite",
+}
+EXTRAS = {
+    "asyncpg": '\ncredentials["ssl"] = False',
+    "psycopg": '\ncredentials["server_settings"] = {"sslmode": "disable", "gssencmode": "disable"}',
 }
 PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
 POOL_PATIENCE = {"psycopg": 40}
@@ -62,6 +66,9 @@ def pins(header: Mapping[str, Any], orm: bool) -> list[str]:
     driver = str(header["axes"]["driver"])
     left_out = OURS if orm else OURS | (ORM_ONLY - {driver})
     packages = {str(name): str(version) for name, version in header["packages"].items()}
+    odd = [name for name, version in packages.items() if not re.fullmatch(r"[A-Za-z0-9._+!-]+", name + version)]
+    if odd:
+        raise NotWritten(f"{odd[0]!r} is no package with a version")
     return sorted(f"{name}=={version}" for name, version in packages.items() if name.lower() not in left_out)
 
 
@@ -97,6 +104,7 @@ class _Maker:
             body = re.sub(r'class Stop\(Exception\):\n    """[^"]*"""\n\n\n', "", body)
         if "block" not in kinds:
             body = re.sub(r"class block:\n.*?(?=\n\ndef start)", "", body, flags=re.S).replace("\n\n\n\n\n", "\n\n\n")
+        body = body.replace("\n\n\n\n\n", "\n\n\n")
         rest = f"{body}\n\n{self.program()}\n\n\n{self.main()}"
         return f"{self.head(rest)}\n{rest}"
 
@@ -113,7 +121,7 @@ class _Maker:
         line, header = self.line, self.header
         address = "sqlite:///FILE" if self.sqlite else SERVED.format(scheme=SCHEMES[self.server])
         said = [
-            f"{line['scenario']}: {line.get('title')}, on {self.driver} {header['axes']['driver_version']}.",
+            one_line(f"{line['scenario']}: {line.get('title')}, on {self.driver} {header['axes']['driver_version']}."),
             "",
             *_wrapped(f"Promised: {line.get('contract')}"),
             *_wrapped(f"Found: {self.found.sentence}"),
@@ -128,8 +136,8 @@ class _Maker:
         dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
         modules = ("asyncio", "contextlib", "os", "sqlite3", "sys", "threading", "traceback")
         lines = [f"import {module}" for module in modules if f"{module}." in rest]
-        quoted = "unquote, " if "unquote(" in rest else ""
-        lines += [f"from urllib.parse import {quoted}urlsplit", ""]
+        unquoting = "unquote, " if "unquote(" in rest else ""
+        lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
         lines += [f"import {self.driver}"] if f"{self.driver}." in rest.replace("backends.", "") else []
         if self.orm:
             names = ["Tortoise", *(["connections"] if "connections.get" in rest else []), "fields"]
@@ -141,9 +149,9 @@ class _Maker:
         return (
             f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
             f'"""{doc}\n"""\n\n{imports}\n\n'
-            f"ORDER = {str(self.line['schedule'])!r}\n"
+            f"ORDER = {quoted(str(self.line['schedule']))}\n"
             f"QUIET, PATIENCE = {0.06 if self.sqlite else 0.03}, {patience}  # seconds\n"
-            f"if len(sys.argv) != 2 or not sys.argv[1].startswith({SCHEMES[self.server] + ':'!r}):\n"
+            f'if len(sys.argv) != 2 or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
             f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
             f"    sys.exit(2)\n"
             f"ADDRESS = urlsplit(sys.argv[1])\n\n"
@@ -182,8 +190,8 @@ class _Maker:
             '    owed.discard("the look")'
         )
         made = re.sub(
-            rf"^( *)(await do\([^\n]*'write {re.escape(row)}'[^\n]*)$",
-            rf"\1\2\n\1await look({row!r})",
+            rf'^( *)(await do\([^\n]*"write {re.escape(row)}"[^\n]*)$',
+            rf"\1\2\n\1await look({quoted(row)})",
             text,
             flags=re.M,
         )
@@ -225,12 +233,11 @@ class _Maker:
         if self.next_user:
             lines.append(f'{indent}await asyncio.wait([start("the next user", the_next_user)], timeout=PATIENCE)')
         if self.found.looks_at_server:
-            question = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE "
-            lines.append(
-                f"{indent}(open_transactions,) = await sql(direct, \"{question}'idle in transaction%%'\")".replace(
-                    "%%'", "%'"
-                )
-            )
+            lines += [
+                f"{indent}mine = \"datname = current_database() AND state LIKE 'idle in transaction%'\"",
+                f'{indent}question = f"SELECT count(*) FROM pg_stat_activity WHERE {{mine}}"',
+                f"{indent}(open_transactions,) = await sql(direct, question)",
+            ]
         lines += [indent + each for each in self.cut()]
         if "rows" in self.found.shows:
             lines.append(f'{indent}rows = await sql(direct, "SELECT token FROM repro_entry ORDER BY id")')
@@ -241,8 +248,8 @@ class _Maker:
             f'{indent}    await sql(direct, f"DROP TABLE {{table}}")',
         ]
         lines += [
-            f"    shows = {self.found.shows}",
-            f"    print({'expected: ' + self.found.expected!r})",
+            *self.shows(),
+            "    print(" + quoted(f"expected: {self.found.expected}") + ")",
             f'    print("observed:", {self.found.observed})',
             '    print("the symptom shows" if shows else "the symptom does not show")',
             "    return 1 if shows else 0",
@@ -260,12 +267,19 @@ class _Maker:
         ]
         return "\n".join(lines)
 
+    def shows(self) -> list[str]:
+        parts = self.found.shows.split(" and ")
+        if len(self.found.shows) < 100:
+            return [f"    shows = {self.found.shows}"]
+        return ["    shows = (", f"        {parts[0]}", *(f"        and {part}" for part in parts[1:]), "    )"]
+
     def create(self) -> list[str]:
         count = self.seeds()
         key = KEYS[self.server]
         return [
             '    for table, column in (("repro_entry", "token"), ("repro_seed", "nonce")):',
-            f'        await sql(direct, f"CREATE TABLE {{table}} ({key}, {{column}} varchar(64) NOT NULL UNIQUE)")',
+            f'        columns = f"{key}, {{column}} varchar(64) NOT NULL UNIQUE"',
+            '        await sql(direct, f"CREATE TABLE {table} ({columns})")',
             f"    for number in range(1, {count + 1}):",
             '        await sql(direct, "INSERT INTO repro_seed (nonce) VALUES (%s)", f"n-{number}")',
         ]
@@ -290,7 +304,7 @@ class _Maker:
             size = int(self.line["evidence"]["setup"]["orm"]["size"])
             credentials = '{"host": "127.0.0.1", "port": port, "user": LOGIN["user"], "password": LOGIN["password"]}'
             credentials += '\ncredentials |= {"database": ADDRESS.path.strip("/"), "minsize": 1, "maxsize": '
-            credentials += f"{size}{self.extras()}}}"
+            credentials += f"{size}}}{EXTRAS.get(self.driver, '')}"
         return [
             *gate,
             *f"credentials = {credentials}".splitlines(),
@@ -298,12 +312,6 @@ class _Maker:
             'apps = {"models": {"models": ["__main__"], "default_connection": "default"}}',
             'await Tortoise.init(config={"connections": {"default": engine}, "apps": apps})',
         ]
-
-    def extras(self) -> str:
-        return {
-            "asyncpg": ', "ssl": False',
-            "psycopg": ', "server_settings": {"sslmode": "disable", "gssencmode": "disable"}',
-        }.get(self.driver, "")
 
     def starts(self) -> list[str]:
         children = {child for task in self.tasks for child in task.children}
@@ -313,16 +321,16 @@ class _Maker:
             if all(t.items[0].value == f"n-{at}" and t.name == f"{name} {at}" for at, t in enumerate(mine, 1)):
                 letters = "".join(task.letter for task in mine)
                 return [
-                    f"for number, letter in enumerate({letters!r}, 1):",
+                    f"for number, letter in enumerate({quoted(letters)}, 1):",
                     f'    start(f"{name} {{number}}", reader(letter, f"n-{{number}}"))',
                 ]
-            return [f"start({t.name!r}, reader({t.letter!r}, {t.items[0].value!r}))" for t in mine]
-        return [f"start({task.name!r}, {task.function})" for task in mine]
+            return [f"start({quoted(t.name)}, reader({quoted(t.letter)}, {quoted(t.items[0].value)}))" for t in mine]
+        return [f"start({quoted(task.name)}, {task.function})" for task in mine]
 
     def cut(self) -> list[str]:
         if self.sqlite:
             return ["holding = False"]
-        return ["for wire in wires:", "    wire.transport.abort()"]
+        return ["cut()"]
 
 
 def _part(name: str) -> str:

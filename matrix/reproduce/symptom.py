@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matrix.reproduce import NotWritten
-from matrix.reproduce.unfold import AFTER, short
+from matrix.reproduce.unfold import AFTER, quoted, short
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _wrong_answer(found: re.Match[str], sentence: str, history: Any, line: Any) 
     return Symptom(
         short(sentence),
         f"{found['who']}, who asks for {value}, is given {value} or an error",
-        f"isinstance({key}, str) and {key} not in ({value!r}, NOTHING)",
+        f"isinstance({key}, str) and {key} not in ({quoted(value)}, NOTHING)",
         _said(f"{found['who']} asked for {value} and was given", key),
         _after(wrong[0]),
     )
@@ -91,8 +91,8 @@ def _error(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symp
             what = short(operation["text"])
             return Symptom(
                 short(sentence),
-                f"{operation['session']} can {what}, and is shown nobody else's error",
-                f"type({key}).__name__ == {kind!r}",
+                f"{operation['session']} can {what}{', or sees an error of its own' * ('was shown' in sentence)}",
+                f"type({key}).__name__ == {quoted(kind)}",
                 _said(f"{operation['session']} tried to {what}:", key),
                 _after(operation),
             )
@@ -101,15 +101,15 @@ def _error(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symp
 
 def _told(operation: Mapping[str, Any]) -> str:
     """What a task was told, as an expression; None where it never asked."""
-    return f"told.get({_key(operation)!r})"
+    return f"told.get({quoted(_key(operation))})"
 
 
 def _said(words: str, *expressions: str) -> str:
     """Arguments of ``print``: words, then what the script has seen."""
-    return ", ".join([repr(words), *(f"repr({each})" for each in expressions)])
+    return ", ".join([quoted(words), *(f"repr({each})" for each in expressions)])
 
 
-STORED = ', "stored are:", ", ".join(rows) or "no rows"'
+STORED = ', "stored are:", rows'
 
 
 def _lost(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
@@ -123,7 +123,7 @@ def _lost(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
     return Symptom(
         short(sentence),
         f"row {token}, which {write['session']} was told is written, is stored",
-        " and ".join([f"well({key!r})" for key in keys] + [f"{token!r} not in rows"]),
+        " and ".join([f"well({quoted(key)})" for key in keys] + [f"{quoted(token)} not in rows"]),
         _said(f"{write['session']} was told that its row {token} is written;") + STORED,
         _after(write),
     )
@@ -134,20 +134,20 @@ def _stored(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sym
     if write is None:
         return None
     token, key = short(found["token"]), _key(write)
-    shows, what = f"failed({key!r})", "the write failed:"
+    shows, what = f"failed({quoted(key)})", "the write failed:"
     if write["told"] is None or write["told"]["event"] == "ok":
         ends = [o for o in _operations(history) if o["block"] == write["block"] and o["what"] in ("commit", "rollback")]
         if not ends:
             return None
         key = _key(ends[-1])
-        shows, what = f"failed({key!r})", "its commit failed:"
+        shows, what = f"failed({quoted(key)})", "its commit failed:"
         if ends[-1]["what"] == "rollback":
-            shows, what = f"{key!r} in told", "its transaction is rolled back:"
+            shows, what = f"{quoted(key)} in told", "its transaction is rolled back:"
     return Symptom(
         short(sentence),
         f"row {token}, of which {write['session']} was told that it failed, is not stored",
-        f"{shows} and {token!r} in rows",
-        _said(f"{write['session']} was told that {what}", f"told.get({key!r})") + STORED,
+        f"{shows} and {quoted(token)} in rows",
+        _said(f"{write['session']} was told that {what}", f"told.get({quoted(key)})") + STORED,
         _after(write),
     )
 
@@ -160,8 +160,8 @@ def _early(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symp
     return Symptom(
         short(sentence),
         f"nobody else sees row {token} before its transaction commits",
-        f"seen.get({token!r}, False)",
-        _said(f"whether another connection saw row {token} before the commit:", f"seen.get({token!r})"),
+        f"seen.get({quoted(token)}, False)",
+        _said(f"whether another connection saw row {token} before the commit:", f"seen.get({quoted(token)})"),
         _after(write),
         watched=token,
     )
@@ -175,8 +175,8 @@ def _unseen(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sym
     return Symptom(
         short(sentence),
         f"row {token} is visible when {write['session']} has been told that it is written",
-        f"well({_key(write)!r}) and not seen.get({token!r}, True)",
-        _said(f"whether another connection saw row {token} then:", f"seen.get({token!r})"),
+        f"well({quoted(_key(write))}) and not seen.get({quoted(token)}, True)",
+        _said(f"whether another connection saw row {token} then:", f"seen.get({quoted(token)})"),
         _after(write),
         watched=token,
     )
@@ -191,7 +191,7 @@ def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
     if not waiting:
         return None
     ours = [o for o in waiting if _after(o) is None] or waiting[:1]
-    keys = [f"told.get({_key(o)!r}) is NOTHING" for o in ours]
+    keys = [f"told.get({quoted(_key(o))}) is NOTHING" for o in ours]
     names = ", ".join(str(o["session"]) for o in ours)
     return Symptom(
         short(sentence),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from matrix.reproduce import NotWritten
+from matrix.results.text import one_line
 
 AFTER = "the next user"
 NONCE = re.compile(r"\bn-[a-z]+-(\d+)\b")
@@ -62,6 +64,11 @@ def identifier(name: str) -> str:
     """A task's name as that of a function."""
     made = re.sub(r"\W+", "_", name).strip("_").lower() or "task"
     return f"task_{made}" if keyword.iskeyword(made) or made[0].isdigit() else made
+
+
+def quoted(text: str) -> str:
+    """A Python literal, in double quotes where that is plain."""
+    return json.dumps(text) if text.isascii() and text.isprintable() else repr(text)
 
 
 def short(text: object) -> str:
@@ -241,7 +248,7 @@ class Writer:
         return "Deliberate" in self.ends.get(self.mine, "") and f"{self.mine} fails" in self.ends[self.mine]
 
     def fails_on_purpose(self) -> str:
-        return f"raise Stop({f'{self.mine} fails on purpose'!r})"
+        return f"raise Stop({quoted(f'{self.mine} fails on purpose')})"
 
     def body(self, items: Sequence[Item], letter: str | None, goes_on: bool) -> list[str]:
         """The items as lines. ``goes_on``: whether the code around goes on when the last of them has failed."""
@@ -255,7 +262,9 @@ class Writer:
                     group.append(items[at])
                     at += 1
                 made = ["async with asyncio.TaskGroup() as group:"]
-                made += [f"    start({n.names[0]!r}, {self.body_of(n.names[0])}, group.create_task)" for n in group]
+                made += [
+                    f"    start({quoted(n.names[0])}, {self.body_of(n.names[0])}, group.create_task)" for n in group
+                ]
                 failing = any(self.ends.get(n.names[0], "").startswith("ends with") for n in group)
             else:
                 made, failing = self.item(item, letter), self.failed(item)
@@ -264,7 +273,7 @@ class Writer:
             if failing and (not last or goes_on):
                 made = ["try:", *_indented(made), "except Exception:", "    pass"]
             lines += made
-        return lines or ["pass"]
+        return lines or ["pass  # it did not come any further"]
 
     def body_of(self, name: str) -> str:
         if name not in self.names:
@@ -282,28 +291,30 @@ class Writer:
         return item.outcome == "error"
 
     def item(self, item: Item, letter: str | None) -> list[str]:
+        turn = f"await turn({quoted(letter)})" if letter else "pass"
         if item.kind == "block":
             return self.block(item, letter)
         if item.kind == "start":
-            return [f"start({item.names[0]!r}, {self.body_of(item.names[0])})"]
+            return [f"start({quoted(item.names[0])}, {self.body_of(item.names[0])})"]
         if item.kind == "wait":
-            waited = [f"tasks[{name!r}]" for name in item.names if name in self.names]
+            waited = [f"tasks[{quoted(name)}]" for name in item.names if name in self.names]
             if not waited:
                 raise NotWritten("it waits for tasks that never came to their first step")
             call = f"asyncio.wait([{', '.join(waited)}])" if item.settles else f"asyncio.gather({', '.join(waited)})"
             return [f"await {call}"]
         if item.kind == "cancel":
-            return [f"await turn({letter!r})", f"tasks[{item.names[0]!r}].cancel()"]
+            return [turn, f"tasks[{quoted(item.names[0])}].cancel()"]
         if item.kind == "time":
-            return [f"await turn({letter!r})", "await let_time_pass()"]
+            return [turn, "await let_time_pass()"]
         if item.kind == "step":
-            return [f"await turn({letter!r})  # {item.text}"]
-        return [f"await do({letter!r}, {item.text!r}, {self.statement(item)})"]
+            return [f"{turn}  # {one_line(item.text)}"]
+        return [f"await do({quoted(letter) if letter else None}, {quoted(item.text)}, {self.statement(item)})"]
 
     def statement(self, item: Item) -> str:
+        value = quoted(item.value)
         call = {
-            "read": f"read({'' if self.orm else 'connection, '}{item.value!r})",
-            "write": f"Entry.create(token={item.value!r})" if self.orm else f"write(connection, {item.value!r})",
+            "read": f"read({'' if self.orm else 'connection, '}{value})",
+            "write": f"Entry.create(token={value})" if self.orm else f"write(connection, {value})",
             "fail": "fail()" if self.orm else "fail(connection)",
         }[item.kind]
         return f"lambda: asyncio.wait_for({call}, {LIMIT})" if item.limited else f"lambda: {call}"
@@ -311,10 +322,13 @@ class Writer:
     def block(self, item: Item, letter: str | None) -> list[str]:
         inside = self.body(item.items, letter, goes_on=item.end == "commit")
         if item.end == "rollback" and not self.breaks_off(item):
-            inside = [line for line in inside if line != "pass"]
+            inside = [line for line in inside if not line.startswith("pass ")]
             inside.append(self.fails_on_purpose())
         make = "in_transaction" if self.orm else "transaction"
-        return [f"async with block({letter!r}, {item.text!r}, {make}):", *_indented(inside)]
+        return [
+            f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}):",
+            *_indented(inside),
+        ]
 
     def breaks_off(self, item: Item) -> bool:
         """Whether the block ended because something in it failed, not because the program wanted it."""
