@@ -193,7 +193,7 @@ def _tasks(events: Iterable[tuple[str, Mapping[str, Any]]], reason: str) -> list
 
 def _wires(evidence: Mapping[str, Any], events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
     """The name of each wire as the steps call it (``connection 1``, ``worker 1``)."""
-    said = [str(step.get("text")).split(" delivers ")[0] for step in _dicts(evidence.get("steps")) if _delivers(step)]
+    said = [_text(step.get("text")).split(" delivers ")[0] for step in _dicts(evidence.get("steps")) if _delivers(step)]
     by_number = {name.rsplit(" ", 1)[-1]: name for name in said}
     wires = list(dict.fromkeys(_text(e.get("wire")) for kind, e in events if kind == "frame"))
     worker = next((name.rsplit(" ", 1)[0] for name in said), "connection")
@@ -271,7 +271,7 @@ def _summary(frames: list[Mapping[str, Any]]) -> str:
 
 
 def _delivery(step: Mapping[str, Any], run: _Run) -> Row:
-    column, what = str(step.get("text")).split(" delivers ", 1)
+    column, what = _text(step.get("text")).split(" delivers ", 1)
     known = {name.rsplit(" ", 1)[-1]: name for name in run.wires.values()}
     return Row(known.get(column.rsplit(" ", 1)[-1], column), "", LET_THROUGH + what, ("note",))
 
