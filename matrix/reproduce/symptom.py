@@ -36,7 +36,7 @@ def of(line: Mapping[str, Any]) -> Symptom:
     history = line["evidence"]["history"]
     for sentence in sentences:
         for pattern, make in KINDS:
-            found = re.search(pattern, sentence)
+            found = re.search(pattern, sentence, re.DOTALL)
             made = make(found, sentence, history, line) if found else None
             if made is not None:
                 return made

@@ -201,5 +201,5 @@ def test_hostile_texts_stay_text():
     svg = drawn(scenario(TEXT, TEXT, title=TEXT, reason=TEXT, evidence=seen))
     allowed = {"svg", "title", "desc", "style", "g", "text", "line", "path", "rect", "circle", "polygon"}
     assert {element.tag.removeprefix(SVG) for element in svg.iter()} <= allowed
-    assert all(not name.startswith("on") and "href" not in name for e in svg.iter() for name in e)
+    assert all(not name.startswith("on") and "href" not in name for e in svg.iter() for name in e.attrib)
     assert "\x1b" not in diagram(scenario(TEXT, evidence=seen))
