@@ -66,6 +66,7 @@ class Row:
     marks: tuple[str, ...] = ()
     tag: str = ""  # what stands in words beside the arrow: held, overlap
     after: bool = False
+    ends: tuple[str, ...] = ("", "")  # kinds of the first and the last frame
 
 
 @dataclass
@@ -126,15 +127,8 @@ def _marked_after(rows: Iterable[Row]) -> list[Row]:
 
 
 def _compressed(rows: Sequence[Row]) -> list[Row]:
-    """An answer that was let through at once was not held for anything; a run of requests that were answered one by
-    one (a driver's own set-up) is one arrow and its last request."""
-    plain: list[Row] = []
-    for row in rows:
-        last = plain[-1] if plain else None
-        if last and "held" in last.marks and row.text.startswith(LET_THROUGH) and row.left == last.right:
-            plain[-1] = replace(last, marks=tuple(mark for mark in last.marks if mark != "held"), tag="")
-        else:
-            plain.append(row)
+    """A run of requests that were answered one by one (a driver's own set-up) is one arrow and its last request."""
+    plain = _let_through(rows)
     made: list[Row] = []
     at = 0
     while at < len(plain):
@@ -148,6 +142,30 @@ def _compressed(rows: Sequence[Row]) -> list[Row]:
             at = folded
         made.append(plain[at])
         at += 1
+    return made
+
+
+def _let_through(rows: Sequence[Row]) -> list[Row]:
+    """Rows in which each delivery says which held answer it is, as far as that is certain. An answer that was let
+    through at once, with no other one before it, was not held for anything."""
+    made: list[Row] = []
+    waiting: dict[str, list[Row]] = {}  # held answers per connection, oldest first
+    for row in rows:
+        queue = waiting.setdefault(row.left if row.text.startswith(LET_THROUGH) else row.right, [])
+        if "held" in row.marks:
+            queue.append(row)
+        elif row.text.startswith(LET_THROUGH) and queue:
+            oldest = queue.pop(0)
+            said = row.text.removeprefix(LET_THROUGH)
+            first, last = oldest.ends
+            if not (said.startswith(first) and last in said):
+                queue.clear()  # one arrow held more than one answer: from here on the steps' own words must do
+            elif made[-1] is oldest:
+                made[-1] = replace(oldest, marks=tuple(mark for mark in oldest.marks if mark != "held"), tag="")
+                continue
+            else:
+                row = replace(row, text=LET_THROUGH + oldest.text)
+        made.append(row)
     return made
 
 
@@ -252,7 +270,10 @@ def _frames(frames: list[Mapping[str, Any]], run: _Run) -> Row:
         marks.append("held")
         tag.append("held")
     ends = (column, DATABASE) if first.get("direction") == "->" else (DATABASE, column)
-    return Row(*ends, _summary(frames), tuple(marks), ", ".join(tag))
+    outermost = tuple(_text(frame.get("kind")) for frame in (first, frames[-1]))
+    if outermost[0] in ("answer", "error"):  # a worker's: its steps name the request, not the kind
+        outermost = (_text(first.get("text")),) * 2
+    return Row(*ends, _summary(frames), tuple(marks), ", ".join(tag), ends=outermost)
 
 
 def _summary(frames: list[Mapping[str, Any]]) -> str:

@@ -97,6 +97,31 @@ def test_an_answer_that_was_let_through_at_once_is_not_shown_as_held():
     assert not any(text.startswith("let through") for text in said)
 
 
+def test_a_delivery_names_the_oldest_held_answer_not_the_newest():
+    """What makes CON-1 lie: the second task is given what was held for the first one."""
+    assert "let through: answer (3 frames): n-1" in texts(drawn(overlap()))
+    assert "held: OK" in texts(drawn(overlap())), "the second answer is still held then"
+
+
+def test_a_delivery_that_is_not_known_for_certain_keeps_its_own_words():
+    line = overlap()
+    line["evidence"]["steps"][0]["text"] = "connection 1 delivers Something, Else"
+    assert "let through: Something, Else" in texts(drawn(line))
+
+
+def test_a_worker_s_requests_that_were_answered_at_once_are_folded():
+    history = [event(1, "parent", "invoke", 1, "begin", "begin a transaction")]
+    frames, steps = [], []
+    for at, request in enumerate(("connector", "execute: PRAGMA a", "close", "execute: BEGIN")):
+        n = 2 + 3 * at
+        frames += [frame("->", "request", request, n=n), frame("<-", "answer", request, n=n + 1, held=True)]
+        steps.append({"n": at, "at": n + 2, "action": "1", "text": f"worker 1 delivers {request}"})
+    said = texts(drawn(scenario(evidence=numbered(frames, history, steps))))
+    assert "3 requests, each answered: connector … close" in said
+    assert "execute: BEGIN" in said
+    assert not any(text.startswith(("held", "let through")) for text in said)
+
+
 def test_final_words_mark_what_contradicts():
     seen = evidence(
         witness={
