@@ -17,7 +17,7 @@ from matrix.results.text import one_line
 
 TASKS = 6  # more tasks than this share a column
 OVERLAPS = 3  # of these in the folded middle are kept
-ROWS = 60  # more rows than this are folded in the middle
+ROWS = 80  # more rows than this are folded in the middle
 SENTENCES = 10  # final words at most
 PITCH, WIDE, LEFT, HEAD, ROW = 172, 360, 96, 56, 34  # pixels: columns, the last gap, left margin, head, a row
 LABEL = 420  # pixels that the label of a short arrow may take
@@ -392,6 +392,10 @@ def _bounded(rows: list[Row]) -> list[Row]:
     """At most ROWS rows: the middle is folded, but for what went wrong and the first overlaps."""
     if len(rows) <= ROWS:
         return rows
+    told = [row for row in rows if row.marks or row.left != DATABASE]
+    if len(told) < len(rows):  # what the database answers at once is the least that can be missed
+        note = Row("", "", f"{len(rows) - len(told)} answers that came at once are left out", ("fold",))
+        return _bounded([note, *told])
     head, tail = ROWS // 3, ROWS // 5
     middle = range(head, len(rows) - tail)
     bad = [at for at in middle if "bad" in rows[at].marks]

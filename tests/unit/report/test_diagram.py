@@ -166,6 +166,16 @@ def test_a_long_history_is_folded_and_says_so():
     assert any("line 499" in text for text in said)
 
 
+def test_of_a_long_run_plain_answers_are_left_out_first():
+    history = [event(3 * n, f"task {n % 2}", "invoke", n, "read", f"read n-{n}") for n in range(1, 32)]
+    frames = [frame("->", "COM_QUERY", f"SELECT {n}", n=3 * n + 1) for n in range(1, 32)]
+    frames += [frame("<-", "OK", "", n=3 * n + 2) for n in range(1, 32)]
+    said = texts(drawn(scenario(evidence=numbered(frames, history))))
+    assert "31 answers that came at once are left out" in said
+    assert "SELECT 15" in said
+    assert not any("rows are left out here" in text for text in said)
+
+
 def test_the_next_user_is_left_out_unless_it_decides():
     history = [
         event(1, "parent", "invoke", 1, "read", "read n-1"),
