@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import re
 import sys
@@ -94,7 +95,6 @@ def _reproduce(options: argparse.Namespace) -> int:
     report = Report()
     try:
         _work(jobs, report, out, Path(options.environments).resolve(), options.times)
-        _write_index(out, report, jobs)
     except OSError as problem:
         return _fail(f"cannot write to {out}: {problem.strerror or problem}")
     return _summary(report, jobs, out)
@@ -108,21 +108,25 @@ def _work(jobs: Sequence[Job], report: Report, out: Path, environments: Path, ti
         mine = [job for job in jobs if job.cell == cell]
         written = list(_written(mine, report))
         done += len(mine) - len(written)
-        if not written:
-            continue
-        print(f"{cell}: {len(written)} scripts to run {times} times each", flush=True)
         try:
-            with Databases(mine[0].header["axes"], lambda text: print(f"  {text}", flush=True)) as databases:
+            with Databases(mine[0].header["axes"], _progress) if written else contextlib.nullcontext() as databases:
                 for job, source in written:
                     done += 1
                     said = _try(job, source, databases, environments, times, report, out)
-                    left = (time.monotonic() - began) / done * (len(jobs) - done)  # what was not written cost nothing
-                    print(f"  {done:3}/{len(jobs)} {job.scenario:8} {said}  (about {left:.0f} s left)", flush=True)
+                    left = (time.monotonic() - began) / done * (len(jobs) - done)
+                    print(
+                        f"  {done:3}/{len(jobs)} {cell} {job.scenario:8} {said}  (about {left:.0f} s left)", flush=True
+                    )
         except CannotRun as problem:
             for job, _ in written:
                 if not any(_is(entry, job) for entries in report.lists().values() for entry in entries):
                     report.defects.append(_entry(job, why=f"could not be run: {problem}"))
             print(f"  {clean(problem)}", file=sys.stderr)
+        _write_index(out, report, mine)  # after each cell: an interrupted run keeps what it has
+
+
+def _progress(text: str) -> None:
+    print(f"  {clean(text)}", flush=True)
 
 
 def _written(jobs: Sequence[Job], report: Report) -> Iterator[tuple[Job, str]]:
@@ -197,11 +201,12 @@ def _is(entry: Mapping[str, Any], job: Job) -> bool:
 
 
 def _write_index(out: Path, report: Report, jobs: Sequence[Job]) -> None:
-    """The index of all reproducers in the folder: what this run tried replaces what an earlier one said of it."""
+    """The index of all reproducers in the folder: what this run said of these jobs replaces what an earlier one did."""
     before, made = reproducers.read_index(out), {}
     for kind, entries in report.lists().items():
         kept = [entry for entry in before.get(kind, []) if not any(_is(entry, job) for job in jobs)]
-        made[kind] = sorted([*kept, *entries], key=lambda entry: (entry["cell"], entry["scenario"]))
+        ours = [entry for entry in entries if any(_is(entry, job) for job in jobs)]
+        made[kind] = sorted([*kept, *ours], key=lambda entry: (entry["cell"], entry["scenario"]))
     reproducers.write_index(out, made)
 
 

@@ -100,7 +100,7 @@ def test_what_shows_is_kept_with_its_sum_and_what_was_seen(tmp_path, here, capsy
     line, head = recorded.line(STORED), recorded.header(STORED)
     assert reproducers.source_of(folder / "reproducers", line, head) == source()
     out = capsys.readouterr().out
-    assert "1/1 NST-5" in out
+    assert f"1/1 {CELL} NST-5" in out
     assert "left" in out
     assert "1 of 1 findings have a reproducer" in out
 
