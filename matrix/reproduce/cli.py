@@ -138,6 +138,9 @@ def _written(jobs: Sequence[Job], report: Report) -> Iterator[tuple[Job, str]]:
             yield job, script(job.line, job.header)
         except NotWritten as why:
             report.not_written.append(_entry(job, why=one_line(why)))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as problem:
+            # A history of another shape than this program knows: its own fault, and no reason to lose the others.
+            report.defects.append(_entry(job, why=one_line(f"cannot be unfolded: {type(problem).__name__}: {problem}")))
 
 
 def _try(job: Job, source: str, databases: Any, environments: Path, times: int, report: Report, out: Path) -> str:

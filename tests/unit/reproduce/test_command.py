@@ -128,6 +128,19 @@ def test_what_cannot_be_written_is_named_with_the_reason(tmp_path, here, capsys)
     assert "0 of 1 findings" in capsys.readouterr().out
 
 
+def test_a_history_of_another_shape_is_a_defect_and_the_others_go_on(tmp_path, here):
+    folder = results(tmp_path, f"{CELL} CTX-3", STORED)
+    path = folder / f"{CELL}.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    broken = json.loads(lines[1])
+    broken["evidence"]["history"] = [{"event": "invoke"}]
+    path.write_text("\n".join([lines[0], json.dumps(broken), *lines[2:], ""]), encoding="utf-8")
+    assert main(["reproduce", "--results", str(folder), "--times", "1"]) == 1
+    index = reproducers.read_index(folder / "reproducers")
+    assert [entry["scenario"] for entry in index["reproducers"]] == ["NST-5"]
+    assert index["defects"][0]["why"] == "cannot be unfolded: KeyError: 'session'"
+
+
 def test_a_later_run_replaces_only_what_it_tried(tmp_path, here):
     folder = results(tmp_path, STORED)
     other = {"cell": "mysql-asyncmy", "scenario": "CON-1", "why": "so"}
