@@ -35,21 +35,22 @@ STYLE = """
 .sq line,.sq path{stroke:currentColor;fill:none;stroke-width:1.4}
 .sq polygon,.sq circle{fill:currentColor;stroke:none}
 .sq rect{fill:var(--raised,Canvas);stroke:var(--strong-line,GrayText)}
-.sq .head text{font-weight:650;stroke:none}
-.sq .life{stroke:var(--strong-line,GrayText);stroke-width:1}
-.sq .quiet text,.sq .quiet line{opacity:.78}
-.sq .told line,.sq .held line{stroke-dasharray:5 3}
-.sq .bad text{fill:var(--alert,currentColor);font-weight:650}
-.sq .bad line,.sq .bad path{stroke:var(--alert,currentColor);stroke-width:2}
-.sq .bad polygon{fill:var(--alert,currentColor)}
-.sq .overlap rect{fill:var(--breaks-ground,Canvas);stroke:var(--breaks,currentColor);stroke-dasharray:6 3}
-.sq .overlap text{fill:var(--breaks,currentColor);stroke:var(--breaks-ground,Canvas);font-weight:650}
-.sq .overlap line{stroke:var(--breaks,currentColor);stroke-width:2.4}
-.sq .overlap polygon{fill:var(--breaks,currentColor)}
-.sq .latch{fill:var(--ground,Canvas);stroke:currentColor;stroke-width:1.6}
-@media (forced-colors:active){.sq text,.sq polygon,.sq circle{fill:CanvasText}.sq text{stroke:Canvas}
-.sq line,.sq path,.sq .life{stroke:CanvasText}.sq rect{fill:Canvas;stroke:CanvasText}
-.sq .overlap rect{stroke:Highlight;stroke-width:2}}
+.sq .sq-head text{font-weight:650;stroke:none}
+.sq .sq-life{stroke:var(--strong-line,GrayText);stroke-width:1}
+.sq .sq-quiet text,.sq .sq-quiet line{opacity:.78}
+.sq .sq-told line,.sq .sq-held line{stroke-dasharray:5 3}
+.sq .sq-bad text{fill:var(--alert,currentColor);font-weight:650}
+.sq .sq-bad line,.sq .sq-bad path{stroke:var(--alert,currentColor);stroke-width:2}
+.sq .sq-bad polygon{fill:var(--alert,currentColor)}
+.sq .sq-overlap rect{fill:var(--breaks-ground,Canvas);stroke:var(--breaks,currentColor);stroke-dasharray:6 3}
+.sq .sq-overlap text{fill:var(--breaks,currentColor);stroke:var(--breaks-ground,Canvas);font-weight:650}
+.sq .sq-overlap line{stroke:var(--breaks,currentColor);stroke-width:2.4}
+.sq .sq-overlap polygon{fill:var(--breaks,currentColor)}
+.sq .sq-latch{fill:var(--ground,Canvas);stroke:currentColor;stroke-width:1.6}
+.sq .sq-note text{fill:var(--muted,currentColor)}.sq .sq-note.sq-bad text{fill:var(--alert,currentColor)}
+@media (forced-colors:active){.sq.sq.sq text,.sq.sq.sq polygon,.sq.sq.sq circle{fill:CanvasText}
+.sq.sq.sq text{stroke:Canvas}.sq.sq.sq .sq-head text{stroke:none}.sq.sq.sq line,.sq.sq.sq path{stroke:CanvasText}
+.sq.sq.sq rect{fill:Canvas;stroke:CanvasText}.sq.sq.sq .sq-overlap rect{stroke:Highlight;stroke-width:2}}
 """.replace("\n", "")
 
 
@@ -434,7 +435,7 @@ def _draw(columns: list[str], rows: list[Row], words: list[tuple[str, bool]], na
         f"<style>{STYLE}</style>",
     ]
     for x in places.values():
-        parts.append(f'<line class="life" x1="{x}" y1="{HEAD - 12}" x2="{x}" y2="{bottom}"/>')
+        parts.append(f'<line class="sq-life" x1="{x}" y1="{HEAD - 12}" x2="{x}" y2="{bottom}"/>')
     for at, row in enumerate(rows):
         parts.append(_row(row, places, HEAD + ROW * at + ROW - 8, width))
     for y in (10, bottom):
@@ -446,18 +447,18 @@ def _draw(columns: list[str], rows: list[Row], words: list[tuple[str, bool]], na
 def _head(column: str, x: int, y: int) -> str:
     wide = PITCH - 16
     return (
-        f'<g class="head"><rect x="{x - wide // 2}" y="{y}" width="{wide}" height="26" rx="4"/>'
+        f'<g class="sq-head"><rect x="{x - wide // 2}" y="{y}" width="{wide}" height="26" rx="4"/>'
         f'<text x="{x}" y="{y + 18}" text-anchor="middle">{_cut(column, wide - 12)}</text></g>'
     )
 
 
 def _row(row: Row, places: Mapping[str, int], y: int, width: int) -> str:
     full = escape(f"{row.text}{f' ({row.tag})' if row.tag else ''}")
-    marks = " ".join(row.marks)
+    marks = " ".join(f"sq-{mark}" for mark in row.marks)  # apart from the page's own classes
     if "fold" in row.marks:
         zigzag = "".join(f"L{x} {y - 4 + 8 * (at % 2)}" for at, x in enumerate(range(20, width - 10, 16)))
         body = f'<path d="M12 {y + 4}{zigzag}"/><text x="{width // 2}" y="{y - 10}" text-anchor="middle">{full}</text>'
-        return f'<g class="quiet">{body}</g>'
+        return f'<g class="sq-quiet">{body}</g>'
     x = places.get(row.left, LEFT)
     if not row.right:
         sign = _cross(x, y - 4) if "bad" in row.marks else f'<circle cx="{x}" cy="{y - 4}" r="4"/>'
@@ -482,7 +483,7 @@ def _arrow(row: Row, x: int, to: int, y: int, width: int) -> str:
     elif row.tag:
         text = f"{row.tag}: {row.text}"
     room = min(max(abs(to - x) - 16, LABEL), width - start)
-    latch = f'<rect class="latch" x="{to - 5}" y="{y - 5}" width="10" height="10"/>' if "held" in row.marks else ""
+    latch = f'<rect class="sq-latch" x="{to - 5}" y="{y - 5}" width="10" height="10"/>' if "held" in row.marks else ""
     tip = to - step * (6 if latch else 0)
     head = f"{tip},{y} {tip - step * 8},{y - 4} {tip - step * 8},{y + 4}"
     return (
@@ -497,9 +498,9 @@ def _cross(x: int, y: int) -> str:
 
 def _words(words: list[tuple[str, bool]], y: int) -> Iterator[str]:
     if words:
-        yield f'<g class="head"><text x="12" y="{y}">Told and stored</text></g>'
+        yield f'<g class="sq-head"><text x="12" y="{y}">Told and stored</text></g>'
     for at, (text, odd) in enumerate(words, 1):
-        sign, marks = ("≠ ", "bad") if odd else ("", "")
+        sign, marks = ("≠ ", "sq-bad") if odd else ("", "")
         yield f'<g class="{marks}"><text x="12" y="{y + 20 * at}">{escape(sign + text)}</text></g>'
 
 

@@ -23,7 +23,7 @@ def texts(svg: ElementTree.Element) -> list[str]:
 
 
 def heads(svg: ElementTree.Element) -> list[str]:
-    groups = [group for group in svg.iter(f"{SVG}g") if group.get("class") == "head"]
+    groups = [group for group in svg.iter(f"{SVG}g") if group.get("class") == "sq-head"]
     return [group.find(f"{SVG}text").text for group in groups if group.find(f"{SVG}rect") is not None]
 
 
@@ -75,7 +75,7 @@ def test_frames_of_one_answer_are_one_arrow_that_says_how_many():
 
 def test_the_overlap_is_marked_in_words_and_by_shape():
     svg = drawn(overlap())
-    marked = [group for group in svg.iter(f"{SVG}g") if group.get("class") == "overlap"]
+    marked = [group for group in svg.iter(f"{SVG}g") if group.get("class") == "sq-overlap"]
     assert len(marked) == 1
     assert marked[0].find(f"{SVG}rect") is not None
     assert "OVERLAP" in marked[0].find(f"{SVG}text").text
@@ -83,7 +83,7 @@ def test_the_overlap_is_marked_in_words_and_by_shape():
 
 def test_what_a_task_is_told_is_shown_and_another_s_answer_is_marked():
     svg = drawn(overlap())
-    bad = [group for group in svg.iter(f"{SVG}g") if "bad" in (group.get("class") or "")]
+    bad = [group for group in svg.iter(f"{SVG}g") if "sq-bad" in (group.get("class") or "")]
     assert next(group.find(f"{SVG}title").text for group in bad) == "is given n-1 and had asked for n-2"
 
 
