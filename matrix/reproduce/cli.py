@@ -159,6 +159,7 @@ def _try(job: Job, source: str, databases: Any, environments: Path, times: int, 
     last = runs[-1]
     target = out / job.cell / f"{job.scenario}.py"
     facts = {"runs": len(runs), "shown": sum(each.shown for each in runs), "seconds": round(last.seconds, 2)}
+    facts["skipped_steps"] = max(each.errors.count("of the order is not possible") for each in runs)
     if not last.shown:
         target.unlink(missing_ok=True)
         ended = "did not end" if last.code is None else f"ended with exit code {last.code}"

@@ -150,7 +150,7 @@ class _Maker:
             f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
             f'"""{doc}\n"""\n\n{imports}\n\n'
             f"ORDER = {quoted(str(self.line['schedule']))}\n"
-            f"QUIET, PATIENCE = {0.06 if self.sqlite else 0.03}, {patience}  # seconds\n"
+            f"QUIET, PATIENCE = {0.06 if self.sqlite else 0.05}, {patience}  # seconds\n"
             f'if len(sys.argv) != 2 or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
             f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
             f"    sys.exit(2)\n"
