@@ -134,7 +134,7 @@ class _Maker:
         ]
         doc = "\n".join(_harmless(each) for each in said)
         dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
-        modules = ("asyncio", "contextlib", "os", "sqlite3", "sys", "threading", "traceback")
+        modules = ("asyncio", "contextlib", "os", "queue", "sqlite3", "sys", "threading", "traceback")
         lines = [f"import {module}" for module in modules if f"{module}." in rest]
         unquoting = "unquote, " if "unquote(" in rest else ""
         lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
@@ -150,7 +150,7 @@ class _Maker:
             f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
             f'"""{doc}\n"""\n\n{imports}\n\n'
             f"ORDER = {quoted(str(self.line['schedule']))}\n"
-            f"QUIET, PATIENCE = {0.06 if self.sqlite else 0.05}, {patience}  # seconds\n"
+            f"QUIET, PATIENCE = 0.05, {patience}  # seconds\n"
             f'if len(sys.argv) != 2 or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
             f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
             f"    sys.exit(2)\n"
