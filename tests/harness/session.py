@@ -67,6 +67,7 @@ class Session:
     async def _gather(self, children: tuple[Session, ...], *, return_exceptions: bool) -> None:
         tasks = [child.task for child in children if child.task is not None]
         self.awaits = children
+        self._note_wait("waits for", children)
         try:
             await asyncio.gather(*tasks, return_exceptions=return_exceptions)
         except asyncio.CancelledError:
@@ -77,7 +78,11 @@ class Session:
 
     async def settled(self, *children: Session) -> None:
         """Wait until these tasks have ended, however."""
+        self._note_wait("waits for the end of", children)
         await asyncio.wait([child.task for child in children if child.task is not None])
+
+    def _note_wait(self, verb: str, children: tuple[Session, ...]) -> None:
+        self.world.note(self.name, "note", f"{verb} {', '.join(child.name for child in children)}", what="wait")
 
     async def in_thread(self, body: Body) -> Any:
         """``asyncio.to_thread(asyncio.run, …)``: do this session's work on a loop of its own, in a thread that has

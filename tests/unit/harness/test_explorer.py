@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from tests.harness.schedule import SWEEPS, Explorer, Strategy
+import pytest
+
+from tests.harness.schedule import Explorer, Strategy
 
 from .test_schedule import Game, every_order, explore, watched
+
+SWEEPS = 20
+
+
+@pytest.fixture(autouse=True)
+def few_sweeps(monkeypatch):
+    monkeypatch.setattr("tests.harness.schedule.SWEEPS", SWEEPS)
 
 
 def explore_watched(bound: int, waits: int, questions: tuple[int, ...] = (1, 1)) -> tuple[list[str], Explorer]:
