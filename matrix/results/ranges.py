@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -61,12 +62,13 @@ class Change:
     after: str
 
 
+@lru_cache(maxsize=4096)
 def version_key(version: str) -> tuple[Any, ...]:
     """Orders versions as their makers mean it; a text that is no version comes before all that are."""
     try:
         return (1, Version(version), version)
     except InvalidVersion:
-        parts = [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", version)]
+        parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", version)]
         return (0, tuple(parts), version)
 
 
@@ -80,7 +82,7 @@ def rank(word: str) -> int:
 
 def worst(words: Iterable[str]) -> str:
     """The worst of some words; ``not run`` for none."""
-    return max(words, key=rank, default="not run")
+    return max(words, key=lambda word: (rank(word), word), default="not run")
 
 
 def at_versions(points: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

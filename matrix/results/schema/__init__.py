@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from matrix.results.read import without_evidence
+
 PATH = Path(__file__).parent / "results-1.schema.json"
 
 
@@ -38,14 +40,3 @@ def checker(evidence: bool = True) -> Callable[[Mapping[str, Any]], str | None]:
         return f"{where}: {error.message[:200]}"
 
     return check
-
-
-def without_evidence(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A line without its evidence and that of the scenarios it cures."""
-    short = {key: value for key, value in line.items() if key != "evidence"}
-    if isinstance(short.get("cures"), dict):
-        short["cures"] = {
-            name: {key: value for key, value in cure.items() if key != "evidence"} if isinstance(cure, dict) else cure
-            for name, cure in short["cures"].items()
-        }
-    return short
