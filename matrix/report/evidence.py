@@ -100,7 +100,7 @@ def read(raw: Any) -> Evidence:
     rows, expected = _compared(_list(witness.get("rows")), _list(witness.get("expected")))
     return Evidence(
         history=tuple(Lanes(_sessions(part), _events(part, _sessions(part))) for part in _parts(history)),
-        frames=tuple({**frame, "ms": milliseconds(frame.get("ms"))} for frame in _dicts(raw.get("frames"))),
+        frames=_dicts(raw.get("frames")),
         exceptions=_dicts(raw.get("exceptions")),
         steps=_dicts(raw.get("steps")),
         program=str(raw.get("program") or ""),

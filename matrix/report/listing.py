@@ -9,9 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from matrix.report.evidence import ANSWERS, Event, Evidence, Lanes
+from matrix.report.evidence import ANSWERS, Event, Evidence, Lanes, milliseconds
 
 FRAMES_AT_MOST = 300
+TO_SERVER = '<span aria-hidden="true">→</span> server'
+TO_DRIVER = '<span aria-hidden="true">←</span> driver'
 
 
 def history(seen: Evidence, name: str) -> Markup:
@@ -95,20 +97,18 @@ def _said(event: Event) -> str:
 
 
 def _frame(frame: dict[str, Any]) -> str:
-    to_server = frame.get("direction") == "->"
-    way = '<span aria-hidden="true">→</span> server' if to_server else '<span aria-hidden="true">←</span> driver'
-    tags = (' <span class="tag quiet">held</span>' if frame.get("held") else "") + (
-        ' <span class="tag">overlap</span>' if frame.get("overlap") else ""
-    )
-    marked = ' class="overlap"' if frame.get("overlap") else ""
+    get = frame.get
+    way = TO_SERVER if get("direction") == "->" else TO_DRIVER
+    held = ' <span class="tag quiet">held</span>' if get("held") else ""
+    marked, overlap = (' class="overlap"', ' <span class="tag">overlap</span>') if get("overlap") else ("", "")
     return (
-        f"<tr{marked}>"
-        f'<td class="ms">{escape(_text(frame.get("ms")))}</td><td>{escape(_text(frame.get("wire")))}</td>'
-        f"<td>{way}</td><td>{escape(_text(frame.get('kind')))}{tags}</td>"
-        f'<td class="number">{escape(_text(frame.get("length")))}</td>'
-        f"<td><code>{escape(_text(frame.get('text')))}</code></td></tr>"
+        f'<tr{marked}><td class="ms">{milliseconds(get("ms"))}</td><td>{_text(get("wire"))}</td><td>{way}</td>'
+        f'<td>{_text(get("kind"))}{held}{overlap}</td><td class="number">{_text(get("length"))}</td>'
+        f"<td><code>{_text(get('text'))}</code></td></tr>"
     )
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else escape(str(value))

@@ -148,5 +148,3 @@ def cured(column: Column, remedy: str, scenarios: Sequence[str]) -> Mark:
         complies=complies if isinstance(complies, bool) else cure["verdict"] == "safe",
         reason=str(cure.get("reason") or ""),
     )
-
-

@@ -7,6 +7,7 @@ matter; cells are built in several processes where there are many.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -23,7 +24,7 @@ from matrix.report import badges, evidence, files, junit, listing, optional, pat
 from matrix.report.changes import Change, feed
 from matrix.report.marks import glyph, style_class, style_rules
 from matrix.report.summary import Group, Summary, axis_ranges, group, summarise
-from matrix.report.workers import each
+from matrix.report.workers import Call, each
 from matrix.results import schema
 from matrix.results.ranges import AXES, rank, version_key
 from matrix.results.read import BadLine, CellResult, CellState, read_cell, without_evidence
@@ -31,6 +32,7 @@ from matrix.results.text import clean
 from matrix.results.words import LEVEL_MEANS, NOT_VERDICTS, REMEDY_MEANS, SCHEMA, VERDICT_MEANS, VERDICTS
 
 HERE = Path(__file__).parent
+FEW = 4  # cells that are built faster without more processes
 METHODS = HERE.parents[1] / "docs" / "methods.md"
 
 
@@ -68,15 +70,15 @@ def build(table: view.Table, out: str | os.PathLike[str], options: Options | Non
     out, options = Path(out), options or Options()
     with files.replaced_folder(out / "site") as folder:
         site = Site(table, folder, options, _drivers(table), _releases(table), _programs(table))
+        for path in ("cells", "scenarios", "drivers", "badges", "tortoise"):
+            (folder / path).mkdir()
         summary = files.as_json_lines(summary_of(table), "cells")
-        _shared(site, summary)
-        _home(site)
-        _patterns(site)
-        _scenarios(site)
-        _drivers_pages(site)
-        _cells(site)
-        _methods(site)
-        _changes(site)
+        calls: list[Call] = [(_shared, (site, summary)), (_patterns, (site,)), (_methods, (site,)), (_changes, (site,))]
+        calls += [(_home, (site, release)) for release in ("", *site.releases)]
+        calls += [(_driver, (site, driver)) for driver in site.drivers]
+        calls += [(_scenario, (site, name)) for name in site.rows]
+        calls += [(_cell, (site, column)) for column in table.columns]
+        each(options.workers if options.workers or len(table.columns) > FEW else 1, calls)
     files.write(out / "results.json", summary)
     return out / "site" / "index.html"
 
@@ -129,7 +131,8 @@ def orders_in_words(orders: Any) -> str:
     verdicts = orders.get("verdicts")
     pairs = sorted(verdicts.items(), key=lambda pair: -rank(pair[0])) if isinstance(verdicts, Mapping) else ()
     which = ", ".join(f"{count} {word}" for word, count in pairs)
-    text = f"{explored}{many} order{'' if (possible or explored) == 1 else 's'} explored"
+    rest = "" if many else ", more are possible"
+    text = f"{explored}{many} order{'' if (possible or explored) == 1 else 's'} explored{rest}"
     return f"{text}: {which}" if which else text
 
 
@@ -201,16 +204,16 @@ def _shared(site: Site, summary: bytes) -> None:
     _put(site, "style.css", (HERE / "style.css").read_bytes() + files.encode(style_rules()))
     _put(site, "matrix.js", (HERE / "matrix.js").read_bytes())
     results = [column.result for column in site.table.columns if column.result]
+    _page(site, "cells/index.html", "cells.html")
     _put(site, "junit.xml", junit.junit((result.cell, result.scenarios) for result in results))
 
 
-def _home(site: Site) -> None:
-    table = site.table
-    everything = range(len(table.columns))
-    _page(site, "index.html", "home.html", tortoise="", **_tables(site, everything))
-    for release, name in site.releases.items():
-        places = [place for place in everything if table.columns[place].tortoise == release]
-        _page(site, f"tortoise/{name}.html", "home.html", tortoise=release, **_tables(site, places))
+def _home(site: Site, release: str) -> None:
+    """The home page, of one release of Tortoise or of all (an empty text)."""
+    columns = site.table.columns
+    places = [place for place, column in enumerate(columns) if release in ("", column.tortoise)]
+    path = f"tortoise/{site.releases[release]}.html" if release else "index.html"
+    _page(site, path, "home.html", tortoise=release, **_tables(site, places))
 
 
 def _tables(site: Site, places: Iterable[int]) -> dict[str, Any]:
@@ -253,7 +256,7 @@ def _methods(site: Site) -> None:
     tokens = MarkdownIt("commonmark", {"html": False}).enable("table")
     body = tokens.render(re.sub(r"\A# .*\n", "", text))
     body = re.sub(r"<(h[2-6])>(.*?)</\1>", _with_id, body).replace("<th>", '<th scope="col">')
-    body = body.replace("<table>", "<table><caption class=\"hidden\">Rules</caption>")
+    body = body.replace("<table>", '<table><caption class="hidden">Rules</caption>')
     body = re.sub(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>', r"\1", body)
     _page(site, "methods.html", "methods.html", body=Markup(body))
 
@@ -274,34 +277,35 @@ def _changes(site: Site) -> None:
                     releases.append((row, each_group, name, found))
     _page(site, "changes.html", "changes.html", releases=releases)
     moments = [run.header["started"] for column in table.columns if (run := column.result or column.state.attempt)]
-    _put(site, "feed.xml", feed(site.options.changes, max(moments, default="1970-01-01T00:00:00Z"), site.options.address))
+    _put(
+        site, "feed.xml", feed(site.options.changes, max(moments, default="1970-01-01T00:00:00Z"), site.options.address)
+    )
 
 
 # -- scenarios and drivers -------------------------------------------------------------------------------------------
 
 
-def _scenarios(site: Site) -> None:
-    table = site.table
-    names = list(site.rows)
-    for at, (name, row) in enumerate(site.rows.items()):
-        lines = {column.cell: column.result.by_id[name] for column in table.columns if _has(column, name)}
-        newest = next((lines[cell] for group in table.groups if (cell := table.columns[group.newest].cell) in lines), {})
-        _page(
-            site,
-            f"scenarios/{name}.html",
-            "scenario.html",
-            row=row,
-            line=newest,
-            lines=lines,
-            places=_row_places(row, table.groups),
-            charts=[(each, charts(each, row)) for each in table.groups],
-            cures=_cures_of(table, name),
-            before=names[at - 1] if at else None,
-            after=names[at + 1] if at + 1 < len(names) else None,
-        )
-        summary = {"schema": SCHEMA, "scenario": name, "title": row.title, "cells": lines, "ranges": _ranges(table, row)}
-        _put(site, f"scenarios/{name}.json", files.as_json_lines(summary, "cells"))
-        _put(site, f"scenarios/{name}.xml", junit.junit((cell, [line]) for cell, line in lines.items()))
+def _scenario(site: Site, name: str) -> None:
+    table, row, names = site.table, site.rows[name], list(site.rows)
+    lines = {column.cell: column.result.by_id[name] for column in table.columns if _has(column, name)}
+    newest = (lines.get(table.columns[group.newest].cell) for group in table.groups)
+    at = names.index(name)
+    _page(
+        site,
+        f"scenarios/{name}.html",
+        "scenario.html",
+        row=row,
+        line=next((line for line in newest if line), {}),
+        lines=lines,
+        places=_row_places(row, table.groups),
+        charts=[(of, charts(of, row)) for of in table.groups],
+        cures=_cures_of(table, name),
+        before=names[at - 1] if at else None,
+        after=names[at + 1] if at + 1 < len(names) else None,
+    )
+    summary = {"schema": SCHEMA, "scenario": name, "title": row.title, "cells": lines, "ranges": _ranges(table, row)}
+    _put(site, f"scenarios/{name}.json", files.as_json_lines(summary, "cells"))
+    _put(site, f"scenarios/{name}.xml", junit.junit((cell, [line]) for cell, line in lines.items()))
 
 
 def _has(column: view.Column, name: str) -> bool:
@@ -320,7 +324,9 @@ def charts(of: Group, row: view.Row) -> list[dict[str, Any]]:
             low, high = version_key(span.low), version_key(span.high)
             own = [place for place in places if low <= version_key(str(of.axes[place].get(axis) or "")) <= high]
             link = next((row.marks[place].href for place in reversed(own) if row.marks[place].word == span.word), None)
-            parts.append({"range": span, "versions": [str(of.axes[place].get(axis) or "") for place in own], "href": link})
+            parts.append(
+                {"range": span, "versions": [str(of.axes[place].get(axis) or "") for place in own], "href": link}
+            )
         found.append({"axis": name, "parts": parts})
     return found
 
@@ -347,33 +353,35 @@ def _cures_of(table: view.Table, name: str) -> list[tuple[view.Row, list[view.Ma
     return found
 
 
-def _drivers_pages(site: Site) -> None:
-    table = site.table
-    plain = [family for family in table.families if family.key != "remedies"]
-    for driver, name in site.drivers.items():
-        own = [each for each in table.groups if each.driver == driver]
-        places = [place for place, column in enumerate(table.columns) if column.driver == driver]
-        answers = [(family, family_summary(table, family, own)) for family in plain]
-        judged = [(family, place) for family, place in answers if rank(place.word) >= 0]
-        shields = [_badge(site, f"{name}-{family.key}", f"{driver} {family.name.lower()}", place) for family, place in judged]
-        # The badge of the driver itself answers the question of the table's first row; there is no overall score.
-        main = [_badge(site, name, f"{driver} coroutine-safe", place) for family, place in judged[:1]]
-        results = [table.columns[place].result for place in places]
-        _page(
-            site,
-            f"drivers/{name}.html",
-            "driver.html",
-            driver=driver,
-            name=name,
-            groups=own,
-            places=places,
-            answers=answers,
-            badges=[*main, *shields],
-            rows=[(family, [(row, _row_places(row, own)) for row in family.rows]) for family in table.families],
-        )
-        cells = [cell_json(column.state, column.problem) for column in (table.columns[place] for place in places)]
-        _put(site, f"drivers/{name}.json", files.as_json_lines({"schema": SCHEMA, "driver": driver, "cells": cells}, "cells"))
-        _put(site, f"drivers/{name}.xml", junit.junit((run.cell, run.scenarios) for run in results if run))
+def _driver(site: Site, driver: str) -> None:
+    table, name = site.table, site.drivers[driver]
+    own = [each for each in table.groups if each.driver == driver]
+    places = [place for place, column in enumerate(table.columns) if column.driver == driver]
+    answers = [(family, family_summary(table, family, own)) for family in table.families if family.key != "remedies"]
+    judged = [(family, place) for family, place in answers if rank(place.word) >= 0]
+    # The badge of the driver itself answers the question of the table's first row; there is no overall score.
+    shown = [_badge(site, name, f"{driver} coroutine-safe", place) for _, place in judged[:1]]
+    for family, place in judged:
+        shown.append(_badge(site, f"{name}-{family.key}", f"{driver} {family.name.lower()}", place))
+    _page(
+        site,
+        f"drivers/{name}.html",
+        "driver.html",
+        driver=driver,
+        name=name,
+        groups=own,
+        places=places,
+        answers=answers,
+        badges=shown,
+        rows=[(family, [(row, _row_places(row, own)) for row in family.rows]) for family in table.families],
+    )
+    columns = [table.columns[place] for place in places]
+    cells = [cell_json(column.state, column.problem) for column in columns]
+    _put(
+        site, f"drivers/{name}.json", files.as_json_lines({"schema": SCHEMA, "driver": driver, "cells": cells}, "cells")
+    )
+    results = [column.result for column in columns if column.result]
+    _put(site, f"drivers/{name}.xml", junit.junit((run.cell, run.scenarios) for run in results))
 
 
 def _badge(site: Site, name: str, label: str, place: Summary) -> dict[str, Any]:
@@ -386,11 +394,6 @@ def _badge(site: Site, name: str, label: str, place: Summary) -> dict[str, Any]:
 # -- cells and evidence ----------------------------------------------------------------------------------------------
 
 
-def _cells(site: Site) -> None:
-    _page(site, "cells/index.html", "cells.html")
-    each(site.options.workers, [(_cell, (site, column)) for column in site.table.columns])
-
-
 def _cell(site: Site, column: view.Column) -> None:
     """All pages of one cell, with their data."""
     _page(site, f"cells/{column.cell}/index.html", "cell.html", column=column, **_run_of(column))
@@ -399,12 +402,14 @@ def _cell(site: Site, column: view.Column) -> None:
     _put(site, f"cells/{column.cell}.xml", junit.junit([(column.cell, run.scenarios if run else ())]))
     if run is None:
         return
-    whole = read_cell(run.path)
-    if whole.header != run.header or len(whole.scenarios) != len(run.scenarios):
+    raw = run.path.read_bytes().split(b"\n")[1:-2]  # between header and footer there is a line for each scenario
+    if len(raw) != len(run.scenarios):
         raise BadLine(run.path, "the file has changed since it was read: build the report again", 1)
     versions = Markup(environment().get_template("versions.html").render(header=run.header))
-    for line in whole.scenarios:
-        _evidence(site, column, whole, line, versions)
+    for text in raw:
+        line = json.loads(text)
+        _put(site, f"cells/{column.cell}/{line['scenario']}.json", text + b"\n")
+        _evidence(site, column, run, line, versions)
 
 
 def _run_of(column: view.Column) -> dict[str, Any]:
@@ -440,8 +445,6 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: dict[str, 
         reproducer=f"{name}.py" if script else None,
         generated=line.get("generated"),
     )
-    _put(site, f"cells/{cell}/{name}.json", files.as_json(line))
-    _put(site, f"cells/{cell}/{name}.xml", junit.junit([(cell, [line])]))
 
 
 def replay_command(cell: str, scenario: str, schedule: Any) -> str:
@@ -478,4 +481,3 @@ def cell_json(state: CellState, problem: str | None) -> dict[str, Any]:
         "scenarios": [without_evidence(line) for line in result.scenarios] if result else [],
         "footer": result.footer if result else None,
     }
-
