@@ -1,4 +1,4 @@
-"""JUnit XML of some scenario lines, for tools that read nothing else: not complying is a failure, ``error`` an error."""
+"""JUnit XML of some scenario lines: what does not comply is a failure, ``error`` an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The style class, the style sheet's glyph and the terminal colour of each word; glyphs are in ``matrix.results.words``."""
+"""Style class, style rule and terminal colour of each word; the glyphs are in ``matrix.results.words``."""
 
 from __future__ import annotations
 

@@ -287,7 +287,8 @@ def _changes(site: Site) -> None:
 
 def _scenario(site: Site, name: str) -> None:
     table, row, names = site.table, site.rows[name], list(site.rows)
-    lines = {column.cell: column.result.by_id[name] for column in table.columns if _has(column, name)}
+    having = [(column.cell, column.result.by_id) for column in table.columns if column.result]
+    lines = {cell: by_id[name] for cell, by_id in having if name in by_id}
     newest = (lines.get(table.columns[group.newest].cell) for group in table.groups)
     at = names.index(name)
     _page(
@@ -306,10 +307,6 @@ def _scenario(site: Site, name: str) -> None:
     summary = {"schema": SCHEMA, "scenario": name, "title": row.title, "cells": lines, "ranges": _ranges(table, row)}
     _put(site, f"scenarios/{name}.json", files.as_json_lines(summary, "cells"))
     _put(site, f"scenarios/{name}.xml", junit.junit((cell, [line]) for cell, line in lines.items()))
-
-
-def _has(column: view.Column, name: str) -> bool:
-    return column.result is not None and name in column.result.by_id
 
 
 def charts(of: Group, row: view.Row) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 WORTH_IT = 12  # calls; fewer are done before the processes are there
@@ -24,6 +25,8 @@ def each(workers: int | None, calls: Sequence[Call]) -> list[Any]:
     try:
         with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork")) as pool:
             return list(pool.map(_call, range(len(calls))))
+    except BrokenProcessPool as broken:
+        raise OSError("one of the processes that build the report was ended from outside") from broken
     finally:
         _calls = ()
 

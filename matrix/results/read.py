@@ -31,8 +31,11 @@ class ResultError(Exception):
     """A result file cannot be used; the message is one line that begins with the file's path."""
 
     def __init__(self, path: Path, text: str, line: int | None = None) -> None:
-        self.path, self.line = path, line
+        self.path, self.text, self.line = path, text, line
         super().__init__(f"{path}{f', line {line}' if line else ''}: {one_line(text)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that it comes out of another process as it is
+        return type(self), (self.path, self.text, self.line)
 
 
 class CannotRead(ResultError):
