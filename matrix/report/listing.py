@@ -53,7 +53,7 @@ def _part(part: Lanes, name: str, first: bool) -> str:
 def _table(style: str, around: str, name: str, about: str, heads: str, rows: Iterator[str]) -> str:
     body = "\n".join(rows)
     return (
-        f'<div class="{around}" role="region" aria-labelledby="{escape(name)}history" tabindex="0">\n'
+        f'<div class="{around}" role="group" aria-labelledby="{escape(name)}history" tabindex="0">\n'
         f'<table class="{style}"><caption><span>{about}</span></caption>\n'
         f'<thead><tr><th scope="col" class="ms">ms</th>{heads}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
