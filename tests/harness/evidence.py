@@ -19,7 +19,11 @@ def of(world: World, scenario: Scenario) -> dict[str, Any]:
     history = world.history
     return {
         "program": scenario.source,
-        "steps": [{"n": n, "action": token, "text": text} for n, (token, text) in enumerate(world.steps, 1)],
+        "setup": world.setup,
+        "steps": [
+            {"n": n, "at": moment, "action": token, "text": text}
+            for n, ((token, text), moment) in enumerate(zip(world.steps, world.moments, strict=True), 1)
+        ],
         "history": [
             {
                 "n": line.sequence,

@@ -176,6 +176,7 @@ class Runner:
 
     async def _init_orm(self, world: World, setup: OrmSetup) -> None:
         world.orm = world.adapter.make_orm(world, setup)
+        world.setup["orm"] = {"size": world.orm.size, "aliases": list(setup.aliases), "fallback": setup.fallback}
         await world.orm.init()
 
     async def _close(self, world: World) -> None:

@@ -43,6 +43,7 @@ class Session:
 
     async def wait(self, *children: Session) -> None:
         """Wait for tasks as ``asyncio.gather`` does: the first error is raised at once, the others go on."""
+        self._note_wait("waits for", children)
         try:
             await asyncio.gather(*(child.task for child in children if child.task is not None))
         except asyncio.CancelledError:
@@ -51,7 +52,11 @@ class Session:
 
     async def settled(self, *children: Session) -> None:
         """Wait until these tasks have ended, however."""
+        self._note_wait("waits for the end of", children)
         await asyncio.wait([child.task for child in children if child.task is not None])
+
+    def _note_wait(self, verb: str, children: tuple[Session, ...]) -> None:
+        self.world.note(self.name, "note", f"{verb} {', '.join(child.name for child in children)}", what="wait")
 
     def task_group(self) -> TaskGroupPort:
         """``asyncio.TaskGroup`` (Python 3.11+), whose tasks are sessions."""

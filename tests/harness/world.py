@@ -55,6 +55,7 @@ class World:
         self.recorder = Recorder()
         self.history = History()
         self.steps: list[tuple[str, str]] = []  # schedule token, what it did
+        self.moments: list[int] = []  # when each step was taken, in the numbering of history and frames
         self.on_step: Callable[[str, str], None] | None = None
         self.gates: list[Gate] = []
         self.worker_gate = WorkerGate(self.recorder, self._number_channel)
@@ -67,6 +68,7 @@ class World:
         self.closing = False
         self.over = False
         self.aftermath: list[tuple[str, bool]] = []
+        self.setup: dict[str, Any] = {"orm": None, "connections": 0, "pools": []}  # what the program began with
         self.judge_afterwards = True
         self._scopes: dict[int, str] = {}
         self.keep: list[Any] = []
@@ -128,12 +130,14 @@ class World:
         """One connection of the driver, through the gate."""
         connection = await self.adapter.connect(self.address())
         self.connections.append(connection)
+        self.setup["connections"] += 1
         return connection
 
     async def create_pool(self, size: int) -> Any:
         """The driver's own pool with exactly ``size`` connections at most."""
         pool = await self.adapter.create_pool(self.address(), size)
         self.pools.append((pool, size))
+        self.setup["pools"].append(size)
         return pool
 
     def address(self) -> Any:
@@ -168,11 +172,19 @@ class World:
         session = Session(self, name, LETTERS[len(self.sessions)], blocks)
         self.sessions[name] = session
         self.history.sessions[name] = session.record
+        self._note_start(name, create is not None)
         coroutine = self._body(session, body)
         create = create or self.loop.create_task
         session.task = context.run(create, coroutine) if context is not None else create(coroutine)
         session.task.add_done_callback(lambda task: self._ended(session, task))
         return session
+
+    def _note_start(self, name: str, grouped: bool) -> None:
+        """Remember which session started another one, and where in its own course: reproducers unfold from it."""
+        current = asyncio.current_task()
+        starter = next((session for session in self.sessions.values() if session.task is current), None)
+        if starter is not None:
+            self.note(starter.name, "note", f"starts {name}{' in a task group' * grouped}", what="start")
 
     async def _body(self, session: Session, body: Body) -> Any:
         return await body(session)
@@ -220,8 +232,8 @@ class World:
             return CANCELLED
         return self.adapter.classify(error)
 
-    def note(self, session: str, event: str, text: str) -> None:
-        self._line(session, event, None, "", text)
+    def note(self, session: str, event: str, text: str, *, what: str = "") -> None:
+        self._line(session, event, None, what, text)
 
     def _line(
         self, session: str, event: str, operation: Operation | None, what: str, text: str, error: Any = None
@@ -387,6 +399,7 @@ class World:
 
     def _step(self, token: str, text: str) -> None:
         self.steps.append((token, text))
+        self.moments.append(self.recorder.next())
         if self.on_step is not None:
             self.on_step(token, text)
 

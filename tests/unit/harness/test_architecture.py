@@ -74,6 +74,12 @@ def test_the_report_knows_of_results_only(path):
     assert [name for name in ours if not within(name, "matrix.results", "matrix.report")] == []
 
 
+@parameters("matrix/reproduce")
+def test_reproducers_know_of_results_and_servers_only(path):
+    ours = [name for name in imports(path) if within(name, "matrix", "tests")]
+    assert [name for name in ours if not within(name, "matrix.results", "matrix.servers", "matrix.reproduce")] == []
+
+
 @parameters("matrix/results")
 def test_results_know_of_nothing_else(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]

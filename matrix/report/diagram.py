@@ -1,0 +1,521 @@
+"""The sequence diagram of one run: inline SVG drawn from what a result line recorded, and from nothing else.
+
+Columns are the tasks, the connections and the database; time goes down. The text of the same run stands on the
+evidence page as the history, so the drawing may leave things out, and says so where it does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from markupsafe import escape
+
+from matrix.results.text import one_line
+
+TASKS = 6  # more tasks than this share a column
+OVERLAPS = 3  # of these in the folded middle are kept
+ROWS = 80  # more rows than this are folded in the middle
+SENTENCES = 10  # final words at most
+PITCH, WIDE, LEFT, HEAD, ROW = 172, 360, 96, 56, 34  # pixels: columns, the last gap, left margin, head, a row
+LABEL = 420  # pixels that the label of a short arrow may take
+CHARACTER, BOLD = 6.3, 7.2  # pixels of one character of a label, on average
+DATABASE, DRIVER, OTHERS = "database", "driver", "other tasks"
+ANSWERS = ("ok", "error", "cancelled")
+ASKS = ("Query", "Parse", "Bind", "request")  # and COM_…: what a connection is for, once it is logged in
+AFTER = "the next user"
+LET_THROUGH = "let through: "
+
+STYLE = """
+.sq{font:12px system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;color:var(--text,CanvasText)}
+.sq{display:block;max-width:none}
+.sq text{fill:currentColor;stroke:var(--ground,Canvas);stroke-width:4px;paint-order:stroke;stroke-linejoin:round}
+.sq line,.sq path{stroke:currentColor;fill:none;stroke-width:1.4}
+.sq polygon,.sq circle{fill:currentColor;stroke:none}
+.sq rect{fill:var(--raised,Canvas);stroke:var(--strong-line,GrayText)}
+.sq .head text{font-weight:650;stroke:none}
+.sq .life{stroke:var(--strong-line,GrayText);stroke-width:1}
+.sq .quiet text,.sq .quiet line{opacity:.78}
+.sq .told line,.sq .held line{stroke-dasharray:5 3}
+.sq .bad text{fill:var(--alert,currentColor);font-weight:650}
+.sq .bad line,.sq .bad path{stroke:var(--alert,currentColor);stroke-width:2}
+.sq .bad polygon{fill:var(--alert,currentColor)}
+.sq .overlap rect{fill:var(--breaks-ground,Canvas);stroke:var(--breaks,currentColor);stroke-dasharray:6 3}
+.sq .overlap text{fill:var(--breaks,currentColor);stroke:var(--breaks-ground,Canvas);font-weight:650}
+.sq .overlap line{stroke:var(--breaks,currentColor);stroke-width:2.4}
+.sq .overlap polygon{fill:var(--breaks,currentColor)}
+.sq .latch{fill:var(--ground,Canvas);stroke:currentColor;stroke-width:1.6}
+@media (forced-colors:active){.sq text,.sq polygon,.sq circle{fill:CanvasText}.sq text{stroke:Canvas}
+.sq line,.sq path,.sq .life{stroke:CanvasText}.sq rect{fill:Canvas;stroke:CanvasText}
+.sq .overlap rect{stroke:Highlight;stroke-width:2}}
+""".replace("\n", "")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that happened. ``left`` and ``right`` are columns; ``right`` is empty for a word on one lifeline.
+
+    ``marks`` are style classes: told, held, overlap, bad, quiet, note, fold.
+    """
+
+    left: str
+    right: str
+    text: str
+    marks: tuple[str, ...] = ()
+    tag: str = ""  # what stands in words beside the arrow: held, overlap
+    after: bool = False
+    ends: tuple[str, ...] = ("", "")  # kinds of the first and the last frame
+
+
+@dataclass
+class _Run:
+    """The recorded evidence while rows are made of it."""
+
+    tasks: list[str] = field(default_factory=list)
+    wires: dict[str, str] = field(default_factory=dict)  # wire number -> name of its column
+    wire_of: dict[str, str] = field(default_factory=dict)  # session -> the connection it last used
+    logged_in: set[str] = field(default_factory=set)
+
+
+def diagram(line: Mapping[str, Any]) -> str:
+    """Inline SVG of a result line's recorded run, or an empty text when nothing was recorded.
+
+    ``line`` is a scenario line, or one of a remedy's ``cures`` entries with ``scenario`` and ``title`` added. All text
+    in it is escaped; the same line gives the same SVG. It is as wide as it needs: put it where it can scroll sideways
+    (``<div class="scroll" role="region" tabindex="0" aria-label="…">``).
+    """
+    evidence = line.get("evidence")
+    if not isinstance(evidence, Mapping):
+        return ""
+    rows, columns = _story(evidence, str(line.get("reason") or ""))
+    if not rows:
+        return ""
+    words = _final_words(evidence)
+    name = f"Sequence diagram of {line.get('scenario') or 'a run'}: {line.get('verdict') or 'no verdict'}"
+    return _draw(columns, _bounded(rows), words, name)
+
+
+# -- from evidence to rows -------------------------------------------------------------------------------------------
+
+
+def _story(evidence: Mapping[str, Any], reason: str) -> tuple[list[Row], list[str]]:
+    events = _events(evidence)
+    run = _Run()
+    run.tasks = _tasks(events, reason)
+    run.wires = _wires(evidence, events)
+    rows = _compressed(_marked_after(_rows(events, run)))
+    hang = evidence.get("hang")
+    if isinstance(hang, Mapping):
+        rows += _waiting(hang, run)
+    afterwards = any(word in reason for word in (AFTER, "afterwards"))
+    if not afterwards and (left_out := sum(row.after for row in rows)):
+        rows = [row for row in rows if not row.after]
+        rows.append(Row("", "", f"afterwards: {left_out} rows of {AFTER}'s questions are left out", ("fold",)))
+    used = {name for row in rows for name in (row.left, row.right)}
+    lifelines = [*run.tasks, *dict.fromkeys(run.wires.values()), DATABASE]
+    return rows, [name for name in lifelines if name in used]
+
+
+def _marked_after(rows: Iterable[Row]) -> list[Row]:
+    """Whatever happens once the next user has come belongs to the time afterwards, frames too."""
+    made: list[Row] = []
+    for row in rows:
+        made.append(replace(row, after=True) if made and made[-1].after else row)
+    return made
+
+
+def _compressed(rows: Sequence[Row]) -> list[Row]:
+    """A run of requests that were answered one by one (a driver's own set-up) is one arrow and its last request."""
+    plain = _let_through(rows)
+    made: list[Row] = []
+    at = 0
+    while at < len(plain):
+        pairs = 0
+        while _is_pair(plain[at + 2 * pairs : at + 2 * pairs + 2], plain[at]):
+            pairs += 1
+        if pairs > 2:
+            folded = at + 2 * (pairs - 1)
+            text = f"{pairs - 1} requests, each answered: {plain[at].text} … {plain[folded - 2].text}"
+            made.append(replace(plain[at], text=text, marks=("quiet",)))
+            at = folded
+        made.append(plain[at])
+        at += 1
+    return made
+
+
+def _let_through(rows: Sequence[Row]) -> list[Row]:
+    """Rows in which each delivery says which held answer it is, as far as that is certain. An answer that was let
+    through at once, with no other one before it, was not held for anything."""
+    made: list[Row] = []
+    waiting: dict[str, list[Row]] = {}  # held answers per connection, oldest first
+    for row in rows:
+        queue = waiting.setdefault(row.left if row.text.startswith(LET_THROUGH) else row.right, [])
+        if "held" in row.marks:
+            queue.append(row)
+        elif row.text.startswith(LET_THROUGH) and queue:
+            oldest = queue.pop(0)
+            said = row.text.removeprefix(LET_THROUGH)
+            first, last = oldest.ends
+            if not (said.startswith(first) and last in said):
+                queue.clear()  # one arrow held more than one answer: from here on the steps' own words must do
+            elif made[-1] is oldest:
+                made[-1] = replace(oldest, marks=tuple(mark for mark in oldest.marks if mark != "held"), tag="")
+                continue
+            else:
+                row = replace(row, text=LET_THROUGH + oldest.text)
+        made.append(row)
+    return made
+
+
+def _is_pair(rows: Sequence[Row], first: Row) -> bool:
+    """A request and its answer on one connection with nothing in between."""
+    if len(rows) < 2 or any(row.marks for row in rows) or rows[0].after != first.after:
+        return False
+    ends = (first.left, DATABASE)
+    return (rows[0].left, rows[0].right) == ends and (rows[1].right, rows[1].left) == ends
+
+
+def _dicts(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _events(evidence: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """History, frames and deliveries in the order in which they happened; older results do not say when steps were."""
+    made = [("history", event) for event in _dicts(evidence.get("history"))]
+    made += [("frame", frame) for frame in _dicts(evidence.get("frames"))]
+    made += [("step", step) for step in _dicts(evidence.get("steps")) if "at" in step and _delivers(step)]
+    moments = [event.get("at", event.get("n")) for _, event in made]
+    if any(not isinstance(moment, int) for moment in moments):
+        clock = [event.get("ms") for _, event in made]
+        moments = [at if isinstance(at, (int, float)) else 0 for at in clock]
+    order = sorted(range(len(made)), key=lambda index: (moments[index], index))
+    return [made[index] for index in order]
+
+
+def _delivers(step: Mapping[str, Any]) -> bool:
+    return " delivers " in str(step.get("text"))
+
+
+def _tasks(events: Iterable[tuple[str, Mapping[str, Any]]], reason: str) -> list[str]:
+    """The columns of the tasks; of a crowd the first ones and those that the reason names keep their own."""
+    named = [_text(e.get("session")) for kind, e in events if kind == "history" and e.get("session")]
+    tasks = list(dict.fromkeys(name for name in named if name != "event loop"))
+    if len(tasks) <= TASKS:
+        return tasks
+    spoken_of = [name for name in tasks if re.search(rf"\b{re.escape(name)}(?!\w| \d)", reason)]
+    kept = [*spoken_of, *(name for name in tasks if name not in spoken_of)][: TASKS - 1]
+    return [*(name for name in tasks if name in kept), OTHERS]
+
+
+def _wires(evidence: Mapping[str, Any], events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """The name of each wire as the steps call it (``connection 1``, ``worker 1``)."""
+    said = [_text(step.get("text")).split(" delivers ")[0] for step in _dicts(evidence.get("steps")) if _delivers(step)]
+    by_number = {name.rsplit(" ", 1)[-1]: name for name in said}
+    wires = list(dict.fromkeys(_text(e.get("wire")) for kind, e in events if kind == "frame"))
+    worker = next((name.rsplit(" ", 1)[0] for name in said), "connection")
+    return {wire: by_number.get(wire, f"{worker} {wire}") for wire in wires}
+
+
+def _rows(events: Sequence[tuple[str, Mapping[str, Any]]], run: _Run) -> Iterator[Row]:
+    index = 0
+    while index < len(events):
+        kind, event = events[index]
+        if kind == "frame":
+            end = index + 1
+            while end < len(events) and events[end][0] == "frame" and _together(event, events[end][1], run):
+                end += 1
+            yield _frames([frame for _, frame in events[index:end]], run)
+            index = end
+            continue
+        if kind == "step":
+            yield _delivery(event, run)
+        else:
+            row = _happening(event, events[index + 1 :], run)
+            if row is not None:
+                yield row
+        index += 1
+
+
+def _together(first: Mapping[str, Any], other: Mapping[str, Any], run: _Run) -> bool:
+    """Whether two frames that follow each other are one arrow: same connection, same way; or one login."""
+    if first.get("wire") != other.get("wire"):
+        return False
+    if _text(first.get("wire")) not in run.logged_in and not _is_ask(first):
+        return not _is_ask(other)
+    return all(bool(first.get(key)) == bool(other.get(key)) for key in ("held", "overlap")) and (
+        first.get("direction") == other.get("direction")
+    )
+
+
+def _is_ask(frame: Mapping[str, Any]) -> bool:
+    kind = str(frame.get("kind"))
+    return frame.get("direction") == "->" and (kind in ASKS or kind.startswith("COM_"))
+
+
+def _frames(frames: list[Mapping[str, Any]], run: _Run) -> Row:
+    first = frames[0]
+    wire = _text(first.get("wire"))
+    column = run.wires.get(wire, DRIVER)
+    if wire not in run.logged_in and not _is_ask(first):
+        what = f"log in ({len(frames)} frames)" if len(frames) > 1 else _text(first.get("kind"))
+        return Row(column, DATABASE, what, ("quiet",))
+    run.logged_in.add(wire)
+    marks, tag = [], []
+    if first.get("overlap"):
+        marks.append("overlap")
+        tag.append("OVERLAP: another answer is due")
+    if first.get("held"):
+        marks.append("held")
+        tag.append("held")
+    ends = (column, DATABASE) if first.get("direction") == "->" else (DATABASE, column)
+    outermost = tuple(_text(frame.get("kind")) for frame in (first, frames[-1]))
+    if outermost[0] in ("answer", "error"):  # a worker's: its steps name the request, not the kind
+        outermost = (_text(first.get("text")),) * 2
+    return Row(*ends, _summary(frames), tuple(marks), ", ".join(tag), ends=outermost)
+
+
+def _summary(frames: list[Mapping[str, Any]]) -> str:
+    texts = [text for frame in frames if (text := _text(frame.get("text")))]
+    if frames[0].get("direction") == "->":
+        said = texts[0] if texts else _text(frames[0].get("kind"))
+        return said if len(frames) == 1 else f"{said} ({len(frames)} frames)"
+    if len(frames) == 1:
+        kind = _text(frames[0].get("kind"))
+        return f"{kind} {texts[0]}".strip() if texts else kind
+    rows = [
+        _text(frame.get("text")) for frame in frames if frame.get("kind") in ("Row", "DataRow", "ERR", "ErrorResponse")
+    ]
+    inside = f": {', '.join(filter(None, rows))}" if any(rows) else ""
+    return f"answer ({len(frames)} frames){inside}"
+
+
+def _delivery(step: Mapping[str, Any], run: _Run) -> Row:
+    column, what = _text(step.get("text")).split(" delivers ", 1)
+    known = {name.rsplit(" ", 1)[-1]: name for name in run.wires.values()}
+    return Row(known.get(column.rsplit(" ", 1)[-1], column), "", LET_THROUGH + what, ("note",))
+
+
+def _happening(event: Mapping[str, Any], later: Sequence[tuple[str, Mapping[str, Any]]], run: _Run) -> Row | None:
+    """A line of the history: a question, an answer, or a word on the task's own lifeline."""
+    session, kind, text = _text(event.get("session")), _text(event.get("event")), _text(event.get("text"))
+    after = session.startswith(AFTER)
+    if session == "event loop" or not session:
+        return Row(run.tasks[0] if run.tasks else DATABASE, "", f"event loop: {text}", ("note", "bad"), after=after)
+    task = session if session in run.tasks else OTHERS
+    whose = f"{session}: " if task == OTHERS else ""
+    if kind == "invoke":
+        wire = _next_wire(later, run.wire_of.get(session, ""))
+        if not wire:
+            return Row(task, "", f"{whose}asks: {text}", ("note",), after=after)
+        run.wire_of[session] = wire
+        return Row(task, _column(run, session), f"{whose}{text}", ("ask",), after=after)
+    if kind in ANSWERS and event.get("operation") is not None:
+        said, bad = _told(event, kind, text)
+        marks = ("told", "bad") if bad else ("told",)
+        return Row(_column(run, session), task, f"{whose}{said}", marks, after=after)
+    if kind == "note" and event.get("what") == "start":
+        child = text.removeprefix("starts ").removesuffix(" in a task group")
+        return Row(task, child if child in run.tasks else OTHERS, text, ("ask",), after=after)
+    text = re.sub(r"ends with \S*\bDeliberate: .*", "fails on purpose", text)
+    marks = ("note", "bad") if kind in ("error", "cancelled") or text.startswith("ends with") else ("note",)
+    return Row(task, "", f"{whose}{'is told: ' if kind == 'told' else ''}{text}", marks, after=after)
+
+
+def _told(event: Mapping[str, Any], kind: str, text: str) -> tuple[str, bool]:
+    """What a task is told, and whether that is bad news or another's answer."""
+    error = event.get("error")
+    if kind == "error" and isinstance(error, Mapping):
+        return f"{_text(error.get('type')).rsplit('.', 1)[-1]}: {_text(error.get('message'))}", True
+    if kind == "cancelled":
+        return f"CancelledError ({text})", True
+    if event.get("result") is None:
+        return f"done: {text}", False
+    given, asked = _text(event["result"]), text.removeprefix("read ").split(" (")[0]
+    wrong = event.get("what") == "read" and given != asked
+    return f"is given {given}{f' and had asked for {asked}' if wrong else ''}", wrong
+
+
+def _next_wire(later: Sequence[tuple[str, Mapping[str, Any]]], last: str) -> str:
+    """The connection on which this question goes out: that of the next frame, unless another question comes first."""
+    for kind, event in later:
+        if kind == "frame" and event.get("direction") == "->":
+            return _text(event.get("wire"))
+        if kind == "history" and event.get("event") == "invoke":
+            break
+    return last
+
+
+def _column(run: _Run, session: str) -> str:
+    wires = list(run.wires.values())
+    return run.wires.get(run.wire_of.get(session, ""), wires[0] if wires else DATABASE)
+
+
+def _waiting(hang: Mapping[str, Any], run: _Run) -> Iterator[Row]:
+    names = [_text(task.get("task")) for task in _dicts(hang.get("waiting"))]
+    others = [name for name in names if name not in run.tasks] if OTHERS in run.tasks else []
+    for name in names:
+        if name not in others:
+            yield Row(name if name in run.tasks else "", "", f"∞ {name} waits for ever", ("note", "bad"))
+    if others:
+        yield Row(OTHERS, "", f"∞ {len(others)} wait for ever: {', '.join(others)}", ("note", "bad"))
+
+
+def _final_words(evidence: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """What each writer was told against what is stored, and whether the two contradict each other."""
+    witness = evidence.get("witness")
+    if not isinstance(witness, Mapping):
+        return []
+    stored = {_text(row) for row in _list(witness.get("rows"))}
+    told = {_text(row) for row in _list(witness.get("expected"))}
+    words = []
+    for sentence in _list(witness.get("sentences")):
+        text = _text(sentence)
+        odd = {token.rstrip(".") for token in text.split()} & (stored ^ told)
+        words.append((text, bool(odd) and "was not told" not in text and "was cancelled" not in text))
+    ours = [word for word in words if word[1] or not word[0].startswith(AFTER)]
+    left_out = len(ours) - SENTENCES
+    ours.sort(key=lambda word: not word[1])
+    return ours[:SENTENCES] + ([(f"and {left_out} more", False)] if left_out > 0 else [])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else one_line(value)
+
+
+def _bounded(rows: list[Row]) -> list[Row]:
+    """At most ROWS rows: the middle is folded, but for what went wrong and the first overlaps."""
+    if len(rows) <= ROWS:
+        return rows
+    told = [row for row in rows if row.marks or row.left != DATABASE]
+    if len(told) < len(rows):  # what the database answers at once is the least that can be missed
+        note = Row("", "", f"{len(rows) - len(told)} answers that came at once are left out", ("fold",))
+        return _bounded([note, *told])
+    head, tail = ROWS // 3, ROWS // 5
+    middle = range(head, len(rows) - tail)
+    bad = [at for at in middle if "bad" in rows[at].marks]
+    overlaps = [at for at in middle if "overlap" in rows[at].marks]
+    room = (ROWS - head - tail) // 2  # before each of them there may be a fold
+    kept = sorted({*bad[: room - 2], *overlaps[:OVERLAPS]})[:room]
+    made, before = rows[:head], head
+    for at in [*kept, len(rows) - tail]:
+        if at > before:
+            made.append(_fold(at - before))
+        made += [rows[at]] if at in kept else []
+        before = at + 1
+    return [*made, *rows[-tail:]]
+
+
+def _fold(count: int) -> Row:
+    return Row("", "", f"{count} rows are left out here; the history below has them all", ("fold",))
+
+
+# -- from rows to SVG ------------------------------------------------------------------------------------------------
+
+
+def _draw(columns: list[str], rows: list[Row], words: list[tuple[str, bool]], name: str) -> str:
+    places = {column: LEFT + PITCH * at for at, column in enumerate(columns)}
+    if DATABASE in places and len(columns) > 1:
+        places[DATABASE] += WIDE - PITCH
+    width = max([*places.values(), LEFT]) + LEFT
+    width = max(width, int(max((len(text) for text, _ in words), default=0) * BOLD) + 60)
+    bottom = HEAD + ROW * len(rows) + 24
+    height = bottom + 36 + (26 + 20 * len(words) if words else 0)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sq" role="img" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}">',
+        f"<title>{escape(one_line(name))}</title>",
+        f"<desc>{escape(_description(columns, rows, words))}</desc>",
+        f"<style>{STYLE}</style>",
+    ]
+    for x in places.values():
+        parts.append(f'<line class="life" x1="{x}" y1="{HEAD - 12}" x2="{x}" y2="{bottom}"/>')
+    for at, row in enumerate(rows):
+        parts.append(_row(row, places, HEAD + ROW * at + ROW - 8, width))
+    for y in (10, bottom):
+        parts += [_head(column, x, y) for column, x in places.items()]
+    parts += _words(words, bottom + 58)
+    return "".join([*parts, "</svg>"])
+
+
+def _head(column: str, x: int, y: int) -> str:
+    wide = PITCH - 16
+    return (
+        f'<g class="head"><rect x="{x - wide // 2}" y="{y}" width="{wide}" height="26" rx="4"/>'
+        f'<text x="{x}" y="{y + 18}" text-anchor="middle">{_cut(column, wide - 12)}</text></g>'
+    )
+
+
+def _row(row: Row, places: Mapping[str, int], y: int, width: int) -> str:
+    full = escape(f"{row.text}{f' ({row.tag})' if row.tag else ''}")
+    marks = " ".join(row.marks)
+    if "fold" in row.marks:
+        zigzag = "".join(f"L{x} {y - 4 + 8 * (at % 2)}" for at, x in enumerate(range(20, width - 10, 16)))
+        body = f'<path d="M12 {y + 4}{zigzag}"/><text x="{width // 2}" y="{y - 10}" text-anchor="middle">{full}</text>'
+        return f'<g class="quiet">{body}</g>'
+    x = places.get(row.left, LEFT)
+    if not row.right:
+        sign = _cross(x, y - 4) if "bad" in row.marks else f'<circle cx="{x}" cy="{y - 4}" r="4"/>'
+        return f'<g class="{marks}"><title>{full}</title>{sign}{_beside(row, x, y, width)}</g>'
+    return f'<g class="{marks}"><title>{full}</title>{_arrow(row, x, places.get(row.right, LEFT), y, width)}</g>'
+
+
+def _beside(row: Row, x: int, y: int, width: int) -> str:
+    """A word on a lifeline, on the side where there is more room."""
+    if x <= width // 2:
+        return f'<text x="{x + 10}" y="{y}">{_cut(row.text, width - x - 14, row)}</text>'
+    return f'<text x="{x - 10}" y="{y}" text-anchor="end">{_cut(row.text, x - 14, row)}</text>'
+
+
+def _arrow(row: Row, x: int, to: int, y: int, width: int) -> str:
+    step = 1 if to >= x else -1
+    start, text = min(x, to) + 8, f"{'✖ ' if 'bad' in row.marks else ''}{row.text}"
+    band = ""
+    if "overlap" in row.marks:
+        band = f'<rect x="{start - 4}" y="{y - 25}" width="{abs(to - x) - 8}" height="31" rx="3"/>'
+        text = f"▲ OVERLAP {row.text}"
+    elif row.tag:
+        text = f"{row.tag}: {row.text}"
+    room = min(max(abs(to - x) - 16, LABEL), width - start)
+    latch = f'<rect class="latch" x="{to - 5}" y="{y - 5}" width="10" height="10"/>' if "held" in row.marks else ""
+    tip = to - step * (6 if latch else 0)
+    head = f"{tip},{y} {tip - step * 8},{y - 4} {tip - step * 8},{y + 4}"
+    return (
+        f'{band}<line x1="{x}" y1="{y}" x2="{tip - step * 6}" y2="{y}"/><polygon points="{head}"/>{latch}'
+        f'<text x="{start}" y="{y - 6}">{_cut(text, room, row)}</text>'
+    )
+
+
+def _cross(x: int, y: int) -> str:
+    return f'<path d="M{x - 5} {y - 5}L{x + 5} {y + 5}M{x - 5} {y + 5}L{x + 5} {y - 5}"/>'
+
+
+def _words(words: list[tuple[str, bool]], y: int) -> Iterator[str]:
+    if words:
+        yield f'<g class="head"><text x="12" y="{y}">Told and stored</text></g>'
+    for at, (text, odd) in enumerate(words, 1):
+        sign, marks = ("≠ ", "bad") if odd else ("", "")
+        yield f'<g class="{marks}"><text x="12" y="{y + 20 * at}">{escape(sign + text)}</text></g>'
+
+
+def _cut(text: str, pixels: float, row: Row | None = None) -> str:
+    """The text, escaped, shortened to about so many pixels; rows that matter are in bold type."""
+    bold = row is None or {"overlap", "bad"} & set(row.marks)
+    room = max(int(pixels / (BOLD if bold else CHARACTER)), 4)
+    return str(escape(text if len(text) <= room else text[: room - 1].rstrip() + "…"))
+
+
+def _description(columns: Sequence[str], rows: Sequence[Row], words: Sequence[tuple[str, bool]]) -> str:
+    """The drawing in words, at a length that can be listened to."""
+    said = [f"Columns: {', '.join(columns)}. Time goes down."]
+    for row in rows:
+        where = f"{row.left} to {row.right}: " if row.right else f"{row.left}: " if row.left else ""
+        said.append(f"{where}{row.text}{f' ({row.tag})' if row.tag else ''}.")
+    said += [text for text, _ in words]
+    text = " ".join(one_line(part) for part in said)
+    return text if len(text) <= 3000 else text[:2999] + "…"

@@ -1,0 +1,174 @@
+"""A text that is ready to be pasted into an upstream issue, made of one result line and its cell's header.
+
+Whatever came from a driver or a server is escaped: in prose as Markdown, in code by a fence that it cannot close.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from matrix.report.markdown import escape
+from matrix.results.text import clean, one_line
+from matrix.results.words import LEVEL_MEANS, VERDICT_MEANS
+
+LINES = 60  # lines of the history at most
+SAID = {"invoke": "asks to", "ok": "is done:", "error": "fails to", "cancelled": "is cancelled:"}
+
+
+def issue_title(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
+    """One plain line: the driver's version, what was done, what came of it."""
+    axes = _mapping(header.get("axes"))
+    subject = f"{axes.get('driver', '?')} {axes.get('driver_version', '?')}"
+    return one_line(f"{subject}: {line.get('title', line.get('scenario', '?'))}: {line.get('reason', '')}")[:200]
+
+
+def issue_text(line: Mapping[str, Any], header: Mapping[str, Any], reproducer: str | None) -> str:
+    """The issue as Markdown; its first line is ``Title: …``, to be cut off and put where titles go.
+
+    ``line`` is a scenario line that does not comply, ``header`` the header of its cell, ``reproducer`` the source of
+    the script that shows it, or None. Ends with a newline.
+    """
+    return "\n".join(_text(line, header, reproducer)) + "\n"
+
+
+def fenced(text: object, language: str = "") -> str:
+    """A code block whose fence is longer than any run of backticks in the text, so that nothing in it can close it."""
+    content = clean(text).rstrip("\n")
+    longest = max((len(run) for run in re.findall(r"`+", content)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{content}\n{fence}"
+
+
+def _text(line: Mapping[str, Any], header: Mapping[str, Any], reproducer: str | None) -> Iterator[str]:
+    yield f"Title: {issue_title(line, header)}"
+    yield ""
+    yield escape(line.get("contract") or line.get("title") or "")
+    yield ""
+    yield "### Versions"
+    yield ""
+    yield from (f"- {escape(name)}: {escape(value)}" for name, value in _versions(header))
+    yield ""
+    yield "### To reproduce"
+    yield ""
+    yield from _reproducer(line, reproducer)
+    yield ""
+    yield "### Expected"
+    yield ""
+    yield from _expected(line)
+    yield ""
+    yield "### Observed"
+    yield ""
+    yield from _observed(line)
+    links = [link for link in _list(line.get("links")) if _is_link(link)]
+    subjects = (str(_mapping(header.get("axes")).get("driver")), "tortoise")
+    ours = [link for link in links if any(subject in link for subject in subjects)]
+    others = [link for link in links if link not in ours]
+    for title, some in (("Issues that may be the same", ours), ("The same question in other projects", others)):
+        if some:
+            yield ""
+            yield f"### {title}"
+            yield ""
+            yield from (f"- <{link}>" for link in some)
+
+
+def _versions(header: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    axes, packages = _mapping(header.get("axes")), _mapping(header.get("packages"))
+    named = (
+        (axes.get("driver"), axes.get("driver_version")),
+        ("Tortoise ORM", axes.get("tortoise")),
+        ("server", header.get("server_string") or f"{axes.get('server', '')} {axes.get('server_version') or ''}"),
+        ("Python", axes.get("python")),
+        ("platform", header.get("platform")),
+    )
+    yield from ((str(name), value) for name, value in named if name and value)
+    below = ("PyMySQL", "psycopg-pool", "psycopg-binary", "pyodbc", "pypika-tortoise")
+    yield from ((name, packages[name]) for name in below if name in packages)
+
+
+def _reproducer(line: Mapping[str, Any], reproducer: str | None) -> Iterator[str]:
+    if reproducer:
+        yield "Save it as `repro.py` and run `uv run repro.py ADDRESS`. It says what it expects and what it observes;"
+        yield "its exit code is 1 when the symptom shows. The order of the steps is forced, so it shows every time."
+        yield ""
+        yield fenced(reproducer, "python")
+        return
+    yield "There is no script for this one. The program, with `world` and `session` as a test harness has them, and the"
+    yield f"order of its steps ({escape(line.get('schedule') or 'not known')}; a letter is a task's step, a number an"
+    yield "answer that is let through):"
+    yield ""
+    evidence = _mapping(line.get("evidence"))
+    yield fenced(evidence.get("program") or "", "python")
+    steps = [step for step in _list(evidence.get("steps")) if isinstance(step, Mapping)][:LINES]
+    if steps:
+        yield ""
+        yield fenced("\n".join(one_line(f"{step.get('action', '')}  {step.get('text', '')}") for step in steps))
+
+
+def _expected(line: Mapping[str, Any]) -> Iterator[str]:
+    source = _mapping(line.get("source"))
+    if source.get("text"):
+        yield f"> {escape(source['text'])}"
+        yield ""
+    if _is_link(source.get("url")):
+        yield f"(<{source['url']}>)"
+        yield ""
+    means = LEVEL_MEANS.get(str(line.get("level")))
+    yield escape(f"{line.get('contract') or ''}{f' ({means})' if means else ''}".strip() or "Not stated.")
+
+
+def _observed(line: Mapping[str, Any]) -> Iterator[str]:
+    verdict = str(line.get("verdict"))
+    yield f"**{escape(line.get('reason') or verdict)}**"
+    yield ""
+    others = [_mapping(each).get("sentence") for each in _list(line.get("violations"))]
+    yield from (f"- {escape(each)}" for each in others if each and each != line.get("reason"))
+    if verdict in VERDICT_MEANS:
+        yield ""
+        yield f"In one word: {verdict}. {escape(VERDICT_MEANS[verdict])}"
+    evidence = _mapping(line.get("evidence"))
+    history = [event for event in _list(evidence.get("history")) if isinstance(event, Mapping)]
+    if history:
+        yield ""
+        yield "What happened, in order:"
+        yield ""
+        yield fenced("\n".join(_history(history)))
+    sentences = [text for text in _list(_mapping(evidence.get("witness")).get("sentences")) if isinstance(text, str)]
+    if sentences:
+        yield ""
+        yield "What another client of the same database found afterwards:"
+        yield ""
+        yield from (f"- {escape(sentence)}" for sentence in sentences[:LINES])
+    for seen in [_mapping(each) for each in _list(evidence.get("exceptions"))][:3]:
+        yield ""
+        yield f"<details><summary>{escape(seen.get('type'))} in {escape(seen.get('session'))}</summary>"
+        yield ""
+        yield fenced(seen.get("traceback") or seen.get("message") or "")
+        yield ""
+        yield "</details>"
+
+
+def _history(history: list[Mapping[str, Any]]) -> Iterator[str]:
+    for event in history[:LINES]:
+        kind, who = str(event.get("event")), event.get("session") or ""
+        said = SAID.get(kind, "") if event.get("operation") is not None else ""
+        told = f": {event['result']}" if event.get("result") is not None else ""
+        error = _mapping(event.get("error"))
+        if error:
+            told = f": {error.get('type')}: {error.get('message')}"
+        yield one_line(f"{who} {said} {event.get('text') or ''}{told}")
+    if len(history) > LINES:
+        yield f"({len(history) - LINES} more lines)"
+
+
+def _is_link(text: Any) -> bool:
+    return isinstance(text, str) and re.fullmatch(r"https?://[^\s<>`\"'\\]+", text) is not None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,224 @@
+"""``python -m matrix reproduce``: writes a script per finding, runs it, and keeps it only if the symptom shows."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from matrix.results import reproducers
+from matrix.results.text import clean, one_line
+
+TIMES = 2  # runs of each script; it must show the symptom in all of them
+
+
+def register(commands: Any) -> None:
+    """Adds ``reproduce``."""
+    parser = commands.add_parser("reproduce", help="results -> scripts that show each finding, executed before kept")
+    parser.add_argument("--results", default="results", metavar="FOLDER", help="folder to read (default: results)")
+    parser.add_argument("--cell", metavar="CELL", help="only this cell")
+    parser.add_argument("--scenario", metavar="ID", help="only this scenario")
+    parser.add_argument("--out", metavar="FOLDER", help="where scripts go (default: <results>/reproducers)")
+    parser.add_argument("--times", type=_positive, default=TIMES, help=f"runs of each script (default: {TIMES})")
+    parser.add_argument(
+        "--environments", default="build/environments", metavar="FOLDER", help="kept environments, one per set of pins"
+    )
+    parser.set_defaults(handler=_reproduce)
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs (1 to 999)")
+    return int(text)
+
+
+@dataclass
+class Report:
+    """What came of all lines: entries of the index by kind."""
+
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    defects: list[dict[str, Any]] = field(default_factory=list)
+    not_written: list[dict[str, Any]] = field(default_factory=list)
+
+    def lists(self) -> dict[str, list[dict[str, Any]]]:
+        return dict(zip(reproducers.KINDS, (self.kept, self.defects, self.not_written), strict=True))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line that does not comply, of one cell."""
+
+    header: Mapping[str, Any]
+    line: Mapping[str, Any]
+
+    @property
+    def cell(self) -> str:
+        return str(self.header["cell"])
+
+    @property
+    def scenario(self) -> str:
+        return str(self.line["scenario"])
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from matrix.results.read import ResultError, read_folder
+
+    try:
+        states = read_folder(options.results)
+    except ResultError as problem:
+        return _fail(str(problem))
+    results = [state.result for state in states if state.result and options.cell in (None, state.cell)]
+    if not results:
+        return _fail(
+            f"{options.results}: no complete result{f' of cell {options.cell}' if options.cell else ''} to read"
+        )
+    jobs = [
+        Job(result.header, line)
+        for result in results
+        for line in result.scenarios
+        if line["complies"] is False and options.scenario in (None, line["scenario"]) and not line.get("cures")
+    ]
+    if not jobs:
+        what = f" for {options.scenario}" if options.scenario else ""
+        print(f"every line complies{what}: there is nothing to reproduce")
+        return 0
+    out = Path(options.out or Path(options.results) / "reproducers")
+    report = Report()
+    try:
+        _work(jobs, report, out, Path(options.environments).resolve(), options.times)
+        _write_index(out, report, jobs)
+    except OSError as problem:
+        return _fail(f"cannot write to {out}: {problem.strerror or problem}")
+    return _summary(report, jobs, out)
+
+
+def _work(jobs: Sequence[Job], report: Report, out: Path, environments: Path, times: int) -> None:
+    from matrix.reproduce.run import CannotRun, Databases
+
+    began, done = time.monotonic(), 0
+    for cell in dict.fromkeys(job.cell for job in jobs):
+        mine = [job for job in jobs if job.cell == cell]
+        written = list(_written(mine, report))
+        done += len(mine) - len(written)
+        if not written:
+            continue
+        print(f"{cell}: {len(written)} scripts to run {times} times each", flush=True)
+        try:
+            with Databases(mine[0].header["axes"], lambda text: print(f"  {text}", flush=True)) as databases:
+                for job, source in written:
+                    done += 1
+                    said = _try(job, source, databases, environments, times, report, out)
+                    left = (time.monotonic() - began) / done * (len(jobs) - done)  # what was not written cost nothing
+                    print(f"  {done:3}/{len(jobs)} {job.scenario:8} {said}  (about {left:.0f} s left)", flush=True)
+        except CannotRun as problem:
+            for job, _ in written:
+                if not any(_is(entry, job) for entries in report.lists().values() for entry in entries):
+                    report.defects.append(_entry(job, why=f"could not be run: {problem}"))
+            print(f"  {clean(problem)}", file=sys.stderr)
+
+
+def _written(jobs: Sequence[Job], report: Report) -> Iterator[tuple[Job, str]]:
+    from matrix.reproduce import NotWritten
+    from matrix.reproduce.script import script
+
+    for job in jobs:
+        try:
+            yield job, script(job.line, job.header)
+        except NotWritten as why:
+            report.not_written.append(_entry(job, why=one_line(why)))
+
+
+def _try(job: Job, source: str, databases: Any, environments: Path, times: int, report: Report, out: Path) -> str:
+    """Run a script as often as asked; keep it when the symptom showed every time. Says in words what came of it."""
+    from matrix.reproduce import run
+
+    python = run.environment(run.pins_of(source), _python(job.header), environments)
+    with tempfile.TemporaryDirectory(prefix="matrix-reproduce-") as folder:
+        path = Path(folder) / "repro.py"
+        path.write_text(source, encoding="utf-8")
+        runs = []
+        for _ in range(times):
+            runs.append(run.execute(path, python, databases.new(python)))
+            if not runs[-1].shown:
+                break
+    last = runs[-1]
+    target = out / job.cell / f"{job.scenario}.py"
+    facts = {"runs": len(runs), "shown": sum(each.shown for each in runs), "seconds": round(last.seconds, 2)}
+    if not last.shown:
+        target.unlink(missing_ok=True)
+        ended = "did not end" if last.code is None else f"ended with exit code {last.code}"
+        note = (last.errors.strip().splitlines() or [last.said("observed")])[-1]
+        report.defects.append(_entry(job, why=f"the script {ended}: {one_line(note)}", **facts))
+        return f"NOT SHOWN (run {len(runs)}: {ended}: {one_line(note)[:120]})"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(source, encoding="utf-8")
+    report.kept.append(
+        _entry(
+            job,
+            path=f"{job.cell}/{job.scenario}.py",
+            sha256=hashlib.sha256(source.encode()).hexdigest(),
+            expected=last.said("expected"),
+            observed=last.said("observed"),
+            when=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **facts,
+        )
+    )
+    return f"shown {facts['shown']} of {facts['runs']} times, {last.seconds:.1f} s"
+
+
+def _python(header: Mapping[str, Any]) -> str:
+    """The Python that the cell ran on, by its minor version; this interpreter when it is of that version."""
+    minor = ".".join(str(header["axes"]["python"]).split(".")[:2])
+    return sys.executable if minor == f"{sys.version_info[0]}.{sys.version_info[1]}" else minor
+
+
+def _entry(job: Job, **more: Any) -> dict[str, Any]:
+    line = job.line
+    return {
+        "cell": job.cell,
+        "scenario": job.scenario,
+        "verdict": line["verdict"],
+        "schedule": line.get("schedule"),
+        "result_of": job.header["started"],
+        **more,
+    }
+
+
+def _is(entry: Mapping[str, Any], job: Job) -> bool:
+    return (entry["cell"], entry["scenario"]) == (job.cell, job.scenario)
+
+
+def _write_index(out: Path, report: Report, jobs: Sequence[Job]) -> None:
+    """The index of all reproducers in the folder: what this run tried replaces what an earlier one said of it."""
+    before, made = reproducers.read_index(out), {}
+    for kind, entries in report.lists().items():
+        kept = [entry for entry in before.get(kind, []) if not any(_is(entry, job) for job in jobs)]
+        made[kind] = sorted([*kept, *entries], key=lambda entry: (entry["cell"], entry["scenario"]))
+    reproducers.write_index(out, made)
+
+
+def _summary(report: Report, jobs: Sequence[Job], out: Path) -> int:
+    print()
+    for cell in dict.fromkeys(job.cell for job in jobs):
+        mine = [job for job in jobs if job.cell == cell]
+        kept = sum(entry["cell"] == cell for entry in report.kept)
+        print(f"{cell}: {kept} of {len(mine)} findings have a reproducer")
+        for title, entries in (("not written", report.not_written), ("DEFECT", report.defects)):
+            for entry in entries:
+                if entry["cell"] == cell:
+                    print(f"  {entry['scenario']} {title}: {clean(entry['why'])}")
+    print(f"{len(report.kept)} of {len(jobs)} findings have a reproducer: {out / reproducers.INDEX}")
+    return 1 if report.defects else 0
+
+
+def _fail(line: str) -> int:
+    print(clean(line), file=sys.stderr)
+    return 1

@@ -1,0 +1,350 @@
+"""A result line as one file that a maintainer can run: no import but the driver, Tortoise and the standard library."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matrix.reproduce import NotWritten, symptom, unfold
+from matrix.reproduce.symptom import Symptom
+from matrix.reproduce.unfold import CROWD, Item, Task, Writer, quoted
+from matrix.results.text import clean, one_line
+
+PARTS = Path(__file__).parent / "parts"
+# What the suite and its witnesses bring into an environment, and no reproducer needs.
+OURS = {"pytest", "pytest-asyncio", "iniconfig", "pluggy", "pygments", "packaging", "tomli", "exceptiongroup"}
+OURS |= {"mysql-connector-python", "pg8000", "scramp", "asn1crypto", "python-dateutil", "six", "apsw"}
+OURS |= {"pip", "setuptools", "wheel"}
+ORM_ONLY = {"tortoise-orm", "pypika-tortoise", "iso8601", "anyio", "idna", "sniffio", "aiosqlite"}
+SCHEMES = {"postgres": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
+SERVED = "{scheme}://user:password@host:port/database"
+KEYS = {
+    "mysql": "id integer PRIMARY KEY AUTO_INCREMENT",
+    "mariadb": "id integer PRIMARY KEY AUTO_INCREMENT",
+    "postgres": "id serial PRIMARY KEY",
+    "sqlite": "id integer PRIMARY KEY AUTOINCREMENT",
+}
+ENGINES = {
+    "aiomysql": "mysql",
+    "asyncmy": "mysql",
+    "asyncpg": "asyncpg",
+    "psycopg": "psycopg",
+    "aiosqlite": "sqlite",
+}
+EXTRAS = {
+    "asyncpg": '\ncredentials["ssl"] = False',
+    "psycopg": '\ncredentials["server_settings"] = {"sslmode": "disable", "gssencmode": "disable"}',
+}
+PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
+POOL_PATIENCE = {"psycopg": 40}
+
+
+def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
+    """The source of a script that shows the finding of a line that does not comply. Raises NotWritten with why not."""
+    evidence, axes = line.get("evidence"), header["axes"]
+    if not isinstance(evidence, Mapping) or not evidence.get("history"):
+        raise NotWritten("nothing was recorded")
+    driver, server = str(axes["driver"]), str(axes["server"])
+    if driver not in ENGINES or server not in KEYS:
+        raise NotWritten(f"there is no script for {driver} on {server}: its threads race in a C library")
+    if not line.get("schedule"):
+        raise NotWritten("no schedule decides")
+    tasks = unfold.tasks_of(evidence)
+    setup = evidence["setup"]
+    if setup.get("pools") or setup.get("connections", 0) > 1 or len((setup.get("orm") or {}).get("aliases", [1])) > 1:
+        raise NotWritten("it needs more than one connection or a pool of the driver's own")
+    found = symptom.of(line)
+    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")))
+    return maker.text()
+
+
+def pins(header: Mapping[str, Any], orm: bool) -> list[str]:
+    """The exact packages that a script needs, as the cell had them."""
+    driver = str(header["axes"]["driver"])
+    left_out = OURS if orm else OURS | (ORM_ONLY - {driver})
+    packages = {str(name): str(version) for name, version in header["packages"].items()}
+    odd = [name for name, version in packages.items() if not re.fullmatch(r"[A-Za-z0-9._+!-]+", name + version)]
+    if odd:
+        raise NotWritten(f"{odd[0]!r} is no package with a version")
+    return sorted(f"{name}=={version}" for name, version in packages.items() if name.lower() not in left_out)
+
+
+class _Maker:
+    """Joins the parts of one script."""
+
+    def __init__(
+        self, line: Mapping[str, Any], header: Mapping[str, Any], tasks: list[Task], found: Symptom, orm: bool
+    ) -> None:
+        self.line, self.header, self.tasks, self.found, self.orm = line, header, tasks, found, orm
+        self.driver, self.server = str(header["axes"]["driver"]), str(header["axes"]["server"])
+        self.sqlite = self.server == "sqlite"
+        self.writer = Writer(tasks, orm)
+        self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
+
+    def text(self) -> str:
+        database, read, write, fail, transaction = self.driver_parts()
+        kinds = {item.kind for task in self.tasks for item in _all(task.items)} | {
+            item.kind for item in _all(self.next_user)
+        }
+        chosen = [database]
+        if self.orm:
+            orm = _part("orm")
+            orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
+            chosen.append(orm)
+        else:
+            chosen += [part for kind, part in (("read", read), ("write", write), ("fail", fail)) if kind in kinds]
+            chosen += [transaction] if "block" in kinds else []
+        body = "".join(
+            [_part("order"), _part("thread" if self.sqlite else "wire"), *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)]
+        )
+        if "Stop(" not in self.program():
+            body = re.sub(r'class Stop\(Exception\):\n    """[^"]*"""\n\n\n', "", body)
+        if "block" not in kinds:
+            body = re.sub(r"class block:\n.*?(?=\n\ndef start)", "", body, flags=re.S).replace("\n\n\n\n\n", "\n\n\n")
+        body = body.replace("\n\n\n\n\n", "\n\n\n")
+        rest = f"{body}\n\n{self.program()}\n\n\n{self.main()}"
+        return f"{self.head(rest)}\n{rest}"
+
+    def driver_parts(self) -> Sequence[str]:
+        text = _part({"aiomysql": "mysql", "asyncmy": "mysql"}.get(self.driver, self.driver))
+        text = text.replace("DRIVER", self.driver)
+        return [
+            part.strip("\n") for part in re.split(r"^# (?:READ|WRITE|FAIL|TRANSACTION|END)\n", text, flags=re.M)[:5]
+        ]
+
+    # -- the head --------------------------------------------------------------------------------------------------
+    def head(self, rest: str) -> str:
+        """What comes before ``rest``: the script's metadata, what it is about, and the imports that the rest uses."""
+        line, header = self.line, self.header
+        address = "sqlite:///FILE" if self.sqlite else SERVED.format(scheme=SCHEMES[self.server])
+        said = [
+            one_line(f"{line['scenario']}: {line.get('title')}, on {self.driver} {header['axes']['driver_version']}."),
+            "",
+            *_wrapped(f"Promised: {line.get('contract')}"),
+            *_wrapped(f"Found: {self.found.sentence}"),
+            "",
+            f"Usage: uv run repro.py {address}",
+            *_wrapped(
+                "It creates the tables repro_entry and repro_seed in that database and drops them. The order of the "
+                "steps is forced, so the symptom shows every time: exit code 1 if it shows, 0 if not, 2 for wrong use."
+            ),
+        ]
+        doc = "\n".join(_harmless(each) for each in said)
+        dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
+        modules = ("asyncio", "contextlib", "os", "sqlite3", "sys", "threading", "traceback")
+        lines = [f"import {module}" for module in modules if f"{module}." in rest]
+        unquoting = "unquote, " if "unquote(" in rest else ""
+        lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
+        lines += [f"import {self.driver}"] if f"{self.driver}." in rest.replace("backends.", "") else []
+        if self.orm:
+            names = ["Tortoise", *(["connections"] if "connections.get" in rest else []), "fields"]
+            lines += [f"from tortoise import {', '.join(names)}", "from tortoise.models import Model"]
+            lines += ["from tortoise.transactions import in_transaction"] if ", in_transaction)" in rest else []
+        imports = "\n".join(lines)
+        oldest = "3.11" if "TaskGroup(" in rest else "3.10"
+        patience = POOL_PATIENCE.get(self.driver, PATIENCE) if self.orm else PATIENCE
+        return (
+            f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
+            f'"""{doc}\n"""\n\n{imports}\n\n'
+            f"ORDER = {quoted(str(self.line['schedule']))}\n"
+            f"QUIET, PATIENCE = {0.06 if self.sqlite else 0.03}, {patience}  # seconds\n"
+            f'if len(sys.argv) != 2 or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
+            f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
+            f"    sys.exit(2)\n"
+            f"ADDRESS = urlsplit(sys.argv[1])\n\n"
+        )
+
+    # -- the program -----------------------------------------------------------------------------------------------
+    def program(self) -> str:
+        lines = ["# -- the program: one task each ".ljust(118, "-")]
+        lines += [f"# {each}" for each in _wrapped(self.order_in_words())]
+        if not self.orm:
+            lines.append("connection = None")
+        if self.crowd():
+            lines += ["", "", "def reader(letter, value):"]
+            lines += ['    return lambda: do(letter, f"read {value}", lambda: read(connection, value))']
+        else:
+            for task in self.tasks:
+                lines += ["", "", *self.writer.function(task)]
+        if "let_time_pass()" in "\n".join(lines):
+            lines += ["", "", "async def let_time_pass():", '    owed.add("the clock")']
+            lines += [f"    await asyncio.sleep({unfold.LIMIT + 0.1:g})", '    owed.discard("the clock")']
+        if self.next_user:
+            self.writer.mine = unfold.AFTER
+            inside = self.writer.body(self.next_user, None, False)
+            lines += ["", "", "async def the_next_user():", *(f"    {each}" for each in inside)]
+        text = "\n".join(lines)
+        return self.watched(text) if self.found.watched else text
+
+    def watched(self, text: str) -> str:
+        """The program with a look from outside right after the write that matters."""
+        row = self.found.watched
+        helper = (
+            "\n\n\nseen = {}\n\n\nasync def look(row):\n"
+            '    """Whether another connection sees this row now."""\n'
+            '    owed.add("the look")\n'
+            '    seen[row] = bool(await sql(direct, "SELECT token FROM repro_entry WHERE token = %s", row))\n'
+            '    owed.discard("the look")'
+        )
+        made = re.sub(
+            rf'^( *)(await do\([^\n]*"write {re.escape(row)}"[^\n]*)$',
+            rf"\1\2\n\1await look({quoted(row)})",
+            text,
+            flags=re.M,
+        )
+        if made == text:
+            raise NotWritten(f"the write of {row} is not in the program")
+        return made + helper
+
+    def crowd(self) -> bool:
+        """Whether the program is a crowd of tasks that read one value each and nothing else."""
+        single = all(len(task.items) == 1 and task.items[0].kind == "read" for task in self.tasks)
+        return single and len(self.tasks) >= CROWD and not self.orm
+
+    def order_in_words(self) -> str:
+        letters = ", ".join(f"{task.letter} {task.name}" for task in self.tasks[:6])
+        more = f" and {len(self.tasks) - 6} more" if len(self.tasks) > 6 else ""
+        return f"The letters of ORDER: {letters}{more}; a number lets a connection's next answer through."
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+    def main(self) -> str:
+        indent = "        "
+        lines = ["# -- run it, and look ".ljust(118, "-")]
+        if "well(" in self.found.shows:
+            lines += ["def well(what):", '    """Whether it was asked for, and told to have worked."""']
+            lines += ["    answer = told.get(what, NOTHING)"]
+            lines += ["    return answer is not NOTHING and not isinstance(answer, BaseException)"]
+        if "failed(" in self.found.shows:
+            lines += ["def failed(what):", "    return isinstance(told.get(what), BaseException)"]
+        lines += ["", ""] if len(lines) > 1 else []
+        lines += ["async def main():", f"    global direct, holding{'' if self.orm else ', connection'}"]
+        lines.append("    asyncio.get_running_loop().set_exception_handler(lambda *_: None)")
+        direct = "None" if self.sqlite else "await connect(HOST, PORT)"
+        lines.append(f"    direct = {direct}  # past the gate: sets up, looks at the end")
+        lines += self.create()
+        lines.append("    try:")
+        lines += [indent + each for each in self.begin()]
+        lines.append(f"{indent}holding = True")
+        lines += [indent + each for each in self.starts()]
+        lines.append(f"{indent}await conduct(ORDER)")
+        if self.next_user:
+            lines.append(f'{indent}await asyncio.wait([start("the next user", the_next_user)], timeout=PATIENCE)')
+        if self.found.looks_at_server:
+            lines += [
+                f"{indent}mine = \"datname = current_database() AND state LIKE 'idle in transaction%'\"",
+                f'{indent}question = f"SELECT count(*) FROM pg_stat_activity WHERE {{mine}}"',
+                f"{indent}(open_transactions,) = await sql(direct, question)",
+            ]
+        lines += [indent + each for each in self.cut()]
+        if "rows" in self.found.shows:
+            lines.append(f'{indent}rows = await sql(direct, "SELECT token FROM repro_entry ORDER BY id")')
+        lines.append("    finally:")
+        lines += [indent + each for each in self.cut()]
+        lines += [
+            f'{indent}for table in ("repro_entry", "repro_seed"):',
+            f'{indent}    await sql(direct, f"DROP TABLE {{table}}")',
+        ]
+        lines += [
+            *self.shows(),
+            "    print(" + quoted(f"expected: {self.found.expected}") + ")",
+            f'    print("observed:", {self.found.observed})',
+            '    print("the symptom shows" if shows else "the symptom does not show")',
+            "    return 1 if shows else 0",
+            "",
+            "",
+            'if __name__ == "__main__":',
+            "    try:",
+            "        code = asyncio.new_event_loop().run_until_complete(main())",
+            "    except Exception:",
+            "        traceback.print_exc()",
+            "        code = 3  # neither shown nor not shown: the script itself could not go on",
+            "    sys.stdout.flush()",
+            "    os._exit(code)  # tasks and threads that wait for ever must not keep the interpreter",
+            "",
+        ]
+        return "\n".join(lines)
+
+    def shows(self) -> list[str]:
+        parts = self.found.shows.split(" and ")
+        if len(self.found.shows) < 100:
+            return [f"    shows = {self.found.shows}"]
+        return ["    shows = (", f"        {parts[0]}", *(f"        and {part}" for part in parts[1:]), "    )"]
+
+    def create(self) -> list[str]:
+        count = self.seeds()
+        key = KEYS[self.server]
+        return [
+            '    for table, column in (("repro_entry", "token"), ("repro_seed", "nonce")):',
+            f'        columns = f"{key}, {{column}} varchar(64) NOT NULL UNIQUE"',
+            '        await sql(direct, f"CREATE TABLE {table} ({columns})")',
+            f"    for number in range(1, {count + 1}):",
+            '        await sql(direct, "INSERT INTO repro_seed (nonce) VALUES (%s)", f"n-{number}")',
+        ]
+
+    def seeds(self) -> int:
+        items = [item for task in self.tasks for item in _all(task.items)] + list(_all(self.next_user))
+        return max([1, *(int(item.value[2:]) for item in items if item.kind == "read")])
+
+    def begin(self) -> list[str]:
+        if self.sqlite:
+            gate = ["hold_threads()"]
+            if not self.orm:
+                return [*gate, "connection = await connect()"]
+            credentials = '{"file_path": FILE, "busy_timeout": 0}'
+        else:
+            gate = [
+                'gate = await asyncio.start_server(relay, "127.0.0.1", 0)',
+                "port = gate.sockets[0].getsockname()[1]",
+            ]
+            if not self.orm:
+                return [*gate, 'connection = await connect("127.0.0.1", port)']
+            size = int(self.line["evidence"]["setup"]["orm"]["size"])
+            credentials = '{"host": "127.0.0.1", "port": port, "user": LOGIN["user"], "password": LOGIN["password"]}'
+            credentials += '\ncredentials |= {"database": ADDRESS.path.strip("/"), "minsize": 1, "maxsize": '
+            credentials += f"{size}}}{EXTRAS.get(self.driver, '')}"
+        return [
+            *gate,
+            *f"credentials = {credentials}".splitlines(),
+            f'engine = {{"engine": "tortoise.backends.{ENGINES[self.driver]}", "credentials": credentials}}',
+            'apps = {"models": {"models": ["__main__"], "default_connection": "default"}}',
+            'await Tortoise.init(config={"connections": {"default": engine}, "apps": apps})',
+        ]
+
+    def starts(self) -> list[str]:
+        children = {child for task in self.tasks for child in task.children}
+        mine = [task for task in self.tasks if task.name not in children]
+        if self.crowd():
+            name = re.sub(r"\s*\d+$", "", mine[0].name)
+            if all(t.items[0].value == f"n-{at}" and t.name == f"{name} {at}" for at, t in enumerate(mine, 1)):
+                letters = "".join(task.letter for task in mine)
+                return [
+                    f"for number, letter in enumerate({quoted(letters)}, 1):",
+                    f'    start(f"{name} {{number}}", reader(letter, f"n-{{number}}"))',
+                ]
+            return [f"start({quoted(t.name)}, reader({quoted(t.letter)}, {quoted(t.items[0].value)}))" for t in mine]
+        return [f"start({quoted(task.name)}, {task.function})" for task in mine]
+
+    def cut(self) -> list[str]:
+        if self.sqlite:
+            return ["holding = False"]
+        return ["cut()"]
+
+
+def _part(name: str) -> str:
+    return (PARTS / f"{name}.py.txt").read_text(encoding="utf-8")
+
+
+def _all(items: Sequence[Item]) -> list[Item]:
+    return [each for item in items for each in (item, *_all(item.items))]
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(one_line(text), 116)
+
+
+def _harmless(text: str) -> str:
+    """Foreign text inside a docstring."""
+    return clean(text).replace("\\", "\\\\").replace('"""', "'''")

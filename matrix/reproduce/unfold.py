@@ -1,0 +1,346 @@
+"""From a recorded history to straight code: one coroutine per task, in which each statement waits for its turn."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from matrix.reproduce import NotWritten
+from matrix.results.text import one_line
+
+AFTER = "the next user"
+NONCE = re.compile(r"\bn-[a-z]+-(\d+)\b")
+TOKEN = re.compile(r"\bw-[0-9a-z]+-(\d+)\b")
+STATEMENTS = ("read", "write", "fail")
+OUTCOMES = ("ok", "error", "cancelled")
+CROWD = 4  # so many tasks that do the same share one function
+LIMIT = 0.3  # seconds; the program's clock was frozen, a script's is not
+
+
+@dataclass
+class Item:
+    """One thing that a task does. ``kind``: read, write, fail, block, start, wait, cancel, time, step."""
+
+    kind: str
+    text: str = ""  # the statement as the history names it, with short names for rows
+    names: tuple[str, ...] = ()  # tasks that are started, awaited, cancelled
+    value: str = ""  # nonce or token
+    outcome: str = ""  # ok, error, cancelled, or empty: never answered
+    caught: bool = False
+    limited: bool = False  # its time ran out (asyncio.wait_for)
+    grouped: bool = False
+    settles: bool = False
+    number: Any = None
+    items: list[Item] = field(default_factory=list)  # a block's
+    end: str = ""  # a block's: commit or rollback, or empty
+    end_outcome: str = ""
+    nested: bool = False
+
+
+@dataclass
+class Task:
+    """One task: its letter in the schedule, what it does, and how it ended as the history says."""
+
+    name: str
+    letter: str
+    items: list[Item]
+    ended: str
+    children: tuple[str, ...] = ()
+
+    @property
+    def function(self) -> str:
+        return identifier(self.name)
+
+    @property
+    def ended_badly(self) -> bool:
+        return self.ended != "ends"
+
+
+def identifier(name: str) -> str:
+    """A task's name as that of a function."""
+    made = re.sub(r"\W+", "_", name).strip("_").lower() or "task"
+    return f"task_{made}" if keyword.iskeyword(made) or made[0].isdigit() else made
+
+
+def quoted(text: str) -> str:
+    """A Python literal, in double quotes where that is plain."""
+    return json.dumps(text) if text.isascii() and text.isprintable() else repr(text)
+
+
+def short(text: object) -> str:
+    """Rows and values by their short names: ``n-seed-3`` is ``n-3``, ``w-0db41fx6-1`` is ``w-1``."""
+    return TOKEN.sub(r"w-\1", NONCE.sub(r"n-\1", str(text)))
+
+
+def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
+    """All tasks of the program, those that it began with first. Raises NotWritten."""
+    if not isinstance(evidence.get("setup"), Mapping):
+        raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
+    letters = _letters(evidence)
+    history = [e for e in evidence["history"] if not str(e["session"]).startswith(AFTER)]
+    names = dict.fromkeys([*letters, *(e["session"] for e in history if e["session"] != "event loop")])
+    ends = {e["session"]: str(e["text"]) for e in history if e["event"] == "end"}
+    tasks = []
+    for name in names:
+        if name not in letters:
+            continue  # it was started and never came to its first step
+        items = _items(_course(name, evidence), ends)
+        tasks.append(Task(name, letters[name], items, ends.get(name, ""), tuple(_started(items))))
+    children = {child for task in tasks for child in task.children}
+    return sorted(tasks, key=lambda task: (task.name in children, LETTERS.index(task.letter)))
+
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def afterwards(evidence: Mapping[str, Any], until: Any) -> list[Item]:
+    """What the next user asks, up to the operation ``until``. Raises NotWritten where that is not one after another."""
+    course = [
+        ("history", e) for e in evidence["history"] if e["session"] == AFTER or (until and e.get("operation") == until)
+    ]
+    if any(e["session"] != AFTER for _, e in course):
+        raise NotWritten("it shows when several next users come at once")
+    numbers = [e.get("operation") for _, e in course if e["event"] == "invoke"]
+    if until not in numbers:
+        raise NotWritten("the next user's question is not in the history")
+    wanted = set(numbers[: numbers.index(until) + 1])
+    return _items([entry for entry in course if entry[1].get("operation") in wanted], {})
+
+
+def _letters(evidence: Mapping[str, Any]) -> dict[str, str]:
+    """Which letter of the schedule is which task."""
+    found: dict[str, str] = {}
+    for step in evidence["steps"]:
+        name, colon, _ = str(step["text"]).partition(": ")
+        if colon and len(str(step["action"])) == 1 and not str(step["action"]).isdigit():
+            found.setdefault(name, str(step["action"]))
+    return {name: letter for name, letter in found.items() if letter in LETTERS}
+
+
+def _course(name: str, evidence: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """A task's own steps and history in one order; a step that only lets an operation begin is left out."""
+    steps = [("step", s) for s in evidence["steps"] if str(s["text"]).startswith(f"{name}: ")]
+    events = [("history", e) for e in evidence["history"] if e["session"] == name]
+    merged = sorted([*steps, *events], key=lambda entry: entry[1].get("at", entry[1].get("n", 0)))
+    course = []
+    for at, (kind, entry) in enumerate(merged):
+        following = next((e for k, e in merged[at + 1 :] if k == "step" or e["event"] != "cancelled"), None)
+        if kind == "history" or not (following and following.get("event") == "invoke"):
+            course.append((kind, entry))
+    return course
+
+
+def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, str]) -> list[Item]:
+    outer: list[Item] = []
+    stack: list[Item] = []
+    by_number: dict[Any, Item] = {}
+    last: Item | None = None
+    for kind, entry in course:
+        here = stack[-1].items if stack else outer
+        if kind == "step":
+            last = _plain_step(str(entry["text"]).partition(": ")[2])
+            here.append(last)
+        elif entry["event"] == "invoke":
+            what, text = str(entry["what"]), short(entry["text"])
+            if what in ("commit", "rollback"):
+                _close(stack, what, entry, by_number)
+                continue
+            last = _operation(what, text, entry)
+            by_number[entry["operation"]] = last
+            here.append(last)
+            if what == "begin":
+                stack.append(last)
+        elif entry["event"] in OUTCOMES and entry.get("operation") is not None:
+            _answered(by_number[entry["operation"]], entry, stack)
+        elif entry["event"] == "cancelled" and "are over: TimeoutError" in str(entry["text"]) and last is not None:
+            last.limited = True
+        elif entry["event"] == "note":
+            _noted(here, str(entry.get("what")), str(entry["text"]), last)
+    return outer
+
+
+def _plain_step(text: str) -> Item:
+    if victim := re.fullmatch(r"cancel (.+)", text):
+        return Item("cancel", names=(victim[1],))
+    if re.fullmatch(r"[\d.]+ s go by", text):
+        return Item("time")
+    return Item("step", text)
+
+
+def _operation(what: str, text: str, entry: Mapping[str, Any]) -> Item:
+    number = entry["operation"]
+    if what == "begin":
+        if "never end it" in text:
+            raise NotWritten("it begins a transaction that nobody ends")
+        return Item("block", str(entry["block"]), number=number, nested="nested" in text)
+    if what not in STATEMENTS:
+        raise NotWritten(f"no script can say {text!r} yet")
+    value = next(iter(re.findall(r"\b[nw]-\d+\b", text)), "")
+    return Item(what, text.removesuffix(" (too late)"), value=value, number=number)
+
+
+def _close(stack: list[Item], what: str, entry: Mapping[str, Any], by_number: dict[Any, Item]) -> None:
+    name = str(entry["block"])
+    block = next((each for each in reversed(stack) if each.text == name), None)
+    if block is None:
+        raise NotWritten(f"{name} is ended and was never begun")
+    block.end = what
+    while stack.pop() is not block:
+        pass
+    by_number[entry["operation"]] = Item("end", number=entry["operation"], items=[block])
+
+
+def _answered(item: Item, entry: Mapping[str, Any], stack: list[Item]) -> None:
+    outcome = str(entry["event"])
+    if item.kind == "end":
+        item.items[0].end_outcome = outcome
+        return
+    item.outcome = outcome
+    if item.kind == "block" and outcome != "ok" and stack and stack[-1] is item:
+        stack.pop()
+
+
+def _noted(here: list[Item], what: str, text: str, last: Item | None) -> None:
+    if what == "start":
+        name = text.removeprefix("starts ")
+        grouped = name.endswith(" in a task group")
+        here.append(Item("start", names=(name.removesuffix(" in a task group"),), grouped=grouped))
+    elif what == "wait":
+        settles = text.startswith("waits for the end of ")
+        names = text.removeprefix("waits for the end of ").removeprefix("waits for ").split(", ")
+        here.append(Item("wait", names=tuple(names), settles=settles))
+    elif text.startswith("catches the error") and last is not None:
+        last.caught = True
+
+
+def _started(items: Sequence[Item]) -> Iterator[str]:
+    for item in items:
+        if item.kind == "start":
+            yield from item.names
+        yield from _started(item.items)
+
+
+# -- code ------------------------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """Writes tasks as functions. ``orm``: through Tortoise, else on the one connection of the driver."""
+
+    def __init__(self, tasks: Sequence[Task], orm: bool) -> None:
+        self.ends = {task.name: task.ended for task in tasks}
+        self.names = {task.name: task for task in tasks}
+        self.orm = orm
+
+    def function(self, task: Task) -> list[str]:
+        self.mine = task.name
+        lines = self.body(task.items, task.letter, not task.ended_badly)
+        last = task.items[-1] if task.items else None
+        if self.on_purpose() and not (last and last.kind == "block" and last.end == "rollback"):
+            lines.append(self.fails_on_purpose())
+        return [f"async def {task.function}():", *_indented(lines)]
+
+    def on_purpose(self) -> bool:
+        """Whether the task that is being written ended with an error that it raised itself."""
+        return "Deliberate" in self.ends.get(self.mine, "") and f"{self.mine} fails" in self.ends[self.mine]
+
+    def fails_on_purpose(self) -> str:
+        return f"raise Stop({quoted(f'{self.mine} fails on purpose')})"
+
+    def body(self, items: Sequence[Item], letter: str | None, goes_on: bool) -> list[str]:
+        """The items as lines. ``goes_on``: whether the code around goes on when the last of them has failed."""
+        lines: list[str] = []
+        at = 0
+        while at < len(items):
+            item = items[at]
+            if item.kind == "start" and item.grouped:
+                group = []
+                while at < len(items) and items[at].kind == "start" and items[at].grouped:
+                    group.append(items[at])
+                    at += 1
+                made = ["async with asyncio.TaskGroup() as group:"]
+                made += [
+                    f"    start({quoted(n.names[0])}, {self.body_of(n.names[0])}, group.create_task)" for n in group
+                ]
+                failing = any(self.ends.get(n.names[0], "").startswith("ends with") for n in group)
+            else:
+                made, failing = self.item(item, letter), self.failed(item)
+                at += 1
+            last = at == len(items)
+            if failing and (not last or goes_on):
+                made = ["try:", *_indented(made), "except Exception:", "    pass"]
+            lines += made
+        return lines or ["pass  # it did not come any further"]
+
+    def body_of(self, name: str) -> str:
+        if name not in self.names:
+            raise NotWritten(f"{name} never came to its first step")
+        return self.names[name].function
+
+    def failed(self, item: Item) -> bool:
+        """Whether an exception came out of it, as recorded."""
+        if item.caught:
+            return True
+        if item.kind == "wait":
+            return not item.settles and any(self.ends.get(name, "").startswith("ends with") for name in item.names)
+        if item.kind == "block":
+            return item.outcome == "error" or item.end == "rollback" or item.end_outcome == "error"
+        return item.outcome == "error"
+
+    def item(self, item: Item, letter: str | None) -> list[str]:
+        turn = f"await turn({quoted(letter)})" if letter else "pass"
+        if item.kind == "block":
+            return self.block(item, letter)
+        if item.kind == "start":
+            return [f"start({quoted(item.names[0])}, {self.body_of(item.names[0])})"]
+        if item.kind == "wait":
+            waited = [f"tasks[{quoted(name)}]" for name in item.names if name in self.names]
+            if not waited:
+                raise NotWritten("it waits for tasks that never came to their first step")
+            call = f"asyncio.wait([{', '.join(waited)}])" if item.settles else f"asyncio.gather({', '.join(waited)})"
+            return [f"await {call}"]
+        if item.kind == "cancel":
+            return [turn, f"tasks[{quoted(item.names[0])}].cancel()"]
+        if item.kind == "time":
+            return [turn, "await let_time_pass()"]
+        if item.kind == "step":
+            return [f"{turn}  # {one_line(item.text)}"]
+        return [f"await do({quoted(letter) if letter else None}, {quoted(item.text)}, {self.statement(item)})"]
+
+    def statement(self, item: Item) -> str:
+        value = quoted(item.value)
+        call = {
+            "read": f"read({'' if self.orm else 'connection, '}{value})",
+            "write": f"Entry.create(token={value})" if self.orm else f"write(connection, {value})",
+            "fail": "fail()" if self.orm else "fail(connection)",
+        }[item.kind]
+        return f"lambda: asyncio.wait_for({call}, {LIMIT})" if item.limited else f"lambda: {call}"
+
+    def block(self, item: Item, letter: str | None) -> list[str]:
+        inside = self.body(item.items, letter, goes_on=item.end == "commit")
+        if item.end == "rollback" and not self.breaks_off(item):
+            inside = [line for line in inside if not line.startswith("pass ")]
+            inside.append(self.fails_on_purpose())
+        make = "in_transaction" if self.orm else "transaction"
+        return [
+            f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}):",
+            *_indented(inside),
+        ]
+
+    def breaks_off(self, item: Item) -> bool:
+        """Whether the block ended because something in it failed, not because the program wanted it."""
+        if self.on_purpose():
+            return False
+        inner = item.items[-1] if item.items else None
+        if inner is None:
+            return self.ends.get(self.mine, "") == "ends: cancelled"
+        grouped = inner.kind == "start" and inner.grouped
+        cancelled = "cancelled" in (inner.outcome, self.ends.get(self.mine, "").removeprefix("ends: "))
+        return grouped or cancelled or (self.failed(inner) and not inner.caught)
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines]

@@ -1,0 +1,50 @@
+"""The index of reproducers (``results/reproducers/index.json``): written by ``reproduce``, read by the report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+INDEX = "index.json"
+SCHEMA = 1
+KINDS = ("reproducers", "defects", "not_written")
+
+
+def read_index(folder: str | Path) -> dict[str, Any]:
+    """The index in a folder; empty when there is none, it cannot be read, or it is of another version."""
+    try:
+        found = json.loads((Path(folder) / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else {}
+
+
+def write_index(folder: str | Path, index: Mapping[str, Any]) -> Path:
+    """Writes the index whole or not at all. Raises OSError."""
+    path = Path(folder) / INDEX
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{INDEX}.tmp")
+    text = json.dumps({"schema": SCHEMA, **index}, ensure_ascii=False, indent=1)
+    temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    temporary.replace(path)
+    return path
+
+
+def source_of(folder: str | Path, line: Mapping[str, Any], header: Mapping[str, Any]) -> str | None:
+    """The script that showed the finding of this very line, or None.
+
+    ``line`` is a scenario line, ``header`` its cell's. A script that was made for another run's line of other words
+    (verdict or schedule), or whose bytes are not those that were executed, does not count.
+    """
+    for entry in read_index(folder).get("reproducers", []):
+        same = all(entry.get(key) == line.get(key) for key in ("scenario", "verdict", "schedule"))
+        if same and entry.get("cell") == header.get("cell"):
+            try:
+                content = (Path(folder) / str(entry["path"])).read_bytes()
+            except (OSError, KeyError, ValueError):
+                return None
+            return content.decode("utf-8") if hashlib.sha256(content).hexdigest() == entry.get("sha256") else None
+    return None

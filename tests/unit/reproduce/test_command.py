@@ -1,0 +1,210 @@
+"""The command: scripts are executed before they are kept. Run for real on SQLite, in this very environment."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+
+from matrix.__main__ import main
+from matrix.reproduce import run
+from matrix.reproduce.run import CannotRun, Run, execute
+from matrix.reproduce.script import script
+from matrix.results import reproducers
+from tests.unit.reproduce import recorded
+from tests.unit.results.samples import write_cell
+
+CELL = "sqlite-aiosqlite"
+STORED = f"{CELL} NST-5"
+
+
+def source(name: str = STORED) -> str:
+    return script(recorded.line(name), recorded.header(name))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "repro.py"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def executed(folder: Path, text: str, *arguments: str) -> Run:
+    address = arguments[0] if arguments else f"sqlite:///{folder}/x.db"
+    return execute(write(folder, text), Path(sys.executable), address)
+
+
+def test_the_symptom_shows_and_nothing_is_left_behind(tmp_path):
+    done = executed(tmp_path, source())
+    assert (done.code, done.shown) == (1, True), done.errors
+    assert done.said("expected") == "row w-2, which child was told is written, is stored"
+    assert "w-2 is written" in done.said("observed")
+    with sqlite3.connect(tmp_path / "x.db") as database:
+        assert database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'repro%'").fetchall() == []
+
+
+def test_without_the_symptom_it_ends_well(tmp_path):
+    """The failing child does its work only when the other one has done all of its own."""
+    steps = re.search(r'^ORDER = "(.*)"$', source(), re.MULTILINE)[1].split(".")
+    first = steps.index("B")
+    alone = [*steps[:first], *(token for _ in range(9) for token in ("B", "1", "1"))]
+    ordered = re.sub(r'^ORDER = ".*"$', f'ORDER = "{".".join(alone)}"', source(), flags=re.MULTILINE)
+    done = executed(tmp_path, ordered)
+    assert done.code == 0, (done.output, done.errors)
+    assert "the symptom does not show" in done.output
+
+
+@pytest.mark.parametrize("address", ["", "mysql://here/x", "nothing"])
+def test_wrong_use_is_2(tmp_path, address):
+    done = executed(tmp_path, source(), address)
+    assert done.code == 2
+    assert done.errors.startswith("usage: ")
+
+
+def test_a_script_that_cannot_go_on_shows_nothing(tmp_path):
+    done = executed(tmp_path, source(), f"sqlite:///{tmp_path}/no/such/folder/x.db")
+    assert done.code == 3
+    assert not done.shown
+
+
+def test_a_script_that_never_ends_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "LIMIT", 0.5)
+    done = executed(tmp_path, "import time\nprint('expected: x', flush=True)\ntime.sleep(60)")
+    assert (done.code, done.shown) == (None, False)
+    assert done.said("expected") == "x"
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Scripts run in the environment of the tests: what is tested is not whether a network is there."""
+    monkeypatch.setattr(run, "environment", lambda pins, python, folder: Path(sys.executable))
+
+
+def results(folder: Path, *names: str, **changes) -> Path:
+    head = {**recorded.header(names[0]), "planned": [name.split()[1] for name in names]}
+    head |= {"server_string": None, "platform": None, "commit": None}
+    write_cell(folder, head, [{**recorded.line(name), **changes} for name in names])
+    return folder
+
+
+def test_what_shows_is_kept_with_its_sum_and_what_was_seen(tmp_path, here, capsys):
+    folder = results(tmp_path, STORED)
+    assert main(["reproduce", "--results", str(folder), "--times", "1"]) == 0
+    index = reproducers.read_index(folder / "reproducers")
+    (entry,) = index["reproducers"]
+    assert (entry["cell"], entry["scenario"], entry["shown"], entry["runs"]) == (CELL, "NST-5", 1, 1)
+    assert entry["observed"].startswith("child was told")
+    line, head = recorded.line(STORED), recorded.header(STORED)
+    assert reproducers.source_of(folder / "reproducers", line, head) == source()
+    out = capsys.readouterr().out
+    assert "1/1 NST-5" in out
+    assert "left" in out
+    assert "1 of 1 findings have a reproducer" in out
+
+
+def test_what_does_not_show_is_a_defect_and_is_not_kept(tmp_path, here, capsys):
+    """The recorded order is replaced by one in which nothing overlaps: the recorded symptom cannot show."""
+    kept = tmp_path / "reproducers" / CELL / "CTX-3.py"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("an earlier one")
+    folder = results(tmp_path, f"{CELL} CTX-3", schedule="A")
+    assert main(["reproduce", "--results", str(folder), "--times", "2"]) == 1
+    index = reproducers.read_index(folder / "reproducers")
+    assert index["reproducers"] == []
+    (defect,) = index["defects"]
+    assert "exit code 0" in defect["why"]
+    assert not kept.exists()
+    assert "CTX-3 DEFECT" in capsys.readouterr().out
+
+
+def test_what_cannot_be_written_is_named_with_the_reason(tmp_path, here, capsys):
+    folder = results(tmp_path, STORED, reason="seen on the wire", violations=[])
+    assert main(["reproduce", "--results", str(folder)]) == 0
+    (entry,) = reproducers.read_index(folder / "reproducers")["not_written"]
+    assert "seen on the wire" in entry["why"]
+    assert "0 of 1 findings" in capsys.readouterr().out
+
+
+def test_a_later_run_replaces_only_what_it_tried(tmp_path, here):
+    folder = results(tmp_path, STORED)
+    other = {"cell": "mysql-asyncmy", "scenario": "CON-1", "why": "so"}
+    same = {"cell": CELL, "scenario": "NST-5", "why": "before"}
+    reproducers.write_index(folder / "reproducers", {"reproducers": [], "defects": [other, same], "not_written": []})
+    assert main(["reproduce", "--results", str(folder), "--times", "1"]) == 0
+    index = reproducers.read_index(folder / "reproducers")
+    assert index["defects"] == [other]
+    assert len(index["reproducers"]) == 1
+
+
+def test_an_environment_that_cannot_be_made_is_a_defect(tmp_path, monkeypatch, capsys):
+    def fails(*_):
+        raise CannotRun("uv pip: no such version")
+
+    monkeypatch.setattr(run, "environment", fails)
+    folder = results(tmp_path, STORED)
+    assert main(["reproduce", "--results", str(folder)]) == 1
+    (defect,) = reproducers.read_index(folder / "reproducers")["defects"]
+    assert defect["why"] == "could not be run: uv pip: no such version"
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--results", "no-such-folder"], "there is no such folder"), (["--cell", "mysql-none"], "no complete result")],
+)
+def test_wrong_arguments_are_one_line(tmp_path, here, capsys, arguments, said):
+    results(tmp_path, STORED)
+    given = arguments if "--results" in arguments else ["--results", str(tmp_path), *arguments]
+    assert main(["reproduce", *given]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_selection_without_findings_says_so(tmp_path, here, capsys):
+    folder = results(tmp_path, STORED)
+    assert main(["reproduce", "--results", str(folder), "--scenario", "CON-1"]) == 0
+    assert "nothing to reproduce" in capsys.readouterr().out
+
+
+def test_a_changed_script_or_another_finding_has_no_source(tmp_path):
+    line, head = recorded.line(STORED), recorded.header(STORED)
+    entry = {"cell": CELL, "scenario": "NST-5", "verdict": line["verdict"], "schedule": line["schedule"]}
+    text = "print('x')\n"
+    import hashlib
+
+    entry |= {"path": "x.py", "sha256": hashlib.sha256(text.encode()).hexdigest()}
+    reproducers.write_index(tmp_path, {"reproducers": [entry]})
+    assert reproducers.source_of(tmp_path, line, head) is None
+    (tmp_path / "x.py").write_text(text)
+    assert reproducers.source_of(tmp_path, line, head) == text
+    assert reproducers.source_of(tmp_path, {**line, "schedule": "B"}, head) is None
+    assert reproducers.source_of(tmp_path, line, {**head, "cell": "other"}) is None
+    (tmp_path / "x.py").write_text("import evil\n")
+    assert reproducers.source_of(tmp_path, line, head) is None
+
+
+def test_an_index_of_another_version_is_passed_over(tmp_path):
+    (tmp_path / reproducers.INDEX).write_text(json.dumps({"schema": 99, "reproducers": [{}]}))
+    assert reproducers.read_index(tmp_path) == {}
+    (tmp_path / reproducers.INDEX).write_text("{")
+    assert reproducers.read_index(tmp_path) == {}
+
+
+def test_environments_are_kept_per_set_of_pins(tmp_path, monkeypatch):
+    calls = []
+
+    def call(command):
+        calls.append(list(command))
+
+    monkeypatch.setattr(run, "_call", call)
+    monkeypatch.setattr(run.shutil, "which", lambda name: "uv")
+    monkeypatch.setattr(run.shutil, "rmtree", lambda path, **_: Path(path).mkdir(parents=True, exist_ok=True))
+    first = run.environment(["a==1", "b==2"], "3.11", tmp_path)
+    assert run.environment(["b==2", "a==1"], "3.11", tmp_path) == first
+    assert len(calls) == 2
+    assert run.environment(["a==1", "b==3"], "3.11", tmp_path) != first
+    assert calls[1][-2:] == ["a==1", "b==2"]
