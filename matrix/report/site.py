@@ -20,8 +20,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from matrix.report import badges, evidence, files, junit, listing, optional, patterns, view
+from matrix.report import badges, evidence, exhibits, files, junit, listing, patterns, view
 from matrix.report.changes import Change, feed
+from matrix.report.diagram import STYLE
 from matrix.report.marks import glyph, style_class, style_rules
 from matrix.report.summary import Group, Summary, axis_ranges, group, summarise
 from matrix.report.workers import Call, each
@@ -110,6 +111,7 @@ def environment() -> jinja2.Environment:
         "read_evidence": evidence.read,
         "history_of": listing.history,
         "frames_of": listing.frames,
+        "diagram_of": exhibits.diagram,
         "orders_in_words": orders_in_words,
         "is_link": is_link,
         "natural": view.natural,
@@ -201,7 +203,7 @@ def _ran(line: Mapping[str, Any]) -> bool:
 def _shared(site: Site, summary: bytes) -> None:
     _put(site, "results.json", summary)
     _put(site, schema.PATH.name, schema.PATH.read_bytes())
-    _put(site, "style.css", (HERE / "style.css").read_bytes() + files.encode(style_rules()))
+    _put(site, "style.css", (HERE / "style.css").read_bytes() + files.encode(style_rules() + STYLE))
     _put(site, "matrix.js", (HERE / "matrix.js").read_bytes())
     results = [column.result for column in site.table.columns if column.result]
     _page(site, "cells/index.html", "cells.html")
@@ -422,9 +424,9 @@ def stamp(run: CellResult) -> str:
 def _evidence(site: Site, column: view.Column, run: CellResult, line: dict[str, Any], versions: Markup) -> None:
     name, cell = line["scenario"], column.cell
     row = site.rows[name]
-    script = optional.reproducer(run.path.parent, cell, name)
+    script = exhibits.reproducer(run.path.parent, line, run.header)
     if script:
-        _put(site, f"cells/{cell}/{name}.py", script)
+        _put(site, f"cells/{cell}/{name}.py", files.encode(script))
     _page(
         site,
         f"cells/{cell}/{name}.html",
@@ -437,8 +439,7 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: dict[str, 
         versions=versions,
         stamp=stamp(run),
         replay=replay_command(cell, name, line.get("schedule")),
-        diagram=optional.diagram(line),
-        upstream=optional.issue_text(line, run.header, script.decode("utf-8", "replace") if script else None),
+        upstream=exhibits.issue_text(line, run.header, script),
         reproducer=f"{name}.py" if script else None,
         generated=line.get("generated"),
     )

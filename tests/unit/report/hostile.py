@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+from matrix.results.reproducers import write_index
 from tests.unit.results.samples import event, evidence, frame, header, remedy, scenario, write_cell
 
 TEXT = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> | a` [red]x[/red] \x1b[31m\x07 {{7*7}} \u202e \udc80"
@@ -37,9 +39,12 @@ def write(folder: Path) -> Path:
         head |= {"packages": {TEXT: TEXT}, "server_string": TEXT, "platform": TEXT, "commit": TEXT}
         line = {**remedy(), **foreign, "cures": cures}
         write_cell(folder, head, [scenario("NST-3", "lies", **foreign), line])
-    script = folder / "reproducers" / "mysql-aiomysql" / "NST-3.py"
-    script.parent.mkdir(parents=True)
-    script.write_text(f"# {TEXT}\n", "utf-8", "backslashreplace")
+    script = f"# {TEXT}\n".encode("utf-8", "backslashreplace")
+    (folder / "reproducers").mkdir()
+    (folder / "reproducers" / "one.py").write_bytes(script)
+    about = {"cell": "mysql-aiomysql", "scenario": "NST-3", "verdict": "lies", "schedule": TEXT}
+    about |= {"path": "one.py", "sha256": hashlib.sha256(script).hexdigest()}
+    write_index(folder / "reproducers", {"reproducers": [about]})
     return folder
 
 
