@@ -559,6 +559,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cell", action="append", metavar="NAME", help="measure live with this cell; may be repeated")
     parser.add_argument("--round-trips", type=_positive, default=ROUND_TRIPS, metavar="N", help="through the gate")
     parser.add_argument("--repeats", type=_positive, default=REPEATS, metavar="N", help="of hangs and schedules")
+    parser.add_argument("--only", default="", choices=["", "site"], help="measure this alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to a file as well")
     return parser
 
@@ -587,7 +588,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = options.cell or [name for name in (wire, SQLITE_CELL) if name and importable(name)]
     if not names:
         tell("no driver with its witness is installed here: run it with tox -e bench")
-    tables = [cells(results), server_starts(kinds, tell), *live(names, options, tell)]
+    tables = []
+    if options.only != "site":
+        tables += [cells(results), server_starts(kinds, tell), *live(names, options, tell)]
+    if results:
+        from matrix import bench_site  # it needs this module
+
+        tables.append(bench_site.table(Path(options.results), len(catalogue()), tell))
     show(tables, machine())
     if options.json:
         try:
