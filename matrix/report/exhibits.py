@@ -15,9 +15,9 @@ from matrix.report.diagram import diagram as draw
 from matrix.results.reproducers import read_index, source_of
 
 
-def diagram(line: Mapping[str, Any], **more: Any) -> Markup:
+def diagram(line: Mapping[str, Any]) -> Markup:
     """The sequence diagram as SVG, empty where nothing was recorded; its rules stand in the site's style sheet."""
-    return Markup(draw({**line, **more}).replace(f"<style>{STYLE}</style>", "", 1))
+    return Markup(draw(line).replace(f"<style>{STYLE}</style>", "", 1))
 
 
 def issue_text(line: Mapping[str, Any], header: Mapping[str, Any], script: str | None) -> str:

@@ -7,7 +7,6 @@ matter; cells are built in several processes where there are many.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -406,7 +405,7 @@ def _cell(site: Site, column: view.Column) -> None:
         raise BadLine(run.path, "the file has changed since it was read: build the report again", 1)
     versions = Markup(environment().get_template("versions.html").render(header=run.header))
     for text in raw:
-        line = json.loads(text)
+        line = files.parse(text)
         _put(site, f"cells/{column.cell}/{line['scenario']}.json", text + b"\n")
         _evidence(site, column, run, line, versions)
 

@@ -224,6 +224,13 @@ def test_a_file_that_changes_meanwhile_is_said(results, expectations, tmp_path):
         site.build(table, tmp_path / "out")
 
 
+def test_the_fast_way_to_read_json_says_the_same(monkeypatch):
+    texts = [b'{"a": [1, 1.5, null, "\\udc80", "\xc3\xa9"]}', b'{"a": [1, 1.5e3, true, "x"]}']
+    fast = [files.parse(text) for text in texts]
+    monkeypatch.setattr(files, "_loads", json.loads)
+    assert fast == [files.parse(text) for text in texts]
+
+
 def test_every_page_has_data_beside_it(built, table):
     for folder, names in (
         ("drivers", table.drivers),
