@@ -141,11 +141,16 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _page(site: Site, path: str, template: str, **values: Any) -> None:
-    """Renders a page; ``path`` is from the root of the site. Harmful characters are spelled out on the whole page."""
+def render(site: Site, path: str, template: str, **values: Any) -> str:
+    """A page; ``path`` is from the root of the site. Harmful characters are spelled out on the whole page."""
     root = "../" * path.count("/")
-    html = environment().get_template(template).render(root=root, site=site, table=site.table, path=path, **values)
-    files.put(site.folder / path, files.encode(clean(html)))
+    return clean(
+        environment().get_template(template).render(root=root, site=site, table=site.table, path=path, **values)
+    )
+
+
+def _page(site: Site, path: str, template: str, **values: Any) -> None:
+    files.put(site.folder / path, files.encode(render(site, path, template, **values)))
 
 
 def _put(site: Site, path: str, content: bytes) -> None:
@@ -214,10 +219,10 @@ def _home(site: Site, release: str) -> None:
     columns = site.table.columns
     places = [place for place, column in enumerate(columns) if release in ("", column.tortoise)]
     path = f"tortoise/{site.releases[release]}.html" if release else "index.html"
-    _page(site, path, "home.html", tortoise=release, **_tables(site, places))
+    _page(site, path, "home.html", tortoise=release, **home_tables(site, places))
 
 
-def _tables(site: Site, places: Iterable[int]) -> dict[str, Any]:
+def home_tables(site: Site, places: Iterable[int]) -> dict[str, Any]:
     """The three tables of the home page for some of the cells."""
     table = site.table
     groups = group(table.columns, places)
