@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LANES_AT_MOST = 6
+ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 ANSWERS = ("ok", "error", "cancelled")
 SAID = {
     "invoke": "asks",
@@ -117,7 +118,9 @@ def read(raw: Any) -> Evidence:
 
 def shown(value: Any) -> str:
     """A value as text: texts as they are, everything else as JSON on one line."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else ENCODER.encode(value)
 
 
 def milliseconds(value: Any) -> str:
