@@ -38,7 +38,7 @@ def test_axe_finds_nothing(look, path, scheme):
 
 
 @every_kind
-@pytest.mark.parametrize("width", [320, 390, 640])  # 640: 1280 at 200 % zoom; 320: at 400 %
+@pytest.mark.parametrize("width", [320, 390, 640, 1280])  # 640: 1280 at 200 % zoom; 320: at 400 %
 def test_no_page_is_wider_than_the_window(look, path, width):
     page = look(path, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
