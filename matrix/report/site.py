@@ -445,7 +445,6 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: dict[str, 
         replay=replay_command(cell, name, line.get("schedule")),
         upstream=exhibits.issue_text(line, run.header, script),
         reproducer=f"{name}.py" if script else None,
-        generated=line.get("generated"),
     )
 
 
