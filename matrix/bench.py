@@ -753,6 +753,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--schedules", type=_positive, default=SCHEDULES, metavar="N", help="in a row, embedded; a tenth over a wire"
     )
+    parser.add_argument("--only", default="", choices=["", "site"], help="measure this alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to a file as well")
     return parser
 
@@ -780,7 +781,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = options.cell or [name for name in (SQLITE_CELL, *WIRE_CELLS) if importable(name)]
     if not names:
         tell("no driver with its witness is installed here: run it with tox -e bench")
-    tables = [cells(results), server_starts(kinds, tell), *live(names, options, tell)]
+    tables = []
+    if options.only != "site":
+        tables += [cells(results), server_starts(kinds, tell), *live(names, options, tell)]
+    if results:
+        from matrix import bench_site  # it needs this module
+
+        tables.append(bench_site.table(Path(options.results), len(catalogue()), tell))
     show(tables, machine())
     if options.json:
         try:

@@ -21,38 +21,51 @@ def register(commands: Any) -> None:
     report = commands.add_parser("report", help="results -> table in the terminal, pages, Markdown, JSON")
     report.add_argument("--results", default="results", metavar="FOLDER", help="folder to read (default: results)")
     report.add_argument("--out", default="build", metavar="FOLDER", help="folder to write (default: build)")
+    report.add_argument("--older", metavar="FOLDER", help="older results, for the page of changes and the feed")
+    report.add_argument("--address", default="", metavar="URL", help="where the site will be, for badges and the feed")
     results.add_demands(report)
     report.set_defaults(handler=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
-    from matrix.results import documents, schema
+    from matrix.report.read import read
+    from matrix.results import documents
     from matrix.results.expectations import ExpectationError
-    from matrix.results.read import ResultError, read_folder
+    from matrix.results.read import ResultError
 
+    if options.address and not options.address.startswith(("https://", "http://")):
+        return _fail(f"--address {options.address}: not an address that begins with https:// or http://")
     try:
-        states = read_folder(options.results, schema.checker(evidence=False))
+        states = read(options.results)
         if not states:
             return _fail(f"{options.results}: no result file in the folder; run the cells first (tox)")
+        older = read(options.older) if options.older else []
         wanted = [name for name in options.expect_cells.split(",") if name]
         problems = results.problems(states, options.expectations, results.is_strict(options), wanted)
-        return _publish(states, problems, documents.read_folder(options.results), options)
+        return _publish(states, older, problems, documents.read_folder(options.results), options)
     except (ResultError, ExpectationError) as problem:
         return _fail(str(problem))
     except ImportError as problem:
-        return _fail(f"the report needs {problem.name}, which is not installed (pip install rich jinja2 jsonschema)")
+        needed = "rich jinja2 jsonschema packaging markdown-it-py"
+        return _fail(f"the report needs {problem.name}, which is not installed (pip install {needed})")
 
 
 def _publish(
-    states: Sequence[CellState], problems: Sequence[str], documents: dict[str, Any], options: argparse.Namespace
+    states: Sequence[CellState],
+    older: Sequence[CellState],
+    problems: Sequence[str],
+    documents: dict[str, Any],
+    options: argparse.Namespace,
 ) -> int:
-    from matrix.report import files, site, suite, terminal, view
+    from matrix.report import changes, files, site, suite, terminal, view
     from matrix.report.markdown import markdown
 
     table, out = view.build(states, options.expectations, problems), Path(options.out)
     table = dataclasses.replace(table, documents=documents)
+    address = f"{options.address.rstrip('/')}/" if options.address else ""
+    how = site.Options(options.older is not None, changes.between(older, states), address)
     try:
-        index = site.build(table, out)
+        index = site.build(table, out, how)
         files.write(out / "table.md", files.encode(markdown(table)))
     except OSError as problem:
         return _fail(f"cannot write to {out}: {problem.strerror or problem}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LANES_AT_MOST = 6
+ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 ANSWERS = ("ok", "error", "cancelled")
 SAID = {
     "invoke": "asks",
@@ -100,7 +101,7 @@ def read(raw: Any) -> Evidence:
     rows, expected = _compared(_list(witness.get("rows")), _list(witness.get("expected")))
     return Evidence(
         history=tuple(Lanes(_sessions(part), _events(part, _sessions(part))) for part in _parts(history)),
-        frames=tuple({**frame, "ms": milliseconds(frame.get("ms"))} for frame in _dicts(raw.get("frames"))),
+        frames=_dicts(raw.get("frames")),
         exceptions=_dicts(raw.get("exceptions")),
         steps=_dicts(raw.get("steps")),
         program=str(raw.get("program") or ""),
@@ -117,7 +118,9 @@ def read(raw: Any) -> Evidence:
 
 def shown(value: Any) -> str:
     """A value as text: texts as they are, everything else as JSON on one line."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else ENCODER.encode(value)
 
 
 def milliseconds(value: Any) -> str:

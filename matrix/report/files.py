@@ -5,10 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+_loads: Callable[[bytes], Any] = json.loads
+with suppress(ImportError):
+    import orjson
+
+    _loads = orjson.loads
+
+
+def parse(text: bytes) -> Any:
+    """What JSON text means; twice as fast where orjson is installed. Raises ValueError."""
+    try:
+        return _loads(text)
+    except ValueError:  # orjson takes no lone surrogates, which a result may hold
+        return json.loads(text)
 
 
 def encode(text: str) -> bytes:
@@ -17,8 +31,31 @@ def encode(text: str) -> bytes:
 
 
 def as_json(value: Any) -> bytes:
-    """JSON with an indent that diffs well; the order of the keys is that of the results."""
-    return encode(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    """JSON on one line; the order of the keys is that of the results."""
+    return encode(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def as_json_lines(value: Mapping[str, Any], key: str) -> bytes:
+    """The same of an object, with a line for each entry of the list or object under ``key``: it diffs well."""
+    lines = []
+    for name, item in value.items():
+        text = json.dumps(item, ensure_ascii=False)
+        if name == key and isinstance(item, dict):
+            entries = [f"{json.dumps(one)}: {json.dumps(each, ensure_ascii=False)}" for one, each in item.items()]
+            text = "{\n" + ",\n".join(entries) + "\n}"
+        elif name == key:
+            text = "[\n" + ",\n".join(json.dumps(each, ensure_ascii=False) for each in item) + "\n]"
+        lines.append(f"{json.dumps(name)}: {text}")
+    return encode("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def put(path: Path, content: bytes) -> None:
+    """Writes a file of a folder that is still in the making (see ``replaced_folder``). Raises OSError."""
+    try:
+        path.write_bytes(content)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def write(path: Path, content: bytes) -> None:

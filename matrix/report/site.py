@@ -1,60 +1,120 @@
-"""The static pages: an index with the tables, a page per cell, a page per cell and scenario, JSON beside them.
+"""The static pages: home, patterns, scenarios, drivers, cells, evidence, methods, changes; data beside each of them.
 
-Pages refer to each other relatively, so they work from a folder; they hold no script and ask no other host.
+Pages refer to each other relatively, so they work from a folder and wherever the site is published; the one script adds
+filters and search, nothing needs it. Evidence is read from the result files page by page, so that its size does not
+matter; cells are built in several processes where there are many.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from matrix.report import evidence, files, suite, view
-from matrix.report.marks import glyph, style_class
+from matrix.report import badges, evidence, exhibits, files, junit, listing, patterns, suite, view
+from matrix.report.changes import Change, feed
+from matrix.report.diagram import STYLE
+from matrix.report.marks import glyph, style_class, style_rules
+from matrix.report.summary import Group, Summary, axis_ranges, group, summarise
+from matrix.report.workers import Call, each
 from matrix.results import schema
-from matrix.results.read import CellState
+from matrix.results.ranges import AXES, rank, version_key
+from matrix.results.read import BadLine, CellResult, CellState, read_cell, without_evidence
 from matrix.results.text import clean
-from matrix.results.words import LEVEL_MEANS, REMEDY_MEANS, SCHEMA, VERDICT_MEANS
+from matrix.results.words import LEVEL_MEANS, NOT_VERDICTS, REMEDY_MEANS, SCHEMA, VERDICT_MEANS, VERDICTS
 
 HERE = Path(__file__).parent
+FEW = 4  # cells that are built faster without more processes
+METHODS = HERE.parents[1] / "docs" / "methods.md"
 
 
-def build(table: view.Table, out: str | os.PathLike[str]) -> Path:
-    """Writes ``<out>/site`` and ``<out>/results.json``; returns the index page. Raises OSError."""
-    out, summary = Path(out), files.as_json(summary_of(table))
-    with files.replaced_folder(out / "site") as site:
-        _pages(table, site)
-        files.write(site / "results.json", summary)
-        files.write(site / schema.PATH.name, schema.PATH.read_bytes())
-        files.write(site / "style.css", (HERE / "style.css").read_bytes())
+@dataclass(frozen=True)
+class Options:
+    """How a site is built. ``older``: whether an older folder of results was given, and ``changes`` since then.
+    ``address``: where the site will be, for what cannot be relative. ``workers``: processes, None for as many as make
+    sense."""
+
+    older: bool = False
+    changes: tuple[Change, ...] = ()
+    address: str = ""
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all pages share."""
+
+    table: view.Table
+    folder: Path
+    options: Options = field(default_factory=Options)
+    drivers: dict[str, str] = field(default_factory=dict)  # name -> file name without its ending
+    releases: dict[str, str] = field(default_factory=dict)  # of Tortoise, newest first -> the same
+    programs: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> dict[str, view.Row]:
+        return {row.scenario: row for family in self.table.families for row in family.rows}
+
+
+def build(table: view.Table, out: str | os.PathLike[str], options: Options | None = None) -> Path:
+    """Writes ``<out>/site`` and ``<out>/results.json``; returns the index page. Raises OSError, and a ResultError when
+    a result file has changed since it was read."""
+    out, options = Path(out), options or Options()
+    with files.replaced_folder(out / "site") as folder:
+        site = Site(table, folder, options, _drivers(table), _releases(table), _programs(table))
+        for path in ("cells", "scenarios", "drivers", "badges", "tortoise"):
+            (folder / path).mkdir()
+        summary = files.as_json_lines(summary_of(table), "cells")
+        calls: list[Call] = [(_shared, (site, summary)), (_patterns, (site,)), (_methods, (site,)), (_changes, (site,))]
+        calls += [(_document, (site, kind)) for kind in table.documents]
+        calls += [(_home, (site, release)) for release in ("", *site.releases)]
+        calls += [(_driver, (site, driver)) for driver in site.drivers]
+        calls += [(_scenario, (site, name)) for name in site.rows]
+        calls += [(_cell, (site, column)) for column in table.columns]
+        each(options.workers if options.workers or len(table.columns) > FEW else 1, calls)
     files.write(out / "results.json", summary)
     return out / "site" / "index.html"
 
 
+# -- templates -------------------------------------------------------------------------------------------------------
+
+
+@cache
 def environment() -> jinja2.Environment:
-    """Templates in which every value is escaped and cleaned; keys that a result line may lack are empty."""
+    """Templates in which every value is escaped; keys that a result line may lack are empty."""
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=jinja2.ChainableUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_finalize,
+        finalize=lambda value: "" if value is None else value,
     )
     pages.globals |= {
         "glyph": glyph,
         "style_class": style_class,
         "means": {**VERDICT_MEANS, **REMEDY_MEANS},
-        "verdict_means": VERDICT_MEANS,
+        "verdict_means": {word: VERDICT_MEANS[word] for word in VERDICTS},
+        "other_means": {word: VERDICT_MEANS[word] for word in NOT_VERDICTS},
         "remedy_means": REMEDY_MEANS,
         "level_means": LEVEL_MEANS,
         "page_of": view.page_of,
         "counts": view.counts,
         "read_evidence": evidence.read,
+        "history_of": listing.history,
+        "frames_of": listing.frames,
+        "diagram_of": exhibits.diagram,
+        "orders_in_words": orders_in_words,
         "is_link": is_link,
+        "natural": view.natural,
     }
     return pages
 
@@ -64,60 +124,348 @@ def is_link(text: Any) -> bool:
     return isinstance(text, str) and text.startswith(("https://", "http://"))
 
 
-def _finalize(value: Any) -> Any:
-    if value is None:
+def orders_in_words(orders: Any) -> str:
+    """``10 of about 420 orders explored: 7 hangs, 2 safe, 1 lies``."""
+    if not isinstance(orders, Mapping) or not orders.get("explored"):
         return ""
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    explored, possible, estimate = orders["explored"], orders.get("possible"), orders.get("estimate")
+    many = f" of {possible}" if possible is not None else f" of about {estimate:,}" if _is_number(estimate) else ""
+    verdicts = orders.get("verdicts")
+    pairs = sorted(verdicts.items(), key=lambda pair: -rank(pair[0])) if isinstance(verdicts, Mapping) else ()
+    which = ", ".join(f"{count} {word}" for word, count in pairs)
+    rest = "" if many else ", more are possible"
+    text = f"{explored}{many} order{'' if (possible or explored) == 1 else 's'} explored{rest}"
+    return f"{text}: {which}" if which else text
 
 
-def _pages(table: view.Table, site: Path) -> None:
-    pages = environment()
-    _write(
-        site / "index.html", pages.get_template("index.html"), root="", table=table, suite=suite.facts(table.documents)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def render(site: Site, path: str, template: str, **values: Any) -> str:
+    """A page; ``path`` is from the root of the site. Harmful characters are spelled out on the whole page."""
+    root = "../" * path.count("/")
+    return clean(
+        environment().get_template(template).render(root=root, site=site, table=site.table, path=path, **values)
     )
-    for kind, document in table.documents.items():
-        _write(site / f"{kind}.html", pages.get_template(f"{kind}.html"), root="", **suite.seen(kind, document))
-        files.write(site / f"{kind}.json", files.as_json(document))
-        files.write(site / schema.DOCUMENTS[kind].name, schema.DOCUMENTS[kind].read_bytes())
-    cell_page, scenario_page = pages.get_template("cell.html"), pages.get_template("scenario.html")
-    rows = {row.scenario: (family, row) for family in table.families for row in family.rows}
+
+
+def _page(site: Site, path: str, template: str, **values: Any) -> None:
+    files.put(site.folder / path, files.encode(render(site, path, template, **values)))
+
+
+def _put(site: Site, path: str, content: bytes) -> None:
+    files.put(site.folder / path, content)
+
+
+# -- names of files --------------------------------------------------------------------------------------------------
+
+
+def file_names(names: Iterable[str]) -> dict[str, str]:
+    """A file name for each name, without ending: what a path may hold stays, and no two are the same."""
+    found: dict[str, str] = {}
+    for name in names:
+        base = re.sub(r"[^A-Za-z0-9._+-]+", "-", name)[:80].strip(".-") or "unnamed"
+        taken, number, one = set(found.values()), 1, base
+        while one in taken:
+            number += 1
+            one = f"{base}-{number}"
+        found[name] = one
+    return found
+
+
+def _drivers(table: view.Table) -> dict[str, str]:
+    return file_names(table.drivers)
+
+
+def _releases(table: view.Table) -> dict[str, str]:
+    """Files of the releases of Tortoise, newest first; none when there is only one."""
+    found = {column.tortoise for column in table.columns if column.result and column.tortoise}
+    return file_names(sorted(found, key=version_key, reverse=True)) if len(found) > 1 else {}
+
+
+def _programs(table: view.Table) -> dict[str, str]:
+    """The program of each scenario: from the first cells that ran it."""
+    wanted = {row.scenario for family in table.families for row in family.rows}
+    found: dict[str, str] = {}
     for column in table.columns:
-        folder = site / "cells" / column.cell
-        _write(folder / "index.html", cell_page, root="../../", table=table, column=column)
-        files.write(site / "cells" / f"{column.cell}.json", files.as_json(cell_json(column.state, column.problem)))
-        for line in column.result.scenarios if column.result else ():
-            family, row = rows[line["scenario"]]
-            about = _about(table, column, line)
-            _write(
-                folder / f"{row.scenario}.html",
-                scenario_page,
-                root="../../",
-                table=table,
-                row=row,
-                family=family,
-                **about,
-            )
+        ran = {line["scenario"] for line in column.result.scenarios if _ran(line)} if column.result else set()
+        if column.result and wanted & ran:
+            for line in read_cell(column.result.path).scenarios:
+                program = (line.get("evidence") or {}).get("program") if isinstance(line.get("evidence"), dict) else ""
+                found |= {line["scenario"]: str(program)} if program and line["scenario"] in wanted else {}
+            wanted -= ran
+    return found
 
 
-def _about(table: view.Table, column: view.Column, line: dict[str, Any]) -> dict[str, Any]:
-    """What an evidence page says beyond the table: neighbours in both directions and the record."""
-    having = [other for other in table.columns if other.result and line["scenario"] in other.result.by_id]
-    at = [other.cell for other in having].index(column.cell)
+def _ran(line: Mapping[str, Any]) -> bool:
+    return line["verdict"] not in ("n/a", "not run")
+
+
+# -- what belongs to the whole ---------------------------------------------------------------------------------------
+
+
+def _shared(site: Site, summary: bytes) -> None:
+    _put(site, "results.json", summary)
+    _put(site, schema.PATH.name, schema.PATH.read_bytes())
+    _put(site, "style.css", (HERE / "style.css").read_bytes() + files.encode(style_rules() + STYLE))
+    _put(site, "matrix.js", (HERE / "matrix.js").read_bytes())
+    results = [column.result for column in site.table.columns if column.result]
+    _page(site, "cells/index.html", "cells.html")
+    _put(site, "junit.xml", junit.junit((result.cell, result.scenarios) for result in results))
+
+
+def _home(site: Site, release: str) -> None:
+    """The home page, of one release of Tortoise or of all (an empty text)."""
+    columns = site.table.columns
+    places = [place for place, column in enumerate(columns) if release in ("", column.tortoise)]
+    path = f"tortoise/{site.releases[release]}.html" if release else "index.html"
+    facts = suite.facts(site.table.documents)
+    _page(site, path, "home.html", tortoise=release, facts=facts, **home_tables(site, places))
+
+
+def home_tables(site: Site, places: Iterable[int]) -> dict[str, Any]:
+    """The three tables of the home page for some of the cells."""
+    table = site.table
+    groups = group(table.columns, places)
+    drivers = sorted({each.driver for each in groups})
+    of_driver = [[each for each in groups if each.driver == driver] for driver in drivers]
+    plain = [family for family in table.families if family.key != "remedies"]
     return {
-        "column": column,
-        "line": line,
-        "mark": view.mark(column, line["scenario"], table.records),
-        "record": table.records.get((column.cell, line["scenario"])),
-        "before": having[at - 1] if at else None,
-        "after": having[at + 1] if at + 1 < len(having) else None,
+        "groups": groups,
+        "drivers": list(zip(drivers, of_driver, strict=True)),
+        "answers": [(family, [family_summary(table, family, own) for own in of_driver]) for family in plain],
+        "remedies": [(row, _row_places(row, groups)) for row in table.remedies],
+        "families": [(family, [(row, _row_places(row, groups)) for row in family.rows]) for family in plain],
     }
 
 
-def _write(path: Path, template: jinja2.Template, **values: Any) -> None:
-    files.write(path, files.encode(template.render(**values)))
+def _row_places(row: view.Row, groups: Sequence[Group]) -> list[Summary]:
+    return [summarise([each], row.marks) for each in groups]
 
 
-# JSON
+def family_summary(table: view.Table, family: view.Family, groups: Sequence[Group]) -> Summary:
+    """The worst verdict of a family for one driver: of its newest cells, and what other releases give."""
+    places = {place for each in groups for place in each.places}
+    marks = {place: view.worst_mark(family, table.columns, [place]) for place in places}
+    newest = view.worst_mark(family, table.columns, [each.newest for each in groups])
+    found = summarise(groups, marks)
+    return Summary(**{**vars(found), "detail": newest.detail, "href": newest.href, "unexpected": False})
+
+
+def _patterns(site: Site) -> None:
+    _page(site, "patterns.html", "patterns.html", patterns=patterns.build(site.table), groups=site.table.groups)
+
+
+def _methods(site: Site) -> None:
+    from markdown_it import MarkdownIt
+
+    text = METHODS.read_text("utf-8")
+    tokens = MarkdownIt("commonmark", {"html": False}).enable("table")
+    body = tokens.render(re.sub(r"\A# .*\n", "", text))
+    body = re.sub(r"<(h[2-6])>(.*?)</\1>", _with_id, body).replace("<th>", '<th scope="col">')
+    body = body.replace("<table>", '<table><caption class="hidden">Rules</caption>')
+    body = re.sub(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>', r"\1", body)
+    _page(site, "methods.html", "methods.html", body=Markup(body), facts=suite.facts(site.table.documents))
+
+
+def _document(site: Site, kind: str) -> None:
+    """A page of what the suite knows of itself, such as the faults that it caught."""
+    document = site.table.documents[kind]
+    _page(site, f"{kind}.html", f"{kind}.html", **suite.seen(kind, document))
+    _put(site, f"{kind}.json", files.as_json(document))
+    _put(site, schema.DOCUMENTS[kind].name, schema.DOCUMENTS[kind].read_bytes())
+
+
+def _with_id(match: re.Match[str]) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", re.sub("<[^>]*>", "", match.group(2)).lower()).strip("-")
+    return f'<{match.group(1)} id="{name}">{match.group(2)}</{match.group(1)}>'
+
+
+def _changes(site: Site) -> None:
+    table = site.table
+    releases = []
+    for row in site.rows.values():
+        for each_group in table.groups:
+            for axis, name in AXES.items():
+                found = axis_ranges([each_group], axis, row.marks)
+                if len(found) > 1:
+                    releases.append((row, each_group, name, found))
+    _page(site, "changes.html", "changes.html", releases=releases)
+    moments = [run.header["started"] for column in table.columns if (run := column.result or column.state.attempt)]
+    _put(
+        site, "feed.xml", feed(site.options.changes, max(moments, default="1970-01-01T00:00:00Z"), site.options.address)
+    )
+
+
+# -- scenarios and drivers -------------------------------------------------------------------------------------------
+
+
+def _scenario(site: Site, name: str) -> None:
+    table, row, names = site.table, site.rows[name], list(site.rows)
+    having = [(column.cell, column.result.by_id) for column in table.columns if column.result]
+    lines = {cell: by_id[name] for cell, by_id in having if name in by_id}
+    newest = (lines.get(table.columns[group.newest].cell) for group in table.groups)
+    at = names.index(name)
+    _page(
+        site,
+        f"scenarios/{name}.html",
+        "scenario.html",
+        row=row,
+        line=next((line for line in newest if line), {}),
+        lines=lines,
+        places=_row_places(row, table.groups),
+        charts=[(of, charts(of, row)) for of in table.groups],
+        cures=_cures_of(table, name),
+        before=names[at - 1] if at else None,
+        after=names[at + 1] if at + 1 < len(names) else None,
+    )
+    summary = {"schema": SCHEMA, "scenario": name, "title": row.title, "cells": lines, "ranges": _ranges(table, row)}
+    _put(site, f"scenarios/{name}.json", files.as_json_lines(summary, "cells"))
+    _put(site, f"scenarios/{name}.xml", junit.junit((cell, [line]) for cell, line in lines.items()))
+
+
+def charts(of: Group, row: view.Row) -> list[dict[str, Any]]:
+    """The timeline of a row in a group: per axis with several versions its ranges, with how many versions each has."""
+    found = []
+    for axis, name in AXES.items():
+        places = [place for place in of.along[axis] if rank(row.marks[place].word) >= 0]
+        if len({of.axes[place].get(axis) for place in places}) < 2:
+            continue
+        parts = []
+        for span in axis_ranges([of], axis, row.marks):
+            low, high = version_key(span.low), version_key(span.high)
+            own = [place for place in places if low <= version_key(str(of.axes[place].get(axis) or "")) <= high]
+            link = next((row.marks[place].href for place in reversed(own) if row.marks[place].word == span.word), None)
+            parts.append(
+                {"range": span, "versions": [str(of.axes[place].get(axis) or "") for place in own], "href": link}
+            )
+        found.append({"axis": name, "parts": parts})
+    return found
+
+
+def _ranges(table: view.Table, row: view.Row) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """The ranges of a row for programs: per group and axis."""
+    return {
+        each_group.key: {
+            name: [{"word": one.word, "from": one.low, "to": one.high} for one in found]
+            for axis, name in AXES.items()
+            if (found := axis_ranges([each_group], axis, row.marks))
+        }
+        for each_group in table.groups
+    }
+
+
+def _cures_of(table: view.Table, name: str) -> list[tuple[view.Row, list[view.Mark]]]:
+    """The remedies that are run over a scenario, with its word under each in the newest cell of every group."""
+    found = []
+    for row in table.remedies:
+        marks = [patterns.cured(table.columns[each.newest], row.scenario, [name]) for each in table.groups]
+        if any(rank(mark.word) >= 0 for mark in marks):
+            found.append((row, marks))
+    return found
+
+
+def _driver(site: Site, driver: str) -> None:
+    table, name = site.table, site.drivers[driver]
+    own = [each for each in table.groups if each.driver == driver]
+    places = [place for place, column in enumerate(table.columns) if column.driver == driver]
+    answers = [(family, family_summary(table, family, own)) for family in table.families if family.key != "remedies"]
+    judged = [(family, place) for family, place in answers if rank(place.word) >= 0]
+    # The badge of the driver itself answers the question of the table's first row; there is no overall score.
+    shown = [_badge(site, name, f"{driver} coroutine-safe", place) for _, place in judged[:1]]
+    for family, place in judged:
+        shown.append(_badge(site, f"{name}-{family.key}", f"{driver} {family.name.lower()}", place))
+    _page(
+        site,
+        f"drivers/{name}.html",
+        "driver.html",
+        driver=driver,
+        name=name,
+        groups=own,
+        places=places,
+        answers=answers,
+        badges=shown,
+        rows=[(family, [(row, _row_places(row, own)) for row in family.rows]) for family in table.families],
+    )
+    columns = [table.columns[place] for place in places]
+    cells = [cell_json(column.state, column.problem) for column in columns]
+    _put(
+        site, f"drivers/{name}.json", files.as_json_lines({"schema": SCHEMA, "driver": driver, "cells": cells}, "cells")
+    )
+    results = [column.result for column in columns if column.result]
+    _put(site, f"drivers/{name}.xml", junit.junit((run.cell, run.scenarios) for run in results))
+
+
+def _badge(site: Site, name: str, label: str, place: Summary) -> dict[str, Any]:
+    _put(site, f"badges/{name}.svg", files.encode(badges.svg(label, place.word, place.versions)))
+    _put(site, f"badges/{name}.json", files.as_json(badges.endpoint(label, place.word, place.versions)))
+    said = f"{label}: {badges.message(place.word, place.versions)}"
+    return {"file": f"badges/{name}", "label": label, "said": said, "word": place.word}
+
+
+# -- cells and evidence ----------------------------------------------------------------------------------------------
+
+
+def _cell(site: Site, column: view.Column) -> None:
+    """All pages of one cell, with their data."""
+    _page(site, f"cells/{column.cell}/index.html", "cell.html", column=column, **_run_of(column))
+    run = column.result
+    _put(site, f"cells/{column.cell}.json", files.as_json_lines(cell_json(column.state, column.problem), "scenarios"))
+    _put(site, f"cells/{column.cell}.xml", junit.junit([(column.cell, run.scenarios if run else ())]))
+    if run is None:
+        return
+    raw = run.path.read_bytes().split(b"\n")[1:-2]  # between header and footer there is a line for each scenario
+    if len(raw) != len(run.scenarios):
+        raise BadLine(run.path, "the file has changed since it was read: build the report again", 1)
+    versions = Markup(environment().get_template("versions.html").render(header=run.header))
+    for text in raw:
+        line = files.parse(text)
+        _put(site, f"cells/{column.cell}/{line['scenario']}.json", text + b"\n")
+        _evidence(site, column, run, line, versions)
+
+
+def _run_of(column: view.Column) -> dict[str, Any]:
+    run = column.result or column.state.attempt
+    return {"run": run, "stamp": stamp(run) if run else ""}
+
+
+def stamp(run: CellResult) -> str:
+    """The name of a run in links: its start, without what an id must not hold."""
+    return "run-" + re.sub(r"[^0-9TZ]", "", str(run.header["started"]))
+
+
+def _evidence(site: Site, column: view.Column, run: CellResult, line: dict[str, Any], versions: Markup) -> None:
+    name, cell = line["scenario"], column.cell
+    row = site.rows[name]
+    script = exhibits.reproducer(run.path.parent, line, run.header)
+    if script:
+        _put(site, f"cells/{cell}/{name}.py", files.encode(script))
+    _page(
+        site,
+        f"cells/{cell}/{name}.html",
+        "evidence.html",
+        column=column,
+        row=row,
+        line=line,
+        mark=view.mark(column, name, site.table.records),
+        record=site.table.records.get((cell, name)),
+        versions=versions,
+        stamp=stamp(run),
+        replay=replay_command(cell, name, line.get("schedule")),
+        upstream=exhibits.issue_text(line, run.header, script),
+        reproducer=f"{name}.py" if script else None,
+    )
+
+
+def replay_command(cell: str, scenario: str, schedule: Any) -> str:
+    """What to type to see the deciding schedule again; empty where there is none."""
+    if not schedule:
+        return ""
+    return shlex.join(["python", "-m", "matrix", "replay", cell, scenario, str(schedule)])
+
+
+# -- JSON ------------------------------------------------------------------------------------------------------------
 
 
 def summary_of(table: view.Table) -> dict[str, Any]:
@@ -127,21 +475,20 @@ def summary_of(table: view.Table) -> dict[str, Any]:
         "newest": table.newest,
         "problems": list(table.problems),
         "cells": [
-            {**cell_json(column.state, column.problem, with_evidence=False), "page": f"cells/{column.cell}/index.html"}
+            {**cell_json(column.state, column.problem), "page": f"cells/{column.cell}/index.html"}
             for column in table.columns
         ],
     }
 
 
-def cell_json(state: CellState, problem: str | None, with_evidence: bool = True) -> dict[str, Any]:
-    """One cell: its state, the header, the scenario lines and the footer of the result that is shown."""
+def cell_json(state: CellState, problem: str | None) -> dict[str, Any]:
+    """One cell: its state, the header, the scenario lines without evidence, and the footer of the result shown."""
     result = state.result
-    lines = result.scenarios if result else ()
     return {
         "cell": state.cell,
         "complete": state.complete,
         "problem": problem,
         "header": result.header if result else (state.attempt.header if state.attempt else None),
-        "scenarios": [line if with_evidence else schema.without_evidence(line) for line in lines],
+        "scenarios": [without_evidence(line) for line in result.scenarios] if result else [],
         "footer": result.footer if result else None,
     }

@@ -10,17 +10,18 @@ from datetime import datetime
 from typing import Any
 
 from matrix.report.marks import glyph, style_class
+from matrix.report.summary import Group, group
 from matrix.results import expectations
 from matrix.results.read import CellResult, CellState
 from matrix.results.words import REMEDIES, VERDICTS, badness
 
 # Prefix of the ids, key and name of each family, in the order of the published table.
 FAMILIES = (
-    ("CON", "connection", "Connection"),
+    ("CON", "connection", "Overlap"),
     ("CAN", "cancellation", "Cancellation"),
     ("POOL", "pool", "Pool"),
     ("ORM", "client", "Client"),
-    ("TXN", "transaction", "Transaction"),
+    ("TXN", "transaction", "Transactions"),
     ("NST", "nested", "Nested"),
     ("CTX", "context", "Context"),
     ("FIX", "remedies", "Remedies"),
@@ -103,6 +104,7 @@ class Row:
     contract: str
     level: str
     marks: tuple[Mark, ...]
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class Table:
     answers: tuple[Answer, ...]
     remedies: tuple[Row, ...]
     newest: str
+    groups: tuple[Group, ...] = ()
     problems: tuple[str, ...] = ()
     records: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the suite itself (results/documents.py)
@@ -148,7 +151,7 @@ def page_of(cell: str, scenario: str) -> str:
 
 def natural(text: str) -> list[tuple[int, str]]:
     """A key that orders ``NST-2`` before ``NST-10``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def build(states: Sequence[CellState], folder: str | os.PathLike[str], problems: Iterable[str] = ()) -> Table:
@@ -159,9 +162,10 @@ def build(states: Sequence[CellState], folder: str | os.PathLike[str], problems:
     families = _families(columns, records)
     plain = [family for family in families if family.key != "remedies"]
     drivers = tuple(sorted({column.driver for column in columns if column.result}))
-    answers = tuple(Answer(family.name, _worst_of(family, columns, drivers)) for family in plain)
+    groups = group(columns, range(len(columns)))
+    answers = tuple(Answer(family.name, _worst_of(family, columns, groups, drivers)) for family in plain)
     remedies = tuple(row for family in families if family.key == "remedies" for row in family.rows)
-    return Table(columns, families, drivers, answers, remedies, _day(newest), tuple(problems), records)
+    return Table(columns, families, drivers, answers, remedies, _day(newest), groups, tuple(problems), records)
 
 
 # Columns
@@ -240,15 +244,16 @@ def _families(columns: Sequence[Column], records: dict[tuple[str, str], dict[str
     grouped: dict[str, list[Row]] = {}
     for name in sorted(lines, key=natural):
         marks = tuple(mark(column, name, records) for column in columns)
-        row = Row(name, lines[name].get("title", ""), lines[name].get("contract", ""), lines[name]["level"], marks)
-        grouped.setdefault(name.split("-")[0], []).append(row)
-    named = {prefix: (key, title) for prefix, key, title in FAMILIES}
-    order = [prefix for prefix, _, _ in FAMILIES] + sorted(set(grouped) - set(named))
-    return tuple(
-        Family(*named.get(prefix, (prefix.lower(), prefix)), tuple(grouped[prefix]))
-        for prefix in order
-        if prefix in grouped
-    )
+        line, prefix = lines[name], name.split("-")[0]
+        row = Row(name, line.get("title", ""), line.get("contract", ""), line["level"], marks, named_family(prefix)[0])
+        grouped.setdefault(prefix, []).append(row)
+    order = list(dict.fromkeys([*(prefix for prefix, _, _ in FAMILIES), *sorted(grouped)]))
+    return tuple(Family(*named_family(prefix), tuple(grouped[prefix])) for prefix in order if prefix in grouped)
+
+
+def named_family(prefix: str) -> tuple[str, str]:
+    """Key and name of the family whose ids begin so; a prefix that is not known is its own name."""
+    return {prefix: (key, title) for prefix, key, title in FAMILIES}.get(prefix, (prefix.lower(), prefix))
 
 
 def mark(column: Column, scenario: str, records: dict[tuple[str, str], dict[str, Any]]) -> Mark:
@@ -280,24 +285,26 @@ def _note(line: dict[str, Any], record: dict[str, Any] | None) -> str:
 # Short answers
 
 
-def _worst_of(family: Family, columns: Sequence[Column], drivers: Iterable[str]) -> tuple[Mark, ...]:
-    return tuple(_driver_mark(family, columns, driver) for driver in drivers)
+def _worst_of(
+    family: Family, columns: Sequence[Column], groups: Sequence[Group], drivers: Iterable[str]
+) -> tuple[Mark, ...]:
+    own = {driver: [each.newest for each in groups if each.driver == driver] for driver in drivers}
+    return tuple(worst_mark(family, columns, own[driver]) for driver in drivers)
 
 
-def _driver_mark(family: Family, columns: Sequence[Column], driver: str) -> Mark:
-    """The worst verdict of a family over all cells of a driver, linked to the evidence that shows it."""
-    own = [index for index, column in enumerate(columns) if column.driver == driver and column.result]
-    seen = [(row, index) for row in family.rows for index in own if row.marks[index].word in VERDICTS]
+def worst_mark(family: Family, columns: Sequence[Column], places: Sequence[int]) -> Mark:
+    """The worst verdict of a family in some cells, linked to the evidence that shows it."""
+    seen = [(row, place) for row in family.rows for place in places if row.marks[place].word in VERDICTS]
     if not seen:
-        words = {row.marks[index].word for row in family.rows for index in own}
+        words = {row.marks[place].word for row in family.rows for place in places}
         return Mark("error" if "error" in words else "n/a", reason="No scenario of this family has a verdict here.")
     row, at = max(seen, key=lambda pair: badness(pair[0].marks[pair[1]].word))
     shown = row.marks[at]
-    where = [index for index in own if any(r.marks[index].word == shown.word for r in family.rows)]
+    where = [place for place in places if any(each.marks[place].word == shown.word for each in family.rows)]
     tried = len({other.scenario for other, _ in seen})
     detail = row.scenario if shown.word != "safe" else f"{tried} scenario{'s' if tried > 1 else ''}"
-    if len(where) < len(own):
-        detail += f" on {', '.join(sorted({columns[index].server for index in where}))}"
+    if len(where) < len(places):
+        detail += f" on {', '.join(sorted({columns[place].server for place in where}))}"
     return Mark(shown.word, shown.href, shown.complies, "", shown.reason, detail)
 
 

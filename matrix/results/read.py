@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -31,8 +31,11 @@ class ResultError(Exception):
     """A result file cannot be used; the message is one line that begins with the file's path."""
 
     def __init__(self, path: Path, text: str, line: int | None = None) -> None:
-        self.path, self.line = path, line
+        self.path, self.text, self.line = path, text, line
         super().__init__(f"{path}{f', line {line}' if line else ''}: {one_line(text)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that it comes out of another process as it is
+        return type(self), (self.path, self.text, self.line)
 
 
 class CannotRead(ResultError):
@@ -88,6 +91,10 @@ class CellResult:
     def started(self) -> datetime:
         return moment(self.header["started"])
 
+    def without_evidence(self) -> CellResult:
+        """The same run with lines that are small: what was seen stays in the file."""
+        return replace(self, scenarios=tuple(without_evidence(line) for line in self.scenarios))
+
     @cached_property
     def by_id(self) -> dict[str, dict[str, Any]]:
         return {line["scenario"]: line for line in self.scenarios}
@@ -109,6 +116,21 @@ class CellState:
     @property
     def complete(self) -> bool:
         return self.problem is None
+
+    def without_evidence(self) -> CellState:
+        result, attempt = (run.without_evidence() if run else None for run in (self.result, self.attempt))
+        return replace(self, result=result, attempt=attempt)
+
+
+def without_evidence(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line without its evidence and that of the scenarios it cures."""
+    short = {key: value for key, value in line.items() if key != "evidence"}
+    if isinstance(short.get("cures"), dict):
+        short["cures"] = {
+            name: {key: value for key, value in cure.items() if key != "evidence"} if isinstance(cure, dict) else cure
+            for name, cure in short["cures"].items()
+        }
+    return short
 
 
 def moment(text: str) -> datetime:
@@ -142,18 +164,24 @@ def read_part(path: str | os.PathLike[str]) -> CellResult:
 
 def read_folder(folder: str | os.PathLike[str], check: Check | None = None) -> list[CellState]:
     """What a folder knows of each cell, ordered by cell id. Raises CannotRead when there is no such folder."""
+    return [read_state(path, check) for path in cell_paths(folder)]
+
+
+def cell_paths(folder: str | os.PathLike[str]) -> list[Path]:
+    """The result file of each cell of a folder, there or not, ordered by cell id. Raises CannotRead."""
     folder = Path(folder)
     if not folder.is_dir():
         raise CannotRead(folder, "there is no such folder; run the cells first (tox)")
     names = {file.name.removesuffix(".part").removesuffix(".jsonl") for file in folder.iterdir() if _is_result(file)}
-    return [_state(folder / f"{name}.jsonl", check) for name in sorted(names)]
+    return [folder / f"{name}.jsonl" for name in sorted(names)]
 
 
 def _is_result(file: Path) -> bool:
     return file.name.endswith((".jsonl", ".jsonl.part")) and not file.name.startswith(".")
 
 
-def _state(path: Path, check: Check | None) -> CellState:
+def read_state(path: Path, check: Check | None = None) -> CellState:
+    """What is known of the cell whose result file this is, or would be."""
     cell, part = path.stem, path.with_name(path.name + ".part")
     result, problem, attempt = None, None, None
     if path.exists():

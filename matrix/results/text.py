@@ -11,7 +11,10 @@ HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u20
 
 def clean(text: object) -> str:
     """The text with every harmful character spelled out as ``\\x1b`` or ``\\u202e``; CRLF becomes a newline."""
-    return HARMFUL.sub(_spelled, str(text).replace("\r\n", "\n"))
+    plain = str(text)
+    if plain.replace("\n", "").isprintable():  # nothing harmful is printable, and most texts are
+        return plain
+    return HARMFUL.sub(_spelled, plain.replace("\r\n", "\n"))
 
 
 def one_line(text: object) -> str:

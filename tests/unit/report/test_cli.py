@@ -98,3 +98,21 @@ def test_a_broken_document_is_one_line(run, results, kind):
     assert code == 1
     assert errors.count("\n") == 1
     assert f"{kind}.json: not a document" in errors
+
+
+def test_older_results_make_changes_and_a_feed(run, results, tmp_path):
+    write_cell(tmp_path / "older", header(), [scenario("NST-3", "lies"), scenario("NST-4")])
+    code, _, _ = run("--older", str(tmp_path / "older"), "--address", "https://example.org/m")
+    assert code == 0
+    page = (tmp_path / "build" / "site" / "changes.html").read_text("utf-8")
+    assert "better" in page
+    assert "https://example.org/m/cells/mysql-aiomysql/NST-3.html" in (tmp_path / "build/site/feed.xml").read_text()
+    assert "(https://example.org/m/badges/" in (tmp_path / "build/site/drivers/aiomysql.html").read_text("utf-8")
+
+
+def test_bad_options_are_one_line(run, results, tmp_path):
+    for arguments in (("--older", str(tmp_path / "nowhere")), ("--address", "javascript:alert(1)")):
+        code, _, errors = run(*arguments)
+        assert code == 1
+        assert errors.count("\n") == 1
+    assert not (tmp_path / "build").exists()

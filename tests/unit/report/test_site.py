@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 
-from matrix.report import files, site
+from matrix.report import badges, changes, files, site
+from matrix.report.marks import style_class
+from matrix.results.read import ResultError, read_folder
+from matrix.results.words import GLYPHS
 from tests.unit.report import hostile
 from tests.unit.report.conftest import table_of
+from tests.unit.results.samples import header, scenario, write_cell
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -63,22 +69,29 @@ def test_there_is_a_page_for_each_cell_and_scenario(built, table):
 def test_every_internal_link_resolves(built):
     found = pages(built)
     for path, page in found.items():
-        for attributes in page.all("a", "link"):
-            target, _, fragment = attributes["href"].partition("#")
+        for attributes in page.all("a", "link", "script", "img", "option"):
+            address = next((attributes[key] for key in ("href", "src", "data-href") if key in attributes), None)
+            if address is None:
+                continue
+            target, _, fragment = address.partition("#")
             if target.startswith(("https://", "http://", "data:")):
                 continue
             file = (path.parent / unquote(target)).resolve() if target else path
-            assert file.is_file(), f"{path}: {attributes['href']}"
+            assert file.is_file(), f"{path}: {address}"
             if fragment:
-                assert fragment in found[file].ids, f"{path}: {attributes['href']}"
+                assert fragment in found[file].ids, f"{path}: {address}"
 
 
-def test_pages_hold_no_script_and_ask_no_other_host(built):
+def test_pages_hold_one_script_and_ask_no_other_host(built):
     for path, page in pages(built).items():
-        assert not page.all("script", "img", "iframe", "object", "style"), path
-        assert all(
-            attributes["href"] in ("data:,",) or "//" not in attributes["href"] for attributes in page.all("link")
-        )
+        assert not page.all("iframe", "object", "style", "embed"), path
+        (script,) = page.all("script")
+        assert Path(script["src"]).name == "matrix.js"
+        for attributes in page.all("link", "script", "img"):
+            target = attributes.get("href") or attributes["src"]
+            assert target == "data:," or "//" not in target, path
+        assert not [name for _, each in page.elements for name in each if name.startswith("on")], path
+    assert "//" not in re.sub(r"(?m)^\s*//.*$", "", (built / "matrix.js").read_text("utf-8"))
     assert not re.search(r"url\(|@import|//", re.sub(r"/\*.*?\*/", "", (built / "style.css").read_text(), flags=re.S))
 
 
@@ -97,9 +110,9 @@ def test_the_index_says_versions_age_and_what_is_incomplete(built):
     text = " ".join("".join(Page(built / "index.html").text).split())
     for part in ("MariaDB 10.11.19", "Tortoise 1.1.9", "3 days older than the newest run", "! newest run incomplete"):
         assert part in text
-    html = (built / "index.html").read_text("utf-8")
-    assert "CTX-7 in mysql-aiomysql: n/a, not judged. eager tasks need Python 3.12" in html
-    assert "On record: On &lt;record&gt;." in html
+    page = "".join(Page(built / "cells" / "mysql-aiomysql" / "index.html").text)
+    assert "eager tasks need Python 3.12" in page
+    assert "On record: On <record>." in page
 
 
 def test_an_evidence_page_shows_all_evidence(built):
@@ -139,45 +152,153 @@ def test_json_has_all_cells_without_the_evidence(built):
     summary = json.loads((built / "results.json").read_text("utf-8"))
     assert len(summary["cells"]) == 8
     assert '"evidence"' not in json.dumps(summary)
-    whole = json.loads((built / "cells" / "mysql-aiomysql.json").read_text("utf-8"))
-    assert any(line["evidence"] for line in whole["scenarios"])
+    cell = json.loads((built / "cells" / "mysql-aiomysql.json").read_text("utf-8"))
+    assert [line["scenario"] for line in cell["scenarios"]] == cell["header"]["planned"]
+    whole = json.loads((built / "cells" / "mysql-aiomysql" / "NST-4.json").read_text("utf-8"))
+    assert whole["evidence"]["frames"]
     assert (built.parent / "results.json").read_bytes() == (built / "results.json").read_bytes()
 
 
-def test_a_build_that_fails_leaves_the_older_site(built, table, tmp_path, monkeypatch):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_build_that_fails_leaves_the_older_site(built, table, tmp_path, monkeypatch, workers):
     site.build(table, tmp_path)
-    before, write = snapshot(tmp_path), files.write
+    before, put = snapshot(tmp_path), files.put
     written = []
 
     def full(path, content):
         written.append(path)
         if len(written) > 5:
             raise OSError(28, "No space left on device")
-        write(path, content)
+        put(path, content)
 
-    monkeypatch.setattr(files, "write", full)
+    monkeypatch.setattr(files, "put", full)
     with pytest.raises(OSError, match="No space"):
-        site.build(table, tmp_path)
+        site.build(table, tmp_path, site.Options(workers=workers))
     assert snapshot(tmp_path) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "site"]
 
 
 def test_hostile_texts_stay_texts(hostile_table, tmp_path):
-    site.build(hostile_table, tmp_path)
-    found = pages(tmp_path / "site")
-    assert len(found) == 4
+    older = read_folder(hostile.write_older(tmp_path / "older"))
+    found_changes = changes.between(older, [column.state for column in hostile_table.columns])
+    assert {change.direction for change in found_changes} == {"worse", "new"}
+    site.build(hostile_table, tmp_path / "out", site.Options(True, found_changes, "https://example.org/x/"))
+    built = tmp_path / "out" / "site"
+    found = pages(built)
+    assert len([path for path in found if path.parent.name == "tortoise"]) == 3
     for path, page in found.items():
-        assert not page.all("script", "img"), path
+        assert len(page.all("script")) == 1, path
+        assert all(each["src"].endswith(".svg") for each in page.all("img")), path
         assert all("onerror" not in attributes for _, attributes in page.elements), path
         links = [attributes["href"] for attributes in page.all("a")]
         assert not [link for link in links if link.startswith("javascript:")], path
         raw = path.read_text("utf-8")
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e\ud800-\udfff]", raw), path
         assert "49" not in raw or "{{7*7}}" in raw
-    page = found[tmp_path / "site" / "cells" / "mysql-aiomysql" / "NST-3.html"]
-    assert "<script>alert(1)</script>" in "".join(page.text)
-    json.loads((tmp_path / "results.json").read_text("utf-8"))
+    page = found[built / "cells" / "mysql-aiomysql" / "NST-3.html"]
     assert hostile.TEXT.split("|")[0].strip() in "".join(page.text)
+    assert (built / "cells" / "mysql-aiomysql" / "NST-3.py").is_file()
+    for path in sorted(built.rglob("*")):
+        assert re.fullmatch(r"[A-Za-z0-9._+-]+", path.name), path
+        if path.suffix == ".json":
+            json.loads(path.read_text("utf-8"))
+        elif path.suffix in (".xml", ".svg"):
+            content = path.read_text("utf-8")
+            ElementTree.fromstring(content)
+            assert "<script" not in content
+            assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", content), path
+
+
+def test_many_processes_build_the_same(results, expectations, tmp_path):
+    for workers in (1, 3):
+        site.build(table_of(results, expectations), tmp_path / str(workers), site.Options(workers=workers))
+    assert snapshot(tmp_path / "1") == snapshot(tmp_path / "3")
+
+
+def test_a_file_that_changes_meanwhile_is_said(results, expectations, tmp_path):
+    folder = tmp_path / "results"
+    shutil.copytree(results, folder)
+    table = table_of(folder, expectations)
+    write_cell(folder, header(planned=["NST-3"]), [scenario("NST-3")])
+    with pytest.raises(ResultError, match="build the report again"):
+        site.build(table, tmp_path / "out")
+
+
+def test_the_fast_way_to_read_json_says_the_same(monkeypatch):
+    texts = [b'{"a": [1, 1.5, null, "\\udc80", "\xc3\xa9"]}', b'{"a": [1, 1.5e3, true, "x"]}']
+    fast = [files.parse(text) for text in texts]
+    monkeypatch.setattr(files, "_loads", json.loads)
+    assert fast == [files.parse(text) for text in texts]
+
+
+def test_every_page_has_data_beside_it(built, table):
+    for folder, names in (
+        ("drivers", table.drivers),
+        ("scenarios", [row.scenario for family in table.families for row in family.rows]),
+        ("cells", [column.cell for column in table.columns]),
+    ):
+        for name in names:
+            json.loads((built / folder / f"{name}.json").read_text("utf-8"))
+            ElementTree.parse(built / folder / f"{name}.xml")
+    assert json.loads((built / "results-1.schema.json").read_text("utf-8"))["$id"]
+
+
+def test_junit_counts_as_the_results_do(built):
+    (suite,) = ElementTree.parse(built / "cells" / "mysql-aiomysql.xml").getroot()
+    lines = json.loads((built / "cells" / "mysql-aiomysql.json").read_text("utf-8"))["scenarios"]
+    assert int(suite.get("tests")) == len(lines)
+    assert int(suite.get("failures")) == sum(line["complies"] is False for line in lines) > 0
+    assert int(suite.get("skipped")) == sum(line["verdict"] == "n/a" for line in lines) > 0
+
+
+def test_a_badge_says_the_word_and_shields_can_read_it(built):
+    picture = ElementTree.parse(built / "badges" / "aiomysql.svg").getroot()
+    endpoint = json.loads((built / "badges" / "aiomysql.json").read_text("utf-8"))
+    assert endpoint["schemaVersion"] == 1
+    assert set(endpoint) == {"schemaVersion", "label", "message", "color"}
+    assert picture.get("aria-label") == f"{endpoint['label']}: {endpoint['message']}"
+    assert all(contrast(colour, "#ffffff") >= 4.5 for colour in (*badges.COLOURS.values(), badges.NEUTRAL))
+
+
+def test_the_glyphs_of_the_style_sheet_are_those_of_the_table(built):
+    css = (built / "style.css").read_text("utf-8")
+    for word, sign in GLYPHS.items():
+        assert f'.w-{style_class(word)}::before {{ content: "{sign}' in css
+
+
+def test_older_results_of_this_schema_still_build(tmp_path, expectations):
+    """Without any of the keys that came later, and without what the schema does not demand."""
+    line = {"type": "scenario", "schema": 1, "scenario": "NST-3", "family": "nested", "title": "t", "contract": "c"}
+    line |= {"level": "must", "verdict": "lies", "complies": False, "violations": []}
+    head = {key: value for key, value in header(planned=["NST-3"]).items() if key not in ("commit", "platform")}
+    write_cell(tmp_path / "results", head, [line])
+    site.build(table_of(tmp_path / "results", expectations), tmp_path / "out")
+    assert (tmp_path / "out" / "site" / "cells" / "mysql-aiomysql" / "NST-3.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("orders", "said"),
+    [
+        (None, ""),
+        ({"explored": 0, "possible": None}, ""),
+        ({"explored": 4, "possible": 4, "verdicts": {"safe": 1, "lies": 3}}, "4 of 4 orders explored: 3 lies, 1 safe"),
+        ({"explored": 1, "possible": 1}, "1 of 1 order explored"),
+        ({"explored": 10, "possible": None, "verdicts": {}}, "10 orders explored, more are possible"),
+        ({"explored": 10, "possible": None, "estimate": 12345}, "10 of about 12,345 orders explored"),
+    ],
+)
+def test_orders_in_words(orders, said):
+    assert site.orders_in_words(orders) == said
+
+
+def test_a_replay_command_cannot_be_broken_out_of():
+    assert site.replay_command("a-b", "NST-4", "A.1") == "python -m matrix replay a-b NST-4 A.1"
+    assert site.replay_command("a-b", "NST-4", "$(x);'") == """python -m matrix replay a-b NST-4 '$(x);'"'"''"""
+
+
+def test_file_names_hold_nothing_odd_and_are_never_the_same():
+    names = site.file_names(["1.0", "../1.0", "..", "a/b", "a-b", ""])
+    assert list(names.values()) == ["1.0", "1.0-2", "unnamed", "a-b", "a-b-2", "unnamed-2"]
 
 
 # Contrast, computed as WCAG 2 defines it

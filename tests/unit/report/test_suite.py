@@ -23,9 +23,9 @@ def test_home_says_what_is_known_of_the_suite_and_leads_there(built):
 
 def test_the_page_of_faults_says_who_caught_what(built):
     page = text(Page(built / "faults.html"))
-    assert "AnswersInWrongOrder Gives each answer to the task that asked last. ≠ lies routing CON-1" in page
-    assert "CAN-1 ☠ poisons" in page
-    assert "Queueing Right: it waits. ✔ safe 2" in page
+    assert "AnswersInWrongOrder Gives each answer to the task that asked last. lies routing CON-1" in page
+    assert "CAN-1 poisons" in page
+    assert "Queueing Right: it waits. safe 2" in page
 
 
 def test_the_page_of_stability_says_how_often_and_what(built):
@@ -53,5 +53,5 @@ def test_hostile_documents_stay_texts(table, tmp_path):
     found = pages(tmp_path / "site")
     for kind in folder:
         page = found[tmp_path / "site" / f"{kind}.html"]
-        assert not page.all("script", "img")
+        assert [script["src"] for script in page.all("script", "img")] == ["matrix.js"]
         assert "<script>alert(1)</script>" in "".join(page.text)

@@ -69,7 +69,7 @@ def test_markdown_is_a_table_with_the_short_answer_first(table):
 def test_hostile_texts_do_not_break_the_markdown(hostile_table):
     text = markdown(hostile_table)
     rows = [line for line in text.splitlines() if line.startswith("| **")]
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {3}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {len(hostile_table.columns) + 2}
     assert "<script" not in text
     assert "<img" not in text
     assert "\x1b" not in text

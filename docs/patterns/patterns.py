@@ -1,0 +1,136 @@
+"""Ten patterns that people write with Tortoise. The page 'Is my code safe?' shows them; a test executes each.
+
+The names are those in patterns.toml, which says which scenario measures the pattern.
+"""
+
+import asyncio
+
+from tortoise.transactions import in_transaction
+
+from docs.patterns.models import Note
+
+
+async def gather_queries():
+    async with in_transaction():
+        await asyncio.gather(
+            Note.create(text="one"),
+            Note.create(text="two"),
+        )
+
+
+async def gather_transactions():
+    async def child(text):
+        async with in_transaction():
+            await Note.create(text=text)
+
+    async with in_transaction():
+        await Note.create(text="parent")
+        await asyncio.gather(child("one"), child("two"))
+
+
+async def one_sibling_fails():
+    async def child(text):
+        async with in_transaction():
+            await Note.create(text=text)
+
+    async def failing(text):
+        try:
+            async with in_transaction():
+                await Note.create(text=text)
+                raise ValueError("not this one")
+        except ValueError:
+            pass  # its row is rolled back, the others go on
+
+    async with in_transaction():
+        await asyncio.gather(child("kept"), failing("dropped"))
+
+
+async def child_while_parent_queries():
+    async def child():
+        async with in_transaction():
+            await Note.create(text="child")
+
+    async with in_transaction():
+        await Note.create(text="parent")
+        task = asyncio.create_task(child())
+        await Note.all().count()
+        await Note.create(text="parent again")
+        await task
+
+
+async def background_write():
+    async def audit(saved):
+        await saved.wait()
+        await Note.create(text="audit")
+
+    saved = asyncio.Event()
+    async with in_transaction():
+        await Note.create(text="order")
+        task = asyncio.create_task(audit(saved))
+    saved.set()  # the block is over, the task lives on
+    await task
+
+
+async def background_transaction():
+    async def send_mail(saved):
+        await saved.wait()
+        async with in_transaction():
+            await Note.create(text="mail")
+
+    saved = asyncio.Event()
+    async with in_transaction():
+        await Note.create(text="order")
+        task = asyncio.create_task(send_mail(saved))
+    saved.set()  # the block is over, the task lives on
+    await task
+
+
+async def task_group():
+    async def failing():
+        await Note.all().count()
+        raise ValueError("one of the tasks fails")
+
+    async with in_transaction():
+        await Note.create(text="parent")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Note.create(text="sibling"))
+            group.create_task(failing())
+
+
+async def streaming():
+    async def rows():  # a streaming response, or a dependency with yield
+        async with in_transaction():
+            await Note.create(text="first")
+            yield "first"
+            await Note.create(text="second")
+            yield "second"
+
+    stream = rows()
+    await asyncio.create_task(anext(stream))  # the server takes each part in another task
+    await asyncio.create_task(anext(stream))
+    await asyncio.create_task(stream.aclose())
+
+
+async def worker_inside():
+    async def worker(queue):
+        while (text := await queue.get()) is not None:
+            async with in_transaction():
+                await Note.create(text=text)
+
+    queue = asyncio.Queue()
+    async with in_transaction():
+        await Note.create(text="first use starts the worker")
+        task = asyncio.create_task(worker(queue))
+    await queue.put("job")
+    await queue.put(None)
+    await task
+
+
+async def timeout_around_a_transaction():
+    async def save():
+        async with in_transaction():
+            await Note.create(text="one")
+            await Note.create(text="two")
+
+    async with asyncio.timeout(5):  # or the client of a web server goes away
+        await save()

@@ -1,0 +1,98 @@
+"""Remedies as code, for the page 'Is my code safe?'; a test executes each. The names are those in patterns.toml.
+
+Which of them holds, and on which driver, is not said here: the results of FIX-... say it.
+"""
+
+import asyncio
+import contextvars
+
+from tortoise.transactions import in_transaction
+
+from docs.patterns.models import Note
+
+
+async def second_connection():
+    async def child(text):
+        async with in_transaction("second") as connection:
+            await Note.create(text=text, using_db=connection)
+
+    async with in_transaction("default") as connection:
+        await Note.create(text="parent", using_db=connection)
+        await asyncio.gather(child("one"), child("two"))
+
+
+async def start_after():
+    async def child(text):
+        async with in_transaction():
+            await Note.create(text=text)
+
+    async with in_transaction():
+        await Note.create(text="parent")
+    await asyncio.gather(child("one"), child("two"))
+
+
+async def context_from_before():
+    async def child(text):
+        async with in_transaction():
+            await Note.create(text=text)
+
+    before = contextvars.copy_context()  # no transaction yet
+    async with in_transaction():
+        await Note.create(text="parent")
+        await asyncio.create_task(child("one"), context=before)
+
+
+async def empty_context():
+    async def child(text):
+        async with in_transaction():
+            await Note.create(text=text)
+
+    # Tortoise.init(..., _enable_global_fallback=True) where the release has it
+    async with in_transaction():
+        await Note.create(text="parent")
+        await asyncio.create_task(child("one"), context=contextvars.Context())
+
+
+async def one_lock():
+    lock = asyncio.Lock()
+
+    async def child(text):
+        async with lock, in_transaction():
+            await Note.create(text=text)
+
+    async with in_transaction():
+        await Note.create(text="parent")
+        await asyncio.gather(child("one"), child("two"))
+
+
+async def no_nested_block():
+    async with in_transaction():
+        await Note.create(text="parent")
+        await asyncio.gather(
+            Note.create(text="one"),
+            Note.create(text="two"),
+        )
+
+
+async def worker_outside():
+    async def worker(queue):
+        while (text := await queue.get()) is not None:
+            async with in_transaction():
+                await Note.create(text=text)
+
+    queue = asyncio.Queue()
+    task = asyncio.create_task(worker(queue))  # before any transaction
+    async with in_transaction():
+        await Note.create(text="parent")
+        await queue.put("job")
+    await queue.put(None)
+    await task
+
+
+async def shield():
+    async def save():
+        async with in_transaction():
+            await Note.create(text="one")
+            await Note.create(text="two")
+
+    await asyncio.shield(asyncio.create_task(save()))

@@ -1,0 +1,101 @@
+"""What changed between two folders of results, and the Atom feed of it. Pure functions of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree as xml
+
+from matrix.report.junit import text
+from matrix.results.ranges import rank
+from matrix.results.read import CellResult, CellState
+
+ATOM = "http://www.w3.org/2005/Atom"
+FEED_ID = "urn:tortoise-driver-compliance-matrix:changes"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One word that is another one now. ``before`` or ``after`` is empty where a scenario is new or gone."""
+
+    cell: str
+    scenario: str
+    title: str
+    before: str
+    after: str
+    versions: tuple[str, ...]
+    started: str
+    reason: str
+
+    @property
+    def direction(self) -> str:
+        if not self.before or not self.after:
+            return "new" if self.after else "gone"
+        if rank(self.before) < 0 or rank(self.after) < 0:
+            return "changed"
+        return "worse" if rank(self.after) > rank(self.before) else "better"
+
+    @property
+    def sentence(self) -> str:
+        words = f"{self.before or 'not there'} → {self.after or 'not there'}"
+        return f"{self.scenario} on {self.cell}: {words} ({self.direction})"
+
+
+def between(older: Iterable[CellState], newer: Iterable[CellState]) -> tuple[Change, ...]:
+    """Every word that differs between the complete runs of the same cell, in the order of cells and scenarios, worse
+    ones first. A cell that only one side has is no change."""
+    was = {state.cell: state.result for state in older if state.result}
+    found: list[Change] = []
+    for state in newer:
+        old, new = was.get(state.cell), state.result
+        if old is not None and new is not None:
+            found += _of_cell(old, new)
+    order = ("worse", "better", "changed", "new", "gone")
+    return tuple(sorted(found, key=lambda change: order.index(change.direction)))
+
+
+def _of_cell(old: CellResult, new: CellResult) -> list[Change]:
+    versions = tuple(
+        f"{key.replace('_version', '')} {old.axes.get(key)} → {value}"
+        for key, value in new.axes.items()
+        if old.axes.get(key) != value
+    )
+    found = []
+    for name in dict.fromkeys([*old.by_id, *new.by_id]):
+        before, after = _word(old.by_id.get(name)), _word(new.by_id.get(name))
+        if before != after:
+            line = new.by_id.get(name) or old.by_id[name]
+            about = (str(line.get("title") or ""), before, after, versions, str(new.header["started"]))
+            found.append(Change(new.cell, name, *about, str(line.get("reason") or "")))
+    return found
+
+
+def _word(line: dict[str, Any] | None) -> str:
+    return str(line.get("remedy") or line["verdict"]) if line else ""
+
+
+def feed(found: Sequence[Change], newest: str, address: str) -> bytes:
+    """The changes as an Atom feed. ``newest``: the moment of the newest run; ``address``: where the site is published,
+    ending in a slash, or empty."""
+    root = xml.Element("feed", xmlns=ATOM)
+    _add(root, "id", FEED_ID)
+    _add(root, "title", "Tortoise driver compliance matrix: changes")
+    _add(root, "updated", newest)
+    xml.SubElement(xml.SubElement(root, "author"), "name").text = "Tortoise driver compliance matrix"
+    if address:
+        xml.SubElement(root, "link", rel="self", href=text(f"{address}feed.xml"))
+        xml.SubElement(root, "link", rel="alternate", href=text(f"{address}changes.html"))
+    for change in found:
+        entry = xml.SubElement(root, "entry")
+        _add(entry, "id", f"{FEED_ID}:{change.cell}:{change.scenario}:{change.started}")
+        _add(entry, "title", change.sentence)
+        _add(entry, "updated", change.started)
+        if change.after:
+            xml.SubElement(entry, "link", href=text(f"{address}cells/{change.cell}/{change.scenario}.html"))
+        _add(entry, "summary", f"{change.title}. {'; '.join(change.versions)}. {change.reason}")
+    return b'<?xml version="1.0" encoding="utf-8"?>\n' + xml.tostring(root, encoding="utf-8") + b"\n"
+
+
+def _add(parent: xml.Element, name: str, content: str) -> None:
+    xml.SubElement(parent, name).text = text(content)

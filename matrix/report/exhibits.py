@@ -1,0 +1,37 @@
+"""What else an evidence page shows of a line: its diagram, the script that was seen to show it, the upstream text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from matrix.report import upstream
+from matrix.report.diagram import STYLE
+from matrix.report.diagram import diagram as draw
+from matrix.results.reproducers import read_index, source_of
+
+
+def diagram(line: Mapping[str, Any]) -> Markup:
+    """The sequence diagram as SVG, empty where nothing was recorded; its rules stand in the site's style sheet."""
+    return Markup(draw(line).replace(f"<style>{STYLE}</style>", "", 1))
+
+
+def issue_text(line: Mapping[str, Any], header: Mapping[str, Any], script: str | None) -> str:
+    """A text for an upstream issue; empty for what complies, and for remedies: nobody can be told of those."""
+    return upstream.issue_text(line, header, script) if line["complies"] is False and not line.get("remedy") else ""
+
+
+def reproducer(results: Path, line: Mapping[str, Any], header: Mapping[str, Any]) -> str | None:
+    """The stand-alone script that showed the finding of this very line, if there is one."""
+    folder = results / "reproducers"
+    return source_of(folder, line, header) if (header["cell"], line["scenario"]) in _scripts(folder) else None
+
+
+@cache
+def _scripts(folder: Path) -> frozenset[tuple[Any, Any]]:
+    found = read_index(folder).get("reproducers", [])
+    return frozenset((entry.get("cell"), entry.get("scenario")) for entry in found if isinstance(entry, dict))

@@ -1,0 +1,58 @@
+"""JUnit XML of some scenario lines: what does not comply is a failure, ``error`` an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from xml.etree import ElementTree as xml
+
+from matrix.results.text import clean
+from matrix.results.words import NOT_VERDICTS
+
+NOT_XML = re.compile("[\ufffe\uffff]")  # what ``clean`` leaves and XML 1.0 forbids
+
+
+def junit(suites: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> bytes:
+    """The document of these suites: each a name (a cell) and its scenario lines."""
+    root = xml.Element("testsuites")
+    for name, lines in suites:
+        cases = [_case(name, line) for line in lines]
+        kinds = [child.tag for case in cases for child in case]
+        suite = xml.SubElement(
+            root,
+            "testsuite",
+            name=text(name),
+            tests=str(len(cases)),
+            failures=str(kinds.count("failure")),
+            errors=str(kinds.count("error")),
+            skipped=str(kinds.count("skipped")),
+        )
+        suite.extend(cases)
+    return b'<?xml version="1.0" encoding="utf-8"?>\n' + xml.tostring(root, encoding="utf-8") + b"\n"
+
+
+def text(value: Any) -> str:
+    """Foreign text that an XML document may hold."""
+    return NOT_XML.sub("?", clean(value))
+
+
+def _case(suite: str, line: Mapping[str, Any]) -> xml.Element:
+    case = xml.Element("testcase", classname=text(suite), name=text(f"{line['scenario']} {line.get('title') or ''}"))
+    if isinstance(line.get("seconds"), (int, float)):
+        case.set("time", f"{line['seconds']:.3f}")
+    verdict = line["verdict"]
+    word, reason = line.get("remedy") or verdict, text(line.get("reason") or "")
+    if verdict == "error":
+        xml.SubElement(case, "error", message=reason, type="error")
+    elif verdict in NOT_VERDICTS:
+        xml.SubElement(case, "skipped", message=f"{verdict}: {reason}")
+    elif line["complies"] is False:
+        failure = xml.SubElement(case, "failure", message=reason, type=word)
+        failure.text = "\n".join(text(f"{each.get('property')}: {each.get('sentence')}") for each in violations(line))
+    return case
+
+
+def violations(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = line.get("violations")
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []

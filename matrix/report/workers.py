@@ -1,0 +1,40 @@
+"""Running many calls in several processes where that pays; a call's exception is raised here, as if it ran here."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+WORTH_IT = 12  # calls; fewer are done before the processes are there
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+_calls: Sequence[Call] = ()  # what the children were forked with: nothing has to be pickled but a number
+
+
+def each(workers: int | None, calls: Sequence[Call]) -> list[Any]:
+    """What each call returns, in order. ``workers``: how many processes; None decides by the machine and the calls."""
+    global _calls
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    count = workers if workers is not None else _cores() if len(calls) >= WORTH_IT else 1
+    if count < 2 or not forks:
+        return [call(*arguments) for call, arguments in calls]
+    _calls = calls
+    try:
+        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork")) as pool:
+            return list(pool.map(_call, range(len(calls))))
+    except BrokenProcessPool as broken:
+        raise OSError("one of the processes that build the report was ended from outside") from broken
+    finally:
+        _calls = ()
+
+
+def _call(number: int) -> Any:
+    call, arguments = _calls[number]
+    return call(*arguments)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""Tests of the published pages in a real browser (tox -e browser)."""
