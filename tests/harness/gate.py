@@ -327,8 +327,8 @@ class Wire(Channel):
         """Remember the driver's end of this connection (same process), to compare what both kernels counted."""
         if self.client is None:
             return
-        peer = self.client.get_extra_info("peername")
-        self._driver_descriptor = _descriptor_bound_to(peer)
+        theirs, ours = (self.client.get_extra_info(name) for name in ("peername", "sockname"))
+        self._driver_descriptor = _descriptor_between(theirs, ours)
 
     def unread(self) -> int:
         """Bytes that were delivered to the driver's socket and that it has not read, 0 where that is not known."""
@@ -378,7 +378,9 @@ def _counters(connection: Any) -> tuple[int, int] | None:
     return sent - again, received
 
 
-def _descriptor_bound_to(address: tuple[str, int]) -> tuple[int, int] | None:
+def _descriptor_between(own: tuple[str, int], peer: tuple[str, int]) -> tuple[int, int] | None:
+    """This process's socket with these two addresses. Both count: a connection that an earlier run has lost may have
+    had the same port."""
     try:
         names = os.listdir("/proc/self/fd")  # noqa: PTH208 - for every connection: quicker than pathlib
     except OSError:
@@ -389,7 +391,9 @@ def _descriptor_bound_to(address: tuple[str, int]) -> tuple[int, int] | None:
                 continue
             candidate = socket.socket(fileno=int(name))
             try:
-                if candidate.family == socket.AF_INET and candidate.getsockname()[:2] == address[:2]:
+                if candidate.family != socket.AF_INET or candidate.getsockname()[:2] != own[:2]:
+                    continue
+                if candidate.getpeername()[:2] == peer[:2]:
                     return int(name), os.fstat(int(name)).st_ino
             finally:
                 candidate.detach()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -371,3 +372,16 @@ def test_outside_of_a_transaction_a_savepoint_is_one_for_sqlite_only():
             if statement.startswith("INSERT"):
                 segments.token(f"w-x-{statement[-1]}")
         assert list(segments.placed.values()) == places
+
+
+def test_the_driver_s_socket_is_known_by_both_of_its_ends():
+    """A connection that an earlier run has lost may still be open, on the very port that a new one has got."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as earlier,
+        socket.create_server(("127.0.0.1", 0)) as gate,
+        socket.create_connection(gate.getsockname()) as driver,
+    ):
+        found = gate_module._descriptor_between(driver.getsockname(), gate.getsockname())
+        assert found is not None
+        assert found[0] == driver.fileno()
+        assert gate_module._descriptor_between(driver.getsockname(), earlier.getsockname()) is None
