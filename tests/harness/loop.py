@@ -116,8 +116,10 @@ class SideSelector(selectors.DefaultSelector):
     """A selector that says when it really blocks, and never wakes up because real time went by."""
 
     blocked = False
+    rounds = 0  # how often the loop has come by
 
     def select(self, timeout: float | None = None) -> Events:
+        self.rounds += 1
         events = super().select(0)
         if events or (timeout is not None and timeout <= 0):
             return events
@@ -179,6 +181,7 @@ class SideLoop(asyncio.SelectorEventLoop):
                 self.run_until_complete(self.shutdown_asyncgens())
             finally:
                 asyncio.set_event_loop(None)
+                self.main.workers.leaves(self.thread)
                 self.main.sides.remove(self)
                 self.close()
 
@@ -196,6 +199,7 @@ class CountingExecutor(ThreadPoolExecutor):
         if self.wrap_job is not None:
             function = self.wrap_job(function, arguments)
         job = Job()
+        self._jobs.append(job)
 
         def counted() -> Any:
             job.thread = threading.get_native_id()
@@ -208,13 +212,19 @@ class CountingExecutor(ThreadPoolExecutor):
         awaited = asyncio.wrap_future(running, loop=loop)
         running.add_done_callback(job.mark_finished)
         awaited.add_done_callback(job.mark_known)
-        self._jobs.append(job)
         return awaited
 
     def state(self) -> tuple[list[int], bool]:
         """Native ids of threads at work (0: not started yet), and whether a result is on its way to the loop."""
         self._jobs = [job for job in self._jobs if not (job.finished and job.known)]
-        return [job.thread for job in self._jobs if not job.finished], any(job.finished for job in self._jobs)
+        on_its_way = any(job.finished or job.leaves for job in self._jobs)
+        return [job.thread for job in self._jobs if not job.finished], on_its_way
+
+    def leaves(self, thread: int) -> None:
+        """Called in a worker: nothing holds its job up any more, its end is only a matter of time."""
+        for job in self._jobs:
+            if job.thread == thread and not job.finished:
+                job.leaves = True
 
 
 class Job:
@@ -225,6 +235,7 @@ class Job:
 
     def __init__(self) -> None:
         self.thread = 0
+        self.leaves = False
         self.finished = False
         self.known = False
 

@@ -143,6 +143,11 @@ class WorkerChannel(Channel):
                 return False
             return self.pending > resting
 
+    def moves(self) -> tuple[int, int]:
+        """Counts that change with every request and every end of one."""
+        with self._guard:
+            return self._requests, self.pending
+
     def waits_for_lock(self) -> bool:
         with self._guard:
             return bool(self._locked)

@@ -593,8 +593,10 @@ class World:
         self._blocked = []
         self._stalled = False
         while True:
+            seen = self._movement()
             busy = [channel for channel in self.channels() if channel.busy()]
-            if not busy and not any(gate.connecting() for gate in self.gates) and self._workers_rest():
+            resting = not busy and not any(gate.connecting() for gate in self.gates) and self._workers_rest()
+            if resting and seen == self._movement():
                 events = selector.wait(0)
                 if events:
                     return events
@@ -624,6 +626,11 @@ class World:
             return []
         # Nobody asked: the loop runs without a conductor (set-up, tear-down). Wait as any loop would.
         return selector.wait(1.0 if timeout is None else min(timeout, 1.0))
+
+    def _movement(self) -> tuple[Any, ...]:
+        """What counts up when something moves in another thread: two looks at two threads are no look at both."""
+        sides = [side.side_selector.rounds for side in self.loop.sides]
+        return (*sides, *(channel.moves() for channel in self.worker_gate.channels))
 
     def _workers_rest(self) -> bool:
         """Whether every thread of the default executor waits: for the gate, or asleep without having run since last

@@ -252,3 +252,22 @@ def test_a_side_loop_that_has_ended_is_forgotten(loop, side):
     assert until(lambda: loop.sides == [])
     assert side.results == ["cancelled"]
     side.wake()  # of a closed loop: nothing happens
+
+
+def test_a_job_that_has_left_its_side_loop_is_on_its_way_until_it_is_known(loop):
+    ending, may_end = threading.Event(), threading.Event()
+
+    def job() -> None:
+        loop.workers.leaves(threading.get_native_id())
+        ending.set()
+        may_end.wait(10)
+
+    async def main() -> None:
+        running = loop.run_in_executor(None, job)
+        assert until(ending.is_set)
+        assert loop.workers.state()[1]  # whatever its thread does: the kernel may call it asleep
+        may_end.set()
+        await running
+        assert loop.workers.state() == ([], False)
+
+    loop.run_until_complete(main())
