@@ -9,7 +9,13 @@ import sys
 # Each module offers ``register(commands)``: it adds its sub-parsers and sets ``handler`` (a function of the parsed
 # arguments that returns an exit code) on each. Modules import the heavy libraries inside their handlers, so that
 # ``servers`` works where only Python is installed.
-PARTS = ("matrix.servers.cli", "matrix.results.cli", "matrix.report.cli", "matrix.replay")
+PARTS = (
+    "matrix.servers.cli",
+    "matrix.results.cli",
+    "matrix.report.cli",
+    "matrix.replay",
+    "matrix.releases",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -117,7 +117,8 @@ class Runner:
         try:
             await self._open_gate(world, scenario)
             adapter.install(world)
-            program = loop.create_task(self._program(world, scenario, way))
+            # Not the loop's create_task: the program begins when it is conducted, with eager tasks as well.
+            program = asyncio.Task(self._program(world, scenario, way), loop=loop)
             if not await world.conduct(program):
                 world.history.hang = world.prove_hang(program)
         finally:
