@@ -15,6 +15,7 @@ PARTS = (
     "matrix.report.cli",
     "matrix.replay",
     "matrix.releases",
+    "matrix.plan",
 )
 
 

@@ -60,16 +60,20 @@ class Package:
         return next((version for version in reversed(self.all) if not Version(version).is_prerelease), "")
 
     def label(self, version: str) -> str:
-        """What a release is called in a cell's name: its minor where that means it, else itself."""
+        """What a release is called in a cell's name: its minor where that means it, else itself in full."""
         release = Version(version)
         minor = f"{release.major}.{release.minor}"
-        return minor if self.each == "minor" and not release.is_prerelease else version
+        if self.each == "minor" and self.resolve(minor) == version:
+            return minor
+        return version if version.count(".") > 1 else f"{version}.0"
 
     def resolve(self, label: str) -> str | None:
-        """The release that a label of a cell's name means: the newest that it begins; None where there is none."""
-        if label in self.all:
-            return label
-        begun = [version for version in self.all if version.startswith(f"{label}.") and not _pre(version)]
+        """The release that a label of a cell's name means: two numbers are the newest of a minor. None: there is none."""
+        wanted = Version(label)
+        if label.count(".") > 1 or wanted.is_prerelease:
+            return next((version for version in self.all if Version(version) == wanted), None)
+        size = label.count(".") + 1
+        begun = [v for v in self.all if Version(v).release[:size] == wanted.release and not _pre(v)]
         return begun[-1] if begun else None
 
     def pinned(self, version: str | None) -> list[str]:
@@ -138,12 +142,14 @@ def _package(name: str, policy: Mapping[str, Any], found: Mapping[str, Any]) -> 
 
 
 def chosen(versions: Iterable[str], each: str, prereleases: bool) -> list[str]:
-    """The releases that the policy takes, oldest first: one per minor (or each), and a pre-release beyond the newest."""
+    """The releases that the policy takes, oldest first: the oldest, the newest of each minor (or each release), and the
+    newest pre-release where it is beyond the newest release."""
     ordered = sorted(versions, key=Version)
     final = [version for version in ordered if not _pre(version)]
     taken = {(Version(v).release[:2] if each == "minor" else v): v for v in final}  # the last one of a minor stays
     beyond = [v for v in ordered if _pre(v) and (not final or Version(v) > Version(final[-1]))]
-    return list(taken.values()) + (beyond[-1:] if prereleases else [])
+    oldest = [version for version in final[:1] if version not in taken.values()]
+    return oldest + list(taken.values()) + (beyond[-1:] if prereleases else [])
 
 
 def refreshed(current: Releases, names: Iterable[str], tell: Any = print) -> Releases:
