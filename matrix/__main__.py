@@ -16,6 +16,7 @@ PARTS = (
     "matrix.replay",
     "matrix.releases",
     "matrix.plan",
+    "matrix.run",
 )
 
 
