@@ -69,6 +69,7 @@ def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str,
         if release is not None and own not in release.pythons:
             name = replace(name, python=_python_for(release, own, at_hand))
         seconds = round(costs.get(str(name), costs.get(name.base, UNKNOWN_COST)) + OVERHEAD, 1)
+        seconds = 0.1 if name.loop == "uvloop" else seconds  # it cannot be driven, and says so
         early = release is not None and Version(release.version).is_prerelease
         found.setdefault(str(name), Planned(name, axis, seconds, early))
 

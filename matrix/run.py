@@ -435,7 +435,9 @@ def register(commands: Any) -> None:
     parser.add_argument("--python", metavar="P", help="such as 3.12")
     parser.add_argument("--only", metavar="ID,ID", help="these scenarios only")
     parser.add_argument("--orders", type=int, help="how many orders of a scenario are run at most")
-    parser.add_argument("--results", default="results", metavar="FOLDER", help="where results go (default: results)")
+    parser.add_argument(
+        "--results", metavar="FOLDER", help="where results go (default: results; with --only: build/selection)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="cells at a time (default: the cores)")
     parser.add_argument("--fresh", action="store_true", help="run cells that the store has as well")
     parser.add_argument("--resolve", action="store_true", help="ask the registry again which versions are newest")
@@ -447,7 +449,8 @@ def _run(options: argparse.Namespace) -> int:
 
     try:
         jobs = jobs_of(options, lambda text: print(text, file=sys.stderr))
-        runner = Runner(jobs, Path(options.results), fresh=options.fresh, resolve_again=options.resolve)
+        results = Path(options.results or ("build/selection" if options.only else "results"))
+        runner = Runner(jobs, results, fresh=options.fresh, resolve_again=options.resolve)
     except (RunError, PlanError, releases.ReleasesError) as problem:
         print(problem, file=sys.stderr)
         return 2

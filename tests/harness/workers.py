@@ -8,6 +8,7 @@ every step of the program and fails only when nothing else can happen: SQLite's 
 from __future__ import annotations
 
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -210,19 +211,31 @@ def describe(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", str(function))
 
 
+def closes(function: Callable[..., Any]) -> bool:
+    """Whether a worker's request closes the database's connection (a cursor has a ``close`` as well)."""
+    inner = function.func if isinstance(function, partial) else function
+    return getattr(inner, "__name__", "") == "close" and isinstance(inner.__self__, sqlite3.Connection)
+
+
 class CountingQueue(queue.SimpleQueue):
     """The queue between aiosqlite's connection and its thread. Exact: an item is done when the next is asked for.
 
-    Made by ``SQLiteGate.queue``; the items are pairs of future and function (aiosqlite 0.17 and newer).
+    Made by ``WorkerGate.queue``; the items are pairs of future and function (aiosqlite 0.17 and newer). What is no pair
+    ends the thread (0.20 and 0.21).
     """
 
     channel: WorkerChannel
 
     def put_nowait(self, item: Any) -> None:
+        if not isinstance(item, tuple):
+            super().put_nowait(item)
+            return
         future, function = item
         with self.channel._guard:
             self.channel.pending += 1
         if getattr(function, "__name__", "") != "close_and_stop":
+            if self._polls and future is not None and closes(function):
+                future.add_done_callback(lambda _: self.channel.cut())  # its thread ends some time later, by itself
             super().put_nowait((future, self.channel.wrap(function)))
             return
         # Ending the thread never waits for the scheduler. It asks for nothing more, so that it is over when the loop
@@ -243,15 +256,19 @@ class CountingQueue(queue.SimpleQueue):
         return ending
 
     _working = False
+    _polls = False  # up to aiosqlite 0.19 the thread looks at a flag every 0.1 s, and is not told of the end
 
     def get(self, *arguments: Any, **keywords: Any) -> Any:
+        self._polls = self._polls or "timeout" in keywords
         if self._working:
             self.channel.less_pending()
             self._working = False
         item = super().get(*arguments, **keywords)
         if item is None:
             raise SystemExit  # ends the thread; it would wait for ever, and the interpreter for it
-        self._working = True
+        self._working = isinstance(item, tuple)
+        if not self._working:
+            self.channel.cut()
         return item
 
     def end(self) -> None:
