@@ -63,7 +63,13 @@ class Orm:
         await connections.close_all()
 
     def discard(self) -> None:
-        """Forget this init, even if it could not be closed: Tortoise 1.x allows one global fallback at a time."""
+        """Forget this init, even if it could not be closed: Tortoise 1.x allows one global fallback at a time, and
+        before that all clients and their settings were global."""
         module: Any = sys.modules.get("tortoise.context")
         if module is not None and hasattr(module, "_global_context"):
             module._global_context = None
+        elif module is None:
+            everything: Any = connections
+            everything._clear_storage()
+            everything._db_config = None
+            Tortoise._inited = False
