@@ -19,7 +19,7 @@ if sys.version_info < (3, 11):
     )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from matrix import cells, releases  # noqa: E402
+from matrix import cells, releases
 
 
 @impl

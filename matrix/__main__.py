@@ -17,6 +17,7 @@ PARTS = (
     "matrix.releases",
     "matrix.plan",
     "matrix.run",
+    "matrix.bisect",
 )
 
 

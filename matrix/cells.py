@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+import tomllib
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -35,7 +34,9 @@ class Driver:
 def drivers() -> tuple[tuple[str, ...], dict[str, Driver]]:
     """What every cell installs, and the drivers."""
     data = tomllib.loads(DRIVERS.read_text(encoding="utf-8"))
-    found = {name: Driver(name, **{key: tuple(v) for key, v in table.items()}) for name, table in data["drivers"].items()}
+    found = {
+        name: Driver(name, **{key: tuple(v) for key, v in table.items()}) for name, table in data["drivers"].items()
+    }
     return tuple(data["suite"]["install"]), found
 
 
@@ -58,7 +59,9 @@ def read(text: str) -> CellName:
     return name
 
 
-def requirements(name: CellName, axes: releases.Releases | None = None, own: Mapping[str, str] | None = None) -> list[str]:
+def requirements(
+    name: CellName, axes: releases.Releases | None = None, own: Mapping[str, str] | None = None
+) -> list[str]:
     """What the cell's environment installs. ``own`` are sources of the caller's own: package -> path or ``git+…``.
 
     Raises ValueError for a ``+label`` without a source, ReleasesError for a broken releases.toml.
@@ -67,7 +70,8 @@ def requirements(name: CellName, axes: releases.Releases | None = None, own: Map
     suite, known = drivers()
     driver = known[name.driver]
     labels = {name.driver: name.driver_version, "tortoise-orm": name.tortoise, "psycopg-pool": name.pool}
-    found, placed = [], set()
+    found: list[str] = []
+    placed: set[str] = set()
     for text in (*suite, *driver.install, *driver.witness):
         package = canonicalize_name(Requirement(text).name)
         found.append(_one(text, labels.get(package), own.get(package), str(name)))

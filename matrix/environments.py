@@ -106,11 +106,9 @@ def resolve(requirements: Sequence[str], python: Python, *, again: bool = False)
 
 
 def _ask(asked: str, python: Python, built: bool) -> dict[str, object]:
-    wheels_only = [] if built else ["--only-binary", ":all:"]
+    options = ["--python", str(python.path), *([] if built else ["--only-binary", ":all:"])]
     done = registry.run(
-        [*registry.uv(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", *wheels_only]
-        + ["--python", str(python.path), "-"],
-        asked,
+        [*registry.uv(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", *options, "-"], asked
     )
     if done.returncode == 0:
         return {"locked": sorted(line.strip() for line in done.stdout.splitlines() if line.strip())}
@@ -121,7 +119,8 @@ def _ask(asked: str, python: Python, built: bool) -> dict[str, object]:
 
 
 def environment(locked: Sequence[str], python: Python, modules: Sequence[str]) -> Environment:
-    """The environment with exactly these versions, made if need be. Raises NotInstallable, NotImportable, RegistryError.
+    """The environment with exactly these versions, made if need be. Raises NotInstallable,
+    NotImportable or RegistryError.
 
     Safe against other threads and processes, and against having been killed in the middle.
     """

@@ -1,4 +1,4 @@
-"""axes -> cells: ``python -m matrix plan``. Not the product of everything: the newest releases, then one axis at a time.
+"""axes -> cells: ``python -m matrix plan``. The newest releases, then one axis at a time.
 
 Everything but the command itself is a pure function of data.
 """
@@ -90,8 +90,8 @@ def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str,
         for python in sorted(set(axes.pythons) & set(at_hand) - {own}, key=Version):
             add("python", replace(name, python=python))
         for loop in axes.loops[1:]:
-            python = _eager_python(own, at_hand) if loop == "eager" else None
-            add("loop", replace(name, loop=loop, python=python))
+            newer = _eager_python(own, at_hand) if loop == "eager" else None
+            add("loop", replace(name, loop=loop, python=newer))
     return list(found.values())
 
 

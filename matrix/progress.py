@@ -90,7 +90,9 @@ class Progress:
         said += [f"{counts['failed']} FAILED"] if counts["failed"] else []
         errors = sum(each.errors for each in done)
         said += [f"{errors} scenarios with error"] if errors else []
-        self.say(f"{len(done)} cells in {spell(took)} ({', '.join(said)}), {60 * len(done) / max(took, 0.001):.1f} a minute")
+        self.say(
+            f"{len(done)} cells in {spell(took)} ({', '.join(said)}), {60 * len(done) / max(took, 0.001):.1f} a minute"
+        )
         shares = {key: sum(each.shares.get(key, 0) for each in done) for key in ("install", "server", "scenarios")}
         if total := sum(shares.values()):
             self.say("time in " + ", ".join(f"{key} {100 * spent / total:.0f} %" for key, spent in shares.items()))

@@ -1,4 +1,4 @@
-"""Asks the package registry through the clients at hand, pip and uv, as they are configured. No address is known here."""
+"""Asks the package registry through the clients at hand (pip, uv) as they are configured; no address is known here."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import shutil
 import ssl
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import tomllib
 
 LINUX = re.compile(r"linux.*x86_64|^any$")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomllib
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -51,6 +51,7 @@ class Package:
     prereleases: bool
     wheels: str
     pins: tuple[tuple[SpecifierSet, tuple[str, ...]], ...]
+    changes: str  # the page that tells what changed in each release
     all: tuple[str, ...] = ()  # every release since ``since``, pre-releases among them, oldest first
     tested: tuple[Release, ...] = ()  # those that the policy takes, oldest first
 
@@ -68,7 +69,7 @@ class Package:
         return version if version.count(".") > 1 else f"{version}.0"
 
     def resolve(self, label: str) -> str | None:
-        """The release that a label of a cell's name means: two numbers are the newest of a minor. None: there is none."""
+        """The release that a label of a cell's name means: two numbers are the newest of a minor; else None."""
         wanted = Version(label)
         if label.count(".") > 1 or wanted.is_prerelease:
             return next((version for version in self.all if Version(version) == wanted), None)
@@ -127,7 +128,9 @@ def _package(name: str, policy: Mapping[str, Any], found: Mapping[str, Any]) -> 
             Requirement(requirement)
     if policy["each"] not in ("minor", "patch"):
         raise ValueError(f"'each' of {name} is neither minor nor patch")
-    tested = (Release(each["version"], tuple(each["pythons"]), each.get("uploaded", "")) for each in found.get("tested", ()))
+    tested = (
+        Release(each["version"], tuple(each["pythons"]), each.get("uploaded", "")) for each in found.get("tested", ())
+    )
     return Package(
         name=name,
         factor=policy.get("factor", ""),
@@ -136,6 +139,7 @@ def _package(name: str, policy: Mapping[str, Any], found: Mapping[str, Any]) -> 
         prereleases=policy.get("prereleases", False),
         wheels=policy.get("wheels", name),
         pins=pins,
+        changes=policy.get("changes", ""),
         all=tuple(found.get("all", ())),
         tested=tuple(tested),
     )
@@ -191,7 +195,9 @@ def _toml(value: Any) -> str:
 
 def register(commands: Any) -> None:
     """Adds ``releases``."""
-    releases = commands.add_parser("releases", help="the releases that cells are made of; ask the registry for new ones")
+    releases = commands.add_parser(
+        "releases", help="the releases that cells are made of; ask the registry for new ones"
+    )
     parts = releases.add_subparsers(title="commands", dest="part", required=True)
     update = parts.add_parser("update", help="refresh matrix/axes/releases.toml from the package registry")
     update.add_argument("packages", nargs="*", help="these only (default: all)")

@@ -28,15 +28,16 @@ from typing import Any
 from matrix import cells, environments, registry, releases, servers
 from matrix.cells import CellName
 from matrix.environments import ROOT
-from matrix.plan import OVERHEAD, UNKNOWN_COST, Planned, PlanError, add_choice, read_costs, shard, whole
+from matrix.plan import OVERHEAD, UNKNOWN_COST, PlanError, Planned, add_choice, read_costs, read_shard, shard, whole
 from matrix.plan import chosen as planned_by
-from matrix.plan import read_shard
 from matrix.results.read import CellResult, ResultError, read_cell
 from matrix.results.write import ResultWriter, WriteError, utc_now
 
 # What decides a verdict beside versions: the scenarios, the harness, and what wires them to pytest.
 DECIDING = ("tests/harness", "tests/compliance", "tests/__main__.py", "conftest.py", "pytest.ini")
-UVLOOP = "does not apply: uvloop cannot be driven: the harness owns the order of steps through the selector and the clock "
+UVLOOP = (
+    "does not apply: uvloop cannot be driven: the harness owns the order of steps through the selector and the clock "
+)
 UVLOOP += "of asyncio's own loop, and uvloop has both in libuv"
 
 
@@ -197,7 +198,13 @@ class Runner:
         specs = cells.server_specs(job.name)
         try:
             return self._one(job, specs)
-        except (registry.RegistryError, servers.ServerError, releases.ReleasesError, ResultError, WriteError) as problem:
+        except (
+            registry.RegistryError,
+            servers.ServerError,
+            releases.ReleasesError,
+            ResultError,
+            WriteError,
+        ) as problem:
             return Done(job, "failed", None, str(problem))
         except (OSError, ValueError) as problem:
             return Done(job, "failed", None, f"{type(problem).__name__}: {problem}")
@@ -304,7 +311,13 @@ class Runner:
             "python": name.python or f"{sys.version_info.major}.{sys.version_info.minor}",
             "loop": {"eager": "asyncio, eager tasks"}.get(name.loop, name.loop),
         }
-        header = {"cell": job.cell, "axes": axes, "packages": versions, "server_string": None, "planned": []}
+        header: dict[str, Any] = {
+            "cell": job.cell,
+            "axes": axes,
+            "packages": versions,
+            "server_string": None,
+            "planned": [],
+        }
         with ResultWriter(self.results / f"{job.cell}.jsonl", {**header, "started": utc_now()}) as writer:
             path = writer.finish(not_installed=why)
         return Done(job, "absent", read_cell(path), why)

@@ -71,7 +71,7 @@ class Backing:
 
 
 class Cell:
-    """``name`` such as ``mysql-aiomysql``, perhaps with factors (cell_name.py). ``open`` before use, ``close`` after."""
+    """``name`` such as ``mysql-aiomysql``, or with factors (cell_name.py). ``open`` before use, ``close`` after."""
 
     def __init__(self, name: str, *, server: str | None = None, tell: Callable[[str], None] = print) -> None:
         self.name = name

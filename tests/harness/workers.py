@@ -213,7 +213,7 @@ def describe(function: Callable[..., Any]) -> str:
 
 def closes(function: Callable[..., Any]) -> bool:
     """Whether a worker's request closes the database's connection (a cursor has a ``close`` as well)."""
-    inner = function.func if isinstance(function, partial) else function
+    inner: Any = function.func if isinstance(function, partial) else function
     return getattr(inner, "__name__", "") == "close" and isinstance(inner.__self__, sqlite3.Connection)
 
 
