@@ -73,7 +73,7 @@ def requirements(
     found: list[str] = []
     placed: set[str] = set()
     for text in (*suite, *driver.install, *driver.witness):
-        package = canonicalize_name(Requirement(text).name)
+        package = str(canonicalize_name(Requirement(text).name))
         found.append(_one(text, labels.get(package), own.get(package), str(name)))
         placed.add(package)
     for package, label in labels.items():

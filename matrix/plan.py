@@ -35,7 +35,7 @@ AXES = {
     "python": "each Python, all else newest",
     "loop": "each event loop, all else newest",
 }
-KEYS = ("axis", "driver", "server", "tortoise", "python", "loop")
+KEYS = ("axis", "driver", "server", "tortoise", "python", "loop", "prerelease")
 
 
 class PlanError(Exception):
@@ -134,6 +134,8 @@ def select(planned: Iterable[Planned], filters: Sequence[str]) -> list[Planned]:
 def _matches(planned: Planned, key: str, values: Iterable[str]) -> bool:
     if key in ("cell", "axis"):
         return any(fnmatch.fnmatchcase(getattr(planned, key), value) for value in values)
+    if key == "prerelease":
+        return any(value == ("yes" if planned.prerelease else "no") for value in values)
     has = getattr(planned.name, key) or "newest"
     return any(fnmatch.fnmatchcase(has, value) for value in values)
 
