@@ -18,6 +18,7 @@ PARTS = (
     "matrix.plan",
     "matrix.run",
     "matrix.bisect",
+    "matrix.announce",
 )
 
 

@@ -42,6 +42,10 @@ class PlanError(Exception):
     """A plan cannot be made of what was asked; the message is one line."""
 
 
+class NoCell(PlanError):
+    """Nothing of the plan matches."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """One cell of a plan: why it is there, what it is estimated to take, and whether a pre-release is in it."""
@@ -127,7 +131,7 @@ def select(planned: Iterable[Planned], filters: Sequence[str]) -> list[Planned]:
         wanted.setdefault(key if colon else "cell", []).append(value if colon else text)
     chosen = [each for each in planned if all(_matches(each, key, values) for key, values in wanted.items())]
     if not chosen:
-        raise PlanError(f"no cell of the plan matches {' '.join(filters)}; see them all: python -m matrix plan")
+        raise NoCell(f"no cell of the plan matches {' '.join(filters)}; see them all: python -m matrix plan")
     return chosen
 
 
@@ -200,6 +204,7 @@ def register(commands: Any) -> None:
     add_choice(parser)
     parser.add_argument("--json", action="store_true", help="for programs: cells, count, seconds")
     parser.add_argument("--shards", type=int, metavar="N", help="with --json: also the list 1/N … N/N for a job matrix")
+    parser.add_argument("--output", metavar="FILE", help="with --json: append count=… and shards=… (GITHUB_OUTPUT)")
     parser.add_argument("--measure", metavar="FOLDER", help="take the costs of cells from these results, and keep them")
     parser.set_defaults(handler=_plan)
 
@@ -243,6 +248,9 @@ def _plan(options: argparse.Namespace) -> int:
         made: dict[str, Any] = {"cells": [each.as_json() for each in found], "count": len(found), "seconds": seconds}
         if options.shards:
             made["shards"] = [f"{index}/{options.shards}" for index in range(1, options.shards + 1)]
+        if options.output:
+            with Path(options.output).open("a", encoding="utf-8") as file:
+                file.write(f"count={len(found)}\nshards={json.dumps(made.get('shards', []))}\n")
         print(json.dumps(made, indent=2))
         return 0
     for each in found:

@@ -34,6 +34,10 @@ def register(commands: Any) -> None:
     merge.add_argument("out", help="folder to write; may be one of those read")
     merge.add_argument("folders", nargs="+", metavar="in", help="folders to read")
     merge.set_defaults(handler=_merge)
+    trim = parts.add_parser("trim", help="copy complete results without their evidence, to be kept for comparing")
+    trim.add_argument("out", help="folder to write")
+    trim.add_argument("folder", help="folder to read")
+    trim.set_defaults(handler=_trim)
     diff = commands.add_parser(
         "diff",
         help="what changed between two results: better, worse, new, gone",
@@ -42,7 +46,10 @@ def register(commands: Any) -> None:
     )
     diff.add_argument("before", help="folder, or <cell>.jsonl")
     diff.add_argument("after", help="folder, or <cell>.jsonl")
-    diff.add_argument("--json", action="store_true", help="for programs")
+    shape = diff.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="for programs")
+    shape.add_argument("--markdown", action="store_true", help="for a job summary")
+    diff.add_argument("--common", action="store_true", help="of folders: only cells that both have")
     diff.set_defaults(handler=_diff)
 
 
@@ -147,6 +154,17 @@ def _merge(options: argparse.Namespace) -> int:
     return 0
 
 
+def _trim(options: argparse.Namespace) -> int:
+    from matrix.results.merge import MergeError, write_trimmed
+
+    try:
+        count = write_trimmed(options.out, options.folder)
+    except (ResultError, MergeError) as problem:
+        return _fail([str(problem)])
+    print(f"{count} cells in {clean(options.out)}")
+    return 0
+
+
 def _diff(options: argparse.Namespace) -> int:
     from matrix.results import compare
 
@@ -159,7 +177,12 @@ def _diff(options: argparse.Namespace) -> int:
         found = compare.of_cell(one, other, other.cell if one.cell == other.cell else f"{one.cell} -> {other.cell}")
     else:
         found = compare.compare(*sides)
-    if options.json:
+        if options.common:
+            both = sides[0].keys() & sides[1].keys()
+            found = [each for each in found if each.cell in both]
+    if options.markdown:
+        print(compare.markdown(found))
+    elif options.json:
         print(json.dumps([each.as_json() for each in found], indent=2))
     else:
         for each in found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -86,6 +87,19 @@ def _kind(old: str, new: str) -> str:
         if old in order and new in order:
             return "worse" if order.index(new) > order.index(old) else "better"
     return "worse" if new == "error" else "changed"
+
+
+def markdown(found: Sequence[Difference]) -> str:
+    """A table of the differences, the harmful characters of foreign text spelled out."""
+    if not found:
+        return "No verdict changed."
+    rows = [
+        f"| {each.kind} | {each.cell} | {each.scenario or ''} | {each.before or ''} | {each.after or ''} | "
+        + re.sub(r"([\\`*_\[\]<>|])", r"\\\1", each.reason)
+        + " |"
+        for each in found
+    ]
+    return "\n".join(["| | cell | scenario | before | after | reason |", "|---|---|---|---|---|---|", *rows])
 
 
 def _whole(result: CellResult) -> str:

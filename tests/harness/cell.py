@@ -17,16 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from .adapters.base import CAPABILITIES, Adapter, load
-from .cell_name import CellName, parse
+from .cell_name import UVLOOP, CellName, parse
 from .loop import MatrixLoop
 from .witness import SEEDS, Address, Witness, WitnessError, open_witness
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = {"eager": "asyncio, eager tasks"}  # what the header calls them
-UVLOOP = (
-    "uvloop cannot be driven: the harness owns the order of steps through the selector and the clock of asyncio's own "
-    "loop, and uvloop has both in libuv"
-)
 MEMORY = "/dev/shm"  # a file system in memory: writing to the disk is no part of what is tested
 ROOM = 64 << 20  # bytes that a SQLite database and its log may take
 

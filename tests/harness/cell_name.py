@@ -12,6 +12,10 @@ from dataclasses import dataclass, replace
 
 SERVERS = ("sqlite", "postgres", "mysql", "mariadb", "odbc", "mssql", "oracle")
 LOOPS = ("asyncio", "eager", "uvloop")
+UVLOOP = (
+    "uvloop cannot be driven: the harness owns the order of steps through the selector and the clock of asyncio's own "
+    "loop, and uvloop has both in libuv"
+)
 _VERSION = r"(?P<version>\d[0-9a-z.]*|\+[a-z0-9._]+)"
 _DRIVER = re.compile(rf"(?P<name>[a-z_]+){_VERSION}?")
 _FACTOR = re.compile(rf"(?P<name>[a-z]+){_VERSION}")
