@@ -253,7 +253,7 @@ class Runner:
         sources = [environments._content(line) for line in locked]
         parts = [job.cell, python.version, sys.platform, self.deciding, *locked, *sources, *job.only, *job.arguments]
         parts += [self.servers.known_as(spec) for spec in specs]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+        return digest(*parts)
 
     def _from_store(self, job: Job, inputs: str) -> CellResult | None:
         path, kept = self.results / f"{job.cell}.jsonl", self.store / f"{inputs}.jsonl"
@@ -296,7 +296,10 @@ class Runner:
         return read_cell(self.results / written.name), ""
 
     def _absent(self, job: Job, why: str, locked: Sequence[str] = ()) -> Done:
-        """The result of a cell that cannot be had."""
+        """The result of a cell that cannot be had; kept in the store like any other."""
+        inputs = digest("absent", job.cell, why, *locked)
+        if not self.fresh and (kept := self._from_store(job, inputs)):
+            return Done(job, "absent", kept, why)
         versions = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", "\n".join(locked), re.MULTILINE))
         name = job.name
         tortoise, driver = self.axes.of("tortoise-orm"), self.axes.of(name.driver)
@@ -318,6 +321,7 @@ class Runner:
         }
         with ResultWriter(self.results / f"{job.cell}.jsonl", {**header, "started": utc_now()}) as writer:
             path = writer.finish(not_installed=why)
+        copy(path, self.store / f"{inputs}.jsonl")
         return Done(job, "absent", read_cell(path), why)
 
 
@@ -326,6 +330,10 @@ def meant(package: releases.Package, label: str | None) -> str:
     if label is None:
         return package.newest
     return label if label.startswith("+") else package.resolve(label) or label
+
+
+def digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def deciding_digest() -> str:
