@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import psycopg_pool
 
 from ..witness import Address
 from .base import Adapter
+
+if TYPE_CHECKING:
+    from ..world import World
 
 
 class PsycopgAdapter(Adapter):
@@ -72,6 +77,30 @@ class PsycopgAdapter(Adapter):
 
     async def close_pool(self, pool: Any) -> None:
         await pool.close()
+
+    def install(self, world: World) -> None:
+        """Up to 3.1 a cancelled task sends its cancel request in a call that blocks the loop, where the gate runs."""
+        blocking = getattr(psycopg.AsyncConnection, "_try_cancel", None)
+        if blocking is None or inspect.iscoroutinefunction(blocking):
+            return
+
+        def try_cancel(_: Any, *arguments: Any) -> Any:
+            with contextlib.ExitStack() as stack:
+                for gate in world.gates:
+                    stack.enter_context(gate.beside_the_loop())
+                return blocking(*arguments)
+
+        connection: Any = psycopg.AsyncConnection
+        connection._try_cancel = classmethod(try_cancel)
+        self._patched = True
+
+    _patched = False
+
+    def remove(self) -> None:
+        if self._patched:
+            connection: Any = psycopg.AsyncConnection
+            del connection._try_cancel
+            self._patched = False
 
     def credentials(self, address: Address, size: int) -> dict[str, Any]:
         # Tortoise passes ``server_settings`` into the connection string.

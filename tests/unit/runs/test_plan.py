@@ -65,7 +65,9 @@ def test_filters_of_one_key_are_alternatives_and_of_different_keys_must_all_matc
     assert {each.name.tortoise for each in select(whole, ["tortoise:newest"])} == {None}
 
 
-@pytest.mark.parametrize(("filters", "says"), [(["nothing"], "no cell of the plan"), (["colour:red"], "unknown filter")])
+@pytest.mark.parametrize(
+    ("filters", "says"), [(["nothing"], "no cell of the plan"), (["colour:red"], "unknown filter")]
+)
 def test_a_filter_that_finds_nothing_is_an_error(whole, filters, says):
     with pytest.raises(PlanError, match=says):
         select(whole, filters)

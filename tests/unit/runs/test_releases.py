@@ -1,8 +1,7 @@
 """The releases axis: policy, labels, wheels, and the file that is written."""
 
-import tomllib
-
 import pytest
+import tomllib
 
 from matrix import registry, releases
 from matrix.registry import Wheels, fits, reason
@@ -18,7 +17,7 @@ def test_the_policy_takes_the_oldest_the_newest_of_each_minor_and_a_prerelease_b
 
 
 def test_each_patch_may_be_taken_and_an_old_prerelease_never_is():
-    assert chosen(SOME[:6] + ["1.1.9rc1"], "patch", True) == SOME[:6]
+    assert chosen([*SOME[:6], "1.1.9rc1"], "patch", True) == SOME[:6]
 
 
 @pytest.fixture
