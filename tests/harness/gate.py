@@ -497,7 +497,7 @@ def relay_until(listening: socket.socket, upstream: tuple[str, int], ended: int)
     far = socket.create_connection(upstream)
     other = {near: far, far: near}
     while other:
-        ready = select.select([*other, ended], [], [])[0]
+        ready: list[Any] = select.select([*other, ended], [], [])[0]
         if ended in ready:
             return
         for one in ready:
