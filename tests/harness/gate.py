@@ -490,14 +490,16 @@ class Gate:
 
 def relay_until(listening: socket.socket, upstream: tuple[str, int], ended: int) -> None:
     """Take one connection and pass bytes on both ways, until both ends are through or the pipe ``ended`` is closed."""
-    if ended in select.select([listening, ended], [], [])[0]:
+    first: list[Any] = [listening, ended]
+    if ended in select.select(first, [], [])[0]:
         return
     near, _ = listening.accept()
     near.setblocking(True)
     far = socket.create_connection(upstream)
     other = {near: far, far: near}
     while other:
-        ready: list[Any] = select.select([*other, ended], [], [])[0]
+        waiting: list[Any] = [*other, ended]
+        ready = select.select(waiting, [], [])[0]
         if ended in ready:
             return
         for one in ready:

@@ -11,15 +11,26 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def run(tmp_path):
-    """``run("plan", "--json")`` -> the completed process; its state is a folder of the test's own."""
+def start(tmp_path):
+    """``start("plan", "--json")`` -> the process; its state is a folder of the test's own."""
 
-    def run(*arguments, **variables):
+    def start(*arguments):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # uv stands beside Python
-        environment = {**os.environ, "PATH": path, "MATRIX_STATE": str(tmp_path / "state"), **variables}
+        environment = {**os.environ, "PATH": path, "MATRIX_STATE": str(tmp_path / "state")}
         command = [sys.executable, "-m", "matrix", *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600
-        )
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+    return start
+
+
+@pytest.fixture
+def run(start):
+    """``run("plan", "--json")`` -> the completed process."""
+
+    def run(*arguments):
+        with start(*arguments) as process:
+            output, errors = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
     return run

@@ -1,6 +1,7 @@
 """Runs of real cells (SQLite, so that no server is needed) with the commands that CI uses."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,23 @@ def test_three_shards_joined_are_what_one_run_is(run, tmp_path):
     assert content(tmp_path / "again.site") == content(tmp_path / "again.joined.site")
     same = run("diff", tmp_path / "joined", tmp_path / "fresh")
     assert (same.returncode, same.stdout) == (0, "nothing changed\n")
+
+
+def test_an_interrupted_run_goes_on_where_it_was(run, start, tmp_path):
+    command = ("run", *CELLS[:3], *ONLY, "--jobs", "1", "--results", tmp_path / "results")
+    with start(*command) as process:
+        first = process.stdout.readline()
+        assert first.startswith("   1/3 "), first
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, said + errors
+    assert "interrupted: " in said
+    assert "Traceback" not in errors
+    assert all(state.complete for state in read_folder(tmp_path / "results"))
+    again = run(*command)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert first.split()[1] in next(line for line in again.stdout.splitlines() if "unchanged, from the store" in line)
+    assert sorted(told(tmp_path / "results")) == sorted(CELLS[:3])
 
 
 def test_what_cannot_be_installed_is_a_result_with_the_resolvers_words(run, tmp_path):
