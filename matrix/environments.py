@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from matrix import registry
@@ -60,6 +61,7 @@ class Environment:
     locked: tuple[str, ...]
 
 
+@cache
 def interpreter(minor: str | None) -> Python:
     """The interpreter of a minor version, None for the one that runs this. Raises NoPython."""
     for path in _interpreters(minor):

@@ -183,9 +183,9 @@ def measured(folder: str) -> dict[str, float]:
     """The seconds that the scenarios of each base cell took (the median of its variants), from the result files."""
     seconds: dict[str, list[float]] = {}
     for state in read_folder(folder):
-        if state.result and state.result.footer and state.result.scenarios:
-            base = cells.parse(state.cell).base
-            seconds.setdefault(base, []).append(float(state.result.footer["seconds"]))
+        result = state.result
+        if result and result.footer and result.scenarios and "catalogue" not in result.header:  # not of a selection
+            seconds.setdefault(cells.parse(state.cell).base, []).append(float(result.footer["seconds"]))
     return {base: round(statistics.median(took), 1) for base, took in sorted(seconds.items())}
 
 
