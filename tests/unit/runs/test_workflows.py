@@ -23,7 +23,9 @@ def test_actions_and_images_are_pinned_by_hash(path):
     assert uses
     assert [what for what, _ in uses if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", what)] == []
     assert [what for what, rest in uses if not re.match(r" # v\d+\.\d+\.\d+$", rest)] == []
-    assert [image for image in re.findall(r"image: (\S+)", text) if not re.search(r"@sha256:[0-9a-f]{64}$", image)] == []
+    assert [
+        image for image in re.findall(r"image: (\S+)", text) if not re.search(r"@sha256:[0-9a-f]{64}$", image)
+    ] == []
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
