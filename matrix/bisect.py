@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import signal
 import sys
 import time
 from collections import Counter
@@ -23,7 +24,7 @@ from matrix import cells, environments
 from matrix.cells import CellName
 from matrix.releases import Package, Releases, ReleasesError, load
 from matrix.results.text import one_line
-from matrix.run import Done, Job, RunError, Runner, Servers, cells_read
+from matrix.run import Done, Job, RunError, Runner, Servers, cells_read, interrupt
 
 AXES = ("tortoise", "driver", "server", "python")
 ALWAYS = 1_000_000  # a bisect does not know how often it will need a server: it is kept until the end
@@ -216,9 +217,13 @@ def _bisect(options: argparse.Namespace) -> int:
     specs = {spec for version in axis.candidates for spec in cells.server_specs(axis.at(version))}
     runner.servers = Servers(Counter(dict.fromkeys(specs, ALWAYS)))
     print(f"{options.scenario} on {name}, {len(axis.candidates)} versions of {options.axis}", flush=True)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         probe = Prober(options.scenario, axis, runner, max(1, options.jobs), options.orders)
         tested, changes = search(axis.candidates, axis.first, probe)
+    except KeyboardInterrupt:
+        runner.end_children()
+        raise
     finally:
         runner.servers.stop()
     judged = [each for each in tested.values() if each.word is not None]

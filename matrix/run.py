@@ -174,12 +174,12 @@ class Runner:
                     for each in done:
                         told(each.result())
             except BaseException:
-                self._end_children()
+                self.end_children()
                 raise
             finally:
                 self.servers.stop()
 
-    def _end_children(self) -> None:
+    def end_children(self) -> None:
         self._stopping = True
         for child in list(self._children):
             with contextlib.suppress(ProcessLookupError):
@@ -280,7 +280,7 @@ class Runner:
                 child = subprocess.Popen(
                     command, cwd=ROOT, env=own, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                     start_new_session=True,
-                )  # fmt: skip  # a session of its own: Ctrl-C reaches it through _end_children, once
+                )  # fmt: skip  # a session of its own: Ctrl-C reaches it through end_children, once
                 self._children.add(child)
                 try:
                     if self._stopping:
@@ -464,6 +464,11 @@ def register(commands: Any) -> None:
     parser.set_defaults(handler=_run)
 
 
+def interrupt(*_: object) -> None:
+    """A run that is told to end, ends its cells as well."""
+    raise KeyboardInterrupt
+
+
 def _run(options: argparse.Namespace) -> int:
     from matrix.progress import Progress
 
@@ -474,6 +479,7 @@ def _run(options: argparse.Namespace) -> int:
     except (RunError, PlanError, releases.ReleasesError) as problem:
         print(problem, file=sys.stderr)
         return 0 if options.allow_none and isinstance(problem, NoCell) else 2
+    signal.signal(signal.SIGTERM, interrupt)
     done: list[Done] = []
     with Progress(jobs, max(1, options.jobs)) as progress:
 

@@ -59,12 +59,13 @@ def test_three_shards_joined_are_what_one_run_is(run, tmp_path):
     assert (same.returncode, same.stdout) == (0, "nothing changed\n")
 
 
-def test_an_interrupted_run_goes_on_where_it_was(run, start, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_where_it_was(run, start, tmp_path, number):
     command = ("run", *CELLS[:3], *ONLY, "--jobs", "1", "--results", tmp_path / "results")
     with start(*command) as process:
         first = process.stdout.readline()
         assert first.startswith("   1/3 "), first
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         said, errors = process.communicate(timeout=120)
     assert process.returncode == 130, said + errors
     assert "interrupted: " in said
