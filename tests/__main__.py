@@ -63,6 +63,8 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         "no:cacheprovider",
         "-p",
         "no:unraisableexception",
+        "-p",
+        "no:threadexception",  # it would keep what ends a thread, and with it the thread's connection and its locks
         *limits,
     ]
     os.execve(sys.executable, [*command, *rest], environment)

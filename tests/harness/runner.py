@@ -108,6 +108,8 @@ class Runner:
         if not isinstance(loop, MatrixLoop):
             raise HarnessError("scenarios run on a MatrixLoop only")
         self._runs += 1
+        if getattr(self.backing, "leaves_cycles", False):
+            gc.collect()  # what the run before left is garbage by now, and would hold the database's lock
         world = World(loop, self.backing, strategy, f"{self._prefix}{self._runs}", scenario)
         world.on_step = self.on_step
         if self.on_world is not None:
@@ -129,6 +131,7 @@ class Runner:
             if world.orm is not None:
                 world.orm.discard()
             adapter.remove()
+            self.backing.leaves_cycles = world.worker_gate.leaves_cycles
             loop.thaw()
             loop.idle_selector.on_idle = None
             loop.set_exception_handler(None)
