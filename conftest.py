@@ -30,6 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--programs", type=int, default=None, help="how many programs a line of generated ones judges")
     group.addoption("--seed", type=int, default=None, help="from which they are drawn (default: one for everybody)")
     group.addoption("--results", default=None, help="folder of the result file (default: results)")
+    group.addoption("--only", default=None, metavar="ID,ID", help="these scenarios; writes a result where --results is")
     group.addoption(
         "--strict-compliance",
         action="store_true",
@@ -41,6 +42,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
     return {"matrix": MatrixLoop}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """``--only``: exactly these scenarios, in their order (``-k NST-1`` would also take NST-10)."""
+    only = config.getoption("only")
+    if only is None:
+        return
+    wanted = only.split(",")
+    known = {item.callspec.id: item for item in items if hasattr(item, "callspec")}
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise pytest.UsageError(f"--only: there is no scenario {unknown[0]}; there are: {', '.join(known)}")
+    items[:] = [item for name, item in known.items() if name in wanted]
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +97,8 @@ class CellRun:
 
         self.config = config
         self.catalogue = catalogue()
+        only = config.getoption("only")
+        self.planned = [name for name in self.catalogue if only is None or name in only.split(",")]
         self.whole = selected >= len(self.catalogue)
         self.terminal = config.pluginmanager.getplugin("terminalreporter")
         self.header: dict[str, Any] = {}
@@ -111,10 +127,16 @@ class CellRun:
                 )
             self.cell = Cell(name, tell=lambda text: self.say(f"  {text}"))
             self.cell.open()
-            self.header = {**self.cell.header(list(self.catalogue)), "started": utc_now()}
+            self.header = {**self.cell.header(self.planned), "started": utc_now()}
+            if inputs := os.environ.get("MATRIX_INPUTS"):
+                self.header["inputs"] = inputs
             self.entries = expectations.load_driver(self.cell.driver)
-            if self.whole:
-                folder = Path(self.config.getoption("results") or os.environ.get("MATRIX_RESULTS") or ROOT / "results")
+            asked = self.config.getoption("results")
+            selection = self.config.getoption("only") is not None and asked
+            if selection:
+                self.header["catalogue"] = list(self.catalogue)
+            if self.whole or selection:
+                folder = Path(asked or os.environ.get("MATRIX_RESULTS") or ROOT / "results")
                 folder.mkdir(parents=True, exist_ok=True)
                 self.writer = ResultWriter(folder / f"{name}.jsonl", self.header)
         except (CellError, WriteError, expectations.ExpectationError, OSError) as error:
@@ -170,7 +192,7 @@ class CellRun:
                 "The result stays incomplete: run the cell again.",
                 returncode=3,
             )
-        if self.writer is not None and self.done == len(self.catalogue):
+        if self.writer is not None and self.done == len(self.planned):
             self.writer.finish()
         unmet = expectations.judge_line(line, self.entries, self.header)
         if unmet:
@@ -189,13 +211,13 @@ class CellRun:
         verdict = line["verdict"]
         word = f"{GLYPHS.get(verdict, '?')} {verdict}" + (f", {line['remedy']}" if line.get("remedy") else "")
         mark = {COLOURS.get(verdict, "red"): True, "bold": verdict not in ("safe", "n/a")}
-        text = f"  {self.done:>3}/{len(self.catalogue)} {line['scenario']:<7} {word:<18} "
+        text = f"  {self.done:>3}/{len(self.planned)} {line['scenario']:<7} {word:<18} "
         reason = "" if verdict == "safe" and not line.get("remedy") else " ".join(line["reason"].split())
         room = self.terminal._tw.fullwidth - len(text) - 1 if self.terminal._tw.hasmarkup else 400
         self.say(text + (reason if len(reason) <= room else reason[: max(room - 1, 20)] + "…"), **mark)
 
     def summarise(self, terminal: Any) -> None:
-        kept = "" if self.whole else "; a selection of scenarios: no result file was written"
+        kept = "" if self.writer is not None else "; a selection of scenarios: no result file was written"
         terminal.ensure_newline()
         terminal.write_line(
             f"{self.header['cell']}: {self.done} of {len(self.catalogue)} scenarios in "

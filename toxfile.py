@@ -1,7 +1,9 @@
-"""Makes the cells' environments from matrix/axes/drivers.toml, so that a driver is listed in one place (tox plugin)."""
+"""Makes the cells' environments from matrix/axes, so that a driver is listed in one place (tox plugin)."""
 
 from __future__ import annotations
 
+import itertools
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,42 +17,48 @@ if sys.version_info < (3, 11):
         f"Python {sys.version.split()[0]} is too old to run the matrix: start tox with Python 3.11 or newer "
         "(cells run on 3.10 and newer)"
     )
-import tomllib
 
-AXES = Path(__file__).parent / "matrix" / "axes" / "drivers.toml"
-
-
-def cells() -> dict[str, list[str]]:
-    """Each cell's name and what its environment installs."""
-    axes = tomllib.loads(AXES.read_text(encoding="utf-8"))
-    return {
-        f"{server}-{name}": axes["suite"]["install"] + driver["install"] + driver["witness"]
-        for name, driver in axes["drivers"].items()
-        for server in driver["servers"]
-    }
+sys.path.insert(0, str(Path(__file__).parent))
+from matrix import cells, releases
 
 
 @impl
 def tox_extend_envs() -> list[str]:
-    return list(cells())
+    """The cells of the newest releases, and those with factors that are asked for. tox calls it before it has read its
+    command line; so each word of it that is a cell's name counts."""
+    arguments = list(itertools.takewhile(lambda word: word != "--", sys.argv[1:]))
+    words = ",".join([*arguments, os.environ.get("TOXENV", "")]).split(",")
+    return list(dict.fromkeys([*cells.bases(), *filter(is_cell, (word.removeprefix("-e").strip() for word in words))]))
+
+
+def is_cell(name: str) -> bool:
+    """Whether it is a cell's name; tox says itself what is wrong with any other."""
+    try:
+        cells.read(name)
+    except ValueError:
+        return False
+    return True
 
 
 @impl
 def tox_add_env_config(env_conf: Any, state: Any) -> None:
-    known = cells()
-    if env_conf.name not in known:
+    if not is_cell(env_conf.name):
         return
+    try:
+        install = cells.requirements(cells.read(env_conf.name))
+    except (ValueError, releases.ReleasesError) as problem:
+        raise HandledError(str(problem)) from None
     env_conf.loaders.insert(
         0,
         MemoryLoader(
             description=f"one cell: {env_conf.name}",
-            deps=known[env_conf.name],
+            deps=install,
             commands=[f"python -m tests {env_conf.name} {' '.join(state.conf.pos_args(None) or ())}".strip()],
         ),
     )
-    asked = state.conf.options.env
-    names = state.conf.core["env_list"] if asked.is_default_list else asked
-    running = [name for name in names if name in known]
+    named = state.conf.options.env
+    names = state.conf.core["env_list"] if named.is_default_list else named
+    running = [name for name in names if is_cell(name)]
     if env_conf.name in running and len(running) > 1:
         position = f"{running.index(env_conf.name) + 1} of {len(running)}"
         env_conf["set_env"].update({"MATRIX_POSITION": position})

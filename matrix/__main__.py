@@ -9,23 +9,47 @@ import sys
 # Each module offers ``register(commands)``: it adds its sub-parsers and sets ``handler`` (a function of the parsed
 # arguments that returns an exit code) on each. Modules import the heavy libraries inside their handlers, so that
 # ``servers`` works where only Python is installed.
-PARTS = (
-    "matrix.servers.cli",
-    "matrix.results.cli",
-    "matrix.report.cli",
-    "matrix.replay",
-    "matrix.reproduce.cli",
-)
+PARTS = {
+    "matrix.servers.cli": ("servers",),
+    "matrix.results.cli": ("results", "diff"),
+    "matrix.report.cli": ("report",),
+    "matrix.replay": ("replay",),
+    "matrix.reproduce.cli": ("reproduce",),
+    "matrix.releases": ("releases",),
+    "matrix.plan": ("plan",),
+    "matrix.run": ("run",),
+    "matrix.bisect": ("bisect",),
+    "matrix.announce": ("announce",),
+}
+
+
+def parser(lacking: dict[str, str] | None = None) -> argparse.ArgumentParser:
+    """The whole command line. ``lacking`` is told the commands that cannot be had here: which package they need."""
+    made = argparse.ArgumentParser(
+        prog="python -m matrix", description="The Tortoise driver compliance matrix: servers, runs, results, report."
+    )
+    commands = made.add_subparsers(title="commands", dest="command", required=True)
+    for part, names in PARTS.items():
+        try:
+            module = importlib.import_module(part)
+        except ModuleNotFoundError as missing:
+            if lacking is None or (missing.name or "").partition(".")[0] in ("matrix", "tests"):
+                raise
+            lacking |= dict.fromkeys(names, missing.name or "a package")
+            continue
+        module.register(commands)
+    return made
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m matrix", description="The Tortoise driver compliance matrix: servers, results, report."
-    )
-    commands = parser.add_subparsers(title="commands", dest="command", required=True)
-    for part in PARTS:
-        importlib.import_module(part).register(commands)
-    options = parser.parse_args(arguments)
+    lacking: dict[str, str] = {}
+    arguments = sys.argv[1:] if arguments is None else arguments
+    made = parser(lacking)
+    if arguments and arguments[0] in lacking:
+        needed = lacking[arguments[0]]
+        print(f"{arguments[0]} needs the package {needed}: pip install -r ci/requirements.txt", file=sys.stderr)
+        return 2
+    options = made.parse_args(arguments)
     try:
         return int(options.handler(options) or 0)
     except KeyboardInterrupt:

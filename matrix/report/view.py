@@ -262,7 +262,8 @@ def mark(column: Column, scenario: str, records: dict[tuple[str, str], dict[str,
         return Mark("error", f"cells/{column.cell}/index.html", reason=column.problem or "", detail="incomplete run")
     line = column.result.by_id.get(scenario)
     if line is None:
-        return Mark("not run", reason="This cell has no result for it.")
+        absent = column.result.not_installed
+        return Mark("n/a", reason=absent) if absent else Mark("not run", reason="This cell has no result for it.")
     record = records.get((column.cell, scenario))
     return Mark(
         word=line.get("remedy") or line["verdict"],

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from matrix.results import expectations
-from matrix.results.read import CellState, ResultError, read_folder
+from matrix.results.read import CellResult, CellState, ResultError, read_cell, read_folder
 from matrix.results.text import clean
 
 
@@ -32,6 +34,23 @@ def register(commands: Any) -> None:
     merge.add_argument("out", help="folder to write; may be one of those read")
     merge.add_argument("folders", nargs="+", metavar="in", help="folders to read")
     merge.set_defaults(handler=_merge)
+    trim = parts.add_parser("trim", help="copy complete results without their evidence, to be kept for comparing")
+    trim.add_argument("out", help="folder to write")
+    trim.add_argument("folder", help="folder to read")
+    trim.set_defaults(handler=_trim)
+    diff = commands.add_parser(
+        "diff",
+        help="what changed between two results: better, worse, new, gone",
+        description="Compares two folders of results, or two result files (of whatever cells). "
+        "Exit code 0: nothing is worse, 1: something is, 2: they cannot be compared.",
+    )
+    diff.add_argument("before", help="folder, or <cell>.jsonl")
+    diff.add_argument("after", help="folder, or <cell>.jsonl")
+    shape = diff.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="for programs")
+    shape.add_argument("--markdown", action="store_true", help="for a job summary")
+    diff.add_argument("--common", action="store_true", help="of folders: only cells that both have")
+    diff.set_defaults(handler=_diff)
 
 
 def add_demands(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +154,53 @@ def _merge(options: argparse.Namespace) -> int:
     return 0
 
 
-def _fail(lines: Iterable[str]) -> int:
+def _trim(options: argparse.Namespace) -> int:
+    from matrix.results.merge import MergeError, write_trimmed
+
+    try:
+        count = write_trimmed(options.out, options.folder)
+    except (ResultError, MergeError) as problem:
+        return _fail([str(problem)])
+    print(f"{count} cells in {clean(options.out)}")
+    return 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from matrix.results import compare
+
+    try:
+        sides = [_side(Path(text)) for text in (options.before, options.after)]
+    except ResultError as problem:
+        return _fail([str(problem)], 2)
+    if all(Path(text).is_file() for text in (options.before, options.after)):
+        (one,), (other,) = sides[0].values(), sides[1].values()
+        found = compare.of_cell(one, other, other.cell if one.cell == other.cell else f"{one.cell} -> {other.cell}")
+    else:
+        found = compare.compare(*sides)
+        if options.common:
+            both = sides[0].keys() & sides[1].keys()
+            found = [each for each in found if each.cell in both]
+    if options.markdown:
+        print(compare.markdown(found))
+    elif options.json:
+        print(json.dumps([each.as_json() for each in found], indent=2))
+    else:
+        for each in found:
+            print(clean(each))
+        counts = Counter(each.kind for each in found)
+        print(", ".join(f"{counts[kind]} {kind}" for kind in compare.KINDS if counts[kind]) or "nothing changed")
+    return 1 if any(each.kind == "worse" for each in found) else 0
+
+
+def _side(path: Path) -> dict[str, CellResult]:
+    """The complete results at a path: of a folder all, or the one file. Raises ResultError."""
+    if path.is_file():
+        result = read_cell(path)
+        return {result.cell: result}
+    return {state.cell: state.result for state in read_folder(path) if state.result}
+
+
+def _fail(lines: Iterable[str], code: int = 1) -> int:
     for line in lines:
         print(clean(line), file=sys.stderr)
-    return 1
+    return code

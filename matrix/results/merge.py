@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from matrix.results.read import CannotRead, CellResult, CellState, ResultError, moment, read_folder
+from matrix.results.schema import without_evidence
+from matrix.results.write import encode
 
 
 class MergeError(Exception):
@@ -66,4 +68,22 @@ def write_merged(out: str | os.PathLike[str], folders: Iterable[str | os.PathLik
     return states
 
 
-__all__ = ["CannotRead", "MergeError", "ResultError", "merge", "write_merged"]
+def write_trimmed(out: str | os.PathLike[str], folder: str | os.PathLike[str]) -> int:
+    """Writes the complete results of a folder without evidence, each under its final name only when it is whole.
+
+    Returns how many. Raises MergeError or a ResultError.
+    """
+    out, results = Path(out), [state.result for state in read_folder(folder) if state.result]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for result in results:
+            lines = [result.header, *map(without_evidence, result.scenarios), result.footer or {}]
+            temporary = out / f".{result.path.name}.tmp"
+            temporary.write_bytes(b"".join(encode(line) for line in lines))
+            temporary.replace(out / result.path.name)
+    except OSError as problem:
+        raise MergeError(f"cannot write to {out}: {problem.strerror or problem}") from problem
+    return len(results)
+
+
+__all__ = ["CannotRead", "MergeError", "ResultError", "merge", "write_merged", "write_trimmed"]

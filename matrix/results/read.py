@@ -95,6 +95,11 @@ class CellResult:
         """The same run with lines that are small: what was seen stays in the file."""
         return replace(self, scenarios=tuple(without_evidence(line) for line in self.scenarios))
 
+    @property
+    def not_installed(self) -> str | None:
+        """Why the cell cannot be had at all, such as ``does not install: …``; None for a cell that ran."""
+        return str(self.footer["not_installed"]) if self.footer and self.footer.get("not_installed") else None
+
     @cached_property
     def by_id(self) -> dict[str, dict[str, Any]]:
         return {line["scenario"]: line for line in self.scenarios}

@@ -88,9 +88,13 @@ class ResultWriter:
         self._seen.add(name)
         self.counts[str(line["verdict"])] += 1
 
-    def finish(self) -> Path:
-        """Writes the footer and gives the file its final name, replacing the older result. Returns that path."""
-        footer = {
+    def finish(self, not_installed: str | None = None) -> Path:
+        """Writes the footer and gives the file its final name, replacing the older result. Returns that path.
+
+        ``not_installed``: why the cell cannot be had at all (it does not install, it does not import); then it has no
+        scenarios, and that is its result.
+        """
+        footer: dict[str, Any] = {
             "type": "footer",
             "schema": SCHEMA,
             "counts": dict(sorted(self.counts.items())),
@@ -99,6 +103,8 @@ class ResultWriter:
             "seconds": round(time.monotonic() - self._began, 3),
             "finished": utc_now(),
         }
+        if not_installed is not None:
+            footer["not_installed"] = not_installed
         self._write(footer)
         try:
             os.fsync(self._writable().fileno())

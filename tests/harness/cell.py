@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from .adapters.base import CAPABILITIES, Adapter, load
+from .cell_name import UVLOOP, CellName, parse
+from .loop import MatrixLoop
 from .witness import SEEDS, Address, Witness, WitnessError, open_witness
 
 ROOT = Path(__file__).resolve().parents[2]
+LOOPS = {"eager": "asyncio, eager tasks"}  # what the header calls them
 MEMORY = "/dev/shm"  # a file system in memory: writing to the disk is no part of what is tested
 ROOM = 64 << 20  # bytes that a SQLite database and its log may take
 
@@ -64,23 +67,32 @@ class Backing:
 
 
 class Cell:
-    """``name`` as in tox.ini: server and driver, such as ``mysql-aiomysql``. ``open`` before use, ``close`` after."""
+    """``name`` such as ``mysql-aiomysql``, or with factors (cell_name.py). ``open`` before use, ``close`` after."""
 
     def __init__(self, name: str, *, server: str | None = None, tell: Callable[[str], None] = print) -> None:
-        kind, _, driver = name.partition("-")
         self.name = name
         self.tell = tell
         try:
-            self.adapter = load(driver)
-        except LookupError as error:
+            self.parts: CellName = parse(name)
+            self.adapter = load(self.parts.driver)
+        except (LookupError, ValueError) as error:
             raise CellError(f"unknown cell {name!r}: {error}") from None
         except ImportError as error:
+            driver = self.parts.driver
             raise CellError(f"{driver} cannot be imported here: {error} (run it with: tox -e {name})") from None
-        self.spec = server or os.environ.get("MATRIX_SERVER") or kind
-        self.kind = kind
-        self.driver = driver
+        self.spec = server or os.environ.get("MATRIX_SERVER") or self.parts.server_spec
+        self.kind = self.parts.server
+        self.driver = self.parts.driver
+        self._choose_loop()
         self.backings: list[Backing] = []
         self._closing: list[Callable[[], None]] = []
+
+    def _choose_loop(self) -> None:
+        if self.parts.loop == "uvloop":
+            raise CellError(f"{self.name}: {UVLOOP}")
+        if self.parts.loop == "eager" and sys.version_info < (3, 12):
+            raise CellError(f"{self.name}: eager tasks need Python 3.12 or newer, this is {platform.python_version()}")
+        MatrixLoop.eager = self.parts.loop == "eager"
 
     def open(self) -> None:
         """Find or start the servers, make a database in each. Raises CellError."""
@@ -167,7 +179,7 @@ class Cell:
                 "server": self.kind,
                 "server_version": ", ".join(short_version(text) for text in strings),
                 "python": platform.python_version(),
-                "loop": "asyncio",
+                "loop": LOOPS.get(self.parts.loop, self.parts.loop),
             },
             "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
             "server_string": "; ".join(strings),

@@ -12,12 +12,13 @@ import contextlib
 import fcntl
 import os
 import re
+import select
 import socket
 import struct
 import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -479,9 +480,54 @@ class Gate:
     def connecting(self) -> bool:
         return bool(self._connecting)
 
+    @contextlib.contextmanager
+    def beside_the_loop(self) -> Iterator[None]:
+        """Around a call of a driver that connects and blocks the loop's own thread until it is answered.
+
+        The gate runs in that loop, and the call may even hold the interpreter's lock: a forked child takes the call's
+        connection and relays it as it comes, ungated.
+        """
+        server: Any = self._server
+        ended, ending = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.close(ending)
+                relay_until(server.sockets[0].dup(), self.upstream, ended)
+            finally:
+                os._exit(0)
+        os.close(ended)
+        try:
+            yield
+        finally:
+            os.close(ending)
+            os.waitpid(child, 0)
+
     async def close(self) -> None:
         """Cut what is left and stop listening."""
         for wire in self.wires:
             wire.cut()
         if self._server is not None:
             self._server.close()
+
+
+def relay_until(listening: socket.socket, upstream: tuple[str, int], ended: int) -> None:
+    """Take one connection and pass bytes on both ways, until both ends are through or the pipe ``ended`` is closed."""
+    first: list[Any] = [listening, ended]
+    if ended in select.select(first, [], [])[0]:
+        return
+    near, _ = listening.accept()
+    near.setblocking(True)
+    far = socket.create_connection(upstream)
+    other = {near: far, far: near}
+    while other:
+        waiting: list[Any] = [*other, ended]
+        ready = select.select(waiting, [], [])[0]
+        if ended in ready:
+            return
+        for one in ready:
+            data = one.recv(65536)
+            if data:
+                other[one].sendall(data)
+            else:
+                other.pop(one).shutdown(socket.SHUT_WR)

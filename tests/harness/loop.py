@@ -72,6 +72,8 @@ class MatrixLoop(asyncio.SelectorEventLoop):
     Somebody who owns the order moves the clock with ``advance``.
     """
 
+    eager = False  # tasks start at once, as asyncio.eager_task_factory (Python 3.12+) has it
+
     def __init__(self) -> None:
         self.idle_selector = IdleSelector()
         self._offset = 0.0
@@ -80,6 +82,8 @@ class MatrixLoop(asyncio.SelectorEventLoop):
         self.workers = CountingExecutor()
         self.sides: list[SideLoop] = []  # loops of other threads that run on this one's clock
         self.set_default_executor(self.workers)
+        if self.eager:
+            self.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
         if executor is None or executor is self.workers:

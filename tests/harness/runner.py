@@ -120,6 +120,8 @@ class Runner:
         if not isinstance(loop, MatrixLoop):
             raise HarnessError("scenarios run on a MatrixLoop only")
         self._runs += 1
+        if getattr(self.backing, "leaves_cycles", False):
+            gc.collect()  # what the run before left is garbage by now, and would hold the database's lock
         world = World(loop, self.backing, strategy, f"{self._prefix}{self._runs}", scenario)
         world.on_step = self.on_step
         if self.on_world is not None:
@@ -129,7 +131,8 @@ class Runner:
         try:
             await self._open_gate(world, scenario)
             adapter.install(world)
-            program = loop.create_task(self._program(world, scenario, way))
+            # Not the loop's create_task: the program begins when it is conducted, with eager tasks as well.
+            program = asyncio.Task(self._program(world, scenario, way), loop=loop)
             if not await world.conduct(program):
                 world.history.hang = world.prove_hang(program)
         finally:
@@ -140,6 +143,7 @@ class Runner:
             if world.orm is not None:
                 world.orm.discard()
             adapter.remove()
+            self.backing.leaves_cycles = world.worker_gate.leaves_cycles
             loop.thaw()
             loop.idle_selector.on_idle = None
             loop.set_exception_handler(None)

@@ -8,7 +8,9 @@ every step of the program and fails only when nothing else can happen: SQLite's 
 from __future__ import annotations
 
 import queue
+import sqlite3
 import threading
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -227,19 +229,35 @@ def describe(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", str(function))
 
 
+LAST_SECONDS = 5.0  # a thread that does not end by then is left alone
+
+
+def closes(function: Callable[..., Any]) -> bool:
+    """Whether a worker's request closes the database's connection (a cursor has a ``close`` as well)."""
+    inner: Any = function.func if isinstance(function, partial) else function
+    return getattr(inner, "__name__", "") == "close" and isinstance(inner.__self__, sqlite3.Connection)
+
+
 class CountingQueue(queue.SimpleQueue):
     """The queue between aiosqlite's connection and its thread. Exact: an item is done when the next is asked for.
 
-    Made by ``SQLiteGate.queue``; the items are pairs of future and function (aiosqlite 0.17 and newer).
+    Made by ``WorkerGate.queue``; the items are pairs of future and function (aiosqlite 0.17 and newer). What is no pair
+    ends the thread (0.20 and 0.21).
     """
 
     channel: WorkerChannel
+    gate: WorkerGate
 
     def put_nowait(self, item: Any) -> None:
+        if not isinstance(item, tuple):
+            super().put_nowait(item)
+            return
         future, function = item
         with self.channel._guard:
             self.channel.pending += 1
         if getattr(function, "__name__", "") != "close_and_stop":
+            if self._polls and future is not None and closes(function):
+                future.add_done_callback(lambda _: self.channel.cut())  # its thread ends some time later, by itself
             super().put_nowait((future, self.channel.wrap(function)))
             return
         # Ending the thread never waits for the scheduler. It asks for nothing more, so that it is over when the loop
@@ -260,20 +278,35 @@ class CountingQueue(queue.SimpleQueue):
         return ending
 
     _working = False
+    _thread: weakref.ref[threading.Thread] | None = None
+    _polls = False  # up to aiosqlite 0.19 the thread looks at a flag every 0.1 s, and is not told of the end
 
     def get(self, *arguments: Any, **keywords: Any) -> Any:
+        self._polls = self._polls or "timeout" in keywords
+        if self._thread is None:
+            thread = threading.current_thread()
+            self._thread = weakref.ref(thread)
+            self.gate.leaves_cycles = type(thread) is not threading.Thread
         if self._working:
             self.channel.less_pending()
             self._working = False
         item = super().get(*arguments, **keywords)
         if item is None:
             raise SystemExit  # ends the thread; it would wait for ever, and the interpreter for it
-        self._working = True
+        self._working = isinstance(item, tuple)
+        if not self._working:
+            self.channel.cut()
         return item
 
     def end(self) -> None:
-        """Let the thread end: nobody will close its connection any more."""
+        """Let the thread end: nobody will close its connection any more.
+
+        Up to aiosqlite 0.21 the thread is the connection: only when it has ended, what refers to it is garbage.
+        """
         super().put_nowait(None)
+        thread = self._thread() if self._thread else None
+        if thread is not None:
+            thread.join(LAST_SECONDS)
 
 
 class WorkerGate:
@@ -286,6 +319,8 @@ class WorkerGate:
         self._number = number
         self._came_to_rest = came_to_rest
         self.hold = False
+        # Up to aiosqlite 0.21: connections in cycles. A cursor there keeps the locks of a database that was closed.
+        self.leaves_cycles = False
         self.channels: list[WorkerChannel] = []
         self._queues: list[CountingQueue] = []
 
@@ -301,6 +336,7 @@ class WorkerGate:
     def queue(self) -> CountingQueue:
         made = CountingQueue()
         made.channel = self.channel("worker", serial=True)
+        made.gate = self
         self._queues.append(made)
         return made
 

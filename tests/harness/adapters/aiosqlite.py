@@ -63,8 +63,10 @@ class AiosqliteAdapter(Adapter):
         return {"file_path": address.file, "busy_timeout": 0}
 
     def install(self, world: Any) -> None:
-        """Give aiosqlite a queue that counts and waits (``aiosqlite.core.SimpleQueue`` is looked up per connection)."""
-        self._original = aiosqlite.core.SimpleQueue
+        """Give aiosqlite a queue that counts and waits: its class is looked up for each connection."""
+        core: Any = aiosqlite.core
+        self._queue = "SimpleQueue" if hasattr(core, "SimpleQueue") else "Queue"  # aiosqlite 0.20 changed over
+        self._original = getattr(core, self._queue)
 
         class Made:
             def __new__(cls, *_: Any) -> Any:
@@ -73,12 +75,10 @@ class AiosqliteAdapter(Adapter):
             def __class_getitem__(cls, item: Any) -> Any:
                 return cls
 
-        core: Any = aiosqlite.core
-        core.SimpleQueue = Made
+        setattr(core, self._queue, Made)
 
     def remove(self) -> None:
-        core: Any = aiosqlite.core
-        core.SimpleQueue = self._original
+        setattr(aiosqlite.core, self._queue, self._original)
 
 
 ADAPTER = AiosqliteAdapter()

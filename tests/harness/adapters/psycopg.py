@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import psycopg_pool
 
 from ..witness import Address
 from .base import Adapter
+
+if TYPE_CHECKING:
+    from ..world import World
 
 # The pool's modules that look at the machine's clock; which they are differs from release to release.
 CLOCKS: list[Any] = [
@@ -102,19 +107,39 @@ class PsycopgAdapter(Adapter):
     async def close_pool(self, pool: Any) -> None:
         await pool.close()
 
-    def credentials(self, address: Address, size: int) -> dict[str, Any]:
-        # Tortoise passes ``server_settings`` into the connection string.
-        settings = {"sslmode": "disable", "gssencmode": "disable"}
-        return {**super().credentials(address, size), "server_settings": settings}
-
-    def install(self, world: Any) -> None:
-        """Let the pool's timers, which look at the machine's clock, go by the program's."""
+    def install(self, world: World) -> None:
+        """Let the pool's timers, which look at the machine's clock, go by the program's. Up to 3.1 a cancelled task
+        sends its cancel request in a call that blocks the loop, where the gate runs."""
         for module in CLOCKS:
             module.monotonic = world.loop.time
+        blocking = getattr(psycopg.AsyncConnection, "_try_cancel", None)
+        if blocking is None or inspect.iscoroutinefunction(blocking):
+            return
+
+        def try_cancel(_: Any, *arguments: Any) -> Any:
+            with contextlib.ExitStack() as stack:
+                for gate in world.gates:
+                    stack.enter_context(gate.beside_the_loop())
+                return blocking(*arguments)
+
+        connection: Any = psycopg.AsyncConnection
+        connection._try_cancel = classmethod(try_cancel)
+        self._patched = True
+
+    _patched = False
 
     def remove(self) -> None:
         for module in CLOCKS:
             module.monotonic = time.monotonic
+        if self._patched:
+            connection: Any = psycopg.AsyncConnection
+            del connection._try_cancel
+            self._patched = False
+
+    def credentials(self, address: Address, size: int) -> dict[str, Any]:
+        # Tortoise passes ``server_settings`` into the connection string.
+        settings = {"sslmode": "disable", "gssencmode": "disable"}
+        return {**super().credentials(address, size), "server_settings": settings}
 
 
 ADAPTER = PsycopgAdapter()

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import socket
 import struct
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -385,3 +386,30 @@ def test_the_driver_s_socket_is_known_by_both_of_its_ends():
         assert found is not None
         assert found[0] == driver.fileno()
         assert gate_module._descriptor_between(driver.getsockname(), earlier.getsockname()) is None
+
+
+async def test_a_call_that_blocks_the_loop_reaches_the_server_beside_it(setting):
+    """As psycopg 3.1's cancel request does: it connects and waits for its answer in the loop's own thread."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    setting.gate.upstream = listener.getsockname()
+    answering = threading.Thread(target=answer_once, args=(listener,), daemon=True)
+    answering.start()
+    with setting.gate.beside_the_loop(), socket.create_connection(("127.0.0.1", setting.gate.port), 10) as call:
+        call.sendall(b"cancel")
+        assert call.recv(100) == b"you said cancel"
+        assert call.recv(100) == b""
+    answering.join(5)
+    assert setting.gate.wires == []  # the gate itself saw nothing of it
+
+
+async def test_a_call_that_connects_to_nothing_leaves_nothing_behind(setting):
+    with setting.gate.beside_the_loop():
+        pass
+    client, _ = await setting.logged_in()  # the next connection is the gate's again
+    client.transport.write(query("SELECT 1"))
+    await until(lambda: client.received == done("SELECT 1"))
+
+
+def answer_once(listener: socket.socket) -> None:
+    with listener, listener.accept()[0] as caller:
+        caller.sendall(b"you said " + caller.recv(100))

@@ -268,6 +268,6 @@ def test_a_job_that_has_left_its_side_loop_is_on_its_way_until_it_is_known(loop)
         assert loop.workers.state()[1]  # whatever its thread does: the kernel may call it asleep
         may_end.set()
         await running
-        assert loop.workers.state() == ([], False)
+        assert until(lambda: loop.workers.state() == ([], False))  # the thread has a last word to say
 
     loop.run_until_complete(main())

@@ -6,7 +6,9 @@ import itertools
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from functools import partial
+from queue import Empty
 from typing import Any
 
 import pytest
@@ -267,3 +269,31 @@ def test_a_request_in_words():
     assert describe(partial(execute, "SELECT ?", ["n-1"])) == "execute: SELECT ? ['n-1']"
     assert describe(partial(execute)) == "execute"
     assert describe(execute) == "execute"
+
+
+def test_what_is_no_request_ends_the_thread_and_closes_the_channel(gate):
+    """aiosqlite 0.20 and 0.21 put an object of their own behind the last request."""
+    queue, taken = gate.queue(), []
+    sentinel = object()
+    thread = threading.Thread(target=lambda: taken.append(queue.get()), daemon=True)
+    queue.put_nowait(sentinel)
+    thread.start()
+    thread.join(5)
+    assert taken == [sentinel]
+    assert queue.channel.closed
+    assert queue.channel.pending == 0
+
+
+@pytest.mark.parametrize("polls", [True, False])
+def test_where_the_thread_polls_closing_the_database_closes_the_channel(gate, polls):
+    """Up to aiosqlite 0.19 nothing tells the thread of the end; newer ones say more after the database is closed."""
+    queue = gate.queue()
+    with pytest.raises(Empty):
+        queue.get(timeout=0.001) if polls else queue.get(False)
+    database, future = sqlite3.connect(":memory:"), Future()
+    for function in (database.cursor().close, database.close):
+        queue.put_nowait((future, partial(function)))
+        queue.get()[1]()
+    assert not queue.channel.closed
+    future.set_result(None)  # the loop knows
+    assert queue.channel.closed == polls

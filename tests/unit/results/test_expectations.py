@@ -247,3 +247,13 @@ def test_hostile_reasons_stay_on_one_harmless_line():
 def test_the_expectations_in_the_tree_can_be_read():
     for path in expectations.FOLDER.glob("*.toml"):
         load(path)
+
+
+def test_a_cell_of_other_releases_is_reported_and_only_an_error_counts():
+    old = header(cell="mysql-aiomysql") | {"cell": "mysql-aiomysql-tortoise0.23"}
+    worse, wrong = scenario("NST-3", "lies"), scenario("NST-4", "error")
+    assert expectations.judge_line(worse, (), old) == []
+    assert expectations.record(worse, (), old) is None
+    assert [unmet.kind for unmet in expectations.judge([worse, wrong], (), old)] == ["error"]
+    newest = header(cell="mysql-aiomysql")
+    assert [unmet.kind for unmet in expectations.judge([worse], (), newest | {"planned": ["NST-3"]})] == ["worse"]

@@ -7,6 +7,7 @@ import resource
 
 import pytest
 
+from matrix.results import schema
 from matrix.results.read import read_cell, read_part
 from matrix.results.write import AlreadyWritten, CannotWrite, ResultWriter, WriterClosed
 from tests.unit.results.samples import header, scenario, write_cell
@@ -82,3 +83,12 @@ def test_what_json_lacks_is_written_as_text(tmp_path):
     path = write_cell(tmp_path, header(), [scenario(evidence={"witness": odd})])
     rows = read_cell(path).scenarios[0]["evidence"]["witness"]["rows"]
     assert rows == ["nan", "b'\\xff'", {"1": "key"}, [1, 2], "\udc80 \u2028"]
+
+
+def test_a_cell_that_cannot_be_had_is_complete_without_scenarios_and_says_why(tmp_path):
+    with ResultWriter(tmp_path / "mysql-aiomysql.jsonl", header(planned=())) as results:
+        path = results.finish(not_installed="does not install: No solution found")
+    assert [schema.checker()(json.loads(line)) for line in path.read_text("utf-8").splitlines()] == [None, None]
+    result = read_cell(path)
+    assert (result.scenarios, result.not_installed) == ((), "does not install: No solution found")
+    assert read_cell(write_cell(tmp_path / "other", header(), [scenario()])).not_installed is None

@@ -1,0 +1,109 @@
+"""The plan: which cells, why, filters, shards."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from matrix import plan, releases
+from matrix.cells import bases, parse, read
+from matrix.plan import PlanError, Planned, select, shard
+
+HAND = ["3.10", "3.11", "3.12", "3.13"]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return plan.plan(releases.load(), "3.11", HAND, {"mysql-aiomysql": 8.0})
+
+
+def test_the_whole_plan_has_at_least_110_cells_each_once_and_each_valid(whole):
+    names = [each.cell for each in whole]
+    assert len(names) >= 110
+    assert len(set(names)) == len(names)
+    assert [str(read(name)) for name in names] == names
+
+
+def test_the_newest_releases_come_first_of_each_and_are_the_default_cells(whole):
+    assert [each.cell for each in whole if each.axis == "newest"] == bases()
+
+
+def test_every_tortoise_of_the_policy_meets_every_driver_that_tortoise_has(whole):
+    tortoise = releases.load().of("tortoise-orm")
+    older = {tortoise.label(each.version) for each in tortoise.tested if each.version != tortoise.newest}
+    seen = Counter((each.name.base, each.name.tortoise) for each in whole if each.name.tortoise)
+    orm = [base for base in bases() if base != "odbc-asyncodbc"]
+    assert seen == {(base, label): 1 for base in orm for label in older}
+
+
+def test_a_release_without_wheels_for_the_usual_python_gets_one_that_it_has(whole):
+    cells = {each.cell for each in whole}
+    assert "mysql-asyncmy0.2.5-py310" in cells  # its last wheels are for 3.10
+    assert "mysql-asyncmy0.2.17" in cells
+    assert "mysql-aiomysql-py311" not in cells  # that is what the bare cell has
+
+
+def test_eager_tasks_run_where_there_are_any(whole):
+    eager = {each.cell for each in whole if each.name.loop == "eager"}
+    assert eager == {f"{base}-py312-eager" for base in bases()}
+    newer = plan.plan(releases.load(), "3.13", HAND, {})
+    assert {each.cell for each in newer if each.name.loop == "eager"} == {f"{base}-eager" for base in bases()}
+
+
+def test_costs_are_those_measured_of_the_base_cell(whole):
+    costs = {each.cell: each.seconds for each in whole}
+    assert costs["mysql-aiomysql-tortoise0.23"] == 8.0 + plan.OVERHEAD
+    assert costs["sqlite-aiosqlite"] == plan.UNKNOWN_COST + plan.OVERHEAD
+
+
+def test_filters_of_one_key_are_alternatives_and_of_different_keys_must_all_match(whole):
+    assert {e.name.driver for e in select(whole, ["driver:aiomysql", "driver:asyncmy"])} == {"aiomysql", "asyncmy"}
+    both = select(whole, ["axis:tortoise", "server:mysql"])
+    assert {(each.axis, each.name.server) for each in both} == {("tortoise", "mysql")}
+    assert [each.cell for each in select(whole, ["sqlite-aiosqlite"])] == ["sqlite-aiosqlite"]
+    assert all(each.cell.startswith("mysql-") for each in select(whole, ["mysql-*"]))
+    assert {each.name.tortoise for each in select(whole, ["tortoise:newest"])} == {None}
+
+
+@pytest.mark.parametrize(
+    ("filters", "says"), [(["nothing"], "no cell of the plan"), (["colour:red"], "unknown filter")]
+)
+def test_a_filter_that_finds_nothing_is_an_error(whole, filters, says):
+    with pytest.raises(PlanError, match=says):
+        select(whole, filters)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 200])
+def test_shards_are_a_partition_of_about_equal_cost(whole, count):
+    shards = [shard(whole, index, count) for index in range(1, count + 1)]
+    assert sorted(each.cell for part in shards for each in part) == sorted(each.cell for each in whole)
+    loads = [sum(each.seconds for each in part) for part in shards]
+    assert max(loads) - min(loads) <= max(each.seconds for each in whole)
+
+
+def test_shards_do_not_depend_on_the_order_of_the_plan(whole):
+    assert {e.cell for e in shard(whole, 2, 3)} == {e.cell for e in shard(whole[::-1], 2, 3)}
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/3", "4/3", "a/b", "1/0", "-1/3"])
+def test_a_shard_that_is_none_is_told(text):
+    with pytest.raises(PlanError, match="is no shard"):
+        plan.read_shard(text)
+
+
+def test_a_prerelease_can_be_left_out():
+    early = Planned(parse("mysql-aiomysql-tortoise2.0.0rc1"), "tortoise", 1.0, prerelease=True)
+    late = Planned(parse("mysql-aiomysql"), "newest", 1.0)
+    assert select([early, late], ["prerelease:no"]) == [late]
+    assert select([early, late], ["prerelease:yes"]) == [early]
+
+
+def test_the_command_tells_programs_the_cells_and_the_shards(run, tmp_path):
+    output = tmp_path / "output"
+    done = run("plan", "--json", "--shards", "3", "--output", output, "axis:newest")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [each["cell"] for each in told["cells"]] == bases()
+    assert told["count"] == len(bases())
+    assert told["shards"] == ["1/3", "2/3", "3/3"]
+    assert output.read_text() == f'count={len(bases())}\nshards=["1/3", "2/3", "3/3"]\n'

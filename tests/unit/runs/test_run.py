@@ -1,0 +1,205 @@
+"""Runs of real cells (SQLite, so that no server is needed) with the commands that CI uses."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from matrix.results.read import read_cell, read_folder
+from matrix.run import RunError, version_or_source
+
+CELLS = ("sqlite-aiosqlite", "sqlite-aiosqlite0.20", "sqlite-aiosqlite0.21", "sqlite-aiosqlite-uvloop")
+ONLY = ("--only", "CON-1,NST-1")
+
+
+def told(folder: Path) -> dict[str, object]:
+    """What a folder's results say, without moments, durations and the random parts of evidence."""
+    found = {}
+    for state in read_folder(folder):
+        result = state.result
+        assert result is not None, state.problem
+        lines = [{key: line[key] for key in ("scenario", "verdict", "schedule", "orders")} for line in result.scenarios]
+        kept = {
+            key: result.header[key]
+            for key in ("axes", "packages", "planned", "catalogue", "inputs")
+            if key in result.header
+        }
+        found[state.cell] = {**kept, "lines": lines, "not_installed": result.not_installed}
+    return found
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_three_shards_joined_are_what_one_run_is(run, tmp_path):
+    shards = [tmp_path / f"shard{index}" for index in (1, 2, 3)]
+    for index, folder in enumerate(shards, start=1):
+        done = run("run", *CELLS, *ONLY, "--shard", f"{index}/3", "--results", folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert run("results", "merge", tmp_path / "joined", *shards).returncode == 0
+    fresh = run("run", *CELLS, *ONLY, "--fresh", "--results", tmp_path / "fresh")
+    assert fresh.returncode == 0, fresh.stdout + fresh.stderr
+    assert told(tmp_path / "joined") == told(tmp_path / "fresh")
+    assert sorted(told(tmp_path / "joined")) == sorted(CELLS)
+    assert told(tmp_path / "joined")["sqlite-aiosqlite-uvloop"]["not_installed"].startswith("does not apply: uvloop")
+    assert {line["verdict"] for line in told(tmp_path / "joined")["sqlite-aiosqlite0.20"]["lines"]} == {"safe"}
+
+    # What is unchanged comes from the store: a folder of its own gets the very same files, and so the same site.
+    again = run("run", *CELLS, *ONLY, "--results", tmp_path / "again")
+    assert "3 unchanged" in again.stdout
+    assert content(tmp_path / "again") == content(tmp_path / "fresh")
+    assert run("results", "merge", tmp_path / "again.joined", tmp_path / "again").returncode == 0
+    for name in ("again", "again.joined"):
+        run("report", "--results", tmp_path / name, "--out", tmp_path / f"{name}.site")
+        assert (tmp_path / f"{name}.site" / "site" / "index.html").exists()
+    assert content(tmp_path / "again.site") == content(tmp_path / "again.joined.site")
+    same = run("diff", tmp_path / "joined", tmp_path / "fresh")
+    assert (same.returncode, same.stdout) == (0, "nothing changed\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_where_it_was(run, start, tmp_path, number):
+    command = ("run", *CELLS[:3], *ONLY, "--jobs", "1", "--results", tmp_path / "results")
+    with start(*command) as process:
+        first = process.stdout.readline()
+        assert first.startswith("   1/3 "), first
+        process.send_signal(number)
+        said, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, said + errors
+    assert "interrupted: " in said
+    assert "Traceback" not in errors
+    assert all(state.complete for state in read_folder(tmp_path / "results"))
+    again = run(*command)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert first.split()[1] in next(line for line in again.stdout.splitlines() if "unchanged, from the store" in line)
+    assert sorted(told(tmp_path / "results")) == sorted(CELLS[:3])
+
+
+def test_what_cannot_be_installed_is_a_result_with_the_resolvers_words(run, tmp_path):
+    done = run("run", "sqlite-aiosqlite0.22-tortoise0.23", *ONLY, "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = read_cell(tmp_path / "results" / "sqlite-aiosqlite0.22-tortoise0.23.jsonl")
+    assert result.scenarios == ()
+    assert result.not_installed.startswith("does not install: No solution found")
+    assert "aiosqlite" in result.not_installed
+    assert (result.axes["tortoise"], result.axes["driver_version"]) == ("0.23.0", "0.22.1")
+    assert run("results", "check", tmp_path / "results").returncode == 0
+
+
+def test_a_checkout_is_tested_and_a_change_of_it_is_seen(run, tmp_path):
+    project = tmp_path / "aiosqlite-fix"
+    (project / "aiosqlite").mkdir(parents=True)
+    (project / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["flit_core"]\nbuild-backend = "flit_core.buildapi"\n'
+        '[project]\nname = "aiosqlite"\nversion = "9.9"\ndescription = "broken on purpose"\n'
+    )
+    module = project / "aiosqlite" / "__init__.py"
+    module.write_text("raise RuntimeError('the first state of the checkout')\n")
+    command = ("run", "sqlite-aiosqlite", "--driver", project, *ONLY, "--results", tmp_path / "results")
+    path = tmp_path / "results" / "sqlite-aiosqlite+aiosqlite.fix.jsonl"
+    assert run(*command).returncode == 0
+    assert read_cell(path).not_installed == "does not import: RuntimeError: the first state of the checkout"
+    module.write_text("raise RuntimeError('the second state')\n")
+    assert run(*command).returncode == 0
+    assert read_cell(path).not_installed == "does not import: RuntimeError: the second state"
+    assert read_cell(path).axes["driver_version"] == "+aiosqlite.fix"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.23.0", ("0.23.0", None)),
+        ("1.2.0rc1", ("1.2.0rc1", None)),
+        (
+            "git+https://example.org/some/tortoise-orm@My_Branch",
+            ("+tortoise.orm.my.branch", "git+https://example.org/some/tortoise-orm@My_Branch"),
+        ),
+    ],
+)
+def test_a_version_or_a_source(text, expected):
+    assert version_or_source(text) == expected
+
+
+def test_what_is_neither_version_nor_source_is_told(tmp_path):
+    with pytest.raises(RunError, match="neither a version, a folder with a Python project, nor"):
+        version_or_source(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "say which cells to run"),
+        (("mysql-nodriver",), "there is no driver nodriver"),
+        (("mysql-aiomysql", "--server", "4.1"), "unknown server"),
+        (("--tortoise", "0.23.0"), "say which cells the versions are for"),
+        (("sqlite-aiosqlite", "--shard", "4/3"), "is no shard"),
+        (("mysql-aiomysql", "--server", "postgres-15"), "runs on mysql, mariadb here"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(run, arguments, says):
+    done = run("run", *arguments)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_selection_of_unknown_scenarios_fails_with_what_was_said(run, tmp_path):
+    done = run("run", "sqlite-aiosqlite", "--only", "NST-999", "--results", tmp_path / "results")
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout
+    assert not list((tmp_path / "results").glob("*.jsonl"))
+
+
+def test_the_same_inputs_have_the_same_digest_and_a_change_of_any_another(tmp_path, monkeypatch):
+    from collections import Counter
+
+    from matrix import environments
+    from matrix.cells import read
+    from matrix.run import Job, Runner, Servers
+
+    monkeypatch.setenv("MATRIX_STATE", str(tmp_path))
+    runner = Runner([], tmp_path)
+    runner.servers = Servers(Counter())
+    python = environments.Python("3.11", "3.11.7", Path("/nowhere"))
+    job = Job(read("sqlite-aiosqlite"))
+
+    def digest(job=job, python=python, locked=("aiosqlite==0.22.1",)):
+        return runner.inputs(job, python, locked, [])
+
+    first = digest()
+    assert digest() == first
+    others = [
+        digest(locked=("aiosqlite==0.22.0",)),
+        digest(python=environments.Python("3.11", "3.11.8", Path("/nowhere"))),
+        digest(job=Job(read("sqlite-aiosqlite"), only=("NST-1",))),
+        digest(job=Job(read("sqlite-aiosqlite"), arguments=("--orders", "50"))),
+    ]
+    runner.deciding = "another harness"
+    others.append(digest())
+    assert len({first, *others}) == len(others) + 1
+
+
+def test_differences_are_told_and_worse_is_an_exit_code(run, tmp_path):
+    done = run("run", "sqlite-aiosqlite", *ONLY, "--results", tmp_path / "before")
+    assert done.returncode == 0, done.stdout + done.stderr
+    before = tmp_path / "before" / "sqlite-aiosqlite.jsonl"
+    lines = [json.loads(line) for line in before.read_text().splitlines()]
+    lines[1]["verdict"], lines[1]["reason"] = "lies", "a reason | with a bar"
+    lines[-1]["counts"] = {"lies": 1, "safe": 1}
+    after = tmp_path / "after" / "sqlite-aiosqlite.jsonl"
+    after.parent.mkdir()
+    after.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    worse = run("diff", tmp_path / "before", tmp_path / "after")
+    assert worse.returncode == 1
+    assert worse.stdout == "sqlite-aiosqlite: CON-1: worse: safe -> lies: a reason | with a bar\n1 worse\n"
+    better = run("diff", after, before, "--json")
+    assert better.returncode == 0
+    (told,) = json.loads(better.stdout)
+    assert (told["kind"], told["before"], told["after"]) == ("better", "lies", "safe")
+    assert r"a reason \| with" in run("diff", tmp_path / "before", tmp_path / "after", "--markdown").stdout
+    assert run("results", "trim", tmp_path / "trimmed", tmp_path / "before").returncode == 0
+    assert run("diff", tmp_path / "trimmed", tmp_path / "before").stdout == "nothing changed\n"
+    assert (tmp_path / "trimmed" / before.name).stat().st_size < before.stat().st_size
+    assert run("diff", tmp_path / "nothing", tmp_path / "after").returncode == 2
