@@ -94,7 +94,7 @@ class Exploration:
 
 
 COLLECT_ALL_EVERY = 200  # runs
-MEASURE = 2  # times the bound, for scenarios that remedies are tried on
+MEASURE = 3  # times the bound, for scenarios that remedies are tried on
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
 Once = Callable[["Runner", Scenario, Strategy, Any], Awaitable[Outcome]]
 
