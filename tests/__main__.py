@@ -66,6 +66,7 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         "no:unraisableexception",
         "-p",
         "no:hypothesispytest",  # the suite calls hypothesis itself
+        "-p",
         "no:threadexception",  # it would keep what ends a thread, and with it the thread's connection and its locks
         *limits,
     ]
