@@ -1210,7 +1210,7 @@ class SharesTransactionAmongLoops(Queueing):
 class SharesPoolAmongLoops(Queueing):
     """Gives connections that belong to one event loop to tasks of another."""
 
-    expects = ("loudness", "breaks")
+    expects = ("loudness", "lies")
 
     class orm_type(Orm):
         async def pool(self, alias: str) -> Pool:
