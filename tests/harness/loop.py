@@ -151,7 +151,9 @@ class SideLoop(asyncio.SelectorEventLoop):
     def rests(self) -> bool:
         """Whether it waits and nothing wakes it up. Asked from the main loop's thread."""
         # The poll object is readable itself when one of its files is, also the one by which other threads wake it up.
-        return self.side_selector.blocked and not select.select([self.side_selector.fileno()], [], [], 0)[0]
+        # Asked for twice: between the two looks it may have woken up and read what woke it.
+        selector = self.side_selector
+        return selector.blocked and not select.select([selector.fileno()], [], [], 0)[0] and selector.blocked
 
     def next_timer(self) -> float | None:
         """Seconds until its next timer, None without one."""

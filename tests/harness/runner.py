@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import itertools
 import secrets
 import sys
 import time
@@ -93,7 +94,8 @@ class Exploration:
         ]
 
 
-COLLECT_ALL_EVERY = 200  # runs
+COLLECT_ALL_EVERY = 200  # runs of this process, whosever: garbage is the process's
+_RUNS = itertools.count(1)
 MEASURE = 3  # times the bound, for scenarios that remedies are tried on
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
 Once = Callable[["Runner", Scenario, Strategy, Any], Awaitable[Outcome]]
@@ -111,6 +113,7 @@ class Runner:
         self.on_world: Callable[[World], None] | None = None  # told of each world before it runs
         self.on_step: Callable[[str, str], None] | None = None  # told each step before it is taken
         self._runs = 0
+        self._collects_all = False
         self._prefix = f"{secrets.token_hex(3)}x"  # rows of two runners never meet, not even from two processes
 
     # -- one schedule ----------------------------------------------------------------------------------------------
@@ -120,6 +123,7 @@ class Runner:
         if not isinstance(loop, MatrixLoop):
             raise HarnessError("scenarios run on a MatrixLoop only")
         self._runs += 1
+        self._collects_all = next(_RUNS) % COLLECT_ALL_EVERY == 0
         if getattr(self.backing, "leaves_cycles", False):
             gc.collect()  # what the run before left is garbage by now, and would hold the database's lock
         world = World(loop, self.backing, strategy, f"{self._prefix}{self._runs}", scenario)
@@ -158,8 +162,8 @@ class Runner:
         What was made since the last collection is in generation 0; what survives the one before the closing, in 1.
         """
         gc.disable()
-        whole = self._runs % COLLECT_ALL_EVERY == 0 or sys.version_info >= (3, 14)  # 3.14 collects in increments
-        gc.collect(2 if whole else generation)
+        # From 3.14 on it collects in increments.
+        gc.collect(2 if self._collects_all or sys.version_info >= (3, 14) else generation)
 
     def _program_ended_well(self, world: World, program: asyncio.Task[Any]) -> None:
         """Errors of sessions are findings; an error of the program around them is the harness's own."""

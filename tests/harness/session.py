@@ -86,11 +86,13 @@ class Session:
 
     async def in_thread(self, body: Body) -> Any:
         """``asyncio.to_thread(asyncio.run, …)``: do this session's work on a loop of its own, in a thread that has
-        a copy of this context."""
+        a copy of this context. A step of its own: two threads that begin at once would race for what is first."""
+        await self.step("start a thread")
         return await asyncio.to_thread(SideLoop(self.world.loop).run, lambda: self.world._body(self, body))
 
     async def in_executor(self, body: Body) -> Any:
         """The same with ``run_in_executor``, as in a thread of one's own: nothing of this context is known there."""
+        await self.step("start a thread")
         work = functools.partial(SideLoop(self.world.loop).run, lambda: self.world._body(self, body))
         return await self.world.loop.run_in_executor(None, work)
 

@@ -22,15 +22,6 @@ from .table import Right, Row, applicable, line, table
 # What the program does there cannot end well for everybody: somebody is told so, in a documented way.
 REFUSED_BY_THE_RIGHT_ONE = ("CON-7", "POOL-6", "POOL-7", "POOL-9", "POOL-12", "POOL-13", "TXN-8")
 
-FAULT_PARAMETERS = [
-    pytest.param(
-        fault,
-        id=fault.__name__,
-        marks=[pytest.mark.xfail(strict=True, raises=AssertionError, reason=fault.gap)] if fault.gap else [],
-    )
-    for fault in FAULTS
-]
-
 
 @functools.cache
 def row_of(fault: type[Miniature]) -> Row:
@@ -46,13 +37,10 @@ def test_there_are_enough_faults_and_each_is_described():
         assert fault.expects[1] in VERDICTS
 
 
-@pytest.mark.parametrize("fault", FAULT_PARAMETERS)
-def test_every_fault_is_caught_for_what_it_is(fault):
+@pytest.mark.parametrize("fault", FAULTS[::12], ids=lambda fault: fault.__name__)
+def test_a_fault_is_caught_for_what_it_is_and_is_no_error_of_the_harness(fault):
+    """A sample: all of them are the business of ``tox -e faults``, which fails as this would."""
     assert row_of(fault).as_expected, row_of(fault).catches
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_fault_of_the_driver_is_never_an_error_of_the_harness(fault):
     assert row_of(fault).errors == ()
 
 
