@@ -1211,6 +1211,7 @@ class SharesPoolAmongLoops(Queueing):
     """Gives connections that belong to one event loop to tasks of another."""
 
     expects = ("loudness", "lies")
+    bound = 12
 
     class orm_type(Orm):
         async def pool(self, alias: str) -> Pool:
