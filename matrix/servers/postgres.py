@@ -22,7 +22,7 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "200",
     "max_prepared_transactions": "10",
-    "shared_buffers": "32MB",
+    "shared_buffers": "2MB",  # what a fork copies: each connection is 1 ms cheaper than with 32 MB
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
