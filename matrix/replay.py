@@ -36,15 +36,18 @@ def _replay(options: argparse.Namespace) -> int:
     if command is None:
         print("replay needs tox, which makes the cell's environment: python -m pip install tox", file=sys.stderr)
         return 2
+    line = line_of(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
     schedule = options.schedule
     if schedule is None:
-        schedule = deciding(Path(options.results) / f"{options.cell}.jsonl", options.scenario, options.remedy)
+        schedule = (line.get("cures", {}).get(options.scenario, {}) if options.remedy else line).get("schedule")
     if schedule is None:
         print(
             f"{options.results} has no schedule of {options.scenario} in {options.cell}; the base order is run",
             file=sys.stderr,
         )
     arguments = [options.cell, options.scenario, *([schedule] if schedule else [])]
+    if program := (line.get("generated") or {}).get("deciding"):
+        arguments += ["--program", json.dumps(program)]
     for name in ("remedy", "database"):
         if getattr(options, name):
             arguments += [f"--{name}", getattr(options, name)]
@@ -65,12 +68,10 @@ def tox() -> list[str] | None:
     return [found] if found else None
 
 
-def deciding(file: Path, scenario: str, remedy: str | None) -> str | None:
-    """The schedule that decided a scenario's verdict (under a remedy) in a result file; None if it does not say."""
+def line_of(file: Path, scenario: str) -> dict[str, Any]:
+    """A scenario's line in a result file; empty if there is none."""
     try:
         lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError):
-        return None
-    line: dict[str, Any] = next((line for line in lines if line.get("scenario") == (remedy or scenario)), {})
-    found = line.get("cures", {}).get(scenario, {}) if remedy else line
-    return found.get("schedule")
+        return {}
+    return next((line for line in lines if line.get("scenario") == scenario), {})

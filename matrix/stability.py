@@ -71,12 +71,14 @@ def replays_of(result: CellResult) -> list[dict[str, Any]]:
             if cures
             else [(line["scenario"], line, None)]
         ):
-            if seen["verdict"] in VERDICTS:
+            generated = line.get("generated")
+            if seen["verdict"] in VERDICTS and (generated is None or "deciding" in generated):
                 variants = line.get("variants") or {None: seen["verdict"]}
                 made.append(
                     {
                         "scenario": scenario,
                         "remedy": remedy,
+                        "program": generated and generated["deciding"],
                         "database": max(variants, key=lambda kind: badness(variants[kind])),
                         "schedule": seen.get("schedule") or "",
                         "verdict": seen["verdict"],

@@ -76,12 +76,16 @@ class Again:
         return REPEATS, safe
 
     def _once(self, replay: dict[str, Any]) -> Any:
+        from tests.generated.program import from_data
+        from tests.generated.search import bound
         from tests.harness.isolated import once_in_child
         from tests.harness.schedule import ScheduleMismatch, Strategy, parse
         from tests.harness.witness import WitnessError
         from tests.harness.world import HarnessError
 
         scenario = self.scenarios[replay["scenario"]]
+        if scenario.generated:
+            scenario = bound(scenario, from_data(replay["program"]))
         way = self.scenarios[replay["remedy"]].way if replay["remedy"] else None
         runner = self.runners[replay["database"] or next(iter(self.runners))]
         strategy = Strategy(replay=parse(replay["schedule"]), lenient=self.cell.adapter.isolated)

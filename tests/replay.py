@@ -6,6 +6,7 @@ Runs in a cell's environment; ``python -m matrix replay`` brings it there.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -58,6 +59,8 @@ def show(outcome: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Open the cell, run the schedule, print. Exit code 1 when it does not replay."""
+    from tests.generated.program import from_data
+    from tests.generated.search import bound
     from tests.harness.cell import Cell, CellError, check_python
     from tests.harness.isolated import once_in_child
     from tests.harness.loop import MatrixLoop
@@ -75,6 +78,13 @@ def run(options: argparse.Namespace) -> int:
     if scenario.cures:
         cures = ", ".join(scenario.cures)
         return fail(f"{scenario.id} is a remedy: replay one of its scenarios ({cures}) with --remedy {scenario.id}")
+    if scenario.generated:
+        try:
+            scenario = bound(scenario, from_data(json.loads(options.program or "")))
+        except ValueError:
+            return fail(
+                f"{scenario.id} stands for programs: say which, as results/{options.cell}.jsonl has it (deciding)"
+            )
     way = known[options.remedy].way if options.remedy else None
     cell = Cell(options.cell, tell=lambda text: print(f"  {text}"))
     loop = MatrixLoop()
@@ -124,6 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenario", help="such as NST-4")
     parser.add_argument("schedule", nargs="?", help="such as A.A.B.1.1; where it ends, the harness goes on by itself")
     parser.add_argument("--remedy", metavar="FIX", help="run the scenario with this remedy, such as FIX-1a")
+    parser.add_argument("--program", metavar="JSON", help="a generated scenario's program")
     parser.add_argument("--database", metavar="KIND", help="which of several databases of the cell (ODBC)")
 
 

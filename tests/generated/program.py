@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 TASKS = 8  # at most in one program
 
@@ -75,6 +76,7 @@ class Cancel:
 
 
 Statement = Read | Write | Fail | Raise | Try | Block | Gather | Spawn | Wait | Cancel
+_KINDS = {kind.__name__: kind for kind in Statement.__args__}
 
 
 @dataclass(frozen=True)
@@ -285,3 +287,27 @@ def _less(body: tuple[Statement, ...]) -> Iterator[tuple[Statement, ...]]:
         for less in _less(inside):
             changed = {"tasks" if isinstance(statement, Gather) else "body": less}
             yield (*before, replace(statement, **changed), *after)  # type: ignore[arg-type]
+
+
+def as_data(program: Program) -> list[Any]:
+    """A program as JSON has it: a list of statements, each its name and what it consists of."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, tuple):
+            return [plain(each) for each in part]
+        return part if isinstance(part, int) else [type(part).__name__, *(plain(p) for p in vars(part).values())]
+
+    return [plain(statement) for statement in program.body]
+
+
+def from_data(data: list[Any]) -> Program:
+    """The program that ``as_data`` made this of. Raises ValueError when it is none."""
+
+    def statement(part: Any) -> Any:
+        name, *fields = part
+        return _KINDS[name](*(tuple(map(statement, f)) if isinstance(f, list) else f for f in fields))
+
+    try:
+        return Program(tuple(map(statement, data)))
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("this is no generated program") from None

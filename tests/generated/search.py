@@ -26,7 +26,7 @@ from tests.harness.verdict import ERROR, NOT_APPLICABLE, badness, complies
 
 from .interpreter import Bound
 from .printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS
-from .program import Program, Rules, smaller
+from .program import Program, Rules, as_data, smaller
 from .strategies import programs
 
 SEED = 1952  # the default: its first programs show what generation has found so far; another one is another sample
@@ -45,6 +45,11 @@ LINES = {
 }
 
 Signature = tuple[str, tuple[str, ...]]  # the verdict, and the violated properties
+
+
+def bound(scenario: Scenario, program: Program) -> Scenario:
+    """A generated line's scenario with one program."""
+    return dataclasses.replace(scenario, program=Bound(scenario.program, program, LINES[scenario.id][1]))
 
 
 @dataclass
@@ -72,12 +77,12 @@ class Search:
     judged: dict[Program, Exploration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rules, self.style = LINES[self.scenario.id]
+        self.rules, _ = LINES[self.scenario.id]
 
     # -- judging ---------------------------------------------------------------------------------------------------
     def bound(self, program: Program) -> Scenario:
         """The scenario of one program."""
-        return dataclasses.replace(self.scenario, program=Bound(self.scenario.program, program, self.style))
+        return bound(self.scenario, program)
 
     def judge(self, program: Program, *, confirm: bool = False) -> Exploration:
         """A few orders of a program, once for each program; ``confirm`` repeats the deciding one.
@@ -178,6 +183,7 @@ class Search:
         line["generated"] = {
             "seed": self.seed,
             "programs": len(drawn),
+            "deciding": as_data(worst),
             "anomalies": [self._told(anomaly) for anomaly in sorted(anomalies.values(), key=_by_badness)],
         }
         return line

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import functools
 import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -24,6 +25,8 @@ from tests.generated.program import (
     Try,
     Wait,
     Write,
+    as_data,
+    from_data,
     parts,
     settle,
     smaller,
@@ -336,3 +339,15 @@ def test_what_is_printed_does_what_is_interpreted(line):
         assert printed.done == interpreted.done, show(program, style)
         asked |= {what for each in printed.done.values() for what in each}
     assert asked == {"read", "write", "fail", "begin", "commit", "roll back"}
+
+
+@EACH_LINE
+def test_a_program_is_the_same_when_it_was_written_down(line):
+    for program in drawn(line):
+        assert from_data(json.loads(json.dumps(as_data(program)))) == program
+
+
+@pytest.mark.parametrize("data", [None, 7, [7], [["Nothing"]], [["Spawn"]], [["Spawn", 1, [["Read", 1]]]]])
+def test_what_is_no_program_is_refused_in_words(data):
+    with pytest.raises(ValueError, match="no generated program"):
+        from_data(data)

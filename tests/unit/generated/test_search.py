@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.generated.program import Block, Cancel, Gather, Program, Spawn, Write
+from tests.generated.program import Block, Cancel, Gather, Program, Spawn, Write, from_data
 from tests.generated.search import LINES, SEED, Search, Signature
 from tests.harness.loop import MatrixLoop
 from tests.harness.runner import Runner
@@ -40,6 +40,7 @@ def test_right_drivers_comply(right, line):
     found = searched(right, line, Search.line)
     assert found["verdict"] in ("safe", "refuses"), (found["reason"], found["generated"])
     assert found["complies"]
+    assert from_data(found["generated"].pop("deciding")).asks
     assert found["generated"] == {"seed": SEED, "programs": PROGRAMS, "anomalies": []}
 
 
