@@ -32,6 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--results", default=None, help="folder of the result file (default: results)")
     group.addoption("--only", default=None, metavar="ID,ID", help="these scenarios; writes a result where --results is")
     group.addoption(
+        "--brief",
+        action="store_true",
+        help="for cells of other releases: ask the schedules on record of the newest ones first, and run all orders "
+        "only where the verdict is another one",
+    )
+    group.addoption(
         "--strict-compliance",
         action="store_true",
         default=os.environ.get("MATRIX_STRICT", "") not in ("", "0"),
@@ -103,6 +109,7 @@ class CellRun:
         self.terminal = config.pluginmanager.getplugin("terminalreporter")
         self.header: dict[str, Any] = {}
         self.cell: Any = None
+        self.record_of_newest: Any = None
         self.writer: Any = None
         self.entries: tuple[Any, ...] = ()
         self.plain: dict[str, str] = {}  # verdicts without remedy
@@ -114,6 +121,7 @@ class CellRun:
     def open(self) -> None:
         from matrix.results import expectations
         from matrix.results.write import ResultWriter, WriteError, utc_now
+        from tests.harness import record
         from tests.harness.cell import Cell, CellError, check_python
 
         name = os.environ.get("MATRIX_CELL", "")
@@ -128,6 +136,9 @@ class CellRun:
             self.cell = Cell(name, tell=lambda text: self.say(f"  {text}"))
             self.cell.open()
             self.header = {**self.cell.header(self.planned), "started": utc_now()}
+            if self.config.getoption("brief"):
+                self.header["effort"] = "brief"
+                self.record_of_newest = record.read(self.cell.parts.base)
             if inputs := os.environ.get("MATRIX_INPUTS"):
                 self.header["inputs"] = inputs
             self.entries = expectations.load_driver(self.cell.driver)
@@ -163,7 +174,10 @@ class CellRun:
         """Run a scenario and record what it gave."""
         from tests.harness import cell_scenarios
 
-        self.record(scenario, await cell_scenarios.run(self.cell, scenario, self.catalogue, self.plain, self.orders))
+        line = await cell_scenarios.run(
+            self.cell, scenario, self.catalogue, self.plain, self.orders, self.record_of_newest
+        )
+        self.record(scenario, line)
 
     def judge_generated(self, scenario: Any) -> None:
         """The same for a line of generated programs."""
@@ -171,8 +185,9 @@ class CellRun:
 
         seed = self.config.getoption("seed")
         budget = self.config.getoption("programs") or search.PROGRAMS
-        known = self.known if self.whole else None
-        self.record(scenario, search.run(self.cell, scenario, search.SEED if seed is None else seed, budget, known))
+        known = self.known if self.whole and self.record_of_newest is None else None
+        drawn_from = search.SEED if seed is None else seed
+        self.record(scenario, search.run(self.cell, scenario, drawn_from, budget, known, self.record_of_newest))
 
     def record(self, scenario: Any, line: dict[str, Any]) -> None:
         """Write a scenario's line, print it, and fail when it is not as expected."""

@@ -22,12 +22,15 @@ from matrix import cells, environments
 from matrix.cells import CellName
 from matrix.releases import Package, Release, Releases, ReleasesError, load
 from matrix.results.read import ResultError, read_folder
+from tests.harness import record
 
 COSTS = Path(__file__).parent / "axes" / "costs.json"
 UNKNOWN_COST = 15.0  # seconds of a cell that nobody has measured
 OVERHEAD = 2.0  # seconds beside the scenarios: the environment, the database, starting pytest
+NEWEST = "newest"
+OTHERS = "-*"  # what the costs of a base cell's variants stand under
 AXES = {
-    "newest": "the newest releases",
+    NEWEST: "the newest releases",
     "driver": "each release of a driver, all else newest",
     "pool": "each release of psycopg_pool, all else newest",
     "tortoise": "each release of Tortoise with each driver",
@@ -59,6 +62,11 @@ class Planned:
     def cell(self) -> str:
         return str(self.name)
 
+    @property
+    def is_variant(self) -> bool:
+        """Whether it is there to be compared with the newest releases."""
+        return self.axis in AXES and self.axis != NEWEST
+
     def as_json(self) -> dict[str, Any]:
         parts = {key: getattr(self.name, key) for key in ("server", "driver", "driver_version", "tortoise")}
         parts |= {key: getattr(self.name, key) for key in ("server_version", "pool", "python", "loop")}
@@ -72,7 +80,8 @@ def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str,
     def add(axis: str, name: CellName, release: Release | None = None) -> None:
         if release is not None and own not in release.pythons:
             name = replace(name, python=_python_for(release, own, at_hand))
-        seconds = round(costs.get(str(name), costs.get(name.base, UNKNOWN_COST)) + OVERHEAD, 1)
+        base = costs.get(name.base, UNKNOWN_COST)
+        seconds = round((base if axis == NEWEST else costs.get(name.base + OTHERS, base)) + OVERHEAD, 1)
         seconds = 0.1 if name.loop == "uvloop" else seconds  # it cannot be driven, and says so
         early = release is not None and Version(release.version).is_prerelease
         found.setdefault(str(name), Planned(name, axis, seconds, early))
@@ -80,7 +89,7 @@ def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str,
     for base in cells.bases():
         name = cells.read(base)
         package, tortoise, pool = (axes.of(each) for each in (name.driver, "tortoise-orm", "psycopg-pool"))
-        add("newest", name)
+        add(NEWEST, name)
         for release in _older(package):
             add("driver", replace(name, driver_version=package.label(release.version)), release)
         for release in _older(pool) if name.driver == pool.name.removesuffix("-pool") else ():
@@ -171,7 +180,7 @@ def read_shard(text: str) -> tuple[int, int]:
 
 
 def read_costs(path: Path = COSTS) -> dict[str, float]:
-    """Measured seconds per cell; a cell that is not there costs as much as its base."""
+    """Measured seconds of each base cell, and of its variants (``mysql-aiomysql-*``)."""
     try:
         costs: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -180,13 +189,27 @@ def read_costs(path: Path = COSTS) -> dict[str, float]:
 
 
 def measured(folder: str) -> dict[str, float]:
-    """The seconds that the scenarios of each base cell took (the median of its variants), from the result files."""
+    """The seconds that the scenarios of each base cell took, and those of its variants (the median of those that were
+    run as a plan runs them), from the result files."""
     seconds: dict[str, list[float]] = {}
     for state in read_folder(folder):
         result = state.result
         if result and result.footer and result.scenarios and "catalogue" not in result.header:  # not of a selection
-            seconds.setdefault(cells.parse(state.cell).base, []).append(float(result.footer["seconds"]))
+            name = cells.parse(state.cell)
+            if name.default or result.header.get("effort") == "brief":
+                key = name.base + ("" if name.default else OTHERS)
+                seconds.setdefault(key, []).append(float(result.footer["seconds"]))
     return {base: round(statistics.median(took), 1) for base, took in sorted(seconds.items())}
+
+
+def on_record(folder: str) -> dict[str, Any]:
+    """What the cells of the newest releases say, for the cells of other ones (tests/harness/record.py)."""
+    made = json.loads(record.FILE.read_text(encoding="utf-8")) if record.FILE.exists() else {}
+    for state in read_folder(folder):
+        result = state.result
+        if result and result.footer and cells.parse(state.cell).default and "catalogue" not in result.header:
+            made[state.cell] = record.entries(list(result.scenarios))
+    return dict(sorted(made.items()))
 
 
 # The command
@@ -205,7 +228,9 @@ def register(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="for programs: cells, count, seconds")
     parser.add_argument("--shards", type=int, metavar="N", help="with --json: also the list 1/N … N/N for a job matrix")
     parser.add_argument("--output", metavar="FILE", help="with --json: append count=… and shards=… (GITHUB_OUTPUT)")
-    parser.add_argument("--measure", metavar="FOLDER", help="take the costs of cells from these results, and keep them")
+    parser.add_argument(
+        "--measure", metavar="FOLDER", help="keep what these results took and showed: costs.json, schedules.json"
+    )
     parser.set_defaults(handler=_plan)
 
 
@@ -239,6 +264,7 @@ def _plan(options: argparse.Namespace) -> int:
     try:
         if options.measure:
             environments.write(COSTS, json.dumps({**read_costs(), **measured(options.measure)}, indent=2) + "\n")
+            environments.write(record.FILE, json.dumps(on_record(options.measure), indent=1) + "\n")
         found = chosen(options, lambda text: print(text, file=sys.stderr))
     except (ReleasesError, PlanError, ResultError) as problem:
         print(problem, file=sys.stderr)

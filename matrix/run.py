@@ -28,10 +28,21 @@ from typing import Any
 from matrix import cells, environments, registry, releases, servers
 from matrix.cells import CellName
 from matrix.environments import ROOT
-from matrix.plan import OVERHEAD, UNKNOWN_COST, NoCell, PlanError, Planned, add_choice, read_costs, read_shard, shard
+from matrix.plan import (
+    OVERHEAD,
+    UNKNOWN_COST,
+    NoCell,
+    PlanError,
+    Planned,
+    add_choice,
+    read_costs,
+    read_shard,
+    shard,
+)
 from matrix.plan import chosen as planned_by
 from matrix.results.read import CellResult, ResultError, read_cell
 from matrix.results.write import ResultWriter, WriteError, utc_now
+from tests.harness import record
 from tests.harness.cell_name import UVLOOP as uvloop_reason
 
 # What decides a verdict beside versions: the scenarios, the harness, and what wires them to pytest.
@@ -253,6 +264,8 @@ class Runner:
         sources = [environments._content(line) for line in locked]
         parts = [job.cell, python.version, sys.platform, self.deciding, *locked, *sources, *job.only, *job.arguments]
         parts += [self.servers.known_as(spec) for spec in specs]
+        if "--brief" in job.arguments:
+            parts.append(digest(record.FILE.read_bytes().hex() if record.FILE.exists() else ""))
         return digest(*parts)
 
     def _from_store(self, job: Job, inputs: str) -> CellResult | None:
@@ -373,7 +386,11 @@ def jobs_of(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Jo
             found = shard(found, *read_shard(options.shard)) if options.shard else found
         else:
             found = planned_by(options, tell)
-        return [Job(each.name, each.seconds, only, (), arguments) for each in found]
+        whole = options.orders or options.full
+        return [
+            Job(each.name, each.seconds, only, (), arguments if whole or not each.is_variant else ("--brief",))
+            for each in found
+        ]
     if not options.filters:
         raise RunError("say which cells the versions are for, such as: run mysql-aiomysql --tortoise 0.23.0")
     jobs = []
@@ -454,6 +471,12 @@ def register(commands: Any) -> None:
     parser.add_argument("--python", metavar="P", help="such as 3.12")
     parser.add_argument("--only", metavar="ID,ID", help="these scenarios only")
     parser.add_argument("--orders", type=int, help="how many orders of a scenario are run at most")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="all orders in cells of other releases too; a plan runs the schedules on record of the newest releases "
+        "there, and all orders where these give another verdict",
+    )
     parser.add_argument(
         "--results", metavar="FOLDER", help="where results go (default: results; with --only: build/selection)"
     )

@@ -134,6 +134,8 @@ def orders_in_words(orders: Any) -> str:
     pairs = sorted(verdicts.items(), key=lambda pair: -rank(pair[0])) if isinstance(verdicts, Mapping) else ()
     which = ", ".join(f"{count} {word}" for word, count in pairs)
     rest = "" if many else ", more are possible"
+    if orders.get("on_record") is not None:
+        rest = ", that of the newest releases first, which gave the same verdict there"
     text = f"{explored}{many} order{'' if (possible or explored) == 1 else 's'} explored{rest}"
     return f"{text}: {which}" if which else text
 

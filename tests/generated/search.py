@@ -20,13 +20,15 @@ from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 from tests.harness import cell_scenarios
 from tests.harness.loop import MatrixLoop
+from tests.harness.record import PROGRAMS as PROGRAMS_BRIEF
+from tests.harness.record import Known, Record
 from tests.harness.runner import Exploration, Runner, line_of, without_verdict
 from tests.harness.scenario import Scenario
-from tests.harness.verdict import ERROR, NOT_APPLICABLE, badness, complies
+from tests.harness.verdict import ERROR, NOT_APPLICABLE, SAFE, badness, complies
 
 from .interpreter import Bound
 from .printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS
-from .program import Program, Rules, as_data, smaller
+from .program import Program, Rules, as_data, from_data, smaller
 from .strategies import programs
 
 SEED = 1952  # the default: its first programs show what generation has found so far; another one is another sample
@@ -74,6 +76,7 @@ class Search:
     budget: int = PROGRAMS
     known: Mapping[Signature, list[str]] | None = None
     shrinking: int = SHRINKING
+    record: Known | None = None  # asked first
     judged: dict[Program, Exploration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -154,7 +157,14 @@ class Search:
         return line
 
     def _line(self) -> dict[str, Any]:
-        drawn = self.draw()
+        if self.record and self.record.program:
+            others = self.draw()[:PROGRAMS_BRIEF] if self.record.verdict == SAFE else []
+            line = self._line_of([from_data(self.record.program), *others])
+            if line["verdict"] == self.record.verdict:
+                return line
+        return self._line_of(self.draw())
+
+    def _line_of(self, drawn: list[Program]) -> dict[str, Any]:
         anomalies: dict[Signature, Anomaly] = {}
         counts: dict[str, int] = {}
         worst = drawn[0]
@@ -252,17 +262,25 @@ def _only_the_seed_counts() -> Iterator[None]:
         yield
 
 
-def run(cell: Any, scenario: Scenario, seed: int, budget: int, known: Mapping[Signature, list[str]] | None) -> Any:
+def run(
+    cell: Any,
+    scenario: Scenario,
+    seed: int,
+    budget: int,
+    known: Mapping[Signature, list[str]] | None,
+    record: Record | None = None,
+) -> Any:
     """The result line of a generated scenario in a cell, over each of its databases."""
     reason = cell.unmet(scenario)
     if reason is not None:
         return without_verdict(scenario, NOT_APPLICABLE, reason)
     lines = {}
+    on_record = record.of(scenario.id) if record else None
     for backing in cell.backings:
         loop = MatrixLoop()
         try:
             runner = cell_scenarios.runner(cell, backing, ORDERS)
-            lines[backing.kind] = Search(scenario, runner, loop, seed, budget, known).line()
+            lines[backing.kind] = Search(scenario, runner, loop, seed, budget, known, record=on_record).line()
         finally:
             loop.close()
     return lines[cell.backings[0].kind] if len(lines) == 1 else cell_scenarios.merge(lines)

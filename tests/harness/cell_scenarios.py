@@ -11,13 +11,20 @@ from .verdict import VERDICTS, badness, complies
 
 if TYPE_CHECKING:
     from .cell import Backing, Cell
+    from .record import Record
     from .scenario import Scenario
 
 
 async def run(
-    cell: Cell, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str], bound: int
+    cell: Cell,
+    scenario: Scenario,
+    catalogue: dict[str, Scenario],
+    plain: dict[str, str],
+    bound: int,
+    record: Record | None = None,
 ) -> dict[str, Any]:
-    """The result line of a scenario in a cell. ``plain`` remembers verdicts without remedy."""
+    """The result line of a scenario in a cell. ``plain`` remembers verdicts without remedy; ``record`` is asked
+    first."""
     reason = cell.unmet(scenario)
     if reason is not None:
         return without_verdict(scenario, NOT_APPLICABLE, reason)
@@ -25,16 +32,18 @@ async def run(
     for backing in cell.backings:
         if "server" in scenario.needs and backing.server_address is None and len(cell.backings) > 1:
             continue  # a cell of several databases, this one a library
-        lines[backing.kind] = await _run(runner(cell, backing, bound), scenario, catalogue, plain)
+        lines[backing.kind] = await _run(runner(cell, backing, bound, record), scenario, catalogue, plain)
     line = lines[cell.backings[0].kind] if len(lines) == 1 else merge(lines)
     plain[scenario.id] = line["verdict"]
     return line
 
 
-def runner(cell: Cell, backing: Backing, bound: int) -> Runner:
+def runner(cell: Cell, backing: Backing, bound: int, record: Record | None = None) -> Runner:
     """What runs scenarios in one database of a cell, at most ``bound`` orders of each."""
     once = once_in_child if cell.adapter.isolated else None
-    return Runner(backing, min(bound, cell.adapter.orders), once, cell.adapter.steps)
+    made = Runner(backing, min(bound, cell.adapter.orders), once, cell.adapter.steps)
+    made.record = record
+    return made
 
 
 async def _run(

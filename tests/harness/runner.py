@@ -19,6 +19,7 @@ from .aftermath import look_afterwards
 from .checker import Violation, check, refusals
 from .gate import Gate
 from .loop import MatrixLoop
+from .record import ORDERS, Known, Record
 from .remedy import PLAIN
 from .scenario import OrmSetup, Scenario
 from .schedule import Explorer, ScheduleMismatch, Strategy, parse
@@ -108,6 +109,7 @@ class Runner:
         self.backing = backing
         self.bound = bound
         self.seed = 0  # of the sampled orders
+        self.record: Record | None = None  # asked first, where it is given
         self.steps = steps  # no further order is begun when all orders together took as many
         self._once = once  # another way to run one schedule (isolated.py)
         self.on_world: Callable[[World], None] | None = None  # told of each world before it runs
@@ -270,13 +272,19 @@ class Runner:
         return await self.once(scenario, strategy, way)
 
     # -- all schedules ---------------------------------------------------------------------------------------------
-    async def explore(self, scenario: Scenario, way: Any = None, *, confirm: bool = True) -> Exploration:
+    async def explore(
+        self, scenario: Scenario, way: Any = None, *, confirm: bool = True, remedy: str = ""
+    ) -> Exploration:
         """Run the orders within the bound, then (``confirm``) the deciding one once more: two verdicts for it are an
         ``error``.
 
         With a remedy's ``way`` half as many. A scenario that remedies are tried on gets more without one: what it
-        shows alone is what they are measured by.
+        shows alone is what they are measured by. With a ``record`` that is confirmed, no more than its schedule.
         """
+        if known := self.record.of(scenario.id, remedy) if self.record else None:
+            asked = await self._ask_record(known, scenario, way)
+            if asked is not None:
+                return asked
         bound = -(-self.bound // 2) if way is not None else self.bound * (MEASURE if scenario.curable else 1)
         explorer = Explorer(bound, f"{self.seed} {scenario.id}")
         exploration = Exploration([])
@@ -300,6 +308,22 @@ class Runner:
         except (HarnessError, ScheduleMismatch, WitnessError) as error:
             exploration.error = str(error)
         return exploration
+
+    async def _ask_record(self, known: Known, scenario: Scenario, way: Any) -> Exploration | None:
+        """Run the schedule on record, and a few orders where it is of a safe verdict; None if that is not the verdict
+        here. A verdict that is the same again has been seen twice: here and where it was recorded."""
+        exploration = Exploration([])
+        try:
+            on_record = Strategy(replay=parse(known.schedule), lenient=True)
+            exploration.outcomes.append(await self._run(scenario, on_record, way))
+            explorer = Explorer(ORDERS if known.verdict == SAFE else 0, f"{self.seed} {scenario.id}")
+            for strategy in explorer.strategies():
+                exploration.outcomes.append(await self._run(scenario, strategy, way))
+        except (HarnessError, ScheduleMismatch, WitnessError):
+            return None
+        exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
+        exploration.orders = {"possible": None, "on_record": known.schedule}
+        return exploration if exploration.deciding.verdict == known.verdict else None
 
     async def _repeat(self, exploration: Exploration, scenario: Scenario, way: Any) -> None:
         """The deciding schedule once more: anything else than the same again is the harness's ``error``."""
@@ -418,7 +442,7 @@ async def remedy_line(
         if identifier not in plain:
             alone = await runner.explore(cured)
             plain[identifier] = ERROR if alone.error else alone.deciding.verdict
-        exploration = await runner.explore(cured, scenario.way)
+        exploration = await runner.explore(cured, scenario.way, remedy=scenario.id)
         findings = _findings(cured.level, exploration)
         without = plain[identifier] if plain[identifier] != ERROR else None
         # A remedy claims more than the bare scenario promises: that the pattern works with it.
