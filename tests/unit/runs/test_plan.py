@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from matrix import plan, releases
+from matrix import plan, releases, run
+from matrix.__main__ import parser as cli
 from matrix.cells import bases, parse, read
 from matrix.plan import PlanError, Planned, select, shard
 
@@ -54,6 +55,28 @@ def test_costs_are_those_measured_of_the_base_cell(whole):
     costs = {each.cell: each.seconds for each in whole}
     assert costs["mysql-aiomysql-tortoise0.23"] == 8.0 + plan.OVERHEAD
     assert costs["sqlite-aiosqlite"] == plan.UNKNOWN_COST + plan.OVERHEAD
+
+
+def test_cells_of_other_releases_cost_what_such_cells_took():
+    made = plan.plan(releases.load(), "3.11", HAND, {"mysql-aiomysql": 50.0, "mysql-aiomysql-*": 12.0})
+    costs = {each.cell: each.seconds - plan.OVERHEAD for each in made}
+    assert (costs["mysql-aiomysql"], costs["mysql-aiomysql-tortoise0.23"]) == (50.0, 12.0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "arguments"),
+    [
+        (["--all"], {"newest": (), "tortoise": ("--brief",)}),
+        (["--all", "--full"], {"newest": (), "tortoise": ()}),
+        (["--all", "--orders", "3"], {"newest": ("--orders", "3"), "tortoise": ("--orders", "3")}),
+        (["mysql-aiomysql-tortoise0.23"], {"tortoise": ()}),
+    ],
+)
+def test_what_is_there_for_comparison_asks_the_record_first(asked, arguments):
+    options = cli().parse_args(["run", *asked])
+    cells = {"newest": "mysql-aiomysql", "tortoise": "mysql-aiomysql-tortoise0.23"}
+    jobs = {job.cell: job.arguments for job in run.jobs_of(options, lambda text: None)}
+    assert {axis: jobs[cells[axis]] for axis in arguments} == arguments
 
 
 def test_filters_of_one_key_are_alternatives_and_of_different_keys_must_all_match(whole):
