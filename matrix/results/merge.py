@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from matrix.results import documents
 from matrix.results.read import CannotRead, CellResult, CellState, ResultError, moment, read_folder
 from matrix.results.schema import without_evidence
 from matrix.results.write import encode
@@ -45,11 +47,14 @@ def _age(run: CellResult | None) -> tuple[object, ...]:
 
 
 def write_merged(out: str | os.PathLike[str], folders: Iterable[str | os.PathLike[str]]) -> list[CellState]:
-    """Writes the merged cells into a folder, each file under its final name only when it is whole.
+    """Writes the merged cells into a folder, each file under its final name only when it is whole, and of each document
+    on the suite itself (faults.json, stability.json) the newest.
 
     The folder may be one of those that are read. Raises MergeError or a ResultError before anything is written.
     """
+    folders = list(folders)
     out, states = Path(out), merge(folders)
+    told = _newest_documents(folders)
     unusable = [state.problem for state in states if state.result is None and state.attempt is None]
     if unusable:
         raise MergeError(str(unusable[0]))
@@ -60,12 +65,22 @@ def write_merged(out: str | os.PathLike[str], folders: Iterable[str | os.PathLik
             temporary = out / f".{name}.tmp"
             temporary.write_bytes(content)
             temporary.replace(out / name)
+        for kind, document in told.items():
+            documents.write(out / f"{kind}.json", document)
         for state in states:
             if state.complete:
                 (out / f"{state.cell}.jsonl.part").unlink(missing_ok=True)
     except OSError as problem:
         raise MergeError(f"cannot write to {out}: {problem.strerror or problem}") from problem
     return states
+
+
+def _newest_documents(folders: Iterable[str | os.PathLike[str]]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        for kind, document in documents.read_folder(folder).items():
+            found[kind] = max(found.get(kind, document), document, key=lambda each: (each["finished"], repr(each)))
+    return found
 
 
 def write_trimmed(out: str | os.PathLike[str], folder: str | os.PathLike[str]) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from matrix.results import documents
 from matrix.results.merge import MergeError, merge, write_merged
 from matrix.results.read import read_folder
-from tests.unit.results.samples import header, scenario, write_cell
+from tests.unit.results.samples import faults, header, scenario, write_cell
 
 OLD, NEW = "2026-11-20T18:00:00Z", "2026-11-23T18:00:00Z"
 
@@ -53,3 +54,11 @@ def test_an_unusable_file_stops_the_merge_before_anything_is_written(shards, tmp
     with pytest.raises(MergeError, match="mysql-asyncmy"):
         write_merged(tmp_path / "out", shards)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_newest_word_on_the_suite_itself_goes_along(shards, tmp_path):
+    for folder, finished in zip(shards, (NEW, OLD), strict=True):
+        documents.write(folder / "faults.json", faults(finished=finished))
+    for folders in (shards, shards[::-1]):
+        write_merged(tmp_path / "out", folders)
+        assert documents.read_folder(tmp_path / "out")["faults"]["finished"] == NEW
