@@ -34,8 +34,9 @@ from matrix.results.write import utc_now
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = ("tests/harness", "tests/compliance")  # what is repeated; a change to it makes earlier repeats worthless
 Z95 = 1.959964  # the normal distribution's 97.5 % point
-# A busy core ends with its parent, however and whenever that ends.
-BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]):\n    sum(range(100_000))"
+# A busy core ends with its parent, however and whenever that ends. Of lower priority than the repeats, which shall come
+# to an end: no core rests, and who is interrupted waits; several repeats at once (--workers) press harder.
+BUSY = "import os, sys\nos.nice(5)\nwhile os.getppid() == int(sys.argv[1]):\n    sum(range(100_000))"
 
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]

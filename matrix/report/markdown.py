@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from matrix.report.narrow import narrowed
 from matrix.report.view import Mark, Row, Table
 from matrix.results.text import one_line
 from matrix.results.words import REMEDY_MEANS, VERDICT_MEANS
@@ -22,6 +23,7 @@ def escape(text: object) -> str:
 
 
 def _lines(table: Table) -> Iterator[str]:
+    table, variants = narrowed(table)
     yield "<!-- Written by `python -m matrix report`. Do not edit. -->"
     yield ""
     if table.answers:
@@ -38,7 +40,12 @@ def _lines(table: Table) -> Iterator[str]:
         yield "**Every scenario**"
         yield ""
         yield from _grid("scenario", heads, (_row(row) for row in rows))
-    for column in table.columns:
+    if variants:
+        yield "**Other releases**"
+        yield ""
+        yield from (f"- {escape(variant.text)}" for variant in variants)
+        yield ""
+    for column in (*table.columns, *(variant.column for variant in variants)):
         when = f"{column.date}{f', {column.age}' if column.age else ''}" if column.date else "no complete result"
         problem = f" **Incomplete:** {escape(column.problem)}" if column.problem else ""
         yield f"- {escape(column.cell)}: {escape(column.versions)} ({when}){problem}"

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from matrix.report.marks import TERMINAL
+from matrix.report.narrow import Variant, narrowed
 from matrix.report.view import Mark, Row, Table
 from matrix.results.text import one_line
 from matrix.results.words import REMEDY_MEANS, VERDICT_MEANS
@@ -22,6 +23,7 @@ Line = tuple[str, str, Sequence[Mark]]
 def show(table: Table, file: IO[str] | None = None, width: int | None = None) -> None:
     """Prints the short answer, the remedies and every scenario."""
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    table, variants = narrowed(table)
     heads = [[column.server_kind, column.driver] for column in table.columns]
     flags = [column.problem is not None for column in table.columns]
     plain = [family for family in table.families if family.key != "remedies"]
@@ -44,7 +46,8 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
             for line in _grid(head, rows, console.width, flags if head is heads else [False] * len(head)):
                 console.print(line)
             console.print()
-    for line in [*_versions(table), Text(), *_legend(table)]:
+    others = [Text("Other releases", style="bold"), *(Text(one_line(each.text)) for each in variants), Text()]
+    for line in [*(others if variants else ()), *_versions(table, variants), Text(), *_legend(table)]:
         for part in _wrapped(line, console):
             console.print(part)
 
@@ -138,9 +141,9 @@ def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
     return blocks
 
 
-def _versions(table: Table) -> Iterator[Text]:
+def _versions(table: Table, variants: Sequence[Variant]) -> Iterator[Text]:
     yield Text("Cells", style="bold")
-    for column in table.columns:
+    for column in (*table.columns, *(each.column for each in variants)):
         when = f"{column.date}{f' ({column.age})' if column.age else ''}" if column.date else "no complete result"
         line = Text(one_line(f"{column.cell}: {column.versions}; {when}"))
         if column.problem:

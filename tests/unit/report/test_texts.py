@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import re
 
-from matrix.report import terminal
+from matrix.report import terminal, view
 from matrix.report.markdown import markdown
+from matrix.report.narrow import narrowed
+from matrix.results.read import read_folder
 from matrix.results.words import GLYPHS
+from tests.unit.results.samples import header, scenario, write_cell
 
 
 def shown(table, width=80):
@@ -74,3 +77,26 @@ def test_hostile_texts_do_not_break_the_markdown(hostile_table):
     assert "<img" not in text
     assert "\x1b" not in text
     assert not re.search(r"(?<!\\)\[red", text)
+
+
+def test_other_releases_stand_below_in_lines_and_take_no_column(tmp_path):
+    for cell, word in (
+        ("mysql-aiomysql", "lies"),
+        ("mysql-aiomysql-tortoise0.22", "safe"),
+        ("mysql-aiomysql0.2", "lies"),
+        ("mysql-asyncmy0.2.11", "poisons"),
+    ):
+        head = header(cell.split("-tortoise")[0].rstrip(".0123456789"), ["NST-3", "NST-4"])
+        write_cell(tmp_path, {**head, "cell": cell}, [scenario("NST-3", word), scenario("NST-4")])
+    table = view.build(read_folder(tmp_path), tmp_path)
+    narrow, variants = narrowed(table)
+    # Without its newest release a cell keeps its column: there is nothing to compare it with.
+    assert [column.cell for column in narrow.columns] == ["mysql-aiomysql", "mysql-asyncmy0.2.11"]
+    assert {len(row.marks) for family in narrow.families for row in family.rows} == {2}
+    told = {each.text for each in variants}
+    assert told == {
+        "mysql-aiomysql-tortoise0.22: NST-3 safe (there lies)",
+        "mysql-aiomysql0.2: as mysql-aiomysql",
+    }
+    for text in (markdown(table).replace("\\", ""), shown(table, 200)):
+        assert all(each in text for each in told)
