@@ -153,7 +153,10 @@ class SideLoop(asyncio.SelectorEventLoop):
         # The poll object is readable itself when one of its files is, also the one by which other threads wake it up.
         # Asked for twice: between the two looks it may have woken up and read what woke it.
         selector = self.side_selector
-        return selector.blocked and not select.select([selector.fileno()], [], [], 0)[0] and selector.blocked
+        try:
+            return selector.blocked and not select.select([selector.fileno()], [], [], 0)[0] and selector.blocked
+        except (OSError, ValueError):  # closed between the two: its thread is on the way out
+            return False
 
     def next_timer(self) -> float | None:
         """Seconds until its next timer, None without one."""

@@ -258,7 +258,11 @@ class World:
         if self.sweep is not None and self.sweep.session in (session, for_session):
             coroutine = self.sweep.around(coroutine, session)
         create = create or self.loop.create_task
-        session.task = context.run(create, coroutine) if context is not None else create(coroutine)
+        try:
+            session.task = context.run(create, coroutine) if context is not None else create(coroutine)
+        except BaseException:  # a task group that is shutting down takes none any more
+            coroutine.close()
+            raise
         session.task.add_done_callback(lambda task: self._ended(session, task))
         return session
 

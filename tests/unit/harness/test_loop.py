@@ -271,3 +271,11 @@ def test_a_job_that_has_left_its_side_loop_is_on_its_way_until_it_is_known(loop)
         assert until(lambda: loop.workers.state() == ([], False))  # the thread has a last word to say
 
     loop.run_until_complete(main())
+
+
+def test_a_loop_that_another_thread_has_just_closed_does_not_rest(loop):
+    side = SideLoop(loop)
+    side.side_selector.blocked = True
+    side.close()
+    assert not side.rests()
+    loop.sides.remove(side)
