@@ -82,6 +82,9 @@ class _Maker:
         self.driver, self.server = str(header["axes"]["driver"]), str(header["axes"]["server"])
         self.sqlite = self.server == "sqlite"
         self.writer = Writer(tasks, orm)
+        self.facts = unfold.declared(line["evidence"])
+        self.sweep = unfold.sweep_of(line, tasks, self.facts)
+        self.order = unfold.order_of(line)
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
@@ -91,15 +94,15 @@ class _Maker:
         }
         chosen = [database]
         if self.orm:
-            orm = _part("orm")
+            orm = self.part("orm")
             orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
             chosen.append(orm)
         else:
             chosen += [part for kind, part in (("read", read), ("write", write), ("fail", fail)) if kind in kinds]
             chosen += [transaction] if "block" in kinds else []
-        body = "".join(
-            [_part("order"), _part("thread" if self.sqlite else "wire"), *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)]
-        )
+        parts = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
+        parts.append(self.part("thread" if self.sqlite else "wire"))
+        body = "".join([*parts, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
         if "Stop(" not in self.program():
             body = re.sub(r'class Stop\(Exception\):\n    """[^"]*"""\n\n\n', "", body)
         if "block" not in kinds:
@@ -108,8 +111,26 @@ class _Maker:
         rest = f"{body}\n\n{self.program()}\n\n\n{self.main()}"
         return f"{self.head(rest)}\n{rest}"
 
+    @property
+    def swept(self) -> bool:
+        """Whether the victim is cancelled as a wait ends, so that its waits must be counted."""
+        return self.sweep is not None and self.sweep.as_it_ends
+
+    def part(self, name: str) -> str:
+        """A part of the runtime with only those of its lines that this script needs."""
+        sweep = self.sweep
+        return _chosen(
+            (PARTS / f"{name}.py.txt").read_text(encoding="utf-8"),
+            {
+                "frames": self.facts.by_frame,
+                "login": self.facts.holds_login,
+                "swept": self.swept,
+                "cancels": sweep is not None and not sweep.as_it_ends,
+            },
+        )
+
     def driver_parts(self) -> Sequence[str]:
-        text = _part({"aiomysql": "mysql", "asyncmy": "mysql"}.get(self.driver, self.driver))
+        text = self.part({"aiomysql": "mysql", "asyncmy": "mysql"}.get(self.driver, self.driver))
         text = text.replace("DRIVER", self.driver)
         return [
             part.strip("\n") for part in re.split(r"^# (?:READ|WRITE|FAIL|TRANSACTION|END)\n", text, flags=re.M)[:5]
@@ -134,7 +155,7 @@ class _Maker:
         ]
         doc = "\n".join(_harmless(each) for each in said)
         dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
-        modules = ("asyncio", "contextlib", "os", "queue", "sqlite3", "sys", "threading", "traceback")
+        modules = ("asyncio", "contextlib", "functools", "os", "queue", "sqlite3", "sys", "threading", "traceback", "types")
         lines = [f"import {module}" for module in modules if f"{module}." in rest]
         unquoting = "unquote, " if "unquote(" in rest else ""
         lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
@@ -142,20 +163,29 @@ class _Maker:
         if self.orm:
             names = ["Tortoise", *(["connections"] if "connections.get" in rest else []), "fields"]
             lines += [f"from tortoise import {', '.join(names)}", "from tortoise.models import Model"]
-            lines += ["from tortoise.transactions import in_transaction"] if ", in_transaction)" in rest else []
+            lines += ["from tortoise.transactions import in_transaction"] if re.search(r"[ ,(]in_transaction[()]", rest) else []
         imports = "\n".join(lines)
         oldest = "3.11" if "TaskGroup(" in rest else "3.10"
         patience = POOL_PATIENCE.get(self.driver, PATIENCE) if self.orm else PATIENCE
         return (
             f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
             f'"""{doc}\n"""\n\n{imports}\n\n'
-            f"ORDER = {quoted(str(self.line['schedule']))}\n"
+            f"ORDER = {quoted(self.order)}\n{self.moment()}"
             f"QUIET, PATIENCE = 0.05, {patience}  # seconds\n"
             f'if len(sys.argv) != 2 or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
             f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
             f"    sys.exit(2)\n"
             f"ADDRESS = urlsplit(sys.argv[1])\n\n"
         )
+
+    def moment(self) -> str:
+        """Who is cancelled, and where that is not in the order: as which wait ends, in which operations."""
+        if self.sweep is None:
+            return ""
+        if not self.sweep.as_it_ends:
+            return f"VICTIM = {quoted(self.sweep.victim)}  # is cancelled where the order has an @\n"
+        values = [quoted(self.sweep.victim), str(self.sweep.wait), repr(self.sweep.during).replace("'", '"')]
+        return f"VICTIM, WAIT, DURING = {', '.join(values)}\n"
 
     # -- the program -----------------------------------------------------------------------------------------------
     def program(self) -> str:
@@ -311,7 +341,17 @@ class _Maker:
             f'engine = {{"engine": "tortoise.backends.{ENGINES[self.driver]}", "credentials": credentials}}',
             'apps = {"models": {"models": ["__main__"], "default_connection": "default"}}',
             'await Tortoise.init(config={"connections": {"default": engine}, "apps": apps})',
+            *self.fill(),
         ]
+
+    def fill(self) -> list[str]:
+        """The lines that let Tortoise open its connections before anything is held, where the program did so."""
+        if not self.facts.fills_pool:
+            return []
+        size = 1 if self.sqlite else int(self.line["evidence"]["setup"]["orm"]["size"])
+        if size == 1:
+            return ["async with in_transaction():", "    pass  # Tortoise connects now, not in the program"]
+        raise NotWritten("it begins with a pool that is full")
 
     def starts(self) -> list[str]:
         children = {child for task in self.tasks for child in task.children}
@@ -333,8 +373,19 @@ class _Maker:
         return ["cut()"]
 
 
-def _part(name: str) -> str:
-    return (PARTS / f"{name}.py.txt").read_text(encoding="utf-8")
+def _chosen(text: str, known: Mapping[str, bool]) -> str:
+    """The lines of a part that apply: those behind ``# IF a, not b`` if all of that is so, up to the next such line or
+    ``# ALL``."""
+    lines, applies = [], True
+    for line in text.splitlines(keepends=True):
+        if line.startswith("# IF "):
+            asked = [word.split() for word in line.removeprefix("# IF ").split(",")]
+            applies = all(known[words[-1]] is (words[0] != "not") for words in asked)
+        elif line == "# ALL\n":
+            applies = True
+        elif applies:
+            lines.append(line)
+    return "".join(lines)
 
 
 def _all(items: Sequence[Item]) -> list[Item]:

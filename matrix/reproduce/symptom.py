@@ -152,6 +152,19 @@ def _stored(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sym
     )
 
 
+def _sent(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    write = _write(history, found["token"])
+    if write is None:
+        return None
+    token, key = short(found["token"]), _key(write)
+    return Symptom(
+        short(sentence),
+        f"row {token}, whose write was cancelled before anything was sent, is not stored",
+        f"failed({quoted(key)}) and {quoted(token)} in rows",
+        _said(f"{write['session']} was told that the write of {token} is cancelled:", f"told.get({quoted(key)})") + STORED,
+    )
+
+
 def _early(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
     write = _write(history, found["token"])
     if write is None:
@@ -226,7 +239,8 @@ KINDS: tuple[tuple[str, Kind], ...] = (
     (r"^(?P<who>.+?) got an internal error while it tried to (?P<text>.+?): \S", _error),
     (r"^(?P<who>.+?) had done nothing wrong and failed to (?P<text>.+?): \S", _error),
     (r"^afterwards the next user failed to (?P<text>.+?): \S", _error),
-    (r"^(?P<who>.+?) was cancelled and saw ", _error),
+    (r"^(?P<who>.+?) was cancelled and (?:saw|ended with) ", _error),
+    (r"^(?P<who>.+?) was cancelled before anything was sent; (?P<token>w-\S+) was sent later", _sent),
     (r"can never go on", _hang),
     (r"^afterwards the server still has a transaction open", _open),
 )

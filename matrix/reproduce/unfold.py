@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import keyword
 import re
@@ -31,14 +32,37 @@ class Item:
     value: str = ""  # nonce or token
     outcome: str = ""  # ok, error, cancelled, or empty: never answered
     caught: bool = False
+    doomed: bool = False  # its task's cancellation was on its way when it began
     limited: bool = False  # its time ran out (asyncio.wait_for)
     grouped: bool = False
     settles: bool = False
     number: Any = None
+    began: int = 0  # in the numbering of history and steps
     items: list[Item] = field(default_factory=list)  # a block's
     end: str = ""  # a block's: commit or rollback, or empty
     end_outcome: str = ""
     nested: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a scenario's declaration and program say and no history does. ``during``: kinds of operations, empty: all."""
+
+    by_frame: bool = False
+    holds_login: bool = False
+    during: tuple[str, ...] = ()
+    fills_pool: bool = False
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Who is cancelled: while it waits, where the order says so, or ``as_it_ends``: in the instant in which its wait
+    number ``wait`` ends. ``during``: how the names of the operations begin whose waits count."""
+
+    victim: str
+    wait: int
+    as_it_ends: bool
+    during: tuple[str, ...]
 
 
 @dataclass
@@ -92,6 +116,48 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
         tasks.append(Task(name, letters[name], items, ends.get(name, ""), tuple(_started(items))))
     children = {child for task in tasks for child in task.children}
     return sorted(tasks, key=lambda task: (task.name in children, LETTERS.index(task.letter)))
+
+
+MOMENT = re.compile(r"(?P<victim>[A-Za-z])@(?P<wait>[1-9][0-9]*)(?P<ends>\+?)")
+BEGINNINGS = {"rollback": "roll back "}  # of an operation's name; others begin with their kind
+
+
+def declared(evidence: Mapping[str, Any]) -> Facts:
+    """What the source of the program says. It is read, never run; a program without source has the plain facts."""
+    source = str(evidence.get("program") or "")
+    try:
+        tree = ast.parse(source)
+        calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call)]
+        named = next((call.keywords for call in calls if getattr(call.func, "id", "") == "scenario"), [])
+        said = {key.arg: ast.literal_eval(key.value) for key in named if key.arg in ("cancels", "during", "hold_login")}
+    except (SyntaxError, ValueError):
+        return Facts()
+    fills = any(getattr(call.func, "attr", "") == "fill_orm_pool" for call in calls)
+    during = tuple(str(kind) for kind in said.get("during", ()))
+    by_frame = bool(said.get("cancels"))
+    return Facts(by_frame, by_frame and bool(said.get("hold_login")), during, fills)
+
+
+def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Facts) -> Sweep | None:
+    """The cancellation that the schedule begins with, if it does. Raises NotWritten."""
+    found = MOMENT.fullmatch(str(line["schedule"]).partition(".")[0])
+    if found is None:
+        return None
+    victim = next((task.name for task in tasks if task.letter == found["victim"]), None)
+    if victim is None:
+        raise NotWritten("who is cancelled never came to its first step")
+    during = tuple(BEGINNINGS.get(kind, f"{kind} ") for kind in facts.during)
+    return Sweep(victim, int(found["wait"]), bool(found["ends"]), during or ("",))
+
+
+def order_of(line: Mapping[str, Any]) -> str:
+    """The order of a script's steps: the schedule, but a cancellation while somebody waits stands where it came; one in
+    the instant in which a wait ends is no step of its own."""
+    schedule = str(line["schedule"])
+    if not MOMENT.match(schedule):
+        return schedule
+    actions = [str(step["action"]) for step in line["evidence"]["steps"]]
+    return ".".join(action for action in actions if action != "-" and not action.endswith("+"))
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -150,6 +216,7 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, s
                 _close(stack, what, entry, by_number)
                 continue
             last = _operation(what, text, entry)
+            last.began = int(entry.get("n", 0))
             by_number[entry["operation"]] = last
             here.append(last)
             if what == "begin":
@@ -158,6 +225,8 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, s
             _answered(by_number[entry["operation"]], entry, stack)
         elif entry["event"] == "cancelled" and "are over: TimeoutError" in str(entry["text"]) and last is not None:
             last.limited = True
+        elif entry["event"] == "cancelled" and last is not None and entry["n"] == last.began + 1:
+            last.doomed = True  # nothing happened in between, no step of anybody's either
         elif entry["event"] == "note":
             _noted(here, str(entry.get("what")), str(entry["text"]), last)
     return outer
@@ -166,6 +235,8 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, s
 def _plain_step(text: str) -> Item:
     if victim := re.fullmatch(r"cancel (.+)", text):
         return Item("cancel", names=(victim[1],))
+    if text == "the server ends all connections":
+        return Item("lose")
     if re.fullmatch(r"[\d.]+ s go by", text):
         return Item("time")
     return Item("step", text)
@@ -304,10 +375,15 @@ class Writer:
             return [f"await {call}"]
         if item.kind == "cancel":
             return [turn, f"tasks[{quoted(item.names[0])}].cancel()"]
+        if item.kind == "lose":
+            return [turn, "cut()  # as the server or the network does"]
         if item.kind == "time":
             return [turn, "await let_time_pass()"]
         if item.kind == "step":
             return [f"{turn}  # {one_line(item.text)}"]
+        if item.doomed:
+            cancelled = "asyncio.current_task().cancel()  # arrives at the driver's first await"
+            return [turn, cancelled, f"await do(None, {quoted(item.text)}, {self.statement(item)})"]
         return [f"await do({quoted(letter) if letter else None}, {quoted(item.text)}, {self.statement(item)})"]
 
     def statement(self, item: Item) -> str:
