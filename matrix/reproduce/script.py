@@ -54,8 +54,9 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
         raise NotWritten("no schedule decides")
     tasks = unfold.tasks_of(evidence)
     setup = evidence["setup"]
-    if setup.get("pools") or setup.get("connections", 0) > 1 or len((setup.get("orm") or {}).get("aliases", [1])) > 1:
-        raise NotWritten("it needs more than one connection or a pool of the driver's own")
+    orms = len((setup.get("orm") or {}).get("aliases", []))
+    if setup.get("connections", 0) + len(setup.get("pools") or ()) + orms > 1:
+        raise NotWritten("it needs more than one connection, pool or Tortoise connection")
     found = symptom.of(line)
     maker = _Maker(line, header, tasks, found, bool(setup.get("orm")))
     return maker.text()
@@ -81,14 +82,15 @@ class _Maker:
         self.line, self.header, self.tasks, self.found, self.orm = line, header, tasks, found, orm
         self.driver, self.server = str(header["axes"]["driver"]), str(header["axes"]["server"])
         self.sqlite = self.server == "sqlite"
-        self.writer = Writer(tasks, orm)
+        self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
+        self.writer = Writer(tasks, orm, self.driver)
         self.facts = unfold.declared(line["evidence"])
         self.sweep = unfold.sweep_of(line, tasks, self.facts)
         self.order = unfold.order_of(line)
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
-        database, read, write, fail, transaction = self.driver_parts()
+        database, read, write, fail, transaction, pool = self.driver_parts()
         kinds = {item.kind for task in self.tasks for item in _all(task.items)} | {
             item.kind for item in _all(self.next_user)
         }
@@ -97,9 +99,11 @@ class _Maker:
             orm = self.part("orm")
             orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
             chosen.append(orm)
+            chosen += [self.part("fill")] if self.facts.fills_pool and self.pool_size() > 1 else []
         else:
             chosen += [part for kind, part in (("read", read), ("write", write), ("fail", fail)) if kind in kinds]
             chosen += [transaction] if "block" in kinds else []
+            chosen += [pool] if self.pool else []
         parts = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
         parts.append(self.part("thread" if self.sqlite else "wire"))
         body = "".join([*parts, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
@@ -133,7 +137,8 @@ class _Maker:
         text = self.part({"aiomysql": "mysql", "asyncmy": "mysql"}.get(self.driver, self.driver))
         text = text.replace("DRIVER", self.driver)
         return [
-            part.strip("\n") for part in re.split(r"^# (?:READ|WRITE|FAIL|TRANSACTION|END)\n", text, flags=re.M)[:5]
+            part.strip("\n")
+            for part in re.split(r"^# (?:READ|WRITE|FAIL|TRANSACTION|POOL|END)\n", text, flags=re.M)[:6]
         ]
 
     # -- the head --------------------------------------------------------------------------------------------------
@@ -155,15 +160,35 @@ class _Maker:
         ]
         doc = "\n".join(_harmless(each) for each in said)
         dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
-        modules = ("asyncio", "contextlib", "functools", "os", "queue", "sqlite3", "sys", "threading", "traceback", "types")
+        modules = (
+            "asyncio",
+            "contextlib",
+            "functools",
+            "os",
+            "queue",
+            "sqlite3",
+            "sys",
+            "threading",
+            "traceback",
+            "types",
+        )
         lines = [f"import {module}" for module in modules if f"{module}." in rest]
         unquoting = "unquote, " if "unquote(" in rest else ""
         lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
         lines += [f"import {self.driver}"] if f"{self.driver}." in rest.replace("backends.", "") else []
+        lines += ["import psycopg_pool"] if "psycopg_pool." in rest else []
         if self.orm:
-            names = ["Tortoise", *(["connections"] if "connections.get" in rest else []), "fields"]
+            names = [
+                "Tortoise",
+                *(["connections"] if re.search(r"\bconnections\.(get|close_all)\(", rest) else []),
+                "fields",
+            ]
             lines += [f"from tortoise import {', '.join(names)}", "from tortoise.models import Model"]
-            lines += ["from tortoise.transactions import in_transaction"] if re.search(r"[ ,(]in_transaction[()]", rest) else []
+            lines += (
+                ["from tortoise.transactions import in_transaction"]
+                if re.search(r"[ ,(]in_transaction[()]", rest)
+                else []
+            )
         imports = "\n".join(lines)
         oldest = "3.11" if "TaskGroup(" in rest else "3.10"
         patience = POOL_PATIENCE.get(self.driver, PATIENCE) if self.orm else PATIENCE
@@ -192,7 +217,7 @@ class _Maker:
         lines = ["# -- the program: one task each ".ljust(118, "-")]
         lines += [f"# {each}" for each in _wrapped(self.order_in_words())]
         if not self.orm:
-            lines.append("connection = None")
+            lines.append("pool = None" if self.pool else "connection = None")
         if self.crowd():
             lines += ["", "", "def reader(letter, value):"]
             lines += ['    return lambda: do(letter, f"read {value}", lambda: read(connection, value))']
@@ -250,7 +275,10 @@ class _Maker:
         if "failed(" in self.found.shows:
             lines += ["def failed(what):", "    return isinstance(told.get(what), BaseException)"]
         lines += ["", ""] if len(lines) > 1 else []
-        lines += ["async def main():", f"    global direct, holding{'' if self.orm else ', connection'}"]
+        lines += [
+            "async def main():",
+            f"    global direct, holding{'' if self.orm else ', pool' if self.pool else ', connection'}",
+        ]
         lines.append("    asyncio.get_running_loop().set_exception_handler(lambda *_: None)")
         direct = "None" if self.sqlite else "await connect(HOST, PORT)"
         lines.append(f"    direct = {direct}  # past the gate: sets up, looks at the end")
@@ -329,6 +357,8 @@ class _Maker:
                 'gate = await asyncio.start_server(relay, "127.0.0.1", 0)',
                 "port = gate.sockets[0].getsockname()[1]",
             ]
+            if self.pool:
+                return [*gate, f"pool = await create_pool(port, {self.pool})"]
             if not self.orm:
                 return [*gate, 'connection = await connect("127.0.0.1", port)']
             size = int(self.line["evidence"]["setup"]["orm"]["size"])
@@ -348,10 +378,13 @@ class _Maker:
         """The lines that let Tortoise open its connections before anything is held, where the program did so."""
         if not self.facts.fills_pool:
             return []
-        size = 1 if self.sqlite else int(self.line["evidence"]["setup"]["orm"]["size"])
-        if size == 1:
+        if self.pool_size() == 1:
             return ["async with in_transaction():", "    pass  # Tortoise connects now, not in the program"]
-        raise NotWritten("it begins with a pool that is full")
+        return [f"await fill_pool({self.pool_size()})"]
+
+    def pool_size(self) -> int:
+        """How many connections Tortoise has at most."""
+        return 1 if self.sqlite else int(self.line["evidence"]["setup"]["orm"]["size"])
 
     def starts(self) -> list[str]:
         children = {child for task in self.tasks for child in task.children}

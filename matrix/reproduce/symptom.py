@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matrix.reproduce import NotWritten
-from matrix.reproduce.unfold import AFTER, quoted, short
+from matrix.reproduce.unfold import AFTER, name_of, quoted, short
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ def _after(operation: Mapping[str, Any]) -> Any:
 
 def _key(operation: Mapping[str, Any]) -> str:
     """The name under which the script keeps what was told."""
-    text = short(operation["text"]).removesuffix(" (too late)")
-    return f"begin {operation['block']}" if operation["what"] == "begin" else text
+    if operation["what"] == "begin" and "never end it" not in operation["text"]:
+        return f"begin {operation['block']}"
+    return name_of(operation)
 
 
 def _wrong_answer(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
@@ -152,6 +153,20 @@ def _stored(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sym
     )
 
 
+def _setting(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    looks = [o for o in _operations(history) if o["what"] == "probe" and o["session"] == found["who"]]
+    if not looks:
+        return None
+    key = _told(looks[0])
+    return Symptom(
+        short(sentence),
+        f"{found['who']} finds the setting as in a new session",
+        f"{quoted(found['value'])} in map(str, {key} or ())",
+        _said(f"{found['who']} looked at the setting and found", key),
+        _after(looks[0]),
+    )
+
+
 def _sent(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
     write = _write(history, found["token"])
     if write is None:
@@ -161,7 +176,8 @@ def _sent(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
         short(sentence),
         f"row {token}, whose write was cancelled before anything was sent, is not stored",
         f"failed({quoted(key)}) and {quoted(token)} in rows",
-        _said(f"{write['session']} was told that the write of {token} is cancelled:", f"told.get({quoted(key)})") + STORED,
+        _said(f"{write['session']} was told that the write of {token} is cancelled:", f"told.get({quoted(key)})")
+        + STORED,
     )
 
 
@@ -200,7 +216,11 @@ def _write(history: Any, token: str) -> Mapping[str, Any] | None:
 
 
 def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    waiting = [o for o in _operations(history) if o["told"] is None]
+    waiting, sessions = [], set()
+    for operation in _operations(history):
+        if operation["told"] is None and operation["session"] not in sessions:
+            waiting.append(operation)  # what a task asks behind that is the run being taken down
+            sessions.add(operation["session"])
     if not waiting:
         return None
     ours = [o for o in waiting if _after(o) is None] or waiting[:1]
@@ -240,6 +260,7 @@ KINDS: tuple[tuple[str, Kind], ...] = (
     (r"^(?P<who>.+?) had done nothing wrong and failed to (?P<text>.+?): \S", _error),
     (r"^afterwards the next user failed to (?P<text>.+?): \S", _error),
     (r"^(?P<who>.+?) was cancelled and (?:saw|ended with) ", _error),
+    (r"^(?P<who>.+?) found the setting '(?P<value>\w+)' that ", _setting),
     (r"^(?P<who>.+?) was cancelled before anything was sent; (?P<token>w-\S+) was sent later", _sent),
     (r"can never go on", _hang),
     (r"^afterwards the server still has a transaction open", _open),

@@ -16,7 +16,13 @@ from matrix.results.text import one_line
 AFTER = "the next user"
 NONCE = re.compile(r"\bn-[a-z]+-(\d+)\b")
 TOKEN = re.compile(r"\bw-[0-9a-z]+-(\d+)\b")
-STATEMENTS = ("read", "write", "fail")
+STATEMENTS = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
+UNNAMED = ("acquire", "release", "close", "set", "probe")  # several tasks may do the same
+SETTINGS = {"postgres": ("SET matrix.setting = 77", "SELECT current_setting('matrix.setting', true)")}
+SETTINGS["mysql"] = ("SET @matrix_setting = 77", "SELECT @matrix_setting")
+CLOSES = {"aiomysql": "ensure_closed", "asyncmy": "ensure_closed"}  # others: close
+BEGINS = {"aiosqlite": 'execute("BEGIN")', "asyncpg": "transaction().start()", "psycopg": "transaction().__aenter__()"}
+HAND = re.compile(r" by hand\b")
 OUTCOMES = ("ok", "error", "cancelled")
 CROWD = 4  # so many tasks that do the same share one function
 LIMIT = 0.3  # seconds; the program's clock was frozen, a script's is not
@@ -46,7 +52,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a scenario's declaration and program say and no history does. ``during``: kinds of operations, empty: all."""
+    """What a scenario says of itself and no history does. ``during``: kinds of operations, all when it is empty."""
 
     by_frame: bool = False
     holds_login: bool = False
@@ -93,6 +99,14 @@ def identifier(name: str) -> str:
 def quoted(text: str) -> str:
     """A Python literal, in double quotes where that is plain."""
     return json.dumps(text) if text.isascii() and text.isprintable() else repr(text)
+
+
+def name_of(operation: Mapping[str, Any]) -> str:
+    """The name of an operation in a script, by which it keeps what was told; each has its own."""
+    text = short(operation["text"]).removesuffix(" (too late)")
+    if operation["what"] in UNNAMED:
+        return f"{text} ({operation['session']}, operation {operation['operation']})"
+    return text
 
 
 def short(text: object) -> str:
@@ -212,7 +226,9 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, s
             here.append(last)
         elif entry["event"] == "invoke":
             what, text = str(entry["what"]), short(entry["text"])
-            if what in ("commit", "rollback"):
+            if unanswered(by_number):
+                break  # nothing of the program comes behind that: the run was over and taken down
+            if what in ("commit", "rollback", "leave") and not HAND.search(text):
                 _close(stack, what, entry, by_number)
                 continue
             last = _operation(what, text, entry)
@@ -232,7 +248,14 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, s
     return outer
 
 
+def unanswered(by_number: Mapping[Any, Item]) -> bool:
+    """Whether an operation that nobody took back has never been answered."""
+    return any(not (each.items[0].end_outcome if each.kind == "end" else each.outcome) for each in by_number.values())
+
+
 def _plain_step(text: str) -> Item:
+    if text.startswith(("start a thread", "the server c", "the server ends the driver")):
+        raise NotWritten(f"no script can say {text!r} yet")
     if victim := re.fullmatch(r"cancel (.+)", text):
         return Item("cancel", names=(victim[1],))
     if text == "the server ends all connections":
@@ -244,14 +267,18 @@ def _plain_step(text: str) -> Item:
 
 def _operation(what: str, text: str, entry: Mapping[str, Any]) -> Item:
     number = entry["operation"]
+    if "never end it" in text:
+        return Item("forget", text, number=number)
+    if HAND.search(text):
+        return Item("hand", text, names=(str(entry["block"]),), value=what, number=number)
     if what == "begin":
-        if "never end it" in text:
-            raise NotWritten("it begins a transaction that nobody ends")
         return Item("block", str(entry["block"]), number=number, nested="nested" in text)
-    if what not in STATEMENTS:
+    if what not in STATEMENTS or text.startswith(("fetch ", "iterate ", "update_or_create ", "bulk_update ")):
         raise NotWritten(f"no script can say {text!r} yet")
-    value = next(iter(re.findall(r"\b[nw]-\d+\b", text)), "")
-    return Item(what, text.removesuffix(" (too late)"), value=value, number=number)
+    values = re.findall(r"\b[nw]-\d+\b", text)
+    if text.startswith("bulk_create "):
+        return Item("bulk", text, names=tuple(values), number=number)
+    return Item(what, name_of(entry), value=values[0] if values else "", number=number)
 
 
 def _close(stack: list[Item], what: str, entry: Mapping[str, Any], by_number: dict[Any, Item]) -> None:
@@ -259,7 +286,7 @@ def _close(stack: list[Item], what: str, entry: Mapping[str, Any], by_number: di
     block = next((each for each in reversed(stack) if each.text == name), None)
     if block is None:
         raise NotWritten(f"{name} is ended and was never begun")
-    block.end = what
+    block.end = "commit" if what == "leave" else what
     while stack.pop() is not block:
         pass
     by_number[entry["operation"]] = Item("end", number=entry["operation"], items=[block])
@@ -301,7 +328,8 @@ def _started(items: Sequence[Item]) -> Iterator[str]:
 class Writer:
     """Writes tasks as functions. ``orm``: through Tortoise, else on the one connection of the driver."""
 
-    def __init__(self, tasks: Sequence[Task], orm: bool) -> None:
+    def __init__(self, tasks: Sequence[Task], orm: bool, driver: str) -> None:
+        self.driver = driver
         self.ends = {task.name: task.ended for task in tasks}
         self.names = {task.name: task for task in tasks}
         self.orm = orm
@@ -327,6 +355,14 @@ class Writer:
         at = 0
         while at < len(items):
             item = items[at]
+            given = self.given_back(items, at)
+            if given:
+                made = self.item(item, letter)
+                inside = self.body(items[at + 1 : given], letter, goes_on=False)
+                made += ["try:", *_indented(inside), "finally:", *_indented(self.item(items[given], letter))]
+                lines += made
+                at = given + 1
+                continue
             if item.kind == "start" and item.grouped:
                 group = []
                 while at < len(items) and items[at].kind == "start" and items[at].grouped:
@@ -345,6 +381,15 @@ class Writer:
                 made = ["try:", *_indented(made), "except Exception:", "    pass"]
             lines += made
         return lines or ["pass  # it did not come any further"]
+
+    def given_back(self, items: Sequence[Item], at: int) -> int:
+        """Where the connection that is acquired here is given back although something went wrong before; else 0."""
+        if items[at].kind != "acquire":
+            return 0
+        end = next((each for each in range(at + 1, len(items)) if items[each].kind == "release"), 0)
+        between = items[at + 1 : end]
+        wrong = any(self.failed(item) or "cancelled" in (item.outcome, item.end_outcome) for item in between)
+        return end if wrong and self.ends.get(self.mine, "") != "ends" else 0
 
     def body_of(self, name: str) -> str:
         if name not in self.names:
@@ -381,6 +426,8 @@ class Writer:
             return [turn, "await let_time_pass()"]
         if item.kind == "step":
             return [f"{turn}  # {one_line(item.text)}"]
+        if item.kind == "acquire":
+            return [f"connection = await do({quoted(letter) if letter else None}, {quoted(item.text)}, acquire)"]
         if item.doomed:
             cancelled = "asyncio.current_task().cancel()  # arrives at the driver's first await"
             return [turn, cancelled, f"await do(None, {quoted(item.text)}, {self.statement(item)})"]
@@ -388,21 +435,41 @@ class Writer:
 
     def statement(self, item: Item) -> str:
         value = quoted(item.value)
+        change, look = SETTINGS["mysql" if self.driver in CLOSES else "postgres"]
+        close = f"connection.{CLOSES.get(self.driver, 'close')}()"
+        if item.kind == "close":
+            close = "close_pool()" if "the pool" in item.text else close
+            close = "connections.close_all()" if "all connections" in item.text else close
         call = {
+            "ensure": f"Entry.get_or_create(token={value})",
+            "bulk": f"Entry.bulk_create([Entry(token=token) for token in {quoted_list(item.names)}])",
+            "release": "release(connection)",
+            "set": f"sql(connection, {quoted(change)})",
+            "probe": f"sql(connection, {quoted(look)})",
+            "close": close,
+            "forget": f"connection.{BEGINS.get(self.driver, 'begin()')}",
+            "hand": f"{self.client(item)}.{item.value}()",
             "read": f"read({'' if self.orm else 'connection, '}{value})",
             "write": f"Entry.create(token={value})" if self.orm else f"write(connection, {value})",
             "fail": "fail()" if self.orm else "fail(connection)",
         }[item.kind]
         return f"lambda: asyncio.wait_for({call}, {LIMIT})" if item.limited else f"lambda: {call}"
 
+    def client(self, item: Item) -> str:
+        """The name of what a block gives, by which it is ended by hand."""
+        number = re.search(r"\d+$", item.names[0] if item.names else "")
+        return f"client_{number[0]}" if number else "client"
+
     def block(self, item: Item, letter: str | None) -> list[str]:
         inside = self.body(item.items, letter, goes_on=item.end == "commit")
         if item.end == "rollback" and not self.breaks_off(item):
             inside = [line for line in inside if not line.startswith("pass ")]
             inside.append(self.fails_on_purpose())
-        make = "in_transaction" if self.orm else "transaction"
+        make = "in_transaction" if self.orm else "lambda: transaction(connection)"
+        hand = next((each for each in _within(item.items) if each.kind == "hand" and each.names == (item.text,)), None)
+        given = f" as {self.client(hand)}" if hand else ""
         return [
-            f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}):",
+            f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}){given}:",
             *_indented(inside),
         ]
 
@@ -416,6 +483,17 @@ class Writer:
         grouped = inner.kind == "start" and inner.grouped
         cancelled = "cancelled" in (inner.outcome, self.ends.get(self.mine, "").removeprefix("ends: "))
         return grouped or cancelled or (self.failed(inner) and not inner.caught)
+
+
+def _within(items: Sequence[Item]) -> Iterator[Item]:
+    for item in items:
+        yield item
+        yield from _within(item.items)
+
+
+def quoted_list(texts: Sequence[str]) -> str:
+    """A Python list of literals."""
+    return f"[{', '.join(map(quoted, texts))}]"
 
 
 def _indented(lines: Sequence[str]) -> list[str]:
