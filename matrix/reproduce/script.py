@@ -10,7 +10,7 @@ from typing import Any
 
 from matrix.reproduce import NotWritten, symptom, unfold
 from matrix.reproduce.symptom import Symptom
-from matrix.reproduce.unfold import CROWD, Item, Task, Writer, quoted
+from matrix.reproduce.unfold import CROWD, Facts, Item, Task, Writer, quoted
 from matrix.results.text import clean, one_line
 
 PARTS = Path(__file__).parent / "parts"
@@ -38,6 +38,8 @@ EXTRAS = {
     "asyncpg": '\ncredentials["ssl"] = False',
     "psycopg": '\ncredentials["server_settings"] = {"sslmode": "disable", "gssencmode": "disable"}',
 }
+STANDARD = ["asyncio", "contextlib", "functools", "gc", "os", "queue", "sqlite3", "sys", "threading", "traceback"]
+STANDARD += ["types"]
 PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
 POOL_PATIENCE = {"psycopg": 40}
 
@@ -52,13 +54,16 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
         raise NotWritten(f"there is no script for {driver} on {server}: its threads race in a C library")
     if not line.get("schedule"):
         raise NotWritten("no schedule decides")
+    facts = unfold.declared(evidence)
+    if facts.unsaid:
+        raise NotWritten(facts.unsaid)
     tasks = unfold.tasks_of(evidence)
     setup = evidence["setup"]
     orms = len((setup.get("orm") or {}).get("aliases", []))
     if setup.get("connections", 0) + len(setup.get("pools") or ()) + orms > 1:
         raise NotWritten("it needs more than one connection, pool or Tortoise connection")
     found = symptom.of(line)
-    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")))
+    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), facts)
     return maker.text()
 
 
@@ -77,20 +82,26 @@ class _Maker:
     """Joins the parts of one script."""
 
     def __init__(
-        self, line: Mapping[str, Any], header: Mapping[str, Any], tasks: list[Task], found: Symptom, orm: bool
+        self,
+        line: Mapping[str, Any],
+        header: Mapping[str, Any],
+        tasks: list[Task],
+        found: Symptom,
+        orm: bool,
+        facts: Facts,
     ) -> None:
         self.line, self.header, self.tasks, self.found, self.orm = line, header, tasks, found, orm
         self.driver, self.server = str(header["axes"]["driver"]), str(header["axes"]["server"])
         self.sqlite = self.server == "sqlite"
         self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
         self.writer = Writer(tasks, orm, self.driver)
-        self.facts = unfold.declared(line["evidence"])
+        self.facts = facts
         self.sweep = unfold.sweep_of(line, tasks, self.facts)
         self.order = unfold.order_of(line)
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
-        database, read, write, fail, transaction, pool = self.driver_parts()
+        database, read, write, fail, transaction, pool, rows = self.driver_parts()
         kinds = {item.kind for task in self.tasks for item in _all(task.items)} | {
             item.kind for item in _all(self.next_user)
         }
@@ -104,6 +115,7 @@ class _Maker:
             chosen += [part for kind, part in (("read", read), ("write", write), ("fail", fail)) if kind in kinds]
             chosen += [transaction] if "block" in kinds else []
             chosen += [pool] if self.pool else []
+            chosen += [rows] if "fetch" in kinds else []
         parts = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
         parts.append(self.part("thread" if self.sqlite else "wire"))
         body = "".join([*parts, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
@@ -129,6 +141,7 @@ class _Maker:
                 "frames": self.facts.by_frame,
                 "login": self.facts.holds_login,
                 "swept": self.swept,
+                "kills": any(item.kind == "kill" for task in self.tasks for item in _all(task.items)),
                 "cancels": sweep is not None and not sweep.as_it_ends,
             },
         )
@@ -138,7 +151,7 @@ class _Maker:
         text = text.replace("DRIVER", self.driver)
         return [
             part.strip("\n")
-            for part in re.split(r"^# (?:READ|WRITE|FAIL|TRANSACTION|POOL|END)\n", text, flags=re.M)[:6]
+            for part in re.split(r"^# (?:READ|WRITE|FAIL|TRANSACTION|POOL|ROWS|END)\n", text, flags=re.M)[:7]
         ]
 
     # -- the head --------------------------------------------------------------------------------------------------
@@ -160,19 +173,7 @@ class _Maker:
         ]
         doc = "\n".join(_harmless(each) for each in said)
         dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
-        modules = (
-            "asyncio",
-            "contextlib",
-            "functools",
-            "os",
-            "queue",
-            "sqlite3",
-            "sys",
-            "threading",
-            "traceback",
-            "types",
-        )
-        lines = [f"import {module}" for module in modules if f"{module}." in rest]
+        lines = [f"import {module}" for module in STANDARD if f"{module}." in rest]
         unquoting = "unquote, " if "unquote(" in rest else ""
         lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
         lines += [f"import {self.driver}"] if f"{self.driver}." in rest.replace("backends.", "") else []
@@ -344,7 +345,8 @@ class _Maker:
 
     def seeds(self) -> int:
         items = [item for task in self.tasks for item in _all(task.items)] + list(_all(self.next_user))
-        return max([1, *(int(item.value[2:]) for item in items if item.kind == "read")])
+        streamed = [unfold.ROWS for item in items if item.kind == "fetch"]
+        return max([1, *streamed, *(int(item.value[2:]) for item in items if item.kind == "read")])
 
     def begin(self) -> list[str]:
         if self.sqlite:
@@ -402,7 +404,7 @@ class _Maker:
 
     def cut(self) -> list[str]:
         if self.sqlite:
-            return ["holding = False"]
+            return ["holding = False", "await cut()"]
         return ["cut()"]
 
 

@@ -20,11 +20,14 @@ STATEMENTS = ("read", "write", "fail", "ensure", "acquire", "release", "set", "p
 UNNAMED = ("acquire", "release", "close", "set", "probe")  # several tasks may do the same
 SETTINGS = {"postgres": ("SET matrix.setting = 77", "SELECT current_setting('matrix.setting', true)")}
 SETTINGS["mysql"] = ("SET @matrix_setting = 77", "SELECT @matrix_setting")
+KILL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "
+KILL += "pg_backend_pid()"
 CLOSES = {"aiomysql": "ensure_closed", "asyncmy": "ensure_closed"}  # others: close
 BEGINS = {"aiosqlite": 'execute("BEGIN")', "asyncpg": "transaction().start()", "psycopg": "transaction().__aenter__()"}
 HAND = re.compile(r" by hand\b")
 OUTCOMES = ("ok", "error", "cancelled")
 CROWD = 4  # so many tasks that do the same share one function
+ROWS = 3  # that a program iterates over
 LIMIT = 0.3  # seconds; the program's clock was frozen, a script's is not
 
 
@@ -58,6 +61,7 @@ class Facts:
     holds_login: bool = False
     during: tuple[str, ...] = ()
     fills_pool: bool = False
+    unsaid: str = ""  # what the program does and the history does not show, so that nothing can be unfolded
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,14 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
     """All tasks of the program, those that it began with first. Raises NotWritten."""
     if not isinstance(evidence.get("setup"), Mapping):
         raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
+    if any(str(e["text"]) == "cannot be reached" for e in evidence["history"]):
+        raise NotWritten("the database cannot be reached for a while in it")
     letters = _letters(evidence)
     history = [e for e in evidence["history"] if not str(e["session"]).startswith(AFTER)]
+    spare = iter(letter for letter in LETTERS if letter not in letters.values())
+    for event in history:
+        if event.get("what") == "start" and event["session"] not in letters:
+            letters[event["session"]] = next(spare)  # it starts others and asks nothing: the order does not name it
     names = dict.fromkeys([*letters, *(e["session"] for e in history if e["session"] != "event loop")])
     ends = {e["session"]: str(e["text"]) for e in history if e["event"] == "end"}
     tasks = []
@@ -146,10 +156,19 @@ def declared(evidence: Mapping[str, Any]) -> Facts:
         said = {key.arg: ast.literal_eval(key.value) for key in named if key.arg in ("cancels", "during", "hold_login")}
     except (SyntaxError, ValueError):
         return Facts()
+    unsaid = ""
+    if any(getattr(call.func, "attr", "") == "orm" and (call.args or _of_a_client(call)) for call in calls):
+        unsaid = "it passes a connection or a client as using_db, and the history does not say in which query"
+    if any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in ast.walk(tree)):
+        unsaid = "a generator is given up or handed over in it, and the history does not say where"
     fills = any(getattr(call.func, "attr", "") == "fill_orm_pool" for call in calls)
     during = tuple(str(kind) for kind in said.get("during", ()))
     by_frame = bool(said.get("cancels"))
-    return Facts(by_frame, by_frame and bool(said.get("hold_login")), during, fills)
+    return Facts(by_frame, by_frame and bool(said.get("hold_login")), during, fills, unsaid)
+
+
+def _of_a_client(call: ast.Call) -> bool:
+    return any(keyword.arg in ("alias", "client", "inside", "transaction_on") for keyword in call.keywords)
 
 
 def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Facts) -> Sweep | None:
@@ -254,10 +273,12 @@ def unanswered(by_number: Mapping[Any, Item]) -> bool:
 
 
 def _plain_step(text: str) -> Item:
-    if text.startswith(("start a thread", "the server c", "the server ends the driver")):
+    if text.startswith(("start a thread", "the server c")):
         raise NotWritten(f"no script can say {text!r} yet")
     if victim := re.fullmatch(r"cancel (.+)", text):
         return Item("cancel", names=(victim[1],))
+    if text == "the server ends the driver's connections":
+        return Item("kill")
     if text == "the server ends all connections":
         return Item("lose")
     if re.fullmatch(r"[\d.]+ s go by", text):
@@ -273,9 +294,11 @@ def _operation(what: str, text: str, entry: Mapping[str, Any]) -> Item:
         return Item("hand", text, names=(str(entry["block"]),), value=what, number=number)
     if what == "begin":
         return Item("block", str(entry["block"]), number=number, nested="nested" in text)
-    if what not in STATEMENTS or text.startswith(("fetch ", "iterate ", "update_or_create ", "bulk_update ")):
+    if what not in STATEMENTS or text.startswith(("iterate ", "update_or_create ", "bulk_update ")):
         raise NotWritten(f"no script can say {text!r} yet")
     values = re.findall(r"\b[nw]-\d+\b", text)
+    if text.startswith("fetch "):
+        return Item("fetch", text, value=values[0] if values else "", number=number)
     if text.startswith("bulk_create "):
         return Item("bulk", text, names=tuple(values), number=number)
     return Item(what, name_of(entry), value=values[0] if values else "", number=number)
@@ -337,6 +360,9 @@ class Writer:
     def function(self, task: Task) -> list[str]:
         self.mine = task.name
         lines = self.body(task.items, task.letter, not task.ended_badly)
+        if first := next((item for item in task.items if item.kind == "fetch"), None):
+            wanted = [f"n-{int(first.value[2:]) + more}" for more in range(ROWS)]
+            lines = [f"answers = rows(connection, {quoted_list(wanted)})", *lines, "await answers.aclose()"]
         last = task.items[-1] if task.items else None
         if self.on_purpose() and not (last and last.kind == "block" and last.end == "rollback"):
             lines.append(self.fails_on_purpose())
@@ -420,6 +446,10 @@ class Writer:
             return [f"await {call}"]
         if item.kind == "cancel":
             return [turn, f"tasks[{quoted(item.names[0])}].cancel()"]
+        if item.kind == "kill":
+            if self.driver not in BEGINS:
+                raise NotWritten("the server ends connections in it: only PostgreSQL is asked to do so yet")
+            return [turn, f"await sql(direct, {quoted(KILL)})"]
         if item.kind == "lose":
             return [turn, "cut()  # as the server or the network does"]
         if item.kind == "time":
@@ -442,6 +472,7 @@ class Writer:
             close = "connections.close_all()" if "all connections" in item.text else close
         call = {
             "ensure": f"Entry.get_or_create(token={value})",
+            "fetch": 'anext(answers, "the end")',
             "bulk": f"Entry.bulk_create([Entry(token=token) for token in {quoted_list(item.names)}])",
             "release": "release(connection)",
             "set": f"sql(connection, {quoted(change)})",
