@@ -210,8 +210,8 @@ class _Maker:
             return ""
         if not self.sweep.as_it_ends:
             return f"VICTIM = {quoted(self.sweep.victim)}  # is cancelled where the order has an @\n"
-        values = [quoted(self.sweep.victim), str(self.sweep.wait), repr(self.sweep.during).replace("'", '"')]
-        return f"VICTIM, WAIT, DURING = {', '.join(values)}\n"
+        during = "".join(f"{quoted(each)}, " for each in self.sweep.during).rstrip()
+        return f"VICTIM, WAIT, DURING = {quoted(self.sweep.victim)}, {self.sweep.wait}, ({during})\n"
 
     # -- the program -----------------------------------------------------------------------------------------------
     def program(self) -> str:
