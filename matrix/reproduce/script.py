@@ -219,6 +219,8 @@ class _Maker:
         lines += [f"# {each}" for each in _wrapped(self.order_in_words())]
         if not self.orm:
             lines.append("pool = None" if self.pool else "connection = None")
+        if "leave" in {item.kind for task in self.tasks for item in _all(task.items)}:
+            lines.append("opened = {}")
         if self.crowd():
             lines += ["", "", "def reader(letter, value):"]
             lines += ['    return lambda: do(letter, f"read {value}", lambda: read(connection, value))']
@@ -263,7 +265,19 @@ class _Maker:
     def order_in_words(self) -> str:
         letters = ", ".join(f"{task.letter} {task.name}" for task in self.tasks[:6])
         more = f" and {len(self.tasks) - 6} more" if len(self.tasks) > 6 else ""
-        return f"The letters of ORDER: {letters}{more}; a number lets a connection's next answer through."
+        what = "frame" if self.facts.by_frame and not self.sqlite else "answer"
+        said = f"The letters of ORDER: {letters}{more}; a number lets a connection's next {what} through."
+        if self.swept:
+            said += f" {self.sweep_in_words()}"
+        elif self.sweep is not None:
+            said += f" At the @ {self.sweep.victim} is cancelled."
+        return said
+
+    def sweep_in_words(self) -> str:
+        assert self.sweep is not None
+        places = " or ".join(each.strip() for each in self.sweep.during if each.strip())
+        inside = f" (those inside {places} count)" if places else ""
+        return f"{self.sweep.victim} is cancelled in the instant in which its wait no. {self.sweep.wait} ends{inside}."
 
     # -- the end ---------------------------------------------------------------------------------------------------
     def main(self) -> str:

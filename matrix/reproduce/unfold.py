@@ -51,6 +51,7 @@ class Item:
     end: str = ""  # a block's: commit or rollback, or empty
     end_outcome: str = ""
     nested: bool = False
+    handed: bool = False  # another task ends it, or this one does outside of it
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,12 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
             continue  # it was started and never came to its first step
         items = _items(_course(name, evidence), ends)
         tasks.append(Task(name, letters[name], items, ends.get(name, ""), tuple(_started(items))))
+    everything = [item for task in tasks for item in _within(task.items)]
+    for left in (item for item in everything if item.kind == "leave"):
+        block = next((item for item in everything if item.kind == "block" and item.text == left.text), None)
+        if block is None:
+            raise NotWritten(f"{left.text} is ended and was never begun")
+        block.handed = True
     children = {child for task in tasks for child in task.children}
     return sorted(tasks, key=lambda task: (task.name in children, LETTERS.index(task.letter)))
 
@@ -159,8 +166,9 @@ def declared(evidence: Mapping[str, Any]) -> Facts:
     unsaid = ""
     if any(getattr(call.func, "attr", "") == "orm" and (call.args or _of_a_client(call)) for call in calls):
         unsaid = "it passes a connection or a client as using_db, and the history does not say in which query"
-    if any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in ast.walk(tree)):
-        unsaid = "a generator is given up or handed over in it, and the history does not say where"
+    handed = any(getattr(call.func, "attr", "") == "hand_over" for call in calls)
+    if not handed and any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in ast.walk(tree)):
+        unsaid = "a generator is given up in it, and the history does not say where"
     fills = any(getattr(call.func, "attr", "") == "fill_orm_pool" for call in calls)
     during = tuple(str(kind) for kind in said.get("during", ()))
     by_frame = bool(said.get("cancels"))
@@ -248,7 +256,12 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, s
             if unanswered(by_number):
                 break  # nothing of the program comes behind that: the run was over and taken down
             if what in ("commit", "rollback", "leave") and not HAND.search(text):
-                _close(stack, what, entry, by_number)
+                if all(each.text != entry["block"] for each in stack):
+                    last = Item("leave", str(entry["block"]), value=what, number=entry["operation"])
+                    by_number[entry["operation"]] = last
+                    here.append(last)
+                else:
+                    _close(stack, what, entry, by_number)
                 continue
             last = _operation(what, text, entry)
             last.began = int(entry.get("n", 0))
@@ -306,9 +319,7 @@ def _operation(what: str, text: str, entry: Mapping[str, Any]) -> Item:
 
 def _close(stack: list[Item], what: str, entry: Mapping[str, Any], by_number: dict[Any, Item]) -> None:
     name = str(entry["block"])
-    block = next((each for each in reversed(stack) if each.text == name), None)
-    if block is None:
-        raise NotWritten(f"{name} is ended and was never begun")
+    block = next(each for each in reversed(stack) if each.text == name)
     block.end = "commit" if what == "leave" else what
     while stack.pop() is not block:
         pass
@@ -456,6 +467,11 @@ class Writer:
             return [turn, "await let_time_pass()"]
         if item.kind == "step":
             return [f"{turn}  # {one_line(item.text)}"]
+        if item.kind == "leave":
+            block = f"opened[{quoted(item.text)}]"
+            failure = 'type(error := Stop("fails on purpose")), error, None'
+            given = "None, None, None" if item.value != "rollback" else failure
+            return [f"{block}.who = {quoted(letter) if letter else None}", f"await {block}.__aexit__({given})"]
         if item.kind == "acquire":
             return [f"connection = await do({quoted(letter) if letter else None}, {quoted(item.text)}, acquire)"]
         if item.doomed:
@@ -498,6 +514,10 @@ class Writer:
             inside.append(self.fails_on_purpose())
         make = "in_transaction" if self.orm else "lambda: transaction(connection)"
         hand = next((each for each in _within(item.items) if each.kind == "hand" and each.names == (item.text,)), None)
+        if item.handed:
+            name = f"opened[{quoted(item.text)}]"
+            made = f"{name} = block({quoted(letter) if letter else None}, {quoted(item.text)}, {make})"
+            return [made, f"await {name}.__aenter__()  # ended elsewhere", *self.body(item.items, letter, goes_on=True)]
         given = f" as {self.client(hand)}" if hand else ""
         return [
             f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}){given}:",
