@@ -32,7 +32,8 @@ class Symptom:
 
 def of(line: Mapping[str, Any]) -> Symptom:
     """The symptom of the deciding violation, or of the next one that a script can see. Raises NotWritten."""
-    sentences = [str(line.get("reason") or ""), *(str(v.get("sentence")) for v in line.get("violations") or [])]
+    reason = re.sub(r"^\d+ of \d+ programs: ", "", str(line.get("reason") or ""))  # of generated ones
+    sentences = [reason, *(str(v.get("sentence")) for v in line.get("violations") or [])]
     history = line["evidence"]["history"]
     for sentence in sentences:
         for pattern, make in KINDS:

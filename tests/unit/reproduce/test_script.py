@@ -184,6 +184,22 @@ def test_a_block_that_is_ended_by_hand():
     assert "lambda: client_2.rollback()" in code
 
 
+def test_a_transaction_that_another_task_leaves():
+    """Nobody's ``async with`` can say that: it is entered and left by hand."""
+    parent, closer = program(written("mysql-aiomysql CTX-6")).split("async def closer")
+    name = 'opened["parent\'s transaction 1"]'
+    assert f"    await {name}.__aenter__()" in parent
+    assert f'    {name}.who = "B"\n    await {name}.__aexit__(None, None, None)' in closer
+
+
+def test_generated_programs_are_judged_as_any_other():
+    name = "sqlite-aiosqlite NST-5"
+    line = recorded.line(name)
+    plain = script(line, recorded.header(name))
+    line |= {"reason": f"3 of 15 programs: {line['reason']}", "violations": []}
+    assert script(line, recorded.header(name)) == plain
+
+
 def test_an_iteration_asks_for_all_of_its_rows():
     code = program(written("mysql-aiomysql CON-3"))
     assert 'answers = rows(connection, ["n-1", "n-2", "n-3"])' in code
