@@ -20,8 +20,6 @@ STATEMENTS = ("read", "write", "fail", "ensure", "acquire", "release", "set", "p
 UNNAMED = ("acquire", "release", "close", "set", "probe")  # several tasks may do the same
 SETTINGS = {"postgres": ("SET matrix.setting = 77", "SELECT current_setting('matrix.setting', true)")}
 SETTINGS["mysql"] = ("SET @matrix_setting = 77", "SELECT @matrix_setting")
-KILL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> "
-KILL += "pg_backend_pid()"
 CLOSES = {"aiomysql": "ensure_closed", "asyncmy": "ensure_closed"}  # others: close
 BEGINS = {"aiosqlite": 'execute("BEGIN")', "asyncpg": "transaction().start()", "psycopg": "transaction().__aenter__()"}
 HAND = re.compile(r" by hand\b")
@@ -123,7 +121,7 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
     """All tasks of the program, those that it began with first. Raises NotWritten."""
     if not isinstance(evidence.get("setup"), Mapping):
         raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
-    if any(str(e["text"]) == "cannot be reached" for e in evidence["history"]):
+    if any(e.get("text") == "cannot be reached" for e in evidence["history"]):
         raise NotWritten("the database cannot be reached for a while in it")
     letters = _letters(evidence)
     history = [e for e in evidence["history"] if not str(e["session"]).startswith(AFTER)]
@@ -460,7 +458,7 @@ class Writer:
         if item.kind == "kill":
             if self.driver not in BEGINS:
                 raise NotWritten("the server ends connections in it: only PostgreSQL is asked to do so yet")
-            return [turn, f"await sql(direct, {quoted(KILL)})"]
+            return [turn, "await end_sessions()"]
         if item.kind == "lose":
             return [turn, "cut()  # as the server or the network does"]
         if item.kind == "time":

@@ -208,7 +208,9 @@ def test_an_iteration_asks_for_all_of_its_rows():
 
 def test_sessions_that_the_server_ends():
     source = written("postgres-asyncpg POOL-6")
-    assert "pg_terminate_backend" in program(source)
+    assert "await end_sessions()" in program(source)
+    assert "pg_terminate_backend(pid) FROM pg_stat_activity WHERE client_port IN" in source  # of the driver's only
+    assert "pg_terminate_backend" not in written("postgres-asyncpg TXN-20")
     assert "asked = asked or ends_login(data)" in source
 
 
