@@ -219,7 +219,7 @@ def _write(history: Any, token: str) -> Mapping[str, Any] | None:
 def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
     waiting, sessions = [], set()
     for operation in _operations(history):
-        if operation["told"] is None and operation["session"] not in sessions:
+        if operation["told"] is None and operation["session"] not in sessions and not _waited(operation, history):
             waiting.append(operation)  # what a task asks behind that is the run being taken down
             sessions.add(operation["session"])
     if not waiting:
@@ -235,6 +235,16 @@ def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
         _after(ours[0]),
         hangs=True,
     )
+
+
+def _waited(operation: Mapping[str, Any], history: Any) -> bool:
+    """Whether the task was waiting for another that has never ended: then it asked while the run was taken down."""
+    before = [e for e in history if e["session"] == operation["session"] and e["n"] < operation["n"]]
+    if not before or before[-1].get("what") != "wait":
+        return False
+    names = str(before[-1]["text"]).removeprefix("waits for the end of ").removeprefix("waits for ").split(", ")
+    ended = {e["session"] for e in history if e["event"] == "end"}
+    return any(name not in ended for name in names)
 
 
 def _open(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:

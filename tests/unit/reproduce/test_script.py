@@ -10,7 +10,7 @@ import types
 
 import pytest
 
-from matrix.reproduce import NotWritten
+from matrix.reproduce import NotWritten, symptom
 from matrix.reproduce.run import pins_of
 from matrix.reproduce.script import PARTS, script
 from tests.unit.report.hostile import TEXT
@@ -198,6 +198,28 @@ def test_generated_programs_are_judged_as_any_other():
     plain = script(line, recorded.header(name))
     line |= {"reason": f"3 of 15 programs: {line['reason']}", "violations": []}
     assert script(line, recorded.header(name)) == plain
+
+
+def test_what_is_asked_while_a_hung_run_is_taken_down_is_no_part_of_the_symptom():
+    name = "sqlite-aiosqlite ORM-11"
+    line = recorded.line(name)
+    plain = script(line, recorded.header(name))
+    history = line["evidence"]["history"]
+    last, session = history[-1]["n"], "second"
+    note = {**history[-1], "n": last + 1, "session": session, "event": "note", "what": "wait", "operation": None}
+    line["evidence"]["history"] += [
+        {**note, "session": "closer", "text": f"waits for {session}"},
+        {
+            **note,
+            "n": last + 2,
+            "session": "closer",
+            "event": "invoke",
+            "what": "rollback",
+            "operation": 99,
+            "text": "x",
+        },
+    ]
+    assert symptom.of(line).shows in plain
 
 
 def test_an_iteration_asks_for_all_of_its_rows():
