@@ -97,7 +97,8 @@ class _Maker:
         self.writer = Writer(tasks, orm, self.driver)
         self.facts = facts
         self.sweep = unfold.sweep_of(line, tasks, self.facts)
-        self.order = unfold.order_of(line)
+        order = unfold.order_of(line).split(".")
+        self.order = ".".join(token for token in order if not (self.swept and "@" in token))
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
@@ -191,7 +192,7 @@ class _Maker:
                 else []
             )
         imports = "\n".join(lines)
-        oldest = "3.11" if "TaskGroup(" in rest else "3.10"
+        oldest = "3.11" if "TaskGroup(" in rest or ".cancelling()" in rest else "3.10"
         patience = POOL_PATIENCE.get(self.driver, PATIENCE) if self.orm else PATIENCE
         return (
             f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'

@@ -168,6 +168,16 @@ def _setting(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sy
     )
 
 
+def _swallowed(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    task = f"tasks[{quoted(found['who'])}]"
+    return Symptom(
+        short(sentence),
+        f"{found['who']}, whose task is cancelled, ends with CancelledError",
+        f"{task}.cancelling() and {task}.done() and not {task}.cancelled()",
+        _said(f"{found['who']} was cancelled and ended as", task),
+    )
+
+
 def _sent(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
     write = _write(history, found["token"])
     if write is None:
@@ -272,6 +282,7 @@ KINDS: tuple[tuple[str, Kind], ...] = (
     (r"^afterwards the next user failed to (?P<text>.+?): \S", _error),
     (r"^(?P<who>.+?) was cancelled and (?:saw|ended with) ", _error),
     (r"^(?P<who>.+?) found the setting '(?P<value>\w+)' that ", _setting),
+    (r"^(?P<who>.+?) was cancelled, and its cancellation was swallowed", _swallowed),
     (r"^(?P<who>.+?) was cancelled before anything was sent; (?P<token>w-\S+) was sent later", _sent),
     (r"can never go on", _hang),
     (r"^afterwards the server still has a transaction open", _open),

@@ -186,7 +186,15 @@ def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Facts) -> Sw
     if victim is None:
         raise NotWritten("who is cancelled never came to its first step")
     during = tuple(BEGINNINGS.get(kind, f"{kind} ") for kind in facts.during)
-    return Sweep(victim, int(found["wait"]), bool(found["ends"]), during or ("",))
+    return Sweep(victim, int(found["wait"]), bool(found["ends"]) or _never_quiet(line, facts), during or ("",))
+
+
+def _never_quiet(line: Mapping[str, Any], facts: Facts) -> bool:
+    """Whether the cancellation came while a first connection was being made: that wait ended before all was quiet."""
+    evidence = line["evidence"]
+    moment = next((step["at"] for step in evidence["steps"] if "@" in str(step["action"])), None)
+    asked = {event["n"] for event in evidence["history"] if event["event"] == "invoke"}
+    return facts.holds_login and moment is not None and moment - 1 in asked
 
 
 def order_of(line: Mapping[str, Any]) -> str:
