@@ -10,7 +10,7 @@ from typing import Any
 
 from matrix.reproduce import NotWritten, symptom, unfold
 from matrix.reproduce.symptom import Symptom
-from matrix.reproduce.unfold import CROWD, Item, Task, Writer, quoted
+from matrix.reproduce.unfold import CROWD, Facts, Item, Task, Writer, quoted
 from matrix.results.text import clean, one_line
 
 PARTS = Path(__file__).parent / "parts"
@@ -38,6 +38,8 @@ EXTRAS = {
     "asyncpg": '\ncredentials["ssl"] = False',
     "psycopg": '\ncredentials["server_settings"] = {"sslmode": "disable", "gssencmode": "disable"}',
 }
+STANDARD = ["asyncio", "contextlib", "functools", "gc", "os", "queue", "sqlite3", "sys", "threading", "traceback"]
+STANDARD += ["types"]
 PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
 POOL_PATIENCE = {"psycopg": 40}
 
@@ -52,12 +54,16 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
         raise NotWritten(f"there is no script for {driver} on {server}: its threads race in a C library")
     if not line.get("schedule"):
         raise NotWritten("no schedule decides")
+    facts = unfold.declared(evidence)
+    if facts.unsaid:
+        raise NotWritten(facts.unsaid)
     tasks = unfold.tasks_of(evidence)
     setup = evidence["setup"]
-    if setup.get("pools") or setup.get("connections", 0) > 1 or len((setup.get("orm") or {}).get("aliases", [1])) > 1:
-        raise NotWritten("it needs more than one connection or a pool of the driver's own")
+    orms = len((setup.get("orm") or {}).get("aliases", []))
+    if setup.get("connections", 0) + len(setup.get("pools") or ()) + orms > 1:
+        raise NotWritten("it needs more than one connection, pool or Tortoise connection")
     found = symptom.of(line)
-    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")))
+    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), facts)
     return maker.text()
 
 
@@ -76,30 +82,44 @@ class _Maker:
     """Joins the parts of one script."""
 
     def __init__(
-        self, line: Mapping[str, Any], header: Mapping[str, Any], tasks: list[Task], found: Symptom, orm: bool
+        self,
+        line: Mapping[str, Any],
+        header: Mapping[str, Any],
+        tasks: list[Task],
+        found: Symptom,
+        orm: bool,
+        facts: Facts,
     ) -> None:
         self.line, self.header, self.tasks, self.found, self.orm = line, header, tasks, found, orm
         self.driver, self.server = str(header["axes"]["driver"]), str(header["axes"]["server"])
         self.sqlite = self.server == "sqlite"
-        self.writer = Writer(tasks, orm)
+        self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
+        self.writer = Writer(tasks, orm, self.driver)
+        self.facts = facts
+        self.sweep = unfold.sweep_of(line, tasks, self.facts)
+        order = unfold.order_of(line).split(".")
+        self.order = ".".join(token for token in order if not (self.swept and "@" in token))
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
-        database, read, write, fail, transaction = self.driver_parts()
+        database, read, write, fail, transaction, pool, rows = self.driver_parts()
         kinds = {item.kind for task in self.tasks for item in _all(task.items)} | {
             item.kind for item in _all(self.next_user)
         }
         chosen = [database]
         if self.orm:
-            orm = _part("orm")
+            orm = self.part("orm")
             orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
             chosen.append(orm)
+            chosen += [self.part("fill")] if self.facts.fills_pool and self.pool_size() > 1 else []
         else:
             chosen += [part for kind, part in (("read", read), ("write", write), ("fail", fail)) if kind in kinds]
             chosen += [transaction] if "block" in kinds else []
-        body = "".join(
-            [_part("order"), _part("thread" if self.sqlite else "wire"), *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)]
-        )
+            chosen += [pool] if self.pool else []
+            chosen += [rows] if "fetch" in kinds else []
+        parts = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
+        parts.append(self.part("thread" if self.sqlite else "wire"))
+        body = "".join([*parts, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
         if "Stop(" not in self.program():
             body = re.sub(r'class Stop\(Exception\):\n    """[^"]*"""\n\n\n', "", body)
         if "block" not in kinds:
@@ -108,11 +128,31 @@ class _Maker:
         rest = f"{body}\n\n{self.program()}\n\n\n{self.main()}"
         return f"{self.head(rest)}\n{rest}"
 
+    @property
+    def swept(self) -> bool:
+        """Whether the victim is cancelled as a wait ends, so that its waits must be counted."""
+        return self.sweep is not None and self.sweep.as_it_ends
+
+    def part(self, name: str) -> str:
+        """A part of the runtime with only those of its lines that this script needs."""
+        sweep = self.sweep
+        return _chosen(
+            (PARTS / f"{name}.py.txt").read_text(encoding="utf-8"),
+            {
+                "frames": self.facts.by_frame,
+                "login": self.facts.holds_login,
+                "swept": self.swept,
+                "kills": any(item.kind == "kill" for task in self.tasks for item in _all(task.items)),
+                "cancels": sweep is not None and not sweep.as_it_ends,
+            },
+        )
+
     def driver_parts(self) -> Sequence[str]:
-        text = _part({"aiomysql": "mysql", "asyncmy": "mysql"}.get(self.driver, self.driver))
+        text = self.part({"aiomysql": "mysql", "asyncmy": "mysql"}.get(self.driver, self.driver))
         text = text.replace("DRIVER", self.driver)
         return [
-            part.strip("\n") for part in re.split(r"^# (?:READ|WRITE|FAIL|TRANSACTION|END)\n", text, flags=re.M)[:5]
+            part.strip("\n")
+            for part in re.split(r"^# (?:READ|WRITE|FAIL|TRANSACTION|POOL|ROWS|END)\n", text, flags=re.M)[:7]
         ]
 
     # -- the head --------------------------------------------------------------------------------------------------
@@ -134,22 +174,30 @@ class _Maker:
         ]
         doc = "\n".join(_harmless(each) for each in said)
         dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
-        modules = ("asyncio", "contextlib", "os", "queue", "sqlite3", "sys", "threading", "traceback")
-        lines = [f"import {module}" for module in modules if f"{module}." in rest]
+        lines = [f"import {module}" for module in STANDARD if f"{module}." in rest]
         unquoting = "unquote, " if "unquote(" in rest else ""
         lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
         lines += [f"import {self.driver}"] if f"{self.driver}." in rest.replace("backends.", "") else []
+        lines += ["import psycopg_pool"] if "psycopg_pool." in rest else []
         if self.orm:
-            names = ["Tortoise", *(["connections"] if "connections.get" in rest else []), "fields"]
+            names = [
+                "Tortoise",
+                *(["connections"] if re.search(r"\bconnections\.(get|close_all)\(", rest) else []),
+                "fields",
+            ]
             lines += [f"from tortoise import {', '.join(names)}", "from tortoise.models import Model"]
-            lines += ["from tortoise.transactions import in_transaction"] if ", in_transaction)" in rest else []
+            lines += (
+                ["from tortoise.transactions import in_transaction"]
+                if re.search(r"[ ,(]in_transaction[()]", rest)
+                else []
+            )
         imports = "\n".join(lines)
-        oldest = "3.11" if "TaskGroup(" in rest else "3.10"
+        oldest = "3.11" if "TaskGroup(" in rest or ".cancelling()" in rest else "3.10"
         patience = POOL_PATIENCE.get(self.driver, PATIENCE) if self.orm else PATIENCE
         return (
             f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
             f'"""{doc}\n"""\n\n{imports}\n\n'
-            f"ORDER = {quoted(str(self.line['schedule']))}\n"
+            f"ORDER = {quoted(self.order)}\n{self.moment()}"
             f"QUIET, PATIENCE = 0.05, {patience}  # seconds\n"
             f'if len(sys.argv) != 2 or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
             f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
@@ -157,12 +205,23 @@ class _Maker:
             f"ADDRESS = urlsplit(sys.argv[1])\n\n"
         )
 
+    def moment(self) -> str:
+        """Who is cancelled, and where that is not in the order: as which wait ends, in which operations."""
+        if self.sweep is None:
+            return ""
+        if not self.sweep.as_it_ends:
+            return f"VICTIM = {quoted(self.sweep.victim)}  # is cancelled where the order has an @\n"
+        during = "".join(f"{quoted(each)}, " for each in self.sweep.during).rstrip()
+        return f"VICTIM, WAIT, DURING = {quoted(self.sweep.victim)}, {self.sweep.wait}, ({during})\n"
+
     # -- the program -----------------------------------------------------------------------------------------------
     def program(self) -> str:
         lines = ["# -- the program: one task each ".ljust(118, "-")]
         lines += [f"# {each}" for each in _wrapped(self.order_in_words())]
         if not self.orm:
-            lines.append("connection = None")
+            lines.append("pool = None" if self.pool else "connection = None")
+        if "leave" in {item.kind for task in self.tasks for item in _all(task.items)}:
+            lines.append("opened = {}")
         if self.crowd():
             lines += ["", "", "def reader(letter, value):"]
             lines += ['    return lambda: do(letter, f"read {value}", lambda: read(connection, value))']
@@ -207,7 +266,19 @@ class _Maker:
     def order_in_words(self) -> str:
         letters = ", ".join(f"{task.letter} {task.name}" for task in self.tasks[:6])
         more = f" and {len(self.tasks) - 6} more" if len(self.tasks) > 6 else ""
-        return f"The letters of ORDER: {letters}{more}; a number lets a connection's next answer through."
+        what = "frame" if self.facts.by_frame and not self.sqlite else "answer"
+        said = f"The letters of ORDER: {letters}{more}; a number lets a connection's next {what} through."
+        if self.swept:
+            said += f" {self.sweep_in_words()}"
+        elif self.sweep is not None:
+            said += f" At the @ {self.sweep.victim} is cancelled."
+        return said
+
+    def sweep_in_words(self) -> str:
+        assert self.sweep is not None
+        places = " or ".join(each.strip() for each in self.sweep.during if each.strip())
+        inside = f" (those inside {places} count)" if places else ""
+        return f"{self.sweep.victim} is cancelled in the instant in which its wait no. {self.sweep.wait} ends{inside}."
 
     # -- the end ---------------------------------------------------------------------------------------------------
     def main(self) -> str:
@@ -220,7 +291,10 @@ class _Maker:
         if "failed(" in self.found.shows:
             lines += ["def failed(what):", "    return isinstance(told.get(what), BaseException)"]
         lines += ["", ""] if len(lines) > 1 else []
-        lines += ["async def main():", f"    global direct, holding{'' if self.orm else ', connection'}"]
+        lines += [
+            "async def main():",
+            f"    global direct, holding{'' if self.orm else ', pool' if self.pool else ', connection'}",
+        ]
         lines.append("    asyncio.get_running_loop().set_exception_handler(lambda *_: None)")
         direct = "None" if self.sqlite else "await connect(HOST, PORT)"
         lines.append(f"    direct = {direct}  # past the gate: sets up, looks at the end")
@@ -286,7 +360,8 @@ class _Maker:
 
     def seeds(self) -> int:
         items = [item for task in self.tasks for item in _all(task.items)] + list(_all(self.next_user))
-        return max([1, *(int(item.value[2:]) for item in items if item.kind == "read")])
+        streamed = [unfold.ROWS for item in items if item.kind == "fetch"]
+        return max([1, *streamed, *(int(item.value[2:]) for item in items if item.kind == "read")])
 
     def begin(self) -> list[str]:
         if self.sqlite:
@@ -299,6 +374,8 @@ class _Maker:
                 'gate = await asyncio.start_server(relay, "127.0.0.1", 0)',
                 "port = gate.sockets[0].getsockname()[1]",
             ]
+            if self.pool:
+                return [*gate, f"pool = await create_pool(port, {self.pool})"]
             if not self.orm:
                 return [*gate, 'connection = await connect("127.0.0.1", port)']
             size = int(self.line["evidence"]["setup"]["orm"]["size"])
@@ -311,7 +388,20 @@ class _Maker:
             f'engine = {{"engine": "tortoise.backends.{ENGINES[self.driver]}", "credentials": credentials}}',
             'apps = {"models": {"models": ["__main__"], "default_connection": "default"}}',
             'await Tortoise.init(config={"connections": {"default": engine}, "apps": apps})',
+            *self.fill(),
         ]
+
+    def fill(self) -> list[str]:
+        """The lines that let Tortoise open its connections before anything is held, where the program did so."""
+        if not self.facts.fills_pool:
+            return []
+        if self.pool_size() == 1:
+            return ["async with in_transaction():", "    pass  # Tortoise connects now, not in the program"]
+        return [f"await fill_pool({self.pool_size()})"]
+
+    def pool_size(self) -> int:
+        """How many connections Tortoise has at most."""
+        return 1 if self.sqlite else int(self.line["evidence"]["setup"]["orm"]["size"])
 
     def starts(self) -> list[str]:
         children = {child for task in self.tasks for child in task.children}
@@ -329,12 +419,23 @@ class _Maker:
 
     def cut(self) -> list[str]:
         if self.sqlite:
-            return ["holding = False"]
+            return ["holding = False", "await cut()"]
         return ["cut()"]
 
 
-def _part(name: str) -> str:
-    return (PARTS / f"{name}.py.txt").read_text(encoding="utf-8")
+def _chosen(text: str, known: Mapping[str, bool]) -> str:
+    """The lines of a part that apply: those behind ``# IF a, not b`` if all of that is so, up to the next such line or
+    ``# ALL``."""
+    lines, applies = [], True
+    for line in text.splitlines(keepends=True):
+        if line.startswith("# IF "):
+            asked = [word.split() for word in line.removeprefix("# IF ").split(",")]
+            applies = all(known[words[-1]] is (words[0] != "not") for words in asked)
+        elif line == "# ALL\n":
+            applies = True
+        elif applies:
+            lines.append(line)
+    return "".join(lines)
 
 
 def _all(items: Sequence[Item]) -> list[Item]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matrix.reproduce import NotWritten
-from matrix.reproduce.unfold import AFTER, quoted, short
+from matrix.reproduce.unfold import AFTER, name_of, quoted, short
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Symptom:
 
 def of(line: Mapping[str, Any]) -> Symptom:
     """The symptom of the deciding violation, or of the next one that a script can see. Raises NotWritten."""
-    sentences = [str(line.get("reason") or ""), *(str(v.get("sentence")) for v in line.get("violations") or [])]
+    reason = re.sub(r"^\d+ of \d+ programs: ", "", str(line.get("reason") or ""))  # of generated ones
+    sentences = [reason, *(str(v.get("sentence")) for v in line.get("violations") or [])]
     history = line["evidence"]["history"]
     for sentence in sentences:
         for pattern, make in KINDS:
@@ -57,8 +58,9 @@ def _after(operation: Mapping[str, Any]) -> Any:
 
 def _key(operation: Mapping[str, Any]) -> str:
     """The name under which the script keeps what was told."""
-    text = short(operation["text"]).removesuffix(" (too late)")
-    return f"begin {operation['block']}" if operation["what"] == "begin" else text
+    if operation["what"] == "begin" and "never end it" not in operation["text"]:
+        return f"begin {operation['block']}"
+    return name_of(operation)
 
 
 def _wrong_answer(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
@@ -152,6 +154,44 @@ def _stored(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sym
     )
 
 
+def _setting(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    looks = [o for o in _operations(history) if o["what"] == "probe" and o["session"] == found["who"]]
+    if not looks:
+        return None
+    key = _told(looks[0])
+    return Symptom(
+        short(sentence),
+        f"{found['who']} finds the setting as in a new session",
+        f"{quoted(found['value'])} in map(str, {key} or ())",
+        _said(f"{found['who']} looked at the setting and found", key),
+        _after(looks[0]),
+    )
+
+
+def _swallowed(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    task = f"tasks[{quoted(found['who'])}]"
+    return Symptom(
+        short(sentence),
+        f"{found['who']}, whose task is cancelled, ends with CancelledError",
+        f"{task}.cancelling() and {task}.done() and not {task}.cancelled()",
+        _said(f"{found['who']} was cancelled and ended as", task),
+    )
+
+
+def _sent(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    write = _write(history, found["token"])
+    if write is None:
+        return None
+    token, key = short(found["token"]), _key(write)
+    return Symptom(
+        short(sentence),
+        f"row {token}, whose write was cancelled before anything was sent, is not stored",
+        f"failed({quoted(key)}) and {quoted(token)} in rows",
+        _said(f"{write['session']} was told that the write of {token} is cancelled:", f"told.get({quoted(key)})")
+        + STORED,
+    )
+
+
 def _early(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
     write = _write(history, found["token"])
     if write is None:
@@ -187,7 +227,11 @@ def _write(history: Any, token: str) -> Mapping[str, Any] | None:
 
 
 def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    waiting = [o for o in _operations(history) if o["told"] is None]
+    waiting, sessions = [], set()
+    for operation in _operations(history):
+        if operation["told"] is None and operation["session"] not in sessions and not _waited(operation, history):
+            waiting.append(operation)  # what a task asks behind that is the run being taken down
+            sessions.add(operation["session"])
     if not waiting:
         return None
     ours = [o for o in waiting if _after(o) is None] or waiting[:1]
@@ -201,6 +245,16 @@ def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
         _after(ours[0]),
         hangs=True,
     )
+
+
+def _waited(operation: Mapping[str, Any], history: Any) -> bool:
+    """Whether the task was waiting for another that has never ended: then it asked while the run was taken down."""
+    before = [e for e in history if e["session"] == operation["session"] and e["n"] < operation["n"]]
+    if not before or before[-1].get("what") != "wait":
+        return False
+    names = str(before[-1]["text"]).removeprefix("waits for the end of ").removeprefix("waits for ").split(", ")
+    ended = {e["session"] for e in history if e["event"] == "end"}
+    return any(name not in ended for name in names)
 
 
 def _open(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
@@ -226,7 +280,10 @@ KINDS: tuple[tuple[str, Kind], ...] = (
     (r"^(?P<who>.+?) got an internal error while it tried to (?P<text>.+?): \S", _error),
     (r"^(?P<who>.+?) had done nothing wrong and failed to (?P<text>.+?): \S", _error),
     (r"^afterwards the next user failed to (?P<text>.+?): \S", _error),
-    (r"^(?P<who>.+?) was cancelled and saw ", _error),
+    (r"^(?P<who>.+?) was cancelled and (?:saw|ended with) ", _error),
+    (r"^(?P<who>.+?) found the setting '(?P<value>\w+)' that ", _setting),
+    (r"^(?P<who>.+?) was cancelled, and its cancellation was swallowed", _swallowed),
+    (r"^(?P<who>.+?) was cancelled before anything was sent; (?P<token>w-\S+) was sent later", _sent),
     (r"can never go on", _hang),
     (r"^afterwards the server still has a transaction open", _open),
 )

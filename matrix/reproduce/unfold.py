@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import keyword
 import re
@@ -15,9 +16,16 @@ from matrix.results.text import one_line
 AFTER = "the next user"
 NONCE = re.compile(r"\bn-[a-z]+-(\d+)\b")
 TOKEN = re.compile(r"\bw-[0-9a-z]+-(\d+)\b")
-STATEMENTS = ("read", "write", "fail")
+STATEMENTS = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
+UNNAMED = ("acquire", "release", "close", "set", "probe")  # several tasks may do the same
+SETTINGS = {"postgres": ("SET matrix.setting = 77", "SELECT current_setting('matrix.setting', true)")}
+SETTINGS["mysql"] = ("SET @matrix_setting = 77", "SELECT @matrix_setting")
+CLOSES = {"aiomysql": "ensure_closed", "asyncmy": "ensure_closed"}  # others: close
+BEGINS = {"aiosqlite": 'execute("BEGIN")', "asyncpg": "transaction().start()", "psycopg": "transaction().__aenter__()"}
+HAND = re.compile(r" by hand\b")
 OUTCOMES = ("ok", "error", "cancelled")
 CROWD = 4  # so many tasks that do the same share one function
+ROWS = 3  # that a program iterates over
 LIMIT = 0.3  # seconds; the program's clock was frozen, a script's is not
 
 
@@ -31,14 +39,39 @@ class Item:
     value: str = ""  # nonce or token
     outcome: str = ""  # ok, error, cancelled, or empty: never answered
     caught: bool = False
+    doomed: bool = False  # its task's cancellation was on its way when it began
     limited: bool = False  # its time ran out (asyncio.wait_for)
     grouped: bool = False
     settles: bool = False
     number: Any = None
+    began: int = 0  # in the numbering of history and steps
     items: list[Item] = field(default_factory=list)  # a block's
     end: str = ""  # a block's: commit or rollback, or empty
     end_outcome: str = ""
     nested: bool = False
+    handed: bool = False  # another task ends it, or this one does outside of it
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a scenario says of itself and no history does. ``during``: kinds of operations, all when it is empty."""
+
+    by_frame: bool = False
+    holds_login: bool = False
+    during: tuple[str, ...] = ()
+    fills_pool: bool = False
+    unsaid: str = ""  # what the program does and the history does not show, so that nothing can be unfolded
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Who is cancelled: while it waits, where the order says so, or ``as_it_ends``: in the instant in which its wait
+    number ``wait`` ends. ``during``: how the names of the operations begin whose waits count."""
+
+    victim: str
+    wait: int
+    as_it_ends: bool
+    during: tuple[str, ...]
 
 
 @dataclass
@@ -71,6 +104,14 @@ def quoted(text: str) -> str:
     return json.dumps(text) if text.isascii() and text.isprintable() else repr(text)
 
 
+def name_of(operation: Mapping[str, Any]) -> str:
+    """The name of an operation in a script, by which it keeps what was told; each has its own."""
+    text = short(operation["text"]).removesuffix(" (too late)")
+    if operation["what"] in UNNAMED:
+        return f"{text} ({operation['session']}, operation {operation['operation']})"
+    return text
+
+
 def short(text: object) -> str:
     """Rows and values by their short names: ``n-seed-3`` is ``n-3``, ``w-0db41fx6-1`` is ``w-1``."""
     return TOKEN.sub(r"w-\1", NONCE.sub(r"n-\1", str(text)))
@@ -80,8 +121,14 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
     """All tasks of the program, those that it began with first. Raises NotWritten."""
     if not isinstance(evidence.get("setup"), Mapping):
         raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
+    if any(e.get("text") == "cannot be reached" for e in evidence["history"]):
+        raise NotWritten("the database cannot be reached for a while in it")
     letters = _letters(evidence)
     history = [e for e in evidence["history"] if not str(e["session"]).startswith(AFTER)]
+    spare = iter(letter for letter in LETTERS if letter not in letters.values())
+    for event in history:
+        if event.get("what") == "start" and event["session"] not in letters:
+            letters[event["session"]] = next(spare)  # it starts others and asks nothing: the order does not name it
     names = dict.fromkeys([*letters, *(e["session"] for e in history if e["session"] != "event loop")])
     ends = {e["session"]: str(e["text"]) for e in history if e["event"] == "end"}
     tasks = []
@@ -90,8 +137,74 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
             continue  # it was started and never came to its first step
         items = _items(_course(name, evidence), ends)
         tasks.append(Task(name, letters[name], items, ends.get(name, ""), tuple(_started(items))))
+    everything = [item for task in tasks for item in _within(task.items)]
+    for left in (item for item in everything if item.kind == "leave"):
+        block = next((item for item in everything if item.kind == "block" and item.text == left.text), None)
+        if block is None:
+            raise NotWritten(f"{left.text} is ended and was never begun")
+        block.handed = True
     children = {child for task in tasks for child in task.children}
     return sorted(tasks, key=lambda task: (task.name in children, LETTERS.index(task.letter)))
+
+
+MOMENT = re.compile(r"(?P<victim>[A-Za-z])@(?P<wait>[1-9][0-9]*)(?P<ends>\+?)")
+BEGINNINGS = {"rollback": "roll back "}  # of an operation's name; others begin with their kind
+
+
+def declared(evidence: Mapping[str, Any]) -> Facts:
+    """What the source of the program says. It is read, never run; a program without source has the plain facts."""
+    source = str(evidence.get("program") or "")
+    try:
+        tree = ast.parse(source)
+        calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call)]
+        named = next((call.keywords for call in calls if getattr(call.func, "id", "") == "scenario"), [])
+        said = {key.arg: ast.literal_eval(key.value) for key in named if key.arg in ("cancels", "during", "hold_login")}
+    except (SyntaxError, ValueError):
+        return Facts()
+    unsaid = ""
+    if any(getattr(call.func, "attr", "") == "orm" and (call.args or _of_a_client(call)) for call in calls):
+        unsaid = "it passes a connection or a client as using_db, and the history does not say in which query"
+    handed = any(getattr(call.func, "attr", "") == "hand_over" for call in calls)
+    if not handed and any(isinstance(each, (ast.Yield, ast.YieldFrom)) for each in ast.walk(tree)):
+        unsaid = "a generator is given up in it, and the history does not say where"
+    fills = any(getattr(call.func, "attr", "") == "fill_orm_pool" for call in calls)
+    during = tuple(str(kind) for kind in said.get("during", ()))
+    by_frame = bool(said.get("cancels"))
+    return Facts(by_frame, by_frame and bool(said.get("hold_login")), during, fills, unsaid)
+
+
+def _of_a_client(call: ast.Call) -> bool:
+    return any(keyword.arg in ("alias", "client", "inside", "transaction_on") for keyword in call.keywords)
+
+
+def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Facts) -> Sweep | None:
+    """The cancellation that the schedule begins with, if it does. Raises NotWritten."""
+    found = MOMENT.fullmatch(str(line["schedule"]).partition(".")[0])
+    if found is None:
+        return None
+    victim = next((task.name for task in tasks if task.letter == found["victim"]), None)
+    if victim is None:
+        raise NotWritten("who is cancelled never came to its first step")
+    during = tuple(BEGINNINGS.get(kind, f"{kind} ") for kind in facts.during)
+    return Sweep(victim, int(found["wait"]), bool(found["ends"]) or _never_quiet(line, facts), during or ("",))
+
+
+def _never_quiet(line: Mapping[str, Any], facts: Facts) -> bool:
+    """Whether the cancellation came while a first connection was being made: that wait ended before all was quiet."""
+    evidence = line["evidence"]
+    moment = next((step["at"] for step in evidence["steps"] if "@" in str(step["action"])), None)
+    asked = {event["n"] for event in evidence["history"] if event["event"] == "invoke"}
+    return facts.holds_login and moment is not None and moment - 1 in asked
+
+
+def order_of(line: Mapping[str, Any]) -> str:
+    """The order of a script's steps: the schedule, but a cancellation while somebody waits stands where it came; one in
+    the instant in which a wait ends is no step of its own."""
+    schedule = str(line["schedule"])
+    if not MOMENT.match(schedule):
+        return schedule
+    actions = [str(step["action"]) for step in line["evidence"]["steps"]]
+    return ".".join(action for action in actions if action != "-" and not action.endswith("+"))
 
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -146,10 +259,18 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, s
             here.append(last)
         elif entry["event"] == "invoke":
             what, text = str(entry["what"]), short(entry["text"])
-            if what in ("commit", "rollback"):
-                _close(stack, what, entry, by_number)
+            if unanswered(by_number):
+                break  # nothing of the program comes behind that: the run was over and taken down
+            if what in ("commit", "rollback", "leave") and not HAND.search(text):
+                if all(each.text != entry["block"] for each in stack):
+                    last = Item("leave", str(entry["block"]), value=what, number=entry["operation"])
+                    by_number[entry["operation"]] = last
+                    here.append(last)
+                else:
+                    _close(stack, what, entry, by_number)
                 continue
             last = _operation(what, text, entry)
+            last.began = int(entry.get("n", 0))
             by_number[entry["operation"]] = last
             here.append(last)
             if what == "begin":
@@ -158,14 +279,27 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, s
             _answered(by_number[entry["operation"]], entry, stack)
         elif entry["event"] == "cancelled" and "are over: TimeoutError" in str(entry["text"]) and last is not None:
             last.limited = True
+        elif entry["event"] == "cancelled" and last is not None and entry["n"] == last.began + 1:
+            last.doomed = True  # nothing happened in between, no step of anybody's either
         elif entry["event"] == "note":
             _noted(here, str(entry.get("what")), str(entry["text"]), last)
     return outer
 
 
+def unanswered(by_number: Mapping[Any, Item]) -> bool:
+    """Whether an operation that nobody took back has never been answered."""
+    return any(not (each.items[0].end_outcome if each.kind == "end" else each.outcome) for each in by_number.values())
+
+
 def _plain_step(text: str) -> Item:
+    if text.startswith(("start a thread", "the server c")):
+        raise NotWritten(f"no script can say {text!r} yet")
     if victim := re.fullmatch(r"cancel (.+)", text):
         return Item("cancel", names=(victim[1],))
+    if text == "the server ends the driver's connections":
+        return Item("kill")
+    if text == "the server ends all connections":
+        return Item("lose")
     if re.fullmatch(r"[\d.]+ s go by", text):
         return Item("time")
     return Item("step", text)
@@ -173,22 +307,26 @@ def _plain_step(text: str) -> Item:
 
 def _operation(what: str, text: str, entry: Mapping[str, Any]) -> Item:
     number = entry["operation"]
+    if "never end it" in text:
+        return Item("forget", text, number=number)
+    if HAND.search(text):
+        return Item("hand", text, names=(str(entry["block"]),), value=what, number=number)
     if what == "begin":
-        if "never end it" in text:
-            raise NotWritten("it begins a transaction that nobody ends")
         return Item("block", str(entry["block"]), number=number, nested="nested" in text)
-    if what not in STATEMENTS:
+    if what not in STATEMENTS or text.startswith(("iterate ", "update_or_create ", "bulk_update ")):
         raise NotWritten(f"no script can say {text!r} yet")
-    value = next(iter(re.findall(r"\b[nw]-\d+\b", text)), "")
-    return Item(what, text.removesuffix(" (too late)"), value=value, number=number)
+    values = re.findall(r"\b[nw]-\d+\b", text)
+    if text.startswith("fetch "):
+        return Item("fetch", text, value=values[0] if values else "", number=number)
+    if text.startswith("bulk_create "):
+        return Item("bulk", text, names=tuple(values), number=number)
+    return Item(what, name_of(entry), value=values[0] if values else "", number=number)
 
 
 def _close(stack: list[Item], what: str, entry: Mapping[str, Any], by_number: dict[Any, Item]) -> None:
     name = str(entry["block"])
-    block = next((each for each in reversed(stack) if each.text == name), None)
-    if block is None:
-        raise NotWritten(f"{name} is ended and was never begun")
-    block.end = what
+    block = next(each for each in reversed(stack) if each.text == name)
+    block.end = "commit" if what == "leave" else what
     while stack.pop() is not block:
         pass
     by_number[entry["operation"]] = Item("end", number=entry["operation"], items=[block])
@@ -230,7 +368,8 @@ def _started(items: Sequence[Item]) -> Iterator[str]:
 class Writer:
     """Writes tasks as functions. ``orm``: through Tortoise, else on the one connection of the driver."""
 
-    def __init__(self, tasks: Sequence[Task], orm: bool) -> None:
+    def __init__(self, tasks: Sequence[Task], orm: bool, driver: str) -> None:
+        self.driver = driver
         self.ends = {task.name: task.ended for task in tasks}
         self.names = {task.name: task for task in tasks}
         self.orm = orm
@@ -238,6 +377,9 @@ class Writer:
     def function(self, task: Task) -> list[str]:
         self.mine = task.name
         lines = self.body(task.items, task.letter, not task.ended_badly)
+        if first := next((item for item in task.items if item.kind == "fetch"), None):
+            wanted = [f"n-{int(first.value[2:]) + more}" for more in range(ROWS)]
+            lines = [f"answers = rows(connection, {quoted_list(wanted)})", *lines, "await answers.aclose()"]
         last = task.items[-1] if task.items else None
         if self.on_purpose() and not (last and last.kind == "block" and last.end == "rollback"):
             lines.append(self.fails_on_purpose())
@@ -256,6 +398,14 @@ class Writer:
         at = 0
         while at < len(items):
             item = items[at]
+            given = self.given_back(items, at)
+            if given:
+                made = self.item(item, letter)
+                inside = self.body(items[at + 1 : given], letter, goes_on=False)
+                made += ["try:", *_indented(inside), "finally:", *_indented(self.item(items[given], letter))]
+                lines += made
+                at = given + 1
+                continue
             if item.kind == "start" and item.grouped:
                 group = []
                 while at < len(items) and items[at].kind == "start" and items[at].grouped:
@@ -274,6 +424,15 @@ class Writer:
                 made = ["try:", *_indented(made), "except Exception:", "    pass"]
             lines += made
         return lines or ["pass  # it did not come any further"]
+
+    def given_back(self, items: Sequence[Item], at: int) -> int:
+        """Where the connection that is acquired here is given back although something went wrong before; else 0."""
+        if items[at].kind != "acquire":
+            return 0
+        end = next((each for each in range(at + 1, len(items)) if items[each].kind == "release"), 0)
+        between = items[at + 1 : end]
+        wrong = any(self.failed(item) or "cancelled" in (item.outcome, item.end_outcome) for item in between)
+        return end if wrong and self.ends.get(self.mine, "") != "ends" else 0
 
     def body_of(self, name: str) -> str:
         if name not in self.names:
@@ -304,29 +463,70 @@ class Writer:
             return [f"await {call}"]
         if item.kind == "cancel":
             return [turn, f"tasks[{quoted(item.names[0])}].cancel()"]
+        if item.kind == "kill":
+            if self.driver not in BEGINS:
+                raise NotWritten("the server ends connections in it: only PostgreSQL is asked to do so yet")
+            return [turn, "await end_sessions()"]
+        if item.kind == "lose":
+            return [turn, "cut()  # as the server or the network does"]
         if item.kind == "time":
             return [turn, "await let_time_pass()"]
         if item.kind == "step":
             return [f"{turn}  # {one_line(item.text)}"]
+        if item.kind == "leave":
+            block = f"opened[{quoted(item.text)}]"
+            failure = 'type(error := Stop("fails on purpose")), error, None'
+            given = "None, None, None" if item.value != "rollback" else failure
+            return [f"{block}.who = {quoted(letter) if letter else None}", f"await {block}.__aexit__({given})"]
+        if item.kind == "acquire":
+            return [f"connection = await do({quoted(letter) if letter else None}, {quoted(item.text)}, acquire)"]
+        if item.doomed:
+            cancelled = "asyncio.current_task().cancel()  # arrives at the driver's first await"
+            return [turn, cancelled, f"await do(None, {quoted(item.text)}, {self.statement(item)})"]
         return [f"await do({quoted(letter) if letter else None}, {quoted(item.text)}, {self.statement(item)})"]
 
     def statement(self, item: Item) -> str:
         value = quoted(item.value)
+        change, look = SETTINGS["mysql" if self.driver in CLOSES else "postgres"]
+        close = f"connection.{CLOSES.get(self.driver, 'close')}()"
+        if item.kind == "close":
+            close = "close_pool()" if "the pool" in item.text else close
+            close = "connections.close_all()" if "all connections" in item.text else close
         call = {
+            "ensure": f"Entry.get_or_create(token={value})",
+            "fetch": 'anext(answers, "the end")',
+            "bulk": f"Entry.bulk_create([Entry(token=token) for token in {quoted_list(item.names)}])",
+            "release": "release(connection)",
+            "set": f"sql(connection, {quoted(change)})",
+            "probe": f"sql(connection, {quoted(look)})",
+            "close": close,
+            "forget": f"connection.{BEGINS.get(self.driver, 'begin()')}",
+            "hand": f"{self.client(item)}.{item.value}()",
             "read": f"read({'' if self.orm else 'connection, '}{value})",
             "write": f"Entry.create(token={value})" if self.orm else f"write(connection, {value})",
             "fail": "fail()" if self.orm else "fail(connection)",
         }[item.kind]
         return f"lambda: asyncio.wait_for({call}, {LIMIT})" if item.limited else f"lambda: {call}"
 
+    def client(self, item: Item) -> str:
+        """The name of what a block gives, by which it is ended by hand."""
+        number = re.search(r"\d+$", item.names[0] if item.names else "")
+        return f"client_{number[0]}" if number else "client"
+
     def block(self, item: Item, letter: str | None) -> list[str]:
         inside = self.body(item.items, letter, goes_on=item.end == "commit")
         if item.end == "rollback" and not self.breaks_off(item):
             inside = [line for line in inside if not line.startswith("pass ")]
             inside.append(self.fails_on_purpose())
-        make = "in_transaction" if self.orm else "transaction"
+        make = "in_transaction" if self.orm else "lambda: transaction(connection)"
+        hand = next((each for each in _within(item.items) if each.kind == "hand" and each.names == (item.text,)), None)
+        if item.handed:
+            name = f"opened[{quoted(item.text)}]"
+            made = f"{name} = block({quoted(letter) if letter else None}, {quoted(item.text)}, {make})"
+            return [made, f"await {name}.__aenter__()  # ended elsewhere", *self.body(item.items, letter, goes_on=True)]
+        given = f" as {self.client(hand)}" if hand else ""
         return [
-            f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}):",
+            f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}){given}:",
             *_indented(inside),
         ]
 
@@ -340,6 +540,17 @@ class Writer:
         grouped = inner.kind == "start" and inner.grouped
         cancelled = "cancelled" in (inner.outcome, self.ends.get(self.mine, "").removeprefix("ends: "))
         return grouped or cancelled or (self.failed(inner) and not inner.caught)
+
+
+def _within(items: Sequence[Item]) -> Iterator[Item]:
+    for item in items:
+        yield item
+        yield from _within(item.items)
+
+
+def quoted_list(texts: Sequence[str]) -> str:
+    """A Python list of literals."""
+    return f"[{', '.join(map(quoted, texts))}]"
 
 
 def _indented(lines: Sequence[str]) -> list[str]:

@@ -46,6 +46,15 @@ def test_the_symptom_shows_and_nothing_is_left_behind(tmp_path):
         assert database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'repro%'").fetchall() == []
 
 
+@pytest.mark.parametrize("name", ["ORM-8", "TXN-20", "ORM-11"])
+def test_a_cancelled_task_a_lock_that_is_left_and_a_closed_client_show(tmp_path, name):
+    """What is left open does not keep the script from dropping its tables either."""
+    done = executed(tmp_path, source(f"{CELL} {name}"))
+    assert (done.code, done.errors) == (1, "")
+    with sqlite3.connect(tmp_path / "x.db") as database:
+        assert database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'repro%'").fetchall() == []
+
+
 def test_without_the_symptom_it_ends_well(tmp_path):
     """The failing child does its work only when the other one has done all of its own."""
     steps = re.search(r'^ORDER = "(.*)"$', source(), re.MULTILINE)[1].split(".")

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 import sys
+import types
 
 import pytest
 
-from matrix.reproduce import NotWritten
+from matrix.reproduce import NotWritten, symptom
 from matrix.reproduce.run import pins_of
-from matrix.reproduce.script import script
+from matrix.reproduce.script import PARTS, script
 from tests.unit.report.hostile import TEXT
 from tests.unit.reproduce import recorded
 
 NOT_ON_THE_WIRE = "postgres-asyncpg CON-4"
-WRITTEN = [name for name in recorded.names() if name != NOT_ON_THE_WIRE]
+NOT_IN_THE_HISTORY = "sqlite-aiosqlite TXN-14"
+WRITTEN = [name for name in recorded.names() if name not in (NOT_ON_THE_WIRE, NOT_IN_THE_HISTORY)]
+
+
+EVIL = '"""\n__import__("os").abort()\n\'\'\' \\ ' + TEXT + "\n__import__('os').abort() #"
 
 
 def written(name: str) -> str:
@@ -51,7 +57,7 @@ def test_its_metadata_pins_what_it_imports_and_nothing_of_the_suite(name):
 @pytest.mark.parametrize("name", WRITTEN)
 def test_it_is_short_enough_to_be_read(name):
     source = written(name)
-    assert len(source.splitlines()) < 330
+    assert len(source.splitlines()) < 340
     assert len(program(source).splitlines()) < 60
     assert max(map(len, source.splitlines())) < 160
 
@@ -91,6 +97,203 @@ def test_a_task_that_ran_out_of_time_is_given_one():
 def test_a_cancellation_is_a_step_of_its_own():
     code = program(written("postgres-asyncpg TXN-5"))
     assert 'await turn("B")\n    tasks["victim"].cancel()' in code
+
+
+def constant(source: str, names: str) -> object:
+    """What the script's head says of these names."""
+    (node,) = (n for n in ast.parse(source).body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == names)
+    return ast.literal_eval(node.value)
+
+
+def test_a_sweep_cancels_where_the_order_says_so_and_counts_nothing():
+    source = written("mysql-aiomysql TXN-22")
+    assert recorded.line("mysql-aiomysql TXN-22")["schedule"] == "A@9.A.1.1.1.1.1"
+    assert constant(source, "ORDER") == "A.1.1.1.1.1.A@9"
+    assert constant(source, "VICTIM") == "victim"
+    assert 'elif "@" in token:\n            tasks[VICTIM].cancel()' in source
+    assert "swept" not in source
+
+
+def test_a_cancellation_as_a_wait_ends_is_counted_in_the_operations_that_are_swept():
+    source = written("mysql-aiomysql TXN-16")
+    assert recorded.line("mysql-aiomysql TXN-16")["schedule"] == "B@1+.A.1.1.1.B.C.A.1.A.1"
+    assert constant(source, "ORDER") == "A.1.1.1.B.C.A.1.A.1"
+    assert constant(source, "(VICTIM, WAIT, DURING)") == ("victim", 1, ("begin ",))
+    assert "told[what] = await (swept(statement()) if watched else statement())" in source
+    assert '"@" in token' not in source
+
+
+def test_without_a_sweep_there_is_nothing_of_it():
+    source = written("mysql-aiomysql NST-3")
+    assert not re.search("swept|VICTIM|frame_size|# IF|# ALL", source)
+
+
+@pytest.mark.parametrize(("name", "login"), [("mysql-aiomysql TXN-16", False), ("mysql-aiomysql TXN-22", True)])
+def test_answers_are_held_frame_by_frame_and_the_login_only_where_it_was(name, login):
+    source = written(name)
+    assert "answers.append(functools.partial(writer.write, rest[: frame_size(rest)]))" in source
+    assert ("            if not holding:" in source) is login
+    assert ("def is_login" in source) is not login
+
+
+def test_frames_are_cut_as_the_protocol_says():
+    known: dict = {}
+    for name, data in (
+        ("mysql-aiomysql TXN-16", b"\x07\0\0\x01" + 7 * b"x"),
+        ("postgres-asyncpg TXN-20", b"Z\0\0\0\5I"),
+    ):
+        part = re.search(r"def frame_size\(.*?\n\n", written(name), re.DOTALL)
+        exec(part[0], known)
+        assert known["frame_size"](data + b"more") == len(data)
+
+
+def test_a_cancellation_that_is_on_its_way_when_the_task_asks():
+    code = program(written("mysql-aiomysql CAN-3"))
+    assert (
+        '    await turn("A")\n    asyncio.current_task().cancel()  # arrives at the driver\'s first await\n'
+        '    await do(None, "read n-1"'
+    ) in code
+
+
+def test_a_pool_is_filled_before_and_its_connections_are_lost_in_a_step():
+    source = written("mysql-aiomysql TXN-19")
+    assert '    await turn("B")\n    cut()' in program(source)
+    begin = source.index("async with in_transaction():")
+    assert begin < source.index("holding = True", begin) < source.index("await conduct(ORDER)")
+
+
+def test_what_is_acquired_is_given_back_as_the_program_did_when_it_was_cancelled():
+    code = program(written("mysql-aiomysql POOL-8")).split("async def waiter")[0]
+    assert re.search(
+        r"    connection = await do\(.*, acquire\)\n    try:\n        await do\(.*read\(connection, .*\n"
+        r"    finally:\n        await do\(.*release\(connection\)\)\n",
+        code,
+    )
+
+
+def test_tasks_that_do_the_same_are_told_apart():
+    source = written("mysql-aiomysql POOL-2")
+    names = re.findall(r'await do\("[AB]", "([^"]*)"', program(source))
+    assert len(names) == len(set(names)) == 6
+    assert '"77" in map(str, told.get("look at the setting (neighbour, operation 5)") or ())' in source
+
+
+def test_a_block_that_is_ended_by_hand():
+    code = program(written("mysql-aiomysql NST-9"))
+    assert 'async with block("A", "parent\'s nested transaction 2", in_transaction) as client_2:' in code
+    assert "lambda: client_2.rollback()" in code
+
+
+def test_a_transaction_that_another_task_leaves():
+    """Nobody's ``async with`` can say that: it is entered and left by hand."""
+    parent, closer = program(written("mysql-aiomysql CTX-6")).split("async def closer")
+    name = 'opened["parent\'s transaction 1"]'
+    assert f"    await {name}.__aenter__()" in parent
+    assert f'    {name}.who = "B"\n    await {name}.__aexit__(None, None, None)' in closer
+
+
+def test_generated_programs_are_judged_as_any_other():
+    name = "sqlite-aiosqlite NST-5"
+    line = recorded.line(name)
+    plain = script(line, recorded.header(name))
+    line |= {"reason": f"3 of 15 programs: {line['reason']}", "violations": []}
+    assert script(line, recorded.header(name)) == plain
+
+
+def test_what_is_asked_while_a_hung_run_is_taken_down_is_no_part_of_the_symptom():
+    name = "sqlite-aiosqlite ORM-11"
+    line = recorded.line(name)
+    plain = script(line, recorded.header(name))
+    history = line["evidence"]["history"]
+    last, session = history[-1]["n"], "second"
+    note = {**history[-1], "n": last + 1, "session": session, "event": "note", "what": "wait", "operation": None}
+    line["evidence"]["history"] += [
+        {**note, "session": "closer", "text": f"waits for {session}"},
+        {
+            **note,
+            "n": last + 2,
+            "session": "closer",
+            "event": "invoke",
+            "what": "rollback",
+            "operation": 99,
+            "text": "x",
+        },
+    ]
+    assert symptom.of(line).shows in plain
+
+
+def test_an_iteration_asks_for_all_of_its_rows():
+    code = program(written("mysql-aiomysql CON-3"))
+    assert 'answers = rows(connection, ["n-1", "n-2", "n-3"])' in code
+    assert 'await do("A", "fetch n-2", lambda: anext(answers, "the end"))' in code
+
+
+def test_sessions_that_the_server_ends():
+    source = written("postgres-asyncpg POOL-6")
+    assert "await end_sessions()" in program(source)
+    assert "pg_terminate_backend(pid) FROM pg_stat_activity WHERE client_port IN" in source  # of the driver's only
+    assert "pg_terminate_backend" not in written("postgres-asyncpg TXN-20")
+    assert "asked = asked or ends_login(data)" in source
+
+
+def test_what_the_history_does_not_show_is_not_written():
+    with pytest.raises(NotWritten, match="using_db"):
+        written(NOT_IN_THE_HISTORY)
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [("async def f(world):\n    yield\n", "generator"), ("session.orm(inner.client).read()", "using_db")],
+)
+def test_programs_are_read_for_what_no_history_says(program, why):
+    name = "mysql-aiomysql NST-3"
+    line = recorded.line(name)
+    line["evidence"]["program"] = program
+    with pytest.raises(NotWritten, match=why):
+        script(line, recorded.header(name))
+
+
+@pytest.mark.parametrize("program", ["def (", "scenario(during=make())", "\0", "scenario(cancels=1, during=(1,))"])
+def test_a_program_that_cannot_be_read_is_no_reason_to_fail(program):
+    name = "mysql-aiomysql TXN-16"
+    line = recorded.line(name)
+    line["evidence"]["program"] = program
+    ast.parse(script(line, recorded.header(name)))
+
+
+def test_hostile_kinds_of_operations_stay_text():
+    name = "mysql-aiomysql TXN-16"
+    line = recorded.line(name)
+    line["evidence"]["program"] = f"scenario(cancels='victim', during=({EVIL!r}, 'begin'))"
+    source = script(line, recorded.header(name))
+    assert constant(source, "(VICTIM, WAIT, DURING)") == ("victim", 1, (f"{EVIL} ", "begin "))
+
+
+def test_a_wait_is_ended_by_its_answer_and_by_a_cancellation_in_one_instant():
+    """The statement's second wait ends with an answer; the task is cancelled before it sees that."""
+
+    async def statement(waits: list, seen: list) -> None:
+        for wait in waits:
+            seen.append(await wait)
+
+    async def run() -> tuple[bool, list, list]:
+        loop = asyncio.get_running_loop()
+        waits, seen = [loop.create_future() for _ in range(3)], []
+        known = {"asyncio": asyncio, "types": types, "tasks": {}, "VICTIM": "victim", "WAIT": 2}
+        exec((PARTS / "sweep.py.txt").read_text(encoding="utf-8"), known)
+
+        async def victim() -> None:
+            await known["swept"](statement(waits, seen))
+
+        task = known["tasks"]["victim"] = loop.create_task(victim())
+        for number in range(2):
+            await asyncio.sleep(0)
+            waits[number].set_result(number)
+            await asyncio.sleep(0)
+        await asyncio.wait([task])
+        return task.cancelled(), seen, [wait.done() for wait in waits]
+
+    assert asyncio.run(run()) == (True, [0], [True, True, False])
 
 
 def test_a_crowd_is_one_function():
@@ -160,9 +363,6 @@ def test_a_driver_in_a_c_library_is_not_written():
     head["axes"] |= {"driver": "asyncodbc", "server": "odbc"}
     with pytest.raises(NotWritten, match="C library"):
         script(recorded.line(name), head)
-
-
-EVIL = '"""\n__import__("os").abort()\n\'\'\' \\ ' + TEXT + "\n__import__('os').abort() #"
 
 
 @pytest.mark.parametrize("name", WRITTEN)
