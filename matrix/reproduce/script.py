@@ -17,7 +17,7 @@ PARTS = Path(__file__).parent / "parts"
 # What the suite and its witnesses bring into an environment, and no reproducer needs.
 OURS = {"pytest", "pytest-asyncio", "iniconfig", "pluggy", "pygments", "packaging", "tomli", "exceptiongroup"}
 OURS |= {"mysql-connector-python", "pg8000", "scramp", "asn1crypto", "python-dateutil", "six", "apsw"}
-OURS |= {"pip", "setuptools", "wheel"}
+OURS |= {"pip", "setuptools", "wheel", "hypothesis", "sortedcontainers", "attrs"}
 ORM_ONLY = {"tortoise-orm", "pypika-tortoise", "iso8601", "anyio", "idna", "sniffio", "aiosqlite"}
 SCHEMES = {"postgres": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
 SERVED = "{scheme}://user:password@host:port/database"
