@@ -29,6 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--orders", type=int, default=None, help="how many orders of a scenario are run at most")
     group.addoption("--programs", type=int, default=None, help="how many programs a line of generated ones judges")
     group.addoption("--seed", type=int, default=None, help="from which they are drawn (default: one for everybody)")
+    group.addoption(
+        "--processes",
+        type=int,
+        default=None,
+        help="how many processes run scenarios, each with a database of its own (default: MATRIX_PROCESSES, or one per "
+        "core)",
+    )
     group.addoption("--results", default=None, help="folder of the result file (default: results)")
     group.addoption("--only", default=None, metavar="ID,ID", help="these scenarios; writes a result where --results is")
     group.addoption(
@@ -67,7 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def cell_run(request: pytest.FixtureRequest) -> Iterator[CellRun]:
     """The cell of this session: opened once; its results are written line by line."""
     config = request.config
-    run = CellRun(config, selected=len(request.session.items))
+    run = CellRun(config, [item.callspec.params["scenario"] for item in request.session.items])
     config.stash[RUN] = run
     try:
         run.open()
@@ -98,22 +105,23 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 class CellRun:
     """One cell's run: opens it, runs scenarios in it, writes and prints what they gave."""
 
-    def __init__(self, config: pytest.Config, selected: int) -> None:
+    def __init__(self, config: pytest.Config, selected: list[Any]) -> None:
         from tests.harness.scenario import catalogue
 
         self.config = config
         self.catalogue = catalogue()
         only = config.getoption("only")
         self.planned = [name for name in self.catalogue if only is None or name in only.split(",")]
-        self.whole = selected >= len(self.catalogue)
+        self.selected = selected
+        self.whole = len(selected) >= len(self.catalogue)
         self.terminal = config.pluginmanager.getplugin("terminalreporter")
         self.header: dict[str, Any] = {}
         self.cell: Any = None
+        self.processes: Any = None
         self.record_of_newest: Any = None
         self.writer: Any = None
         self.entries: tuple[Any, ...] = ()
-        self.plain: dict[str, str] = {}  # verdicts without remedy
-        self.known: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # anomalies, and the scenarios that show them
+        self.seen: dict[str, tuple[str, list[dict[str, Any]]]] = {}  # verdicts and anomalies of the lines so far
         self.done = 0
         self.started = time.monotonic()
 
@@ -160,6 +168,8 @@ class CellRun:
         )
 
     def close(self) -> None:
+        if self.processes is not None:
+            self.processes.close()
         if self.writer is not None:
             self.writer.close()
         if self.cell is not None:
@@ -169,32 +179,63 @@ class CellRun:
     def orders(self) -> int:
         return int(self.config.getoption("orders") or self.config.getini("orders"))
 
+    def begin(self) -> None:
+        """Have the selected scenarios run, by as many processes as were asked for."""
+        from tests.harness.processes import Job, Processes, cores
+        from tests.harness.runner import ERROR, without_verdict
+
+        count = self.config.getoption("processes") or int(os.environ.get("MATRIX_PROCESSES") or cores())
+        names = {scenario.id for scenario in self.selected}
+        drawn = frozenset(scenario.id for scenario in self.selected if scenario.generated)
+        jobs = []
+        for scenario in self.selected:
+            after = frozenset(scenario.cures) & names
+            if scenario.generated and self.whole:
+                after = frozenset(names - drawn)  # what the others showed is not found by generation
+            jobs.append(Job(scenario.id, after, self.given))
+        died = lambda name, why: without_verdict(self.catalogue[name], ERROR, why)  # noqa: E731
+        self.processes = Processes(self.cell, count, jobs, self.work, died, self.learn)
+
     # -- one scenario ----------------------------------------------------------------------------------------------
     async def judge(self, scenario: Any) -> None:
-        """Run a scenario and record what it gave."""
-        from tests.harness import cell_scenarios
+        """Have a scenario run, and record what it gave."""
+        if self.processes is None:
+            self.begin()
+        self.record(scenario, await self.processes.line(scenario.id))
 
-        line = await cell_scenarios.run(
-            self.cell, scenario, self.catalogue, self.plain, self.orders, self.record_of_newest
-        )
-        self.record(scenario, line)
+    def learn(self, line: dict[str, Any]) -> None:
+        """Keep what later lines need of this one."""
+        self.seen[line["scenario"]] = line["verdict"], list((line.get("orders") or {}).get("anomalies", ()))
 
-    def judge_generated(self, scenario: Any) -> None:
-        """The same for a line of generated programs."""
+    def given(self) -> tuple[dict[str, str], dict[tuple[str, tuple[str, ...]], list[str]]]:
+        """What a scenario may need of the lines before it: verdicts, and the anomalies with those that show them."""
+        plain = {name: verdict for name, (verdict, _) in self.seen.items() if verdict != "n/a"}
+        known: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        for name in self.catalogue:
+            for each in self.seen.get(name, ("", []))[1]:
+                known.setdefault((each["verdict"], tuple(each["properties"])), []).append(name)
+        return plain, known
+
+    def work(self, cell: Any, name: str, given: Any) -> dict[str, Any]:
+        """Run a scenario; in one of the processes."""
         from tests.generated import search
+        from tests.harness import cell_scenarios, loop
 
+        scenario, (plain, known) = self.catalogue[name], given
+        record = self.record_of_newest
+        if not scenario.generated:
+            return loop.run(cell_scenarios.run(cell, scenario, self.catalogue, plain, self.orders, record))
         seed = self.config.getoption("seed")
         budget = self.config.getoption("programs") or search.PROGRAMS
-        known = self.known if self.whole and self.record_of_newest is None else None
-        drawn_from = search.SEED if seed is None else seed
-        self.record(scenario, search.run(self.cell, scenario, drawn_from, budget, known, self.record_of_newest))
+        whole = self.whole and record is None
+        return search.run(
+            cell, scenario, search.SEED if seed is None else seed, budget, known if whole else None, record
+        )
 
     def record(self, scenario: Any, line: dict[str, Any]) -> None:
         """Write a scenario's line, print it, and fail when it is not as expected."""
         from matrix.results import expectations
 
-        for each in (line.get("orders") or {}).get("anomalies", ()):
-            self.known.setdefault((each["verdict"], tuple(each["properties"])), []).append(scenario.id)
         line["expectation"] = expectations.record(line, self.entries, self.header)
         self.done += 1
         if self.writer is not None:

@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         print("Runs one cell, such as mysql-aiomysql, in this environment and writes results/CELL.jsonl.")
         print("  -k NST-4            one scenario          --orders 50   more orders of each scenario")
         print("  --programs 1000     more generated programs   --seed 7      drawn from another seed")
+        print("  --processes 1       one scenario after the other (one process per core is the default)")
         print("  --strict-compliance fail for everything that does not comply")
         return 0 if arguments else 2
     if sys.version_info < (3, 10):  # noqa: UP036 - so that an older one says it in words

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,15 @@ class Backing:
         return True
 
 
+@dataclass(frozen=True)
+class Room:
+    """One database of a cell, and the server it is in; for a process that is going to use it alone."""
+
+    kind: str
+    database: Address
+    server: Any
+
+
 class Cell:
     """``name`` such as ``mysql-aiomysql``, or with factors (cell_name.py). ``open`` before use, ``close`` after."""
 
@@ -85,7 +95,9 @@ class Cell:
         self.driver = self.parts.driver
         self._choose_loop()
         self.backings: list[Backing] = []
+        self._places: list[tuple[str, Any, Witness | None]] = []  # kind, server, who makes databases in it
         self._closing: list[Callable[[], None]] = []
+        self._others: Any = None
 
     def _choose_loop(self) -> None:
         if self.parts.loop == "uvloop":
@@ -99,19 +111,33 @@ class Cell:
         kinds = self.adapter.families or (self.kind,)
         for kind in kinds:
             spec = kind if self.adapter.families else self.spec
-            self.backings.append(self._sqlite() if kind == "sqlite" else self._served(spec))
+            self._places.append((kind, None, None) if kind == "sqlite" else self._served(spec))
+        self.backings = [self._ready(room) for room in self.rooms()]
         # Destructors of connections that a hung run has lost complain when their loop is long gone: no news to anybody.
         sys.unraisablehook = lambda _: None
         gc.collect()
         gc.freeze()  # what is loaded by now stays; the collector need not walk over it after every run
 
-    def _sqlite(self) -> Backing:
+    def rooms(self) -> list[Room]:
+        """New databases, one in each server of the cell. ``close`` takes them away. Raises CellError."""
+        return [
+            Room(kind, self._file() if keeper is None else self._database(server, keeper), server)
+            for kind, server, keeper in self._places
+        ]
+
+    def move_to(self, rooms: list[Room]) -> None:
+        """Go on in these databases, in a fork of the process that opened the cell and will close it."""
+        # A witness that is destroyed here would say goodbye on the connection that its owner goes on with.
+        self._others = self.backings, self._places, self._closing
+        self._closing = []
+        self.backings = [self._ready(room) for room in rooms]
+
+    def _file(self) -> Address:
         folder = tempfile.mkdtemp(prefix="matrix-sqlite-", dir=_in_memory())
         self._closing.append(lambda: shutil.rmtree(folder, ignore_errors=True))
-        database = Address("sqlite", file=os.path.join(folder, "matrix.db"))  # noqa: PTH118
-        return self._ready("sqlite", database, None)
+        return Address("sqlite", file=os.path.join(folder, "matrix.db"))  # noqa: PTH118
 
-    def _served(self, spec: str) -> Backing:
+    def _served(self, spec: str) -> tuple[str, Any, Witness]:
         from matrix import servers
 
         try:
@@ -119,39 +145,41 @@ class Cell:
         except servers.ServerError as error:
             raise CellError(str(error)) from None
         self._closing.append(server.stop)
-        name = f"matrix_{secrets.token_hex(6)}"
         admin = Address(server.kind, server.host, server.port, server.user, server.password, "")
         try:
             keeper = open_witness(admin)
         except WitnessError as error:
             hint = "; check user and password in the address that you gave" if server.given else ""
             raise CellError(f"cannot log in: {error}{hint}") from None
+        self._closing.append(keeper.close)
+        return server.kind, server, keeper
+
+    def _database(self, server: Any, keeper: Witness) -> Address:
+        name = f"matrix_{secrets.token_hex(6)}"
+        database = Address(server.kind, server.host, server.port, server.user, server.password, name)
         try:
             keeper.execute(f"CREATE DATABASE {name}")
         except WitnessError as error:
-            keeper.close()
-            raise CellError(f"{admin.user!r} may not create a database of its own: {error}") from None
-        self._closing.append(keeper.close)
-        self._closing.append(lambda: self._drop(keeper, name))
-        database = Address(server.kind, server.host, server.port, server.user, server.password, name)
-        return self._ready(server.kind, database, server)
+            raise CellError(f"{server.user!r} may not create a database of its own: {error}") from None
+        if server.given:  # a private one goes with all that is in it
+            self._closing.append(lambda: self._drop(keeper, database))
+        return database
 
-    def _ready(self, kind: str, database: Address, server: Any) -> Backing:
-        witness = open_witness(database)
+    def _ready(self, room: Room) -> Backing:
+        witness = open_witness(room.database)
         self._closing.append(witness.close)
-        return Backing(self.adapter, kind, database, witness, server)
+        return Backing(self.adapter, room.kind, room.database, witness, room.server)
 
-    def _drop(self, keeper: Witness, name: str) -> None:
-        for backing in self.backings:
-            if backing.database.database == name:
-                with contextlib.suppress(WitnessError):
-                    backing.witness.end_sessions()
-                backing.witness.close()
+    def _drop(self, keeper: Witness, database: Address) -> None:
+        """Drop a database, whoever is still in it."""
         try:
-            keeper.execute(f"DROP DATABASE {name}")
+            with contextlib.suppress(WitnessError):
+                last = open_witness(database)
+                last.end_sessions()
+                last.close()
+            keeper.execute(f"DROP DATABASE {database.database}")
         except WitnessError as error:
-            if self.backings and any(b.server is not None and b.server.given for b in self.backings):
-                self.tell(f"could not drop database {name}: {error}")
+            self.tell(f"could not drop database {database.database}: {error}")
 
     def close(self) -> None:
         """Drop the databases, stop the servers. Never raises; idempotent."""

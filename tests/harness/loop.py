@@ -116,6 +116,18 @@ class MatrixLoop(asyncio.SelectorEventLoop):
             side.wake()
 
 
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    """What ``asyncio.run`` does, in a MatrixLoop; it waits for no thread that a driver has lost."""
+    loop = MatrixLoop()
+    asyncio.set_event_loop(loop)
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
 class SideSelector(selectors.DefaultSelector):
     """A selector that says when it really blocks, and never wakes up because real time went by."""
 
