@@ -74,7 +74,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def cell_run(request: pytest.FixtureRequest) -> Iterator[CellRun]:
     """The cell of this session: opened once; its results are written line by line."""
     config = request.config
-    run = CellRun(config, [item.callspec.params["scenario"] for item in request.session.items])
+    items: list[Any] = request.session.items
+    run = CellRun(config, [item.callspec.params["scenario"] for item in items])
     config.stash[RUN] = run
     try:
         run.open()
