@@ -454,7 +454,7 @@ def _loudness(history: History) -> Iterator[Violation]:
 
 def _entitled(history: History, operation: Operation) -> bool:
     """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, on a connection
-    that the program had ended, or follows."""
+    that the program had ended, in a circle of waits, not willing to wait, or follows."""
     return (
         operation.kind in ("fail", "acquire", "close")  # a pool may say that it is exhausted; or that it is in use
         or operation.misuse
@@ -462,8 +462,81 @@ def _entitled(history: History, operation: Operation) -> bool:
         or _closed_under(history, operation)
         or _out_of_reach(history, operation)
         or _consequence(history, operation)
+        or _waits_in_a_circle(history, operation)
+        or _seized_in_vain(history, operation)
         or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
     )
+
+
+# -- locks -----------------------------------------------------------------------------------------------------------
+
+LOCKS = ("take", "seize", "put", "write")  # kinds of operations whose rows stay locked until their transaction ends
+
+
+def _waits_in_a_circle(history: History, operation: Operation) -> bool:
+    """Whether an operation and those that it waited for were in each other's way (a deadlock): each wanted a row that
+    the transaction of the next had locked, all at once. The server ends one of them; a second error is not excused."""
+    paths = [[operation]]
+    while paths:
+        path = paths.pop()
+        for holder in _waited_for(history, path[-1]):
+            if holder is operation:
+                return not any(other.failed and other.ended < operation.ended for other in path)
+            if holder not in path:
+                paths.append([*path, holder])
+    return False
+
+
+def _waited_for(history: History, operation: Operation) -> list[Operation]:
+    """What other sessions were doing meanwhile whose transactions had locked a row that this operation wanted."""
+    return [
+        other
+        for other in history.operations
+        if other.session != operation.session
+        and other.started < (operation.ended or other.started + 1)
+        and operation.started < (other.ended or operation.started + 1)
+        and any(
+            _locked_by(history, lock, other) and _rows(lock) & _rows(operation)
+            for lock in history.operations
+            if lock.ended and lock.ended < other.started
+        )
+    ]
+
+
+def _locked_by(history: History, lock: Operation, holder: Operation) -> bool:
+    """Whether a row that was locked before in an operation's transaction was still so when that one was issued."""
+    return (
+        lock.block is not None
+        and lock.outcome == "ok"
+        and history.root(lock.block) == history.root(holder.block)
+        and not _undone(history, lock, holder)
+    )
+
+
+def _rows(operation: Operation) -> set[str]:
+    """The rows that an operation locks, or wants to."""
+    return set(operation.rows or (operation.nonce,)) if operation.kind in LOCKS else set()
+
+
+def _seized_in_vain(history: History, operation: Operation) -> bool:
+    """Whether an operation that was not to wait for a row met another transaction that had it, or was about to."""
+    if operation.kind != "seize":
+        return False
+    return any(
+        other.session != operation.session
+        and other.block is not None
+        and not other.failed
+        and _rows(other) & _rows(operation)
+        and other.started < operation.ended
+        and _open_after(history, other, operation.started)
+        for other in history.operations
+    )
+
+
+def _open_after(history: History, operation: Operation, moment: int) -> bool:
+    """Whether the transaction around an operation, as its task was told, had not ended by then."""
+    end = _asked(history, history.root(operation.block), "commit", "rollback")
+    return end is None or not end.ended or end.ended > moment
 
 
 def _closed_under(history: History, operation: Operation) -> bool:

@@ -30,6 +30,7 @@ from .loop import Events, MatrixLoop, thread_rests
 from .schedule import Action, Strategy
 from .session import Body, Deliberate, Session, end_of
 from .sweep import WATCH, Sweep, Turn
+from .witness import circular
 from .workers import WorkerChannel, WorkerGate
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class World:
         self._next_timer: float | None = None
         self._blocked: list[Channel] = []
         self._stalled = False
+        self._circle = False  # requests wait for each other in the server
         self._jumped = 0.0
         self._jump = 0.1
         self._jumps = 0
@@ -578,6 +580,8 @@ class World:
                 channel.give_up()
             self._step("-", "SQLite's busy timeout (5 s) ends: nothing else can happen")
             return True
+        if self._stalled and self._circle:
+            raise HarnessError(f"the server left a deadlock alone for {DEADLINE:.0f} s: is its detection switched off?")
         if timer is None or self._jumped > HORIZON or self._stalled:
             return False
         # Polling timers come again and again; each jump is longer than the one before, as if the machine had slept.
@@ -595,7 +599,7 @@ class World:
         since = time.monotonic()
         asked = 0.0
         self._blocked = []
-        self._stalled = False
+        self._stalled = self._circle = False
         while True:
             seen = self._movement()
             busy = [channel for channel in self.channels() if channel.busy()]
@@ -611,7 +615,7 @@ class World:
             waited = time.monotonic() - since
             if busy and waited > max(ASK_SERVER_AFTER, 2 * asked):
                 asked = waited
-                if self._all_wait_for_locks(busy):
+                if self._all_wait_for_locks(busy):  # not in a circle, which the server ends by itself
                     self._blocked = busy
                     events = selector.wait(0)
                     if events:
@@ -667,10 +671,12 @@ class World:
         return self._thread_looks > (100 if unread else 4)
 
     def _all_wait_for_locks(self, busy: list[Channel]) -> bool:
+        """Whether these requests wait for locks, by the server's word, and for somebody who can do something about it:
+        a circle of waits is none of the program's, since the server resolves it."""
         ids = {channel.session() for channel in busy}
-        if None in ids:
-            return False
-        return ids <= self.witness.waiting_for_locks()
+        waits = {session: holders for session, holders in self.witness.lock_waits().items() if session in ids}
+        self._circle = circular(waits)
+        return ids == waits.keys() and not self._circle
 
     # -- proof of a hang -------------------------------------------------------------------------------------------
     def prove_hang(self, program: asyncio.Task[Any]) -> dict[str, Any]:
