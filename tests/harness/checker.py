@@ -496,9 +496,8 @@ def _waited_for(history: History, operation: Operation) -> list[Operation]:
         and other.started < (operation.ended or other.started + 1)
         and operation.started < (other.ended or operation.started + 1)
         and any(
-            _locked_by(history, lock, other) and _rows(lock) & _rows(operation)
+            _rows(lock) & _rows(operation) and 0 < lock.ended < other.started and _locked_by(history, lock, other)
             for lock in history.operations
-            if lock.ended and lock.ended < other.started
         )
     ]
 

@@ -48,7 +48,8 @@ class Operation:
 
     number: int
     session: str
-    # read, write, look, ensure, take, seize, put, fail, begin, commit, rollback, leave, acquire, release, close, set, probe
+    # read, write, look, ensure, take, seize, put, fail, begin, commit, rollback, leave, acquire, release, close, set,
+    # probe
     kind: str
     text: str
     block: int | None

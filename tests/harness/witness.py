@@ -141,7 +141,9 @@ class PostgresWitness(Witness):
 
         self._errors = (pg8000.exceptions.Error, OSError)
         self._timeout: float | None = None
-        self._waits: dict[tuple[int, frozenset[int], str], float] = {}  # since when each was seen, by the server's clock
+        self._waits: dict[
+            tuple[int, frozenset[int], str], float
+        ] = {}  # since when each was seen, by the server's clock
         try:
             self._connection = pg8000.native.Connection(
                 address.user,
@@ -212,8 +214,9 @@ _RECORD_LOCK = re.compile(
 
 
 def innodb_lock_waits(status: str) -> LockWaits:
-    """The waits that ``SHOW ENGINE INNODB STATUS`` tells of. Who holds what it says where ``innodb_status_output_locks``
-    is on, as it is in a private server. (``performance_schema`` would know, and is off there.)"""
+    """The waits that ``SHOW ENGINE INNODB STATUS`` tells of. Who holds what it says where
+    ``innodb_status_output_locks`` is on, as in a private server. (``performance_schema`` would know, and is off
+    there.)"""
     waiting: dict[int, list[tuple[str, str]]] = {}
     held: dict[int, list[tuple[str, str]]] = {}
     for part in status.split("---TRANSACTION ")[1:]:
@@ -239,8 +242,8 @@ def innodb_lock_waits(status: str) -> LockWaits:
 
 
 def _holds_up(lock: tuple[str, str], wanted: tuple[str, str]) -> bool:
-    """Whether one record lock is in the way of another: not on other records, nor do shared ones disturb each other, nor
-    does a row disturb who only wants the gap before it."""
+    """Whether one record lock is in the way of another. Two shared ones are not, nor is a row's in that of who wants the
+    gap before it."""
     (place, mode), (wanted_place, wanted_mode) = lock, wanted
     if place != wanted_place or (mode[0] == wanted_mode[0] == "S"):
         return False
