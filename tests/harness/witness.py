@@ -242,8 +242,8 @@ def innodb_lock_waits(status: str) -> LockWaits:
 
 
 def _holds_up(lock: tuple[str, str], wanted: tuple[str, str]) -> bool:
-    """Whether one record lock is in the way of another. Two shared ones are not, nor is a row's in that of who wants the
-    gap before it."""
+    """Whether one record lock is in the way of another. Two shared ones are not, nor is a row's when the gap before it
+    is wanted."""
     (place, mode), (wanted_place, wanted_mode) = lock, wanted
     if place != wanted_place or (mode[0] == wanted_mode[0] == "S"):
         return False

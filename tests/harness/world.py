@@ -546,6 +546,8 @@ class World:
         self.loop.freeze()
         while not program.done():
             await self.quiet()
+            if self._stalled and self._circle:
+                raise HarnessError(f"the server left a deadlock alone for {DEADLINE:.0f} s: is its detection off?")
             if program.done():
                 break
             if self._moments:
@@ -580,8 +582,6 @@ class World:
                 channel.give_up()
             self._step("-", "SQLite's busy timeout (5 s) ends: nothing else can happen")
             return True
-        if self._stalled and self._circle:
-            raise HarnessError(f"the server left a deadlock alone for {DEADLINE:.0f} s: is its detection switched off?")
         if timer is None or self._jumped > HORIZON or self._stalled:
             return False
         # Polling timers come again and again; each jump is longer than the one before, as if the machine had slept.
