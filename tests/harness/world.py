@@ -675,7 +675,10 @@ class World:
         a circle of waits is none of the program's, since the server resolves it."""
         ids = {channel.session() for channel in busy}
         waits = {session: holders for session, holders in self.witness.lock_waits().items() if session in ids}
-        self._circle = circular(waits)
+        # Where the server does not say who holds a lock: somebody with a transaction who does not wait, if anybody.
+        free = {channel.session() for channel in self.channels() if channel.in_transaction()} - waits.keys()
+        suspects = frozenset(waits) if not free else frozenset()
+        self._circle = circular({session: holders or suspects - {session} for session, holders in waits.items()})
         return ids == waits.keys() and not self._circle
 
     # -- proof of a hang -------------------------------------------------------------------------------------------

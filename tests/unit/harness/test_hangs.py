@@ -345,3 +345,63 @@ async def test_a_server_that_leaves_a_circle_alone_is_an_error_not_a_verdict(mon
     backing.witness = LateServer(driver.database, after=float("inf"))
     exploration = await Runner(backing, 20).explore(scenario(deadlocking, OrmSetup(size=3)))
     assert "the server left a deadlock alone" in exploration.error
+
+
+@pytest.mark.parametrize("says", [True, False])
+async def test_when_every_transaction_waits_it_is_a_circle_whatever_the_server_says_of_the_holders(says, monkeypatch):
+    monkeypatch.setattr("tests.harness.world.DEADLINE", 0.05)
+
+    class TightLipped(LateServer):
+        def lock_waits(self) -> LockWaits:
+            waits = super().lock_waits()
+            return waits if says else dict.fromkeys(waits, frozenset())
+
+    async def program(world):
+        rows = world.counter(), world.counter()
+
+        def worker(first, second):
+            async def body(session):
+                db = session.orm()
+                async with db.transaction():
+                    await db.count_up(first)
+                    await db.count_up(second)
+
+            return body
+
+        await world.together(up=worker(*rows), down=worker(*reversed(rows)))
+
+    driver = Late()
+    backing = Backing(driver)
+    backing.witness = TightLipped(driver.database, after=float("inf"))
+    exploration = await Runner(backing, 20).explore(scenario(program, OrmSetup()))
+    assert "the server left a deadlock alone" in exploration.error
+
+
+async def test_two_who_wait_for_a_third_hang_with_it_whatever_the_server_says_of_the_holders():
+    class TightLipped(MiniatureWitness):
+        def lock_waits(self) -> LockWaits:
+            return dict.fromkeys(super().lock_waits(), frozenset())
+
+    async def program(world):
+        row, held = world.counter(), asyncio.Event()
+
+        async def holder(session):
+            db = session.orm()
+            async with db.transaction():
+                await db.count_up(row)
+                held.set()
+                await asyncio.Event().wait()
+
+        async def waiter(session):
+            await held.wait()
+            db = session.orm()
+            async with db.transaction():
+                await db.count_up(row)
+
+        await world.together(holder=holder, one=waiter, other=waiter)
+
+    driver = Locking()
+    backing = Backing(driver)
+    backing.witness = TightLipped(driver.database)
+    found = (await Runner(backing, 4).explore(scenario(program, OrmSetup(size=3)))).deciding
+    assert (found.verdict, found.proof) == ("hangs", "lock")
