@@ -182,7 +182,7 @@ class CatchAndAbort(CatchConflict):
     """The child's error is let out of the parent's block, which rolls back: nothing of the transaction is stored."""
 
 
-@remedy("FIX-9", "Retry on a deadlock, a lock timeout or a conflict", cures=(*CURES, "TXN-23", "TXN-24"))
+@remedy("FIX-9", "Retry on a deadlock, a lock timeout or a conflict", cures=(*CURES, "TXN-23", "TXN-24", "TXN-25"))
 class Retry(CatchConflict):
     """What the child does, or a whole transaction of its own, is tried three times before the database's error is let
     out."""

@@ -586,3 +586,29 @@ async def locked_row(world, way):
         await way.whole(session, work)
 
     await world.together(first=worker, second=worker)
+
+
+@scenario(
+    "TXN-25",
+    "Two transactions that have both read want to write",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1, aliases=("conn_1", "conn_2")),
+)
+async def both_read_then_write(world, way):
+    """Two transactions on connections of their own both read, then both write: all of it is stored, or one of them is
+    refused, its task is told so and nothing of it is stored; the other one completes."""
+
+    def worker(alias):
+        async def work(session):
+            db = session.orm(alias)
+            async with db.transaction():
+                await db.read()
+                await db.write()
+
+        async def body(session):
+            await way.whole(session, work)
+
+        return body
+
+    await world.together(first=worker("conn_1"), second=worker("conn_2"))

@@ -5,6 +5,7 @@ It knows of no driver, no database and no schedule. The properties are those of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -464,6 +465,7 @@ def _entitled(history: History, operation: Operation) -> bool:
         or _consequence(history, operation)
         or _waits_in_a_circle(history, operation)
         or _seized_in_vain(history, operation)
+        or _writes_on_an_old_state(history, operation)
         or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
     )
 
@@ -471,6 +473,7 @@ def _entitled(history: History, operation: Operation) -> bool:
 # -- locks -----------------------------------------------------------------------------------------------------------
 
 LOCKS = ("take", "seize", "put", "write")  # kinds of operations whose rows stay locked until their transaction ends
+READS, WRITES = ("read", "look", "take", "seize"), ("write", "put", "ensure")
 
 
 def _waits_in_a_circle(history: History, operation: Operation) -> bool:
@@ -493,13 +496,14 @@ def _waited_for(history: History, operation: Operation) -> list[Operation]:
         other
         for other in history.operations
         if other.session != operation.session
-        and other.started < (operation.ended or other.started + 1)
-        and operation.started < (other.ended or operation.started + 1)
-        and any(
-            _rows(lock) & _rows(operation) and 0 < lock.ended < other.started and _locked_by(history, lock, other)
-            for lock in history.operations
-        )
+        and _at_once(operation, other)
+        and any(_rows(lock) & _rows(operation) and _locked_by(history, lock, other) for lock in history.operations)
     ]
+
+
+def _at_once(one: Operation, other: Operation) -> bool:
+    """Whether two operations were under way at the same time."""
+    return all(first.started < (second.ended or math.inf) for first, second in ((one, other), (other, one)))
 
 
 def _locked_by(history: History, lock: Operation, holder: Operation) -> bool:
@@ -507,6 +511,7 @@ def _locked_by(history: History, lock: Operation, holder: Operation) -> bool:
     return (
         lock.block is not None
         and lock.outcome == "ok"
+        and lock.ended < holder.started
         and history.root(lock.block) == history.root(holder.block)
         and not _undone(history, lock, holder)
     )
@@ -532,9 +537,33 @@ def _seized_in_vain(history: History, operation: Operation) -> bool:
     )
 
 
+def _writes_on_an_old_state(history: History, operation: Operation) -> bool:
+    """Whether an operation was to write in a transaction that had read before, and another one has written since, where
+    one transaction writes at a time: to wait for that one would be a deadlock, or lose what it has written."""
+    if not history.one_writer or operation.block is None or operation.kind not in WRITES:
+        return False
+    root = history.root(operation.block)
+    reads = (
+        other.started
+        for other in history.operations
+        if other.kind in READS and history.root(other.block) == root and 0 < other.ended < operation.started
+    )
+    first = min(reads, default=operation.ended)
+    return any(
+        other.kind in WRITES
+        and other.session != operation.session
+        and not other.failed
+        and other.started < operation.ended
+        and _open_after(history, other, first)
+        for other in history.operations
+        if first < operation.started
+    )
+
+
 def _open_after(history: History, operation: Operation, moment: int) -> bool:
-    """Whether the transaction around an operation, as its task was told, had not ended by then."""
-    end = _asked(history, history.root(operation.block), "commit", "rollback")
+    """Whether an operation and the transaction around it, as its task was told, had not ended by then."""
+    root = history.root(operation.block)
+    end = operation if root is None else _asked(history, root, "commit", "rollback")
     return end is None or not end.ended or end.ended > moment
 
 

@@ -54,6 +54,8 @@ def circular(waits: LockWaits) -> bool:
 class Witness:
     """What all witnesses can do. Raises WitnessError when the server is gone."""
 
+    one_writer = False  # the database lets one transaction write at a time, and only who has seen its newest state
+
     def __init__(self, address: Address) -> None:
         self.address = address
 
@@ -335,6 +337,8 @@ class MySQLWitness(Witness):
 
 class SQLiteWitness(Witness):
     """apsw, with a SQLite of its own, in a process of its own."""
+
+    one_writer = True
 
     def __init__(self, address: Address) -> None:
         super().__init__(address)

@@ -61,7 +61,7 @@ class World:
         self.scenario = scenario
         self.sweep: Sweep | None = None
         self.recorder = Recorder()
-        self.history = History()
+        self.history = History(one_writer=self.witness.one_writer)
         self.steps: list[tuple[str, str]] = []  # schedule token, what it did
         self.moments: list[int] = []  # when each step was taken, in the numbering of history and frames
         self.on_step: Callable[[str, str], None] | None = None

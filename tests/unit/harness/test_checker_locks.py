@@ -278,3 +278,123 @@ def test_who_does_wait_is_not_excused_by_a_locked_row(story):
     locks(story, a, "c-1", "seize")
     story.error(asks(story, b, "c-1", "take"))
     assert story.violated == {"loudness"}
+
+
+def test_a_row_is_free_when_its_transaction_was_rolled_back(story):
+    a, b = begins(story, "a"), begins(story, "b")
+    locks(story, a, "c-1", "seize")
+    ends(story, a, "rollback")
+    story.error(asks(story, b, "c-1", "seize"))
+    assert story.violated == {"loudness"}
+
+
+# -- where one transaction writes at a time ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def single(story) -> Story:
+    story.history.one_writer = True
+    return story
+
+
+@pytest.mark.parametrize("kind", ["read", "look", "take"])
+@pytest.mark.parametrize("refused", ["write", "put"])
+def test_who_has_read_may_be_refused_to_write_after_another(single, kind, refused):
+    a, b = begins(single, "a"), begins(single, "b")
+    locks(single, b, "0", kind)
+    locks(single, a, "w-1", "put")
+    single.error(asks(single, b, "w-2", refused))
+    ends(single, b, "rollback")
+    ends(single, a, "commit")
+    assert single.violated == set()
+    assert single.verdict == "refuses"
+
+
+def test_that_is_so_only_where_one_transaction_writes_at_a_time(story):
+    a, b = begins(story, "a"), begins(story, "b")
+    locks(story, b, "0", "read")
+    locks(story, a, "w-1", "put")
+    story.error(asks(story, b, "w-2", "put"))
+    assert story.violated == {"loudness"}
+
+
+@pytest.mark.parametrize("end", ["commit", None])
+def test_the_other_may_have_written_before_and_hold_the_lock_when_this_one_reads(single, end):
+    a, b = begins(single, "a"), begins(single, "b")
+    locks(single, a, "w-1", "put")
+    locks(single, b, "0", "take")
+    if end:
+        ends(single, a, end)
+    single.error(asks(single, b, "w-2", "put"))
+    assert single.violated == set()
+
+
+def test_the_other_may_write_outside_of_a_transaction(single):
+    b = begins(single, "b")
+    locks(single, b, "0", "take")
+    single.ok(single.ask("a", "put", "w-1", scope="alone 1"))
+    single.error(asks(single, b, "w-2", "put"))
+    assert single.violated == set()
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_what_was_written_before_this_one_read_is_nobody_s_business(single, end):
+    a, b = begins(single, "a"), begins(single, "b")
+    locks(single, a, "w-1", "put")
+    ends(single, a, end)
+    locks(single, b, "0", "take")
+    single.error(asks(single, b, "w-2", "put"))
+    assert single.violated == {"loudness"}
+
+
+def test_nor_is_what_was_written_outside_of_a_transaction_before(single):
+    single.ok(single.ask("a", "put", "w-1", scope="alone 1"))
+    b = begins(single, "b")
+    locks(single, b, "0", "take")
+    single.error(asks(single, b, "w-2", "put"))
+    assert single.violated == {"loudness"}
+
+
+def test_who_has_not_read_waits(single):
+    a, b = begins(single, "a"), begins(single, "b")
+    locks(single, a, "w-1", "put")
+    single.error(asks(single, b, "w-2", "put"))
+    assert single.violated == {"loudness"}
+
+
+def test_what_another_transaction_of_the_session_has_read_does_not_count(single):
+    a, first = begins(single, "a"), begins(single, "b")
+    locks(single, first, "0", "take")
+    ends(single, first, "commit")
+    second = begins(single, "b")
+    locks(single, a, "w-1", "put")
+    single.error(asks(single, second, "w-2", "put"))
+    assert single.violated == {"loudness"}
+
+
+def test_to_read_is_never_refused(single):
+    a, b = begins(single, "a"), begins(single, "b")
+    locks(single, b, "0", "take")
+    locks(single, a, "w-1", "put")
+    single.error(asks(single, b, "0", "take"))
+    assert single.violated == {"loudness"}
+
+
+def test_one_s_own_writes_failed_ones_and_later_ones_are_no_excuse(single):
+    a, b = begins(single, "a"), begins(single, "b")
+    locks(single, b, "0", "take")
+    locks(single, b, "w-3", "put")
+    failed = asks(single, a, "w-1", "put")
+    failed.misuse = True
+    single.error(failed)
+    single.error(asks(single, b, "w-2", "put"))
+    locks(single, begins(single, "c"), "w-4", "put")
+    assert single.violated == {"loudness"}
+
+
+def test_to_write_outside_of_a_transaction_is_never_refused_for_that(single):
+    a = begins(single, "a")
+    locks(single, a, "w-1", "put")
+    single.ok(single.ask("b", "take", "c-1", scope="alone 1"))
+    single.error(single.ask("b", "put", "w-2", scope="alone 2"))
+    assert single.violated == {"loudness"}

@@ -249,6 +249,8 @@ class ServerSession:
 class MiniatureWitness:
     """Reads the database past every driver; the duck type of ``tests.harness.witness.Witness``."""
 
+    one_writer = False
+
     def __init__(self, database: Database) -> None:
         self.database = database
 
