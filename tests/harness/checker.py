@@ -543,20 +543,21 @@ def _writes_on_an_old_state(history: History, operation: Operation) -> bool:
     if not history.one_writer or operation.block is None or operation.kind not in WRITES:
         return False
     root = history.root(operation.block)
-    reads = (
+    reads = [
         other.started
         for other in history.operations
-        if other.kind in READS and history.root(other.block) == root and 0 < other.ended < operation.started
-    )
-    first = min(reads, default=operation.ended)
-    return any(
+        if other.kind in READS
+        and other.outcome == "ok"
+        and other.ended < operation.started
+        and history.root(other.block) == root
+    ]
+    return bool(reads) and any(
         other.kind in WRITES
         and other.session != operation.session
         and not other.failed
         and other.started < operation.ended
-        and _open_after(history, other, first)
+        and _open_after(history, other, min(reads))
         for other in history.operations
-        if first < operation.started
     )
 
 
