@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def tox_add_env_config(env_conf: Any, state: Any) -> None:
         MemoryLoader(
             description=f"one cell: {env_conf.name}",
             deps=install,
-            commands=[f"python -m tests {env_conf.name} {' '.join(state.conf.pos_args(None) or ())}".strip()],
+            commands=[f"python -m tests {env_conf.name} {shlex.join(state.conf.pos_args(None) or ())}".strip()],
         ),
     )
     named = state.conf.options.env

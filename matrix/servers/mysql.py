@@ -28,6 +28,7 @@ SETTINGS = (
     "--innodb-flush-method=nosync",
     "--innodb-fast-shutdown=2",
     "--innodb-use-native-aio=0",
+    "--innodb-status-output-locks=ON",  # who holds what, for SHOW ENGINE INNODB STATUS
     "--default-time-zone=+00:00",
 )
 # The order in which mariadb-install-db feeds them; each is mysql_* until 10.11 and mariadb_* later.

@@ -30,6 +30,7 @@ SETTINGS = {
     "max_wal_senders": "0",
     "autovacuum": "off",
     "jit": "off",
+    "deadlock_timeout": "1ms",  # who waits looks for a deadlock when this has gone by
     "ssl": "off",
     "password_encryption": "scram-sha-256",
     "logging_collector": "off",

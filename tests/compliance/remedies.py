@@ -182,9 +182,10 @@ class CatchAndAbort(CatchConflict):
     """The child's error is let out of the parent's block, which rolls back: nothing of the transaction is stored."""
 
 
-@remedy("FIX-9", "Retry on a deadlock, a lock timeout or a conflict", cures=CURES)
+@remedy("FIX-9", "Retry on a deadlock, a lock timeout or a conflict", cures=(*CURES, "TXN-23", "TXN-24", "TXN-25"))
 class Retry(CatchConflict):
-    """What the child does is tried three times before the database's error is let out."""
+    """What the child does, or a whole transaction of its own, is tried three times before the database's error is let
+    out."""
 
     async def attempt(self, session, work):
         for _ in range(2):
@@ -194,6 +195,9 @@ class Retry(CatchConflict):
                 if not session.is_of_the_database(error):
                     raise
         return await work()
+
+    async def whole(self, session, work):
+        return await self.attempt(session, lambda: work(session))
 
 
 @remedy("FIX-10", "Shield the commit", cures=("TXN-6", "NST-14"))

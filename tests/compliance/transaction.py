@@ -531,3 +531,84 @@ async def cancel_in_first_begin(world):
             await db.write()
 
     await world.together(victim=victim)
+
+
+@scenario(
+    "TXN-23",
+    "Two transactions lock two rows in opposite order",
+    level="loud",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=2),
+)
+async def opposite_order(world, way):
+    """Two transactions change the same two rows in opposite order: where they deadlock the server ends one of them, its
+    task is told so and nothing of it is stored; the other one completes."""
+    rows = world.counter(), world.counter()
+
+    def worker(first, second):
+        async def work(session):
+            db = way.outer(session)
+            async with db.transaction():
+                await db.write()
+                await db.count_up(first)
+                # Last of the block: which of them the server ends shall not change what can be done next.
+                await db.count_up(second)
+
+        async def body(session):
+            await way.whole(session, work)
+
+        return body
+
+    await world.together(up=worker(*rows), down=worker(*reversed(rows)))
+
+
+# Not by a lock timeout: the server's clock is real, and would decide whether the wait or its holder ends first.
+@scenario(
+    "TXN-24",
+    "A row is locked, and nobody wants to wait for it",
+    level="loud",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=2),
+)
+async def locked_row(world, way):
+    """Two transactions each select one row for update with nowait: who finds it locked is told so at once, and nothing
+    of that transaction is stored; the other one completes."""
+    counter = world.counter()
+
+    async def work(session):
+        db = way.outer(session)
+        async with db.transaction():
+            await db.write()
+            await db.seize(counter)
+            await db.put(counter)
+
+    async def worker(session):
+        await way.whole(session, work)
+
+    await world.together(first=worker, second=worker)
+
+
+@scenario(
+    "TXN-25",
+    "Two transactions that have both read want to write",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1, aliases=("conn_1", "conn_2")),
+)
+async def both_read_then_write(world, way):
+    """Two transactions on connections of their own both read, then both write: all of it is stored, or one of them is
+    refused, its task is told so and nothing of it is stored; the other one completes."""
+
+    def worker(alias):
+        async def work(session):
+            db = session.orm(alias)
+            async with db.transaction():
+                await db.read()
+                await db.write()
+
+        async def body(session):
+            await way.whole(session, work)
+
+        return body
+
+    await world.together(first=worker("conn_1"), second=worker("conn_2"))

@@ -5,6 +5,7 @@ It knows of no driver, no database and no schedule. The properties are those of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -454,7 +455,7 @@ def _loudness(history: History) -> Iterator[Violation]:
 
 def _entitled(history: History, operation: Operation) -> bool:
     """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, on a connection
-    that the program had ended, or follows."""
+    that the program had ended, in a circle of waits, not willing to wait, or follows."""
     return (
         operation.kind in ("fail", "acquire", "close")  # a pool may say that it is exhausted; or that it is in use
         or operation.misuse
@@ -462,8 +463,109 @@ def _entitled(history: History, operation: Operation) -> bool:
         or _closed_under(history, operation)
         or _out_of_reach(history, operation)
         or _consequence(history, operation)
+        or _waits_in_a_circle(history, operation)
+        or _seized_in_vain(history, operation)
+        or _writes_on_an_old_state(history, operation)
         or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
     )
+
+
+# -- locks -----------------------------------------------------------------------------------------------------------
+
+LOCKS = ("take", "seize", "put", "write")  # kinds of operations whose rows stay locked until their transaction ends
+READS, WRITES = ("read", "look", "take", "seize"), ("write", "put", "ensure")
+
+
+def _waits_in_a_circle(history: History, operation: Operation) -> bool:
+    """Whether an operation and those that it waited for were in each other's way (a deadlock): each wanted a row that
+    the transaction of the next had locked, all at once. The server ends one of them; a second error is not excused."""
+    paths = [[operation]]
+    while paths:
+        path = paths.pop()
+        for holder in _waited_for(history, path[-1]):
+            if holder is operation:
+                return not any(other.failed and other.ended < operation.ended for other in path)
+            if holder not in path:
+                paths.append([*path, holder])
+    return False
+
+
+def _waited_for(history: History, operation: Operation) -> list[Operation]:
+    """What other sessions were doing meanwhile whose transactions had locked a row that this operation wanted."""
+    return [
+        other
+        for other in history.operations
+        if other.session != operation.session
+        and _at_once(operation, other)
+        and any(_rows(lock) & _rows(operation) and _locked_by(history, lock, other) for lock in history.operations)
+    ]
+
+
+def _at_once(one: Operation, other: Operation) -> bool:
+    """Whether two operations were under way at the same time."""
+    return all(first.started < (second.ended or math.inf) for first, second in ((one, other), (other, one)))
+
+
+def _locked_by(history: History, lock: Operation, holder: Operation) -> bool:
+    """Whether a row that was locked before in an operation's transaction was still so when that one was issued."""
+    return (
+        lock.block is not None
+        and lock.outcome == "ok"
+        and lock.ended < holder.started
+        and history.root(lock.block) == history.root(holder.block)
+        and not _undone(history, lock, holder)
+    )
+
+
+def _rows(operation: Operation) -> set[str]:
+    """The rows that an operation locks, or wants to."""
+    return set(operation.rows or (operation.nonce,)) if operation.kind in LOCKS else set()
+
+
+def _seized_in_vain(history: History, operation: Operation) -> bool:
+    """Whether an operation that was not to wait for a row met another transaction that had it, or was about to."""
+    if operation.kind != "seize":
+        return False
+    return any(
+        other.session != operation.session
+        and other.block is not None
+        and not other.failed
+        and _rows(other) & _rows(operation)
+        and other.started < operation.ended
+        and _open_after(history, other, operation.started)
+        for other in history.operations
+    )
+
+
+def _writes_on_an_old_state(history: History, operation: Operation) -> bool:
+    """Whether an operation was to write in a transaction that had read before, and another one has written since, where
+    one transaction writes at a time: to wait for that one would be a deadlock, or lose what it has written."""
+    if not history.one_writer or operation.block is None or operation.kind not in WRITES:
+        return False
+    root = history.root(operation.block)
+    reads = [
+        other.started
+        for other in history.operations
+        if other.kind in READS
+        and other.outcome == "ok"
+        and other.ended < operation.started
+        and history.root(other.block) == root
+    ]
+    return bool(reads) and any(
+        other.kind in WRITES
+        and other.session != operation.session
+        and not other.failed
+        and other.started < operation.ended
+        and _open_after(history, other, min(reads))
+        for other in history.operations
+    )
+
+
+def _open_after(history: History, operation: Operation, moment: int) -> bool:
+    """Whether an operation and the transaction around it, as its task was told, had not ended by then."""
+    root = history.root(operation.block)
+    end = operation if root is None else _asked(history, root, "commit", "rollback")
+    return end is None or not end.ended or end.ended > moment
 
 
 def _closed_under(history: History, operation: Operation) -> bool:

@@ -48,7 +48,8 @@ class Operation:
 
     number: int
     session: str
-    # read, write, look, ensure, take, put, fail, begin, commit, rollback, leave, acquire, release, close, set, probe
+    # read, write, look, ensure, take, seize, put, fail, begin, commit, rollback, leave, acquire, release, close, set,
+    # probe
     kind: str
     text: str
     block: int | None
@@ -164,6 +165,7 @@ class History:
     hang: dict[str, Any] | None = None
     out_of_reach: list[list[int]] = field(default_factory=list)  # from when, until when: the database was not there
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)  # the witness's readings, before and after
+    one_writer: bool = False  # the database lets one transaction write at a time, if it has seen the newest state
 
     def written(self) -> list[Operation]:
         """Every row that was to be written, as an operation of its own."""

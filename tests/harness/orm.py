@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from tortoise import Tortoise, connections
+from tortoise.expressions import F
 from tortoise.transactions import atomic, in_transaction
 
 from .history import CREATED, FOUND, IGNORED, SEEN, UNSEEN
@@ -90,14 +91,18 @@ class Orm:
         row, created = await Entry.update_or_create(defaults={"value": value}, token=token, using_db=self.using(db))
         return IGNORED if row.value != value else CREATED if created else FOUND
 
-    async def take(self, name: str, db: Any) -> Any:
+    async def take(self, name: str, db: Any, *, nowait: bool = False) -> Any:
         """A counter, locked for update."""
-        return await self._on(Counter.select_for_update().filter(name=name), db).get()
+        return await self._on(Counter.select_for_update(nowait=nowait).filter(name=name), db).get()
 
     async def put(self, counter: Any, db: Any) -> None:
         """Store a counter that was taken, one higher."""
         counter.value += 1
         await counter.save(update_fields=["value"], using_db=self.using(db))
+
+    async def count_up(self, name: str, db: Any) -> None:
+        """One statement that adds 1 to a counter."""
+        await self._on(Counter.filter(name=name), db).update(value=F("value") + 1)
 
     async def fail(self, db: Any) -> None:
         client = db if db is not None and not isinstance(db, str) else self.client(db)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import evidence
+from .adapters.base import CAPABILITIES
 from .aftermath import look_afterwards
 from .checker import Violation, check, refusals
 from .gate import Gate
@@ -437,7 +438,7 @@ async def remedy_line(
     judged: list[tuple[str, str | None]] = []
     for identifier in scenario.cures:
         cured = catalogue[identifier]
-        if sys.version_info < cured.python:
+        if cured.unmet(runner.backing.adapter.capabilities, CAPABILITIES) is not None:
             continue
         if identifier not in plain:
             alone = await runner.explore(cured)

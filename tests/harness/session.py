@@ -530,10 +530,23 @@ class OrmPort(Port):
 
         await self._ask("take", f"select {counter} for update", take, counter)
 
+    async def seize(self, counter: str) -> None:
+        """The same without waiting (``nowait``): who finds it locked is to be refused."""
+
+        async def seize() -> int:
+            self._taken = await self._orm.take(counter, self.db, nowait=True)
+            return int(self._taken.value)
+
+        await self._ask("seize", f"select {counter} for update nowait", seize, counter)
+
     async def put(self, counter: str) -> None:
         """Store the counter that was taken last, one higher."""
         text = f"store {counter} as {self._taken.value + 1}"
         await self._ask("put", text, lambda: self._orm.put(self._taken, self.db), counter)
+
+    async def count_up(self, counter: str) -> None:
+        """Add 1 to a counter by one ``update``."""
+        await self._ask("put", f"add 1 to {counter}", lambda: self._orm.count_up(counter, self.db), counter)
 
     async def close_all(self, *, discard: bool = True) -> None:
         """``connections.close_all``."""

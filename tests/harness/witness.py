@@ -39,8 +39,22 @@ class WitnessError(Exception):
     """The server does not answer the witness, or refuses it something: one line that says what."""
 
 
+LockWaits = dict[int, frozenset[int]]  # a session whose request waits for a lock -> the sessions that hold it
+
+
+def circular(waits: LockWaits) -> bool:
+    """Whether some of these wait for each other in a circle: the server ends one of them by itself."""
+    left = dict(waits)
+    while free := [session for session, holders in left.items() if not holders & left.keys()]:
+        for session in free:
+            del left[session]
+    return bool(left)
+
+
 class Witness:
     """What all witnesses can do. Raises WitnessError when the server is gone."""
+
+    one_writer = False  # the database lets one transaction write at a time, and only who has seen its newest state
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -82,9 +96,10 @@ class Witness:
     def hide(self, hidden: bool) -> None:
         """Put a database that is a file where nobody finds it, or back. A server is hidden by the gate."""
 
-    def waiting_for_locks(self) -> set[int | None]:
-        """The server's ids of sessions whose request waits for a lock."""
-        return set()
+    def lock_waits(self) -> LockWaits:
+        """Whose request waits for a lock, and for whom, as far as the server says. A wait counts once the server has
+        looked whether it closes a circle."""
+        return {}
 
     def end_session(self, number: int) -> None:
         """End one session by the server's own id of it, as an administrator would."""
@@ -101,6 +116,23 @@ class Witness:
         """Disconnect. Never raises."""
 
 
+SHORT_TIMEOUT = 0.01  # seconds of ``deadlock_timeout`` (a private server's is 0.001) that are waited for
+WAITING_BACKENDS = """
+SELECT pid, holders, query, now FROM (
+    SELECT pid, pg_blocking_pids(pid) AS holders, query_start::text AS query,
+        extract(epoch FROM clock_timestamp())::float8 AS now FROM pg_stat_activity
+) AS backend WHERE cardinality(holders) > 0
+"""
+
+
+def _runs(pid: int) -> bool:
+    """Whether a server's process is at work, or is to be: False where it is not on this machine."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "R"
+    except OSError:
+        return False
+
+
 class PostgresWitness(Witness):
     """pg8000 (pure Python, no libpq)."""
 
@@ -110,6 +142,10 @@ class PostgresWitness(Witness):
         import pg8000.native
 
         self._errors = (pg8000.exceptions.Error, OSError)
+        self._timeout: float | None = None
+        self._waits: dict[
+            tuple[int, frozenset[int], str], float
+        ] = {}  # since when each was seen, by the server's clock
         try:
             self._connection = pg8000.native.Connection(
                 address.user,
@@ -135,9 +171,26 @@ class PostgresWitness(Witness):
             f"CREATE TABLE {COUNTER} (id serial PRIMARY KEY, name varchar(64) NOT NULL UNIQUE, value int NOT NULL)",
         ]
 
-    def waiting_for_locks(self) -> set[int | None]:
-        rows = self.execute("SELECT pid FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0")
-        return {row[0] for row in rows}
+    def lock_waits(self) -> LockWaits:
+        waits = {}
+        since = {}
+        for pid, holders, query, now in self.execute(WAITING_BACKENDS):
+            wait = pid, frozenset(holders), query
+            since[wait] = self._waits.get(wait, now)
+            if now - since[wait] >= self._until_checked() and not _runs(pid):
+                waits[pid] = frozenset(holders)
+        self._waits = since
+        return waits
+
+    def _until_checked(self) -> float:
+        """Seconds after which a waiting session has looked for a circle: it does so once, when ``deadlock_timeout`` has
+        gone by. Who looks first when there is one is its victim; so that this is who came last, those before it must
+        have looked. With a longer timeout than a private server's it is who came first, and there is no need to wait.
+        """
+        if self._timeout is None:
+            milliseconds = self.execute("SELECT setting FROM pg_settings WHERE name = 'deadlock_timeout'")[0][0]
+            self._timeout = float(milliseconds) / 1000
+        return 3 * self._timeout if self._timeout <= SHORT_TIMEOUT else 0.0
 
     def end_session(self, number: int) -> None:
         self.execute(f"SELECT pg_terminate_backend({number})")
@@ -154,6 +207,49 @@ class PostgresWitness(Witness):
     def close(self) -> None:
         with contextlib.suppress(Exception):
             self._connection.close()
+
+
+_RECORD_LOCK = re.compile(
+    r"RECORD LOCKS (?P<page>space id \d+ page no \d+) .*? lock[_ ]mode (?P<mode>\w+)(?P<rest>.*)\n"
+    r"(?P<records>(?:(?!RECORD LOCKS|TABLE LOCK|---).*\n?)*)"
+)
+
+
+def innodb_lock_waits(status: str) -> LockWaits:
+    """The waits that ``SHOW ENGINE INNODB STATUS`` tells of. Who holds what it says where
+    ``innodb_status_output_locks`` is on, as in a private server. (``performance_schema`` would know, and is off
+    there.)"""
+    waiting: dict[int, list[tuple[str, str]]] = {}
+    held: dict[int, list[tuple[str, str]]] = {}
+    for part in status.split("---TRANSACTION ")[1:]:
+        thread = re.search(r"(?:MySQL|MariaDB) thread id (\d+)", part)
+        if thread is None:
+            continue
+        session = int(thread.group(1))
+        if "LOCK WAIT" in part.split("thread id")[0]:
+            waiting[session] = []
+        for lock in _RECORD_LOCK.finditer(part):
+            records = re.findall(r"Record lock, heap no (\d+)", lock["records"])
+            locks = waiting if lock["rest"].endswith(" waiting") else held
+            mode = lock["mode"] + lock["rest"].removesuffix(" waiting")
+            locks.setdefault(session, []).extend((f"{lock['page']} {record}", mode) for record in records)
+    return {
+        session: frozenset(
+            other
+            for other, locks in held.items()
+            if other != session and any(_holds_up(lock, wanted) for lock in locks for wanted in wants)
+        )
+        for session, wants in waiting.items()
+    }
+
+
+def _holds_up(lock: tuple[str, str], wanted: tuple[str, str]) -> bool:
+    """Whether one record lock is in the way of another. Two shared ones are not, nor is a row's when the gap before it
+    is wanted."""
+    (place, mode), (wanted_place, wanted_mode) = lock, wanted
+    if place != wanted_place or (mode[0] == wanted_mode[0] == "S"):
+        return False
+    return "rec but not gap" not in mode if "insert intention" in wanted_mode else "gap before rec" not in mode
 
 
 class MySQLWitness(Witness):
@@ -215,15 +311,9 @@ class MySQLWitness(Witness):
             f"CREATE TABLE {COUNTER} ({columns.format('name')}, value int NOT NULL) ENGINE=InnoDB",
         ]
 
-    def waiting_for_locks(self) -> set[int | None]:
+    def lock_waits(self) -> LockWaits:
         # Not information_schema.innodb_trx: it shows a copy that may be 0.1 s old.
-        status = str(self.execute("SHOW ENGINE INNODB STATUS")[0][2])
-        waiting: set[int | None] = set()
-        for part in status.split("---TRANSACTION ")[1:]:
-            thread = re.search(r"(?:MySQL|MariaDB) thread id (\d+)", part)
-            if "LOCK WAIT" in part.split("thread id")[0] and thread:
-                waiting.add(int(thread.group(1)))
-        return waiting
+        return innodb_lock_waits(str(self.execute("SHOW ENGINE INNODB STATUS")[0][2]))
 
     def end_session(self, number: int) -> None:
         self.execute(f"KILL {number}")
@@ -247,6 +337,8 @@ class MySQLWitness(Witness):
 
 class SQLiteWitness(Witness):
     """apsw, with a SQLite of its own, in a process of its own."""
+
+    one_writer = True
 
     def __init__(self, address: Address) -> None:
         super().__init__(address)

@@ -2,12 +2,14 @@
 
 A request is a function handed to the worker; its answer is the function's return. Held means: the worker has run the
 statement and waits before it gives the result back. A statement that finds the database locked is tried again after
-every step of the program and fails only when nothing else can happen: SQLite's own waiting, without its clock.
+every step of the program and fails only when nothing else can happen: SQLite's own waiting, without its clock. It does
+not wait where SQLite does not: in a transaction that has read before.
 """
 
 from __future__ import annotations
 
 import queue
+import re
 import sqlite3
 import threading
 import weakref
@@ -18,6 +20,7 @@ from typing import Any
 from .gate import TOKEN, Channel, FrameRecord, Recorder, Segments
 
 LOCKED = "database is locked"
+SEES = re.compile(r"(select|insert|update|delete|replace|with)\b", re.IGNORECASE)  # BEGIN alone looks at nothing
 
 
 class WorkerChannel(Channel):
@@ -48,6 +51,7 @@ class WorkerChannel(Channel):
         self._locked: list[str] = []  # statements that found the database locked
         self._retries = 0
         self._give_up = False
+        self._has_seen = False  # a statement of the transaction that is open has found the database in some state
         self.pending = 0
 
     # -- worker's side ---------------------------------------------------------------------------------------------
@@ -88,17 +92,22 @@ class WorkerChannel(Channel):
 
     def _request(self, text: str, tokens: list[str]) -> None:
         self._record("->", "request", text)
-        self.segments.statement(text.split(":", 1)[-1].strip())
+        self.segments.statement(statement_of(text))
         for token in tokens:
             self.segments.token(token)
 
     def _patiently(self, function: Callable[..., Any], arguments: Any, keywords: Any, text: str) -> Any:
         while True:
             try:
-                return function(*arguments, **keywords)
+                result = function(*arguments, **keywords)
             except Exception as error:
-                if LOCKED not in str(error) or not self._wait_for_change(text):
+                # Who has read and then wants to write is refused at once: to wait with a read lock may be a deadlock.
+                if LOCKED not in str(error) or self._has_seen or not self._wait_for_change(text):
                     raise
+            else:
+                seen = self._has_seen or SEES.match(statement_of(text)) is not None
+                self._has_seen = seen and self.exact and self.segments.open
+                return result
 
     def _wait_for_change(self, text: str) -> bool:
         """Wait until the world has moved; False when the scheduler knows that nothing will."""
@@ -218,6 +227,11 @@ class WorkerChannel(Channel):
         with self._guard:
             self._held.clear()
             self._guard.notify_all()
+
+
+def statement_of(text: str) -> str:
+    """The statement in a request's words."""
+    return text.split(":", 1)[-1].strip()
 
 
 def describe(function: Callable[..., Any]) -> str:

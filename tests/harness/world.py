@@ -30,6 +30,7 @@ from .loop import Events, MatrixLoop, thread_rests
 from .schedule import Action, Strategy
 from .session import Body, Deliberate, Session, end_of
 from .sweep import WATCH, Sweep, Turn
+from .witness import circular
 from .workers import WorkerChannel, WorkerGate
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class World:
         self.scenario = scenario
         self.sweep: Sweep | None = None
         self.recorder = Recorder()
-        self.history = History()
+        self.history = History(one_writer=self.witness.one_writer)
         self.steps: list[tuple[str, str]] = []  # schedule token, what it did
         self.moments: list[int] = []  # when each step was taken, in the numbering of history and frames
         self.on_step: Callable[[str, str], None] | None = None
@@ -88,6 +89,7 @@ class World:
         self._next_timer: float | None = None
         self._blocked: list[Channel] = []
         self._stalled = False
+        self._circle = False  # requests wait for each other in the server
         self._jumped = 0.0
         self._jump = 0.1
         self._jumps = 0
@@ -544,6 +546,8 @@ class World:
         self.loop.freeze()
         while not program.done():
             await self.quiet()
+            if self._stalled and self._circle:
+                raise HarnessError(f"the server left a deadlock alone for {DEADLINE:.0f} s: is its detection off?")
             if program.done():
                 break
             if self._moments:
@@ -595,7 +599,7 @@ class World:
         since = time.monotonic()
         asked = 0.0
         self._blocked = []
-        self._stalled = False
+        self._stalled = self._circle = False
         while True:
             seen = self._movement()
             busy = [channel for channel in self.channels() if channel.busy()]
@@ -611,7 +615,7 @@ class World:
             waited = time.monotonic() - since
             if busy and waited > max(ASK_SERVER_AFTER, 2 * asked):
                 asked = waited
-                if self._all_wait_for_locks(busy):
+                if self._all_wait_for_locks(busy):  # not in a circle, which the server ends by itself
                     self._blocked = busy
                     events = selector.wait(0)
                     if events:
@@ -667,10 +671,15 @@ class World:
         return self._thread_looks > (100 if unread else 4)
 
     def _all_wait_for_locks(self, busy: list[Channel]) -> bool:
+        """Whether these requests wait for locks, by the server's word, and for somebody who can do something about it:
+        a circle of waits is none of the program's, since the server resolves it."""
         ids = {channel.session() for channel in busy}
-        if None in ids:
-            return False
-        return ids <= self.witness.waiting_for_locks()
+        waits = {session: holders for session, holders in self.witness.lock_waits().items() if session in ids}
+        # Where the server does not say who holds a lock: somebody with a transaction who does not wait, if anybody.
+        free = {channel.session() for channel in self.channels() if channel.in_transaction()} - waits.keys()
+        suspects = frozenset(waits) if not free else frozenset()
+        self._circle = circular({session: holders or suspects - {session} for session, holders in waits.items()})
+        return ids == waits.keys() and not self._circle
 
     # -- proof of a hang -------------------------------------------------------------------------------------------
     def prove_hang(self, program: asyncio.Task[Any]) -> dict[str, Any]:

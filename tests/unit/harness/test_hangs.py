@@ -10,8 +10,11 @@ import pytest
 
 from tests.harness.runner import Exploration, Runner
 from tests.harness.scenario import OrmSetup, Scenario
+from tests.harness.witness import LockWaits, circular
+from tests.unit.miniatures.database import Answer, Database, MiniatureWitness, ServerSession
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing
 from tests.unit.miniatures.faults import LetsHoldersWait
+from tests.unit.miniatures.wire import MiniatureWire
 
 pytestmark = pytest.mark.asyncio
 
@@ -225,3 +228,180 @@ async def test_what_the_tear_down_cancels_was_not_cancelled_in_the_program():
         await world.together(waits=waits, asks=asks)
 
     assert [violation.property for violation in (await run(program)).deciding.violations] == ["liveness"]
+
+
+# -- locks in the server -----------------------------------------------------------------------------------------------
+
+
+class LockingWire(MiniatureWire):
+    """The server owes an answer to who waits for a row, as a real one does."""
+
+    def busy(self) -> bool:
+        return self.locked
+
+
+class Patient(ServerSession):
+    """Looks for no circle by itself: somebody must tell it to."""
+
+    def _wait(self, statement: str, holder: ServerSession) -> None:
+        self.waits_for = holder
+        self.database.waiting.append((self, statement))
+
+    def look(self) -> None:
+        self.database.waiting = [each for each in self.database.waiting if each[0] is not self]
+        self.waits_for = None
+        self._close()
+        self.open = self.failed = True
+        self.answered(Answer("ERROR", error="deadlock detected"))
+
+
+class LateWire(LockingWire):
+    server_type = Patient
+
+
+class Locking(Queueing):
+    wire_type = LockingWire
+
+
+class Late(Queueing):
+    wire_type = LateWire
+
+
+class LateServer(MiniatureWitness):
+    """Of a server that finds a deadlock some time after it was asked who waits."""
+
+    def __init__(self, database: Database, after: float) -> None:
+        super().__init__(database)
+        self.after = after
+        self.asked = 0
+
+    def lock_waits(self) -> LockWaits:
+        waits = super().lock_waits()
+        self.asked += circular(waits)
+        if circular(waits) and self.asked > self.after:
+            victim = self.database.waiting[-1][0]
+            assert isinstance(victim, Patient)
+            victim.look()
+        return waits
+
+
+async def deadlocking(world):
+    rows = world.counter(), world.counter()
+
+    def worker(first, second):
+        async def body(session):
+            db = session.orm()
+            async with db.transaction():
+                await db.count_up(first)
+                await db.count_up(second)
+
+        return body
+
+    async def idle(session):
+        async with session.orm().transaction():
+            await session.step("do nothing")
+
+    await world.together(up=worker(*rows), down=worker(*reversed(rows)), idle=idle)
+
+
+async def test_a_wait_for_a_row_whose_owner_waits_in_the_program_hangs():
+    async def program(world):
+        row = world.counter()
+
+        async def child(session):
+            db = session.orm("two")
+            async with db.transaction(own=True):
+                await db.count_up(row)
+
+        async def parent(session):
+            db = session.orm("one")
+            async with db.transaction():
+                await session.orm("one").count_up(row)
+                await session.wait(session.spawn("child", child))
+
+        await world.together(parent=parent)
+
+    found = (await run(program, OrmSetup(aliases=("one", "two")), driver=Locking)).deciding
+    assert (found.verdict, found.proof) == ("hangs", "lock")
+    assert "the server says that the request waits for a lock" in found.reason
+
+
+async def test_a_circle_of_waits_in_the_server_is_no_hang_however_late_it_is_found():
+    driver = Late()
+    backing = Backing(driver)
+    backing.witness = server = LateServer(driver.database, after=2)
+    exploration = await Runner(backing, 20).explore(scenario(deadlocking, OrmSetup(size=3)))
+    assert exploration.error == ""
+    assert set(exploration.counts) == {"safe", "refuses"}
+    assert server.asked > 2
+    refused = [outcome for outcome in exploration.outcomes if outcome.verdict == "refuses"]
+    assert all(outcome.refused.endswith("deadlock detected") for outcome in refused)
+
+
+async def test_a_server_that_leaves_a_circle_alone_is_an_error_not_a_verdict(monkeypatch):
+    monkeypatch.setattr("tests.harness.world.DEADLINE", 0.05)
+    driver = Late()
+    backing = Backing(driver)
+    backing.witness = LateServer(driver.database, after=float("inf"))
+    exploration = await Runner(backing, 20).explore(scenario(deadlocking, OrmSetup(size=3)))
+    assert "the server left a deadlock alone" in exploration.error
+
+
+@pytest.mark.parametrize("says", [True, False])
+async def test_when_every_transaction_waits_it_is_a_circle_whatever_the_server_says_of_the_holders(says, monkeypatch):
+    monkeypatch.setattr("tests.harness.world.DEADLINE", 0.05)
+
+    class TightLipped(LateServer):
+        def lock_waits(self) -> LockWaits:
+            waits = super().lock_waits()
+            return waits if says else dict.fromkeys(waits, frozenset())
+
+    async def program(world):
+        rows = world.counter(), world.counter()
+
+        def worker(first, second):
+            async def body(session):
+                db = session.orm()
+                async with db.transaction():
+                    await db.count_up(first)
+                    await db.count_up(second)
+
+            return body
+
+        await world.together(up=worker(*rows), down=worker(*reversed(rows)))
+
+    driver = Late()
+    backing = Backing(driver)
+    backing.witness = TightLipped(driver.database, after=float("inf"))
+    exploration = await Runner(backing, 20).explore(scenario(program, OrmSetup()))
+    assert "the server left a deadlock alone" in exploration.error
+
+
+async def test_two_who_wait_for_a_third_hang_with_it_whatever_the_server_says_of_the_holders():
+    class TightLipped(MiniatureWitness):
+        def lock_waits(self) -> LockWaits:
+            return dict.fromkeys(super().lock_waits(), frozenset())
+
+    async def program(world):
+        row, held = world.counter(), asyncio.Event()
+
+        async def holder(session):
+            db = session.orm()
+            async with db.transaction():
+                await db.count_up(row)
+                held.set()
+                await asyncio.Event().wait()
+
+        async def waiter(session):
+            await held.wait()
+            db = session.orm()
+            async with db.transaction():
+                await db.count_up(row)
+
+        await world.together(holder=holder, one=waiter, other=waiter)
+
+    driver = Locking()
+    backing = Backing(driver)
+    backing.witness = TightLipped(driver.database)
+    found = (await Runner(backing, 4).explore(scenario(program, OrmSetup(size=3)))).deciding
+    assert (found.verdict, found.proof) == ("hangs", "lock")

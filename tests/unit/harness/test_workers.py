@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sqlite3
 import threading
@@ -182,6 +183,53 @@ def test_the_next_statement_waits_for_its_lock_again(worker, monkeypatch):
 def test_a_lock_is_not_waited_for_where_nobody_conducts(worker):
     worker.ask(partial(locked_until, threading.Event()))
     until(lambda: len(worker.results) == 1)
+
+
+def statement(sql: str, *, locked: bool = False) -> str:
+    if locked:
+        raise sqlite3.OperationalError("database is locked")
+    return sql
+
+
+@pytest.mark.parametrize(
+    ("before", "waits"),
+    [
+        (["BEGIN"], True),
+        (["BEGIN", "SELECT 1"], False),
+        (["BEGIN", "insert into entry", "SAVEPOINT s", "ROLLBACK TO s"], False),
+        (["BEGIN", "SAVEPOINT s", "ROLLBACK TO s", "RELEASE s"], True),
+        (["BEGIN", "SELECT 1", "COMMIT"], True),
+        (["BEGIN", "SELECT 1", "ROLLBACK", "BEGIN"], True),
+        (["SELECT 1"], True),
+        (["SELECT 1", "BEGIN"], True),
+    ],
+)
+def test_who_has_read_in_its_transaction_is_refused_at_once_as_sqlite_does(worker, before, waits):
+    for sql in before:
+        worker.ask(partial(statement, sql))
+    until(lambda: len(worker.results) == len(before))
+    hold(worker)
+    worker.ask(partial(statement, "UPDATE entry", locked=True))
+    until(lambda: worker.channel.waits_for_lock() or worker.channel.deliverable())
+    assert worker.channel.waits_for_lock() is waits
+    worker.channel.release()
+
+
+def test_where_it_is_not_known_what_is_computed_a_lock_is_waited_for(gate):
+    channel = gate.channel("pool", serial=False, exact=False)
+    for sql in ("BEGIN", "SELECT 1"):
+        channel.wrap(partial(statement, sql))()
+    channel.holding = True
+    thread = threading.Thread(target=suppressed, args=(channel.wrap(partial(statement, "UPDATE", locked=True)),))
+    thread.start()
+    until(channel.waits_for_lock)
+    channel.release()
+    thread.join(5)
+
+
+def suppressed(function: Callable[[], Any]) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        function()
 
 
 def test_nothing_to_retry_and_nothing_to_give_up(worker):

@@ -1,5 +1,6 @@
 """A database in memory: sessions, transactions with savepoints, row locks, read committed. It answers at once, but for
-who waits for a row that another session's open transaction has locked."""
+who waits for a row that another session's open transaction has locked. Who would close a circle of waits is refused,
+and its transaction is undone."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tests.harness.history import SEEN, UNSEEN
+from tests.harness.witness import LockWaits
 
 SEEDS = 400
 
@@ -27,6 +29,9 @@ class Refusal(Exception):
 
 class Locked(Exception):
     """Another session's open transaction holds the row."""
+
+    def __init__(self, holder: ServerSession) -> None:
+        self.holder = holder
 
 
 @dataclass
@@ -50,6 +55,7 @@ class Database:
         self.locks = {row: session for row, session in self.locks.items() if session is not holder}
         waiting, self.waiting = self.waiting, []
         for session, statement in waiting:
+            session.waits_for = None
             answer = session.execute(statement)
             if answer is not None:
                 session.answered(answer)
@@ -64,6 +70,7 @@ class ServerSession:
         self.open = False
         self.failed = False
         self.careless = False
+        self.waits_for: ServerSession | None = None
         self.answered: Callable[[Answer], None] = lambda answer: None  # told what had to wait for a lock
         self.uncommitted: list[str] = []
         self.savepoints: list[tuple[str, int]] = []
@@ -78,12 +85,24 @@ class ServerSession:
             return Answer("ERROR", error="the transaction was aborted by an earlier error", aborted=True)
         try:
             return getattr(self, f"_{word.lower()}")(rest)
-        except Locked:
-            self.database.waiting.append((self, statement))
-            return None
+        except Locked as locked:
+            return self._wait(statement, locked.holder)
         except Refusal as refusal:
             self.failed = self.open
             return Answer("ERROR", error=str(refusal))
+
+    def _wait(self, statement: str, holder: ServerSession) -> Answer | None:
+        """Wait for a row, unless its holder waits for this session: then this transaction is undone."""
+        each: ServerSession | None = holder
+        while each is not None and each is not self:
+            each = each.waits_for
+        if each is None:
+            self.waits_for = holder
+            self.database.waiting.append((self, statement))
+            return None
+        self._close()
+        self.open = self.failed = True
+        return Answer("ERROR", error="deadlock detected")
 
     def end(self) -> None:
         """The connection is gone: what was not committed never was."""
@@ -94,8 +113,9 @@ class ServerSession:
 
     def lock(self, row: str) -> None:
         """Wait for a row; keep it until the end of the transaction, if one is open."""
-        if self.database.locks.get(row, self) is not self:
-            raise Locked(row)
+        holder = self.database.locks.get(row, self)
+        if holder is not self:
+            raise Locked(holder)
         if self.open:
             self.database.locks[row] = self
 
@@ -143,6 +163,16 @@ class ServerSession:
     def _take(self, name: str) -> Answer:
         self.lock(name)
         return self._count(name)
+
+    def _seize(self, name: str) -> Answer:
+        """Lock a row, or be refused at once."""
+        try:
+            return self._take(name)
+        except Locked:
+            raise Refusal(f"{name} is locked") from None
+
+    def _add(self, name: str) -> Answer:
+        return self._put(f"{name}={int(self._take(name).value) + 1}")
 
     def _count(self, name: str) -> Answer:
         own = [each.partition("=")[2] for each in self.uncommitted if each.startswith(f"{name}=")]
@@ -219,6 +249,8 @@ class ServerSession:
 class MiniatureWitness:
     """Reads the database past every driver; the duck type of ``tests.harness.witness.Witness``."""
 
+    one_writer = False
+
     def __init__(self, database: Database) -> None:
         self.database = database
 
@@ -237,8 +269,8 @@ class MiniatureWitness:
     def hide(self, hidden: bool) -> None:
         """The gate hides it."""
 
-    def waiting_for_locks(self) -> set[int | None]:
-        return set()
+    def lock_waits(self) -> LockWaits:
+        return {id(session): frozenset({id(session.waits_for)}) for session, _ in self.database.waiting}
 
     def end_session(self, number: int) -> None:
         session = next(each for each in self.database.sessions if id(each) == number)

@@ -276,6 +276,7 @@ class Miniature(Adapter):
     gap = ""
     bound = 3
     connection_type: type[Connection] = Connection
+    wire_type: type[MiniatureWire] = MiniatureWire
     pool_type: type[Pool] = Pool
     orm_type: type[Orm] = Orm
     transaction_type: type[Transaction] = Transaction
@@ -297,7 +298,7 @@ class Miniature(Adapter):
         assert self.gate is not None
         if self.gate.refuse_connections:
             raise DriverError("the server cannot be reached")
-        connection = self.connection_type(MiniatureWire(self.gate))
+        connection = self.connection_type(self.wire_type(self.gate))
         try:
             await connection.ask("LOGIN")
         except BaseException:

@@ -828,8 +828,99 @@ class LocksNothing(Queueing):
     expects = ("durability", "lies")
 
     class orm_type(Orm):
-        async def take(self, name: str, db: Any) -> Counter:
+        async def take(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
             return Counter(name, int((await self.execute(f"COUNT {name}", db)).value))
+
+
+class CommitsDeadlockVictims(Queueing):
+    """Hides a deadlock, and reports the transaction that the server has undone as committed."""
+
+    expects = ("durability", "lies")
+
+    class transaction_type(Transaction):
+        async def execute(self, statement: str) -> Answer:
+            try:
+                return await super().execute(statement)
+            except DriverError as error:
+                if "deadlock" not in str(error):
+                    raise
+                return Answer("UPDATE")
+
+        async def commit(self) -> None:
+            with contextlib.suppress(Aborted):
+                await super().commit()
+
+
+class RepeatsStatementAfterDeadlock(Queueing):
+    """Sends the statement that ended in a deadlock once more, in a new transaction: what came before it is lost."""
+
+    expects = ("durability", "lies")
+
+    class transaction_type(Transaction):
+        async def execute(self, statement: str) -> Answer:
+            try:
+                return await super().execute(statement)
+            except DriverError as error:
+                if "deadlock" not in str(error):
+                    raise
+                await self.connection.ask("ROLLBACK")
+                await self.connection.ask("BEGIN")
+                return await self.connection.ask(statement)
+
+
+class LosesDeadlockErrors(Queueing):
+    """Loses the server's word of a deadlock: its task waits for ever."""
+
+    expects = ("liveness", "hangs")
+
+    class connection_type(Connection):
+        def receive(self, answer: Answer | None) -> None:
+            if answer is not None and answer.error.startswith("deadlock"):
+                self.waiting.popleft()
+            else:
+                super().receive(answer)
+
+
+class EndsBothOfADeadlock(Queueing):
+    """Shows a deadlock to the task that the server had let go on, too."""
+
+    expects = ("loudness", "breaks")
+
+    class orm_type(Orm):
+        async def count_up(self, name: str, db: Any) -> None:
+            try:
+                await super().count_up(name, db)
+            except DriverError:
+                self.driver.deadlocked = True
+                raise
+            if getattr(self.driver, "deadlocked", False):
+                raise DriverError("deadlock detected")
+
+
+class KeepsConnectionOfDeadlock(Queueing):
+    """Gives the connection of a deadlock's victim back as if the server had ended its session's transaction, too."""
+
+    expects = ("recovery", "poisons")
+
+    class transaction_type(Transaction):
+        async def execute(self, statement: str) -> Answer:
+            try:
+                return await super().execute(statement)
+            except DriverError as error:
+                self.end_sent = self.end_sent or "deadlock" in str(error)
+                raise
+
+
+class RefusesFreeRows(Queueing):
+    """Says of a row that nobody has locked that it is locked."""
+
+    expects = ("loudness", "breaks")
+
+    class orm_type(Orm):
+        async def take(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
+            if nowait:
+                raise DriverError(f"{name} is locked")
+            return await super().take(name, db)
 
 
 class CountsTwice(Queueing):

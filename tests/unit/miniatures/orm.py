@@ -87,11 +87,14 @@ class Orm:
             await self.execute(f"UPDATE {token} TO {token}", db)
         return said
 
-    async def take(self, name: str, db: Any) -> Counter:
-        return Counter(name, int((await self.execute(f"TAKE {name}", db)).value))
+    async def take(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
+        return Counter(name, int((await self.execute(f"{'SEIZE' if nowait else 'TAKE'} {name}", db)).value))
 
     async def put(self, counter: Counter, db: Any) -> None:
         await self.execute(f"PUT {counter.name}={counter.value + 1}", db)
+
+    async def count_up(self, name: str, db: Any) -> None:
+        await self.execute(f"ADD {name}", db)
 
     async def fail(self, db: Any) -> None:
         await self.execute("SELECT FROM no_such_table", db)

@@ -20,7 +20,7 @@ from .faults import FAULTS
 from .table import Right, Row, applicable, line, table
 
 # What the program does there cannot end well for everybody: somebody is told so, in a documented way.
-REFUSED_BY_THE_RIGHT_ONE = ("CON-7", "POOL-6", "POOL-7", "POOL-9", "POOL-12", "POOL-13", "TXN-8")
+REFUSED_BY_THE_RIGHT_ONE = ("CON-7", "POOL-6", "POOL-7", "POOL-9", "POOL-12", "POOL-13", "TXN-8", "TXN-23", "TXN-24")
 
 
 @functools.cache
@@ -89,6 +89,17 @@ async def test_the_same_miniature_gives_the_same_schedules_and_verdicts_twice():
 async def test_the_parent_of_a_cancelled_child_is_not_a_victim_of_the_driver():
     found = await line(Queueing, proposed.made(proposed.parent_of_a_cancelled_child, "must"), 12)
     assert found["verdict"] == "safe", found["reason"]
+
+
+@pytest.mark.asyncio
+async def test_who_tries_a_transaction_again_that_ended_in_a_deadlock_gets_it_done_in_any_order():
+    scenarios = catalogue()
+    exploration = await Runner(Backing(Queueing()), 60).explore(scenarios["TXN-23"], scenarios["FIX-9"].way)
+    assert set(exploration.counts) == {"safe", "refuses"}
+    for outcome in exploration.outcomes:
+        told = [line for line in outcome.evidence["history"] if line["event"] == "told"]
+        done = {line["session"] for line in told if line["text"].endswith(": committed")}
+        assert {"up", "down"} <= done, outcome.schedule
 
 
 @pytest.mark.asyncio

@@ -15,6 +15,8 @@ from .database import Answer, Database, ServerSession
 class MiniatureWire(Channel):
     """One connection. The server answers each statement at once; the answer waits here until it is delivered."""
 
+    server_type: type[ServerSession] = ServerSession
+
     def __init__(self, gate: MiniatureGate) -> None:
         self.gate = gate
         self.number = gate.world._number_channel()
@@ -23,7 +25,7 @@ class MiniatureWire(Channel):
         self.holding = gate.hold
         self.closed = False
         self.held: collections.deque[Answer | None] = collections.deque()  # None: the end of the connection
-        self.server = ServerSession(gate.database)
+        self.server = self.server_type(gate.database)
         self.server.lost = self.lose
         self.lost = False
         self.server.answered = self.answered
