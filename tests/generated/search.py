@@ -9,13 +9,17 @@ import asyncio
 import contextlib
 import dataclasses
 import random
+import sys
 import time
 import unittest.mock
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis
+from hypothesis.control import BuildContext
+from hypothesis.errors import StopTest
+from hypothesis.internal.conjecture.data import ConjectureData
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 from tests.harness import cell_scenarios
@@ -27,7 +31,7 @@ from tests.harness.scenario import Scenario
 from tests.harness.verdict import ERROR, NOT_APPLICABLE, SAFE, badness, complies
 
 from .interpreter import Bound
-from .printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS
+from .printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS, POOL, TWO_ALIASES
 from .program import Program, Rules, as_data, from_data, smaller
 from .strategies import programs
 
@@ -38,12 +42,29 @@ ORDERS = 2  # of each program: the two that all others depart from
 SHRINKING = 50  # programs that are judged at most to shrink one anomaly
 DRAWS = 20  # for each program of the budget; many draws settle into the same program
 
-# What the programs of each line may do, and how they are printed.
+
+class Line(NamedTuple):
+    """What the programs of a line may do, how they are printed, and how many statements they have. ``apart``: each is
+    drawn for itself.
+
+    Searching, hypothesis begins with the smallest and varies what it has drawn before, so the programs resemble each
+    other. The older lines keep that: their seed means what it meant.
+    """
+
+    rules: Rules
+    style: str
+    sizes: range = range(WORTHWHILE, sys.maxsize)
+    apart: bool = False
+
+
+ROOMY = range(10, 31)  # enough for tasks to meet, and still to be read
 LINES = {
-    "GEN-1": (Rules(writes_first=True), OWN_CONNECTIONS),
-    "GEN-2": (Rules(cancels=True), ONE_CONNECTION),
-    "GEN-3": (Rules(nested=True, inside="plain"), ORM),
-    "GEN-4": (Rules(nested=True, inside="any", cancels=True), ORM),
+    "GEN-1": Line(Rules(writes_first=True), OWN_CONNECTIONS),
+    "GEN-2": Line(Rules(cancels=True), ONE_CONNECTION),
+    "GEN-3": Line(Rules(nested=True, inside="plain"), ORM),
+    "GEN-4": Line(Rules(nested=True, inside="any", cancels=True), ORM),
+    "GEN-5": Line(Rules(cancels=True, writes_first=True, errors_end=True, pool=True), POOL, ROOMY, apart=True),
+    "GEN-6": Line(Rules(nested=True, inside="group", writes_first=True, errors_end=True, structured=True), TWO_ALIASES, ROOMY, apart=True),
 }
 
 Signature = tuple[str, tuple[str, ...]]  # the verdict, and the violated properties
@@ -51,7 +72,7 @@ Signature = tuple[str, tuple[str, ...]]  # the verdict, and the violated propert
 
 def bound(scenario: Scenario, program: Program) -> Scenario:
     """A generated line's scenario with one program."""
-    return dataclasses.replace(scenario, program=Bound(scenario.program, program, LINES[scenario.id][1]))
+    return dataclasses.replace(scenario, program=Bound(scenario.program, program, LINES[scenario.id].style))
 
 
 @dataclass
@@ -80,7 +101,7 @@ class Search:
     judged: dict[Program, Exploration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rules, _ = LINES[self.scenario.id]
+        self.rules = LINES[self.scenario.id].rules
 
     # -- judging ---------------------------------------------------------------------------------------------------
     def bound(self, program: Program) -> Scenario:
@@ -106,21 +127,15 @@ class Search:
     def draw(self) -> list[Program]:
         """The first ``budget`` different programs of the seed that are large enough to show anything."""
         found: dict[Program, None] = {}
+        line = LINES[self.scenario.id]
 
         def enough(program: Program) -> bool:
-            if program.asks and program.size >= WORTHWHILE and len(found) < self.budget:
+            if program.asks and program.size in line.sizes and len(found) < self.budget:
                 found.setdefault(program)
             return len(found) == self.budget
 
-        settings = hypothesis.settings(
-            database=None,
-            deadline=None,
-            max_examples=DRAWS * self.budget,
-            phases=[hypothesis.Phase.generate],
-            print_blob=False,
-        )
-        with _only_the_seed_counts(), contextlib.suppress(hypothesis.errors.NoSuchExample):
-            hypothesis.find(programs(self.rules), enough, settings=settings, random=random.Random(self.seed))
+        with _only_the_seed_counts():
+            (_draw_apart if line.apart else _draw)(line.rules, enough, self.seed, DRAWS * self.budget)
         return list(found)
 
     # -- shrinking -------------------------------------------------------------------------------------------------
@@ -252,6 +267,25 @@ def _rank(exploration: Exploration, program: Program) -> tuple[int, int]:
 
 def _by_badness(anomaly: Anomaly) -> tuple[int, Signature]:
     return -badness(anomaly.signature[0]), anomaly.signature
+
+
+def _draw(rules: Rules, enough: Callable[[Program], bool], seed: int, most: int) -> None:
+    """Show ``enough`` at most so many programs of one search."""
+    settings = hypothesis.settings(
+        database=None, deadline=None, max_examples=most, phases=[hypothesis.Phase.generate], print_blob=False
+    )
+    with contextlib.suppress(hypothesis.errors.NoSuchExample):
+        hypothesis.find(programs(rules), enough, settings=settings, random=random.Random(seed))
+
+
+def _draw_apart(rules: Rules, enough: Callable[[Program], bool], seed: int, most: int) -> None:
+    """The same with programs that have nothing to do with each other."""
+    source = random.Random(seed)
+    for _ in range(most):
+        data = ConjectureData(random=source)
+        with contextlib.suppress(StopTest), BuildContext(data, wrapped_test=enough):  # it stops when there is no end
+            if enough(data.draw(programs(rules))):
+                return
 
 
 @contextlib.contextmanager

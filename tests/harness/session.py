@@ -135,6 +135,20 @@ class Session:
             self.world.note(self.name, "cancelled", f"its {seconds:g} s are over: TimeoutError")
             return None
 
+    @contextlib.asynccontextmanager
+    async def time_limit(self, seconds: float) -> AsyncIterator[None]:
+        """``asyncio.timeout`` (Python 3.11+); running out of time is recorded and ends quietly."""
+        try:
+            async with asyncio.timeout(seconds) as limit:  # type: ignore[attr-defined,unused-ignore]  # see task_group
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        finally:
+            if limit.expired():  # even if what was cancelled ended with another error
+                self.record.timed_out = True
+                self.world.note(self.name, "cancelled", f"its {seconds:g} s are over: TimeoutError")
+
     async def lose_connections(self) -> None:
         """Every connection is ended from outside: a step of its own."""
 
