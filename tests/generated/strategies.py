@@ -98,11 +98,12 @@ def _pooled() -> SearchStrategy:
     block = st.builds(Block, _some([MOSTLY_WELL, MOSTLY_WELL, MOSTLY_WELL, st.just(Raise())], 0))
     caught = st.builds(Try, _some([MOSTLY_WELL, block]))
     hold = st.builds(Hold, _some([MOSTLY_WELL, MOSTLY_WELL, block, block, caught]))
-    alone = _some([hold, hold, st.builds(Try, _some([hold]))])
+    alone = _some([hold])
     gathered = st.builds(Gather, st.lists(_task(alone), min_size=2, max_size=FEW).map(tuple))
-    cancel = st.builds(Cancel, NUMBER)
-    last = st.one_of(cancel, cancel, st.builds(Wait, NUMBER), hold)
-    return alone | _with_child(alone, _some([hold, hold, gathered]), last)
+    body = _some([hold, hold, st.builds(Try, _some([hold])), gathered])
+    # One statement later its child is in the middle of something, in one of the base orders.
+    interrupted = _with_child(alone, hold.map(lambda made: (made,)), st.builds(Cancel, NUMBER))
+    return alone | interrupted | interrupted | _with_child(alone, body, st.builds(Wait, NUMBER))
 
 
 # -- with TaskGroups, time limits and using_db -----------------------------------------------------------------------
@@ -159,5 +160,5 @@ def _raw(rules: Rules) -> SearchStrategy[Program]:
     task = st.builds(Spawn, st.just(0), _whole_task(rules))
     # A cancellation by the root comes before its victim's first step, in both base orders.
     kinds = [task, task, st.builds(Cancel, NUMBER)] if rules.cancels and not rules.pool else [task]
-    most = 3 if rules.pool or rules.structured else 4
-    return st.builds(Program, st.lists(st.one_of(kinds), min_size=2, max_size=most).map(tuple))
+    least, most = (3, 3) if rules.pool else (2, 3) if rules.structured else (2, 4)
+    return st.builds(Program, st.lists(st.one_of(kinds), min_size=least, max_size=most).map(tuple))
