@@ -40,6 +40,7 @@ PROGRAMS = 15  # a line
 WORTHWHILE = 4  # statements; hypothesis begins with the smallest, of which the catalogue has enough
 ORDERS = 2  # of each program: the two that all others depart from
 SHRINKING = 50  # programs that are judged at most to shrink one anomaly
+RACING = 4  # times fewer programs and tries to shrink where each run costs a process; and one order of each
 DRAWS = 20  # for each program of the budget; many draws settle into the same program
 
 
@@ -98,6 +99,7 @@ class Search:
     known: Mapping[Signature, list[str]] | None = None
     shrinking: int = SHRINKING
     record: Known | None = None  # asked first
+    racing: bool = False  # nobody owns the order of the driver's threads: what a schedule shows twice counts
     judged: dict[Program, Exploration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -109,12 +111,14 @@ class Search:
         return bound(self.scenario, program)
 
     def judge(self, program: Program, *, confirm: bool = False) -> Exploration:
-        """A few orders of a program, once for each program; ``confirm`` repeats the deciding one.
+        """A few orders of a program, once for each program; ``confirm`` repeats the deciding one. Where threads race
+        that is part of judging it, and is not done again.
 
         Raises Broken when the harness or the server failed.
         """
-        if program not in self.judged or confirm:
-            exploration = self.loop.run_until_complete(self.runner.explore(self.bound(program), confirm=confirm))
+        if program not in self.judged or (confirm and not self.racing):
+            asked = self.runner.explore(self.bound(program), confirm=confirm or self.racing)
+            exploration = self.loop.run_until_complete(asked)
             if exploration.error:
                 raise Broken(exploration, self.bound(program).source)
             self.judged[program] = exploration
@@ -136,7 +140,7 @@ class Search:
 
         with _only_the_seed_counts():
             (_draw_apart if line.apart else _draw)(line.rules, enough, self.seed, DRAWS * self.budget)
-        return list(found)
+        return _of_middling_size(list(found)) if self.racing else list(found)
 
     # -- shrinking -------------------------------------------------------------------------------------------------
     def shrink(self, program: Program, wanted: Signature) -> Program:
@@ -154,10 +158,14 @@ class Search:
                     judged += 1
                 if judged > self.shrinking:
                     return program
-                if less.asks and self.judge(less).deciding.signature == wanted:
+                if less.asks and self._shows(less, wanted):
                     program, again = less, True
                     break
         return program
+
+    def _shows(self, program: Program, wanted: Signature) -> bool:
+        exploration = self.judge(program)
+        return exploration.deciding not in exploration.once and exploration.deciding.signature == wanted
 
     # -- the line --------------------------------------------------------------------------------------------------
     def line(self) -> dict[str, Any]:
@@ -182,18 +190,22 @@ class Search:
     def _line_of(self, drawn: list[Program]) -> dict[str, Any]:
         anomalies: dict[Signature, Anomaly] = {}
         counts: dict[str, int] = {}
-        worst = drawn[0]
+        worst = None
         for program in drawn:
             exploration = self.judge(program)
             for verdict, number in exploration.counts.items():
                 counts[verdict] = counts.get(verdict, 0) + number
+            if exploration.deciding in exploration.once:
+                continue  # nothing of it was seen twice
             signature = exploration.deciding.signature
-            if _rank(self.judged[worst], worst) < _rank(exploration, program):
+            if worst is None or _rank(self.judged[worst], worst) < _rank(exploration, program):
                 worst = program
             if self.fails(signature):
                 anomaly = anomalies.setdefault(signature, Anomaly(signature, program, 0))
                 anomaly.count += 1
                 anomaly.smallest = min(anomaly.smallest, program, key=lambda each: each.size)
+        if worst is None:
+            return without_verdict(self.scenario, ERROR, "no program showed any verdict twice")
         deciding = self.judged[worst].deciding.signature
         for anomaly in anomalies.values():
             if anomaly.signature == deciding or self._is_new(anomaly.signature):
@@ -265,6 +277,13 @@ def _rank(exploration: Exploration, program: Program) -> tuple[int, int]:
     return badness(exploration.deciding.verdict), -program.size
 
 
+def _of_middling_size(drawn: list[Program]) -> list[Program]:
+    """A part of them: large ones take too long where each run costs a process, small ones show too little."""
+    fewer = -(-len(drawn) // RACING)
+    first = (len(drawn) - fewer) // 2
+    return sorted(drawn, key=lambda program: program.size)[first : first + fewer]
+
+
 def _by_badness(anomaly: Anomaly) -> tuple[int, Signature]:
     return -badness(anomaly.signature[0]), anomaly.signature
 
@@ -310,11 +329,16 @@ def run(
         return without_verdict(scenario, NOT_APPLICABLE, reason)
     lines = {}
     on_record = record.of(scenario.id) if record else None
+    racing = cell.adapter.isolated  # there each run costs a process
+    orders, shrinking = (1, SHRINKING // RACING) if racing else (ORDERS, SHRINKING)
     for backing in cell.backings:
+        if racing and backing.server_address is None and LINES[scenario.id].style in (OWN_CONNECTIONS, POOL):
+            continue  # its threads have one gate, which does not tell connections apart
         loop = MatrixLoop()
         try:
-            runner = cell_scenarios.runner(cell, backing, ORDERS)
-            lines[backing.kind] = Search(scenario, runner, loop, seed, budget, known, record=on_record).line()
+            runner = cell_scenarios.runner(cell, backing, orders)
+            search = Search(scenario, runner, loop, seed, budget, known, shrinking, on_record, racing)
+            lines[backing.kind] = search.line()
         finally:
             loop.close()
-    return lines[cell.backings[0].kind] if len(lines) == 1 else cell_scenarios.merge(lines)
+    return next(iter(lines.values())) if len(lines) == 1 else cell_scenarios.merge(lines)
