@@ -115,13 +115,13 @@ def _asks_by_client(body: tuple[Statement, ...]) -> bool:
 
 
 def _end(program: Program) -> Iterator[str]:
-    """Wait until everything has ended: the own tasks, or whatever else was left running."""
-    waited = {each.task for each in walk(program.body) if isinstance(each, Wait)}
+    """Wait until everything has ended: the own tasks, or whatever else was left running. Who was to wait for a task may
+    have failed before."""
     gathered = {each.task for g in walk(program.body) if isinstance(g, (Gather, Group)) for each in g.tasks}
     own = [each.task for each in program.body if isinstance(each, Spawn)]
     if not own:
         yield f"{INDENT}pass"
-    elif all(each.task in waited | gathered | set(own) for each in tasks(program)):
+    elif all(each.task in gathered | set(own) for each in tasks(program)):
         yield f"{INDENT}await asyncio.gather({', '.join(f't{task}' for task in own)}, return_exceptions=True)"
     else:
         yield f"{INDENT}while others := asyncio.all_tasks() - {{asyncio.current_task()}}:"

@@ -98,12 +98,13 @@ def _pooled() -> SearchStrategy:
     block = st.builds(Block, _some([MOSTLY_WELL, MOSTLY_WELL, MOSTLY_WELL, st.just(Raise())], 0))
     caught = st.builds(Try, _some([MOSTLY_WELL, block]))
     hold = st.builds(Hold, _some([MOSTLY_WELL, MOSTLY_WELL, block, block, caught]))
-    alone = _some([hold])
-    gathered = st.builds(Gather, st.lists(_task(alone), min_size=2, max_size=FEW).map(tuple))
-    body = _some([hold, hold, st.builds(Try, _some([hold])), gathered])
+    once, twice = (st.tuples(*[hold] * times) for times in (1, 2))
+    gathered = st.tuples(st.builds(Gather, st.tuples(_task(once), _task(once))))
+    tried = st.tuples(st.builds(Try, once))
     # One statement later its child is in the middle of something, in one of the base orders.
-    interrupted = _with_child(alone, hold.map(lambda made: (made,)), st.builds(Cancel, NUMBER))
-    return alone | interrupted | interrupted | _with_child(alone, body, st.builds(Wait, NUMBER))
+    interrupted = _with_child(once | twice, once, st.builds(Cancel, NUMBER))
+    awaited = _with_child(once, once | gathered | tried, st.builds(Wait, NUMBER))
+    return st.one_of(once, twice, gathered, interrupted, interrupted, awaited)
 
 
 # -- with TaskGroups, time limits and using_db -----------------------------------------------------------------------
