@@ -62,6 +62,46 @@ class Spawn:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Start tasks in an ``asyncio.TaskGroup`` and wait until all have ended: the first error cancels the others."""
+
+    tasks: tuple[Spawn, ...]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Cancel ``body`` when its time is over (``asyncio.timeout``), and go on."""
+
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Sleep for longer than any time limit."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Acquire a connection of the pool for ``body``, and give it back whatever happens."""
+
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Other:
+    """Ask with the second named connection as ``using_db``; a block in it is a transaction there."""
+
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Handed:
+    """Ask with a transaction's client as ``using_db``: that of the block around, which a task is given at its start."""
+
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
 class Wait:
     """Wait for one of one's own tasks; its error is raised here."""
 
@@ -75,8 +115,28 @@ class Cancel:
     task: int
 
 
-Statement = Read | Write | Fail | Raise | Try | Block | Gather | Spawn | Wait | Cancel
+Plain = Read | Write | Fail  # what may be asked anywhere
+Statement = (
+    Read
+    | Write
+    | Fail
+    | Raise
+    | Try
+    | Block
+    | Gather
+    | Spawn
+    | Wait
+    | Cancel
+    | Group
+    | Limit
+    | Sleep
+    | Hold
+    | Other
+    | Handed
+)
 _KINDS = {kind.__name__: kind for kind in Statement.__args__}
+_PLAIN = Plain.__args__
+_ONLY_ASK = {"plain": Gather, "group": Group}  # by what tasks that only ask are started inside a block
 
 
 @dataclass(frozen=True)
@@ -98,7 +158,7 @@ class Program:
 
 def parts(statement: Statement) -> tuple[Statement, ...]:
     """What stands directly inside a statement."""
-    if isinstance(statement, Gather):
+    if isinstance(statement, (Gather, Group)):
         return statement.tasks
     return getattr(statement, "body", ())
 
@@ -120,13 +180,19 @@ class Rules:
     """What the programs of one line may do.
 
     ``nested``: blocks inside blocks. ``inside``: which tasks may be started inside a block: none; ``plain``: gathered
-    ones that only ask; ``any``. ``cancels``: tasks are cancelled. ``writes_first``: a transaction begins with a write.
+    ones that only ask; ``group``: those of a TaskGroup that only ask; ``any``. ``cancels``: tasks are cancelled.
+    ``writes_first``: a transaction begins with a write. ``errors_end``: no error is caught inside the block that it
+    was met in. ``pool``: tasks have no connection but those that they acquire. ``structured``: TaskGroups, time limits
+    and ``using_db``.
     """
 
     nested: bool = False
     inside: str = "none"
     cancels: bool = False
     writes_first: bool = False
+    errors_end: bool = False
+    pool: bool = False
+    structured: bool = False
 
 
 @dataclass(frozen=True)
@@ -149,7 +215,11 @@ class _Scope:
     started: list[_Started] = field(default_factory=list)
     waited: set[int] = field(default_factory=set)
     cancelled: set[int] = field(default_factory=set)
-    plain: bool = False  # the task may only ask: it was gathered inside a block
+    plain: bool = False  # the task may only ask: it was started inside a block
+    grouped: bool = False  # it may be cancelled by a TaskGroup, and so may what it starts
+    limited: bool = False  # ... or by a time limit
+    held: bool = False  # a connection of the pool is acquired
+    other: bool = False  # what is asked goes to the second named connection
 
 
 class _Settler:
@@ -172,33 +242,51 @@ class _Settler:
         return tuple(made)
 
     def statement(self, drawn: Statement, scope: _Scope) -> Statement | None:
+        if scope.other and not isinstance(drawn, (*_PLAIN, Raise, Block)):
+            return None
         match drawn:
+            case Read() | Write() | Fail():
+                return drawn if scope.held or not self.rules.pool else None
             case Raise():
-                return drawn if scope.blocks else None  # elsewhere it only ends its task
+                # Elsewhere it only ends its task.
+                return drawn if scope.blocks or scope.held or scope.grouped else None
+            case Sleep():
+                return drawn if self.rules.structured and not (scope.plain or scope.limited) else None
             case Try():
                 return self.guarded(drawn, scope)
             case Block():
                 return self.block(drawn, scope)
-            case Gather():
-                made = [spawn for spawn in (self.spawn(each, scope, gathered=True) for each in drawn.tasks) if spawn]
-                return Gather(tuple(made)) if made else None
+            case Hold():
+                return self.hold(drawn, scope)
+            case Limit():
+                return self.limit(drawn, scope)
+            case Other():
+                return self.other(drawn, scope)
+            case Handed():
+                return self.handed(drawn, scope)
+            case Gather() | Group():
+                return self.started(drawn, scope)
             case Spawn():
-                return self.spawn(drawn, scope, gathered=False)
+                return self.spawn(drawn, scope, by=Spawn)
             case Wait():
                 return self.wait(drawn, scope)
             case Cancel():
                 return self.cancel(drawn, scope)
-        return drawn
+        raise TypeError(f"{drawn!r} is no statement")
 
     def guarded(self, drawn: Try, scope: _Scope) -> Try | None:
+        inside = drawn.body
+        if self.rules.errors_end and (scope.blocks or scope.plain):
+            inside = tuple(each for each in inside if isinstance(each, Block))  # which are rolled back by then
         self.numbers += 1
         around, scope.tries = scope.tries, (*scope.tries, self.numbers)
-        body = self.body(drawn.body, scope)
+        body = self.body(inside, scope)
         scope.tries = around
         return Try(body) if body else None
 
     def block(self, drawn: Block, scope: _Scope) -> Block | None:
-        if scope.plain or (scope.blocks and not self.rules.nested):
+        nested = scope.blocks and (not self.rules.nested or scope.other)
+        if scope.plain or nested or (self.rules.pool and not scope.held):
             return None
         self.numbers += 1
         around, scope.blocks = scope.blocks, (*scope.blocks, self.numbers)
@@ -208,26 +296,74 @@ class _Settler:
             body = (Write(), *body)
         return Block(body)
 
-    def spawn(self, drawn: Spawn, scope: _Scope, *, gathered: bool) -> Spawn | None:
-        plain = bool(scope.blocks) and self.rules.inside == "plain"
-        forbidden = scope.blocks and (self.rules.inside == "none" or (plain and not gathered))
-        if scope.plain or forbidden or self.tasks == TASKS:
+    def hold(self, drawn: Hold, scope: _Scope) -> Hold | None:
+        """Nobody acquires a connection while holding one: all might, and wait for each other."""
+        if scope.held or not self.rules.pool:
+            return None
+        scope.held = True
+        body = self.body(drawn.body, scope)
+        scope.held = False
+        return Hold(body)
+
+    def limit(self, drawn: Limit, scope: _Scope) -> Limit | None:
+        """Around blocks and not inside them: what is cancelled in a transaction ends it."""
+        if not self.rules.structured or scope.limited or scope.blocks or scope.plain:
+            return None
+        scope.limited = True
+        body = self.body(drawn.body, scope)
+        scope.limited = False
+        return Limit(body) if body else None
+
+    def other(self, drawn: Other, scope: _Scope) -> Other | None:
+        """Nobody asks on one connection while holding the other: in SQLite, where each is alone and one of them writes
+        at a time, two such tasks would wait for each other."""
+        if not self.rules.structured or scope.blocks or scope.plain:
+            return None
+        scope.other = True
+        body = self.body(drawn.body, scope)
+        scope.other = False
+        return Other(body) if body else None
+
+    def handed(self, drawn: Handed, scope: _Scope) -> Handed | None:
+        if not self.rules.structured or not (scope.blocks or scope.plain):
+            return None
+        body = tuple(each for each in drawn.body if isinstance(each, _PLAIN))
+        return Handed(body) if body else None
+
+    def started(self, drawn: Gather | Group, scope: _Scope) -> Gather | Group | None:
+        kind = type(drawn)
+        made = [spawn for spawn in (self.spawn(each, scope, by=kind) for each in drawn.tasks) if spawn]
+        return kind(tuple(made)) if made else None
+
+    def spawn(self, drawn: Spawn, scope: _Scope, *, by: type[Statement]) -> Spawn | None:
+        plain = bool(scope.blocks) and self.rules.inside in _ONLY_ASK
+        grouped = by is Group
+        if self.tasks == TASKS or not self.may_start(by, scope):
             return None
         self.tasks += 1
         number = self.tasks
-        body = self.body(drawn.body, _Scope(plain=plain))
+        body = self.body(drawn.body, _Scope(plain=plain, grouped=grouped, limited=scope.limited))
         if not body:
             self.tasks -= 1
             return None
-        if not gathered:
+        if by is Spawn:
             scope.started.append(_Started(number, drawn.task, scope.blocks, scope.tries))
         return Spawn(number, body)
 
+    def may_start(self, by: type[Statement], scope: _Scope) -> bool:
+        """Who may be cancelled by a group or a time limit starts tasks in groups only: a group says whom it cancels."""
+        if scope.plain or scope.held or (by is Group and not self.rules.structured):
+            return False
+        if by is not Group and (scope.grouped or scope.limited):
+            return False
+        return not scope.blocks or self.rules.inside == "any" or by is _ONLY_ASK.get(self.rules.inside)
+
     def wait(self, drawn: Wait, scope: _Scope) -> Wait | None:
         """Nobody waits inside of a block for a task that was started outside of it: that one may need what the block
-        holds (a connection of the pool, SQLite's lock), and no driver could help."""
+        holds (a connection of the pool, SQLite's lock), and no driver could help. Nor with a connection of the pool in
+        hand. Nor within a time limit, which would cancel that task too."""
         allowed = [each for each in self.known(scope) if each.blocks[: len(scope.blocks)] == scope.blocks]
-        task = self.meant(drawn.task, allowed)
+        task = None if scope.held or scope.limited else self.meant(drawn.task, allowed)
         if task is None:
             return None
         scope.waited.add(task)
@@ -277,15 +413,15 @@ def _less(body: tuple[Statement, ...]) -> Iterator[tuple[Statement, ...]]:
         before, after = body[:at], body[at + 1 :]
         yield before + after
         inside = parts(statement)
-        if isinstance(statement, (Try, Block)):
+        if isinstance(statement, (Try, Block, Limit, Hold, Other, Handed)):
             yield before + inside + after
         if isinstance(statement, Spawn):
             children = [child for each in inside for child in (each, *parts(each)) if isinstance(child, Spawn)]
             yield from ((*before, replace(statement, body=child.body), *after) for child in children)
-        if isinstance(statement, Gather):
+        if isinstance(statement, (Gather, Group)):
             yield before + inside + tuple(Wait(spawn.task) for spawn in statement.tasks) + after
         for less in _less(inside):
-            changed = {"tasks" if isinstance(statement, Gather) else "body": less}
+            changed = {"tasks" if isinstance(statement, (Gather, Group)) else "body": less}
             yield (*before, replace(statement, **changed), *after)  # type: ignore[arg-type]
 
 

@@ -9,13 +9,17 @@ import asyncio
 import contextlib
 import dataclasses
 import random
+import sys
 import time
 import unittest.mock
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import hypothesis
+from hypothesis.control import BuildContext
+from hypothesis.errors import StopTest
+from hypothesis.internal.conjecture.data import ConjectureData
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 from tests.harness import cell_scenarios
@@ -27,7 +31,7 @@ from tests.harness.scenario import Scenario
 from tests.harness.verdict import ERROR, NOT_APPLICABLE, SAFE, badness, complies
 
 from .interpreter import Bound
-from .printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS
+from .printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS, POOL, TWO_ALIASES
 from .program import Program, Rules, as_data, from_data, smaller
 from .strategies import programs
 
@@ -36,14 +40,32 @@ PROGRAMS = 15  # a line
 WORTHWHILE = 4  # statements; hypothesis begins with the smallest, of which the catalogue has enough
 ORDERS = 2  # of each program: the two that all others depart from
 SHRINKING = 50  # programs that are judged at most to shrink one anomaly
+RACING = 4  # times fewer programs and tries to shrink where each run costs a process; and one order of each
 DRAWS = 20  # for each program of the budget; many draws settle into the same program
 
-# What the programs of each line may do, and how they are printed.
+
+class Line(NamedTuple):
+    """What the programs of a line may do, how they are printed, and how many statements they have. ``apart``: each is
+    drawn for itself.
+
+    Searching, hypothesis begins with the smallest and varies what it has drawn before, so the programs resemble each
+    other. The older lines keep that: their seed means what it meant.
+    """
+
+    rules: Rules
+    style: str
+    sizes: range = range(WORTHWHILE, sys.maxsize)
+    apart: bool = False
+
+
+ROOMY = range(10, 31)  # enough for tasks to meet, and still to be read
 LINES = {
-    "GEN-1": (Rules(writes_first=True), OWN_CONNECTIONS),
-    "GEN-2": (Rules(cancels=True), ONE_CONNECTION),
-    "GEN-3": (Rules(nested=True, inside="plain"), ORM),
-    "GEN-4": (Rules(nested=True, inside="any", cancels=True), ORM),
+    "GEN-1": Line(Rules(writes_first=True), OWN_CONNECTIONS),
+    "GEN-2": Line(Rules(cancels=True), ONE_CONNECTION),
+    "GEN-3": Line(Rules(nested=True, inside="plain"), ORM),
+    "GEN-4": Line(Rules(nested=True, inside="any", cancels=True), ORM),
+    "GEN-5": Line(Rules(cancels=True, writes_first=True, errors_end=True, pool=True), POOL, ROOMY, apart=True),
+    "GEN-6": Line(Rules(nested=True, inside="group", writes_first=True, errors_end=True, structured=True), TWO_ALIASES, ROOMY, apart=True),
 }
 
 Signature = tuple[str, tuple[str, ...]]  # the verdict, and the violated properties
@@ -51,7 +73,7 @@ Signature = tuple[str, tuple[str, ...]]  # the verdict, and the violated propert
 
 def bound(scenario: Scenario, program: Program) -> Scenario:
     """A generated line's scenario with one program."""
-    return dataclasses.replace(scenario, program=Bound(scenario.program, program, LINES[scenario.id][1]))
+    return dataclasses.replace(scenario, program=Bound(scenario.program, program, LINES[scenario.id].style))
 
 
 @dataclass
@@ -77,10 +99,11 @@ class Search:
     known: Mapping[Signature, list[str]] | None = None
     shrinking: int = SHRINKING
     record: Known | None = None  # asked first
+    racing: bool = False  # nobody owns the order of the driver's threads: what a schedule shows twice counts
     judged: dict[Program, Exploration] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rules, _ = LINES[self.scenario.id]
+        self.rules = LINES[self.scenario.id].rules
 
     # -- judging ---------------------------------------------------------------------------------------------------
     def bound(self, program: Program) -> Scenario:
@@ -88,12 +111,14 @@ class Search:
         return bound(self.scenario, program)
 
     def judge(self, program: Program, *, confirm: bool = False) -> Exploration:
-        """A few orders of a program, once for each program; ``confirm`` repeats the deciding one.
+        """A few orders of a program, once for each program; ``confirm`` repeats the deciding one. Where threads race
+        that is part of judging it, and is not done again.
 
         Raises Broken when the harness or the server failed.
         """
-        if program not in self.judged or confirm:
-            exploration = self.loop.run_until_complete(self.runner.explore(self.bound(program), confirm=confirm))
+        if program not in self.judged or (confirm and not self.racing):
+            asked = self.runner.explore(self.bound(program), confirm=confirm or self.racing)
+            exploration = self.loop.run_until_complete(asked)
             if exploration.error:
                 raise Broken(exploration, self.bound(program).source)
             self.judged[program] = exploration
@@ -106,22 +131,16 @@ class Search:
     def draw(self) -> list[Program]:
         """The first ``budget`` different programs of the seed that are large enough to show anything."""
         found: dict[Program, None] = {}
+        line = LINES[self.scenario.id]
 
         def enough(program: Program) -> bool:
-            if program.asks and program.size >= WORTHWHILE and len(found) < self.budget:
+            if program.asks and program.size in line.sizes and len(found) < self.budget:
                 found.setdefault(program)
             return len(found) == self.budget
 
-        settings = hypothesis.settings(
-            database=None,
-            deadline=None,
-            max_examples=DRAWS * self.budget,
-            phases=[hypothesis.Phase.generate],
-            print_blob=False,
-        )
-        with _only_the_seed_counts(), contextlib.suppress(hypothesis.errors.NoSuchExample):
-            hypothesis.find(programs(self.rules), enough, settings=settings, random=random.Random(self.seed))
-        return list(found)
+        with _only_the_seed_counts():
+            (_draw_apart if line.apart else _draw)(line.rules, enough, self.seed, DRAWS * self.budget)
+        return _of_middling_size(list(found)) if self.racing else list(found)
 
     # -- shrinking -------------------------------------------------------------------------------------------------
     def shrink(self, program: Program, wanted: Signature) -> Program:
@@ -139,10 +158,14 @@ class Search:
                     judged += 1
                 if judged > self.shrinking:
                     return program
-                if less.asks and self.judge(less).deciding.signature == wanted:
+                if less.asks and self._shows(less, wanted):
                     program, again = less, True
                     break
         return program
+
+    def _shows(self, program: Program, wanted: Signature) -> bool:
+        exploration = self.judge(program)
+        return exploration.deciding not in exploration.once and exploration.deciding.signature == wanted
 
     # -- the line --------------------------------------------------------------------------------------------------
     def line(self) -> dict[str, Any]:
@@ -167,18 +190,22 @@ class Search:
     def _line_of(self, drawn: list[Program]) -> dict[str, Any]:
         anomalies: dict[Signature, Anomaly] = {}
         counts: dict[str, int] = {}
-        worst = drawn[0]
+        worst = None
         for program in drawn:
             exploration = self.judge(program)
             for verdict, number in exploration.counts.items():
                 counts[verdict] = counts.get(verdict, 0) + number
+            if exploration.deciding in exploration.once:
+                continue  # nothing of it was seen twice
             signature = exploration.deciding.signature
-            if _rank(self.judged[worst], worst) < _rank(exploration, program):
+            if worst is None or _rank(self.judged[worst], worst) < _rank(exploration, program):
                 worst = program
             if self.fails(signature):
                 anomaly = anomalies.setdefault(signature, Anomaly(signature, program, 0))
                 anomaly.count += 1
                 anomaly.smallest = min(anomaly.smallest, program, key=lambda each: each.size)
+        if worst is None:
+            return without_verdict(self.scenario, ERROR, "no program showed any verdict twice")
         deciding = self.judged[worst].deciding.signature
         for anomaly in anomalies.values():
             if anomaly.signature == deciding or self._is_new(anomaly.signature):
@@ -250,8 +277,34 @@ def _rank(exploration: Exploration, program: Program) -> tuple[int, int]:
     return badness(exploration.deciding.verdict), -program.size
 
 
+def _of_middling_size(drawn: list[Program]) -> list[Program]:
+    """A part of them: large ones take too long where each run costs a process, small ones show too little."""
+    fewer = -(-len(drawn) // RACING)
+    first = (len(drawn) - fewer) // 2
+    return sorted(drawn, key=lambda program: program.size)[first : first + fewer]
+
+
 def _by_badness(anomaly: Anomaly) -> tuple[int, Signature]:
     return -badness(anomaly.signature[0]), anomaly.signature
+
+
+def _draw(rules: Rules, enough: Callable[[Program], bool], seed: int, most: int) -> None:
+    """Show ``enough`` at most so many programs of one search."""
+    settings = hypothesis.settings(
+        database=None, deadline=None, max_examples=most, phases=[hypothesis.Phase.generate], print_blob=False
+    )
+    with contextlib.suppress(hypothesis.errors.NoSuchExample):
+        hypothesis.find(programs(rules), enough, settings=settings, random=random.Random(seed))
+
+
+def _draw_apart(rules: Rules, enough: Callable[[Program], bool], seed: int, most: int) -> None:
+    """The same with programs that have nothing to do with each other."""
+    source = random.Random(seed)
+    for _ in range(most):
+        data = ConjectureData(random=source)
+        with contextlib.suppress(StopTest), BuildContext(data, wrapped_test=enough):  # it stops when there is no end
+            if enough(data.draw(programs(rules))):
+                return
 
 
 @contextlib.contextmanager
@@ -276,11 +329,16 @@ def run(
         return without_verdict(scenario, NOT_APPLICABLE, reason)
     lines = {}
     on_record = record.of(scenario.id) if record else None
+    racing = cell.adapter.isolated  # there each run costs a process
+    orders, shrinking = (1, SHRINKING // RACING) if racing else (ORDERS, SHRINKING)
     for backing in cell.backings:
+        if racing and backing.server_address is None and LINES[scenario.id].style in (OWN_CONNECTIONS, POOL):
+            continue  # its threads have one gate, which does not tell connections apart
         loop = MatrixLoop()
         try:
-            runner = cell_scenarios.runner(cell, backing, ORDERS)
-            lines[backing.kind] = Search(scenario, runner, loop, seed, budget, known, record=on_record).line()
+            runner = cell_scenarios.runner(cell, backing, orders)
+            search = Search(scenario, runner, loop, seed, budget, known, shrinking, on_record, racing)
+            lines[backing.kind] = search.line()
         finally:
             loop.close()
-    return lines[cell.backings[0].kind] if len(lines) == 1 else cell_scenarios.merge(lines)
+    return next(iter(lines.values())) if len(lines) == 1 else cell_scenarios.merge(lines)

@@ -7,12 +7,33 @@ import functools
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from .program import Block, Cancel, Fail, Gather, Program, Raise, Read, Rules, Spawn, Try, Wait, Write, settle
+from .program import (
+    Block,
+    Cancel,
+    Fail,
+    Gather,
+    Group,
+    Handed,
+    Hold,
+    Limit,
+    Other,
+    Program,
+    Raise,
+    Read,
+    Rules,
+    Sleep,
+    Spawn,
+    Try,
+    Wait,
+    Write,
+    settle,
+)
 
 DEPTH = 3  # of blocks and tasks in one another
 LENGTH = 4  # statements of one body
 
 PLAIN = st.sampled_from((Read(), Write(), Fail()))
+ASKING = st.lists(PLAIN, min_size=1, max_size=LENGTH).map(tuple)
 NUMBER = st.integers(0, 3)
 
 
@@ -47,8 +68,85 @@ def _starting(rules: Rules, depth: int, *, inside: bool) -> list[SearchStrategy]
 
 def _tasks_body(rules: Rules, depth: int, *, plain: bool) -> SearchStrategy:
     if plain or not depth:
-        return st.lists(PLAIN, min_size=1, max_size=LENGTH).map(tuple)
+        return ASKING
     return _body(rules, depth, inside=False)
+
+
+# -- on the driver's pool --------------------------------------------------------------------------------------------
+
+FEW = 2  # statements of one body in the lines that have larger statements
+MOSTLY_WELL = st.sampled_from((Read(), Write(), Read(), Write(), Fail()))  # an error ends what is around it
+ASKING_WELL = st.lists(MOSTLY_WELL, min_size=1, max_size=FEW).map(tuple)
+
+
+def _some(kinds: list[SearchStrategy], least: int = 1) -> SearchStrategy:
+    return st.lists(st.one_of(kinds), min_size=least, max_size=FEW).map(tuple)
+
+
+def _task(body: SearchStrategy) -> SearchStrategy:
+    return st.builds(Spawn, st.just(0), body)
+
+
+def _with_child(child: SearchStrategy, body: SearchStrategy, last: SearchStrategy) -> SearchStrategy:
+    """A body before which a task is started, so that there is somebody whom its ``last`` statement means."""
+    return st.tuples(_task(child), body, last).map(lambda parts: (parts[0], *parts[1], parts[2]))
+
+
+@functools.cache
+def _pooled() -> SearchStrategy:
+    """A body of a task that acquires connections."""
+    block = st.builds(Block, _some([MOSTLY_WELL, MOSTLY_WELL, MOSTLY_WELL, st.just(Raise())], 0))
+    caught = st.builds(Try, _some([MOSTLY_WELL, block]))
+    hold = st.builds(Hold, _some([MOSTLY_WELL, MOSTLY_WELL, block, block, caught]))
+    once, twice = (st.tuples(*[hold] * times) for times in (1, 2))
+    gathered = st.tuples(st.builds(Gather, st.tuples(_task(once), _task(once))))
+    tried = st.tuples(st.builds(Try, once))
+    # One statement later its child is in the middle of something, in one of the base orders.
+    interrupted = _with_child(once | twice, once, st.builds(Cancel, NUMBER))
+    awaited = _with_child(once, once | gathered | tried, st.builds(Wait, NUMBER))
+    return st.one_of(once, twice, gathered, interrupted, interrupted, awaited)
+
+
+# -- with TaskGroups, time limits and using_db -----------------------------------------------------------------------
+
+
+@functools.cache
+def _structured() -> SearchStrategy:
+    """A body of a task outside of any block."""
+    block = st.builds(Block, _structured_block(2))
+    second = st.builds(Other, st.one_of(ASKING_WELL, st.builds(Block, ASKING_WELL).map(lambda made: (made,))))
+    sleep = st.just(Sleep())
+    group = _group(_some([MOSTLY_WELL, block, second, st.just(Raise())]))
+    limited = st.builds(Limit, _some([MOSTLY_WELL, block, block, second, group]))
+    alone = _some([MOSTLY_WELL, block, second, limited, sleep])
+    gathered = st.builds(Gather, st.lists(_task(alone), min_size=2, max_size=FEW).map(tuple))
+    caught = st.builds(Try, _some([block, group, limited]))
+    body = _some([MOSTLY_WELL, block, block, limited, limited, group, group, second, caught, gathered, sleep])
+    return body | _with_child(alone, body, st.one_of(st.builds(Wait, NUMBER), sleep))
+
+
+def _structured_block(depth: int) -> SearchStrategy:
+    """A body of a block with at most ``depth`` blocks in one another."""
+    handed = st.builds(Handed, ASKING_WELL)
+    group = _group(_some([MOSTLY_WELL, MOSTLY_WELL, handed, st.just(Raise())]))
+    kinds = [MOSTLY_WELL, MOSTLY_WELL, handed, group, group, st.just(Sleep())]
+    if depth > 1:
+        below = st.builds(Block, _structured_block(depth - 1))
+        kinds += [below, st.builds(Try, below.map(lambda made: (made,)))]
+    return _some([*kinds, st.just(Raise())])
+
+
+def _group(body: SearchStrategy) -> SearchStrategy:
+    return st.builds(Group, st.lists(_task(body), min_size=2, max_size=FEW).map(tuple))
+
+
+# -- programs --------------------------------------------------------------------------------------------------------
+
+
+def _whole_task(rules: Rules) -> SearchStrategy:
+    if rules.pool:
+        return _pooled()
+    return _structured() if rules.structured else _body(rules, DEPTH, inside=False)
 
 
 @st.composite
@@ -60,6 +158,8 @@ def programs(draw: st.DrawFn, rules: Rules) -> Program:
 
 @functools.cache
 def _raw(rules: Rules) -> SearchStrategy[Program]:
-    task = st.builds(Spawn, st.just(0), _body(rules, DEPTH, inside=False))
-    kinds = [task, task, st.builds(Cancel, NUMBER)] if rules.cancels else [task]
-    return st.builds(Program, st.lists(st.one_of(kinds), min_size=2, max_size=4).map(tuple))
+    task = st.builds(Spawn, st.just(0), _whole_task(rules))
+    # A cancellation by the root comes before its victim's first step, in both base orders.
+    kinds = [task, task, st.builds(Cancel, NUMBER)] if rules.cancels and not rules.pool else [task]
+    least, most = (3, 3) if rules.pool else (2, 3) if rules.structured else (2, 4)
+    return st.builds(Program, st.lists(st.one_of(kinds), min_size=least, max_size=most).map(tuple))

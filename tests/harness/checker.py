@@ -632,7 +632,9 @@ def _cancellation(history: History) -> Iterator[Violation]:
 def _asked_to_stop(history: History, session: SessionRecord) -> bool:
     """Whether the program cancelled a session: itself, by its timeout, through its group, or as a waiting parent."""
     others = [other for other in history.sessions.values() if other is not session]
-    ended_group = session.grouped and any(other.ended == "error" or other.cancelled for other in others)
+    ended_group = session.grouped and any(
+        other.ended == "error" or other.cancelled or other.timed_out for other in others
+    )
     return session.cancelled or session.timed_out or session.heard or ended_group
 
 

@@ -135,6 +135,20 @@ class Session:
             self.world.note(self.name, "cancelled", f"its {seconds:g} s are over: TimeoutError")
             return None
 
+    @contextlib.asynccontextmanager
+    async def time_limit(self, seconds: float) -> AsyncIterator[None]:
+        """``asyncio.timeout`` (Python 3.11+); running out of time is recorded and ends quietly."""
+        try:
+            async with asyncio.timeout(seconds) as limit:  # type: ignore[attr-defined,unused-ignore]  # see task_group
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        finally:
+            if limit.expired():  # even if what was cancelled ended with another error
+                self.record.timed_out = True
+                self.world.note(self.name, "cancelled", f"its {seconds:g} s are over: TimeoutError")
+
     async def lose_connections(self) -> None:
         """Every connection is ended from outside: a step of its own."""
 
@@ -263,9 +277,10 @@ class Session:
         """One operation: wait for the turn, ask, record what was told. Raises what the driver raised.
 
         ``cleanup``: a cancellation that comes while it waits for its turn arrives inside it, at its first await, since
-        the turn is the harness's own await and no program skips its clean-up there.
+        the turn is the harness's own await and no program skips its clean-up there. Behind it, if it never awaits.
         """
         world = self.world
+        late = False
         if turn:
             try:
                 await self.step(text)
@@ -274,7 +289,7 @@ class Session:
                     raise
                 current = asyncio.current_task()
                 assert current is not None
-                current.cancel()
+                late = current.cancel()
         operation = world.invoke(self, kind, text, scope=scope, block=block, nonce=nonce, misuse=misuse, rows=rows)
         self.doing = kind
         if self._doomed:
@@ -288,6 +303,8 @@ class Session:
         finally:
             self.doing = ""
         world.complete(operation, result=result)
+        if late:
+            await asyncio.sleep(0)  # nobody has awaited anything since: it arrives here
         if kind == "write":
             await world.look_from_outside(operation)
         return result

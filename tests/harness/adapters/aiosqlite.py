@@ -16,7 +16,7 @@ from .base import Adapter
 class AiosqliteAdapter(Adapter):
     name = "aiosqlite"
     engine = "tortoise.backends.sqlite"
-    capabilities = frozenset({"connection", "owned order", "server cursor", "queue", "tortoise"})
+    capabilities = frozenset({"connection", "server cursor", "queue", "tortoise"})
     documented = (sqlite3.Error,)
     select = Adapter.select.replace("%s", "?")
     insert = Adapter.insert.replace("%s", "?")

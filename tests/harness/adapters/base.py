@@ -24,7 +24,6 @@ CAPABILITIES = {
     "queue": "the driver does not queue what several coroutines ask on one connection",
     "server": "SQLite is a library: there is no server that could end or refuse a connection",
     "tortoise": "Tortoise has no client for this driver and these databases",
-    "owned order": "threads race inside the driver's C library: a seed would not give the same line twice",
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
     "row locks": "the database locks no single rows (SELECT ... FOR UPDATE)",
 }

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
+import copy
 import functools
 import hashlib
 import json
+import types
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.generated.interpreter import Interpreter
-from tests.generated.printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS, show
+from tests.generated.printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS, POOL, TWO_ALIASES, show
 from tests.generated.program import (
     Block,
     Cancel,
     Fail,
     Gather,
+    Group,
+    Handed,
+    Hold,
+    Limit,
+    Other,
     Program,
     Raise,
     Read,
+    Sleep,
     Spawn,
     Try,
     Wait,
@@ -36,8 +47,21 @@ from tests.generated.program import (
 from tests.generated.search import LINES, SEED, Search
 from tests.harness.scenario import catalogue
 
+NUMBER = st.integers(0, 4)
+
+
+def bodies(statement: st.SearchStrategy) -> st.SearchStrategy:
+    return st.lists(statement, max_size=4).map(tuple)
+
+
 EACH_LINE = pytest.mark.parametrize("line", LINES)
-METHODS = {ORM: "on_tortoise", OWN_CONNECTIONS: "on_connections", ONE_CONNECTION: "on_one_connection"}
+METHODS = {
+    ORM: "on_tortoise",
+    OWN_CONNECTIONS: "on_connections",
+    ONE_CONNECTION: "on_one_connection",
+    POOL: "on_pool",
+    TWO_ALIASES: "on_tortoise",
+}
 
 
 @functools.cache
@@ -55,6 +79,8 @@ def drawn(line: str, seed: int = 7, number: int = 60) -> tuple[Program, ...]:
         ("GEN-2", "63372c58efe3ad27"),
         ("GEN-3", "f612bc4d3c3c5157"),
         ("GEN-4", "8ff7a0fd3cf3271f"),
+        ("GEN-5", "5883f8cdbb92852c"),
+        ("GEN-6", "6b38d65bd0b78ec3"),
     ],
 )
 def test_the_default_seed_means_these_programs(line, digest):
@@ -74,9 +100,11 @@ def test_programs_are_different_and_no_more_than_asked_for(line):
 
 @EACH_LINE
 def test_together_they_have_everything_that_the_line_allows(line):
-    rules, _ = LINES[line]
+    rules = LINES[line].rules
     seen = {type(each) for program in drawn(line) for each in walk(program.body)}
-    assert seen == {Read, Write, Fail, Raise, Try, Block, Gather, Spawn, Wait} | ({Cancel} if rules.cancels else set())
+    allowed = {Read, Write, Fail, Raise, Try, Block, Gather, Spawn, Wait} | ({Cancel} if rules.cancels else set())
+    allowed |= {Hold} if rules.pool else set()
+    assert seen == allowed | ({Group, Limit, Sleep, Other, Handed} if rules.structured else set())
 
 
 # -- rules -----------------------------------------------------------------------------------------------------------
@@ -84,7 +112,7 @@ def test_together_they_have_everything_that_the_line_allows(line):
 
 @EACH_LINE
 def test_a_settled_program_is_settled(line):
-    rules, _ = LINES[line]
+    rules = LINES[line].rules
     for program in drawn(line):
         assert settle(program, rules) == program
 
@@ -114,7 +142,7 @@ def _same_task(body: Any) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("line", ["GEN-1", "GEN-2"])
+@pytest.mark.parametrize("line", ["GEN-1", "GEN-2", "GEN-5"])
 def test_on_a_connection_no_block_and_no_task_is_inside_of_a_block(line):
     for program in drawn(line):
         assert not [x for x in inside_of(program.body, Block) if isinstance(x, (Block, Spawn, Gather, Wait))]
@@ -154,13 +182,118 @@ def test_transactions_on_own_connections_begin_with_a_write():
     ],
 )
 def test_what_does_not_keep_the_rules_is_left_out(body, settled):
-    made = settle(Program((Spawn(9, body),)), LINES["GEN-4"][0])
+    made = settle(Program((Spawn(9, body),)), LINES["GEN-4"].rules)
     assert made == Program((Spawn(1, settled),))
+
+
+@pytest.mark.parametrize(
+    ("line", "body", "settled"),
+    [
+        # Without a connection nothing is asked, and who has one acquires no other, starts nothing and waits for nobody.
+        (
+            "GEN-5",
+            (Read(), Block((Write(),)), Spawn(1, (Hold((Read(),)),)), Hold((Hold(()), Spawn(1, (Hold(()),)), Wait(1)))),
+            (Spawn(2, (Hold((Read(),)),)), Hold(())),
+        ),
+        ("GEN-5", (Hold((Spawn(2, (Hold(()),)), Gather((Spawn(1, (Hold(()),)),)), Read())),), (Hold((Read(),)),)),
+        # But it may cancel.
+        (
+            "GEN-5",
+            (Spawn(1, (Hold(()),)), Hold((Cancel(1),))),
+            (Spawn(2, (Hold(()),)), Hold((Cancel(2),))),
+        ),
+        # An error ends the block that it is met in; one that an inner block has undone may be caught outside of that.
+        ("GEN-5", (Hold((Block((Write(), Try((Fail(),)))),)),), (Hold((Block((Write(),)),)),)),
+        (
+            "GEN-6",
+            (Block((Write(), Try((Fail(), Block((Write(), Fail())))))),),
+            (Block((Write(), Try((Block((Write(), Fail())),)))),),
+        ),
+        # Inside a block tasks are started by groups only, and only ask.
+        (
+            "GEN-6",
+            (Block((Write(), Gather((Spawn(1, (Read(),)),)), Spawn(1, (Read(),)), Group((Spawn(1, (Read(), Block(()))),)))),),
+            (Block((Write(), Group((Spawn(2, (Read(),)),)))),),
+        ),
+        # A task of a group, and what is limited, starts tasks in groups only; and nobody waits within a limit.
+        (
+            "GEN-6",
+            (Group((Spawn(1, (Read(), Gather((Spawn(2, (Read(),)),)), Group((Spawn(3, (Read(),)),)))),)),),
+            (Group((Spawn(2, (Read(), Group((Spawn(3, (Read(),)),)))),)),),
+        ),
+        (
+            "GEN-6",
+            (Spawn(1, (Read(),)), Limit((Read(), Wait(1), Spawn(2, (Read(),)), Limit((Read(),)), Sleep()))),
+            (Spawn(2, (Read(),)), Limit((Read(),))),
+        ),
+        # A time limit does not stand inside a block.
+        ("GEN-6", (Block((Write(), Limit((Read(),)))),), (Block((Write(),)),)),
+        # Who holds one connection does not ask on the other.
+        ("GEN-6", (Block((Write(), Other((Read(),)))),), (Block((Write(),)),)),
+        (
+            "GEN-6",
+            (Other((Block((Write(), Handed((Read(),)), Group((Spawn(1, (Read(),)),)), Block((Read(),)))),)),),
+            (Other((Block((Write(),)),)),),
+        ),
+        # There is no client to be passed without a transaction.
+        ("GEN-6", (Read(), Handed((Read(),))), (Read(),)),
+        (
+            "GEN-6",
+            (Block((Write(), Group((Spawn(1, (Handed((Read(),)), Sleep())),)))),),
+            (Block((Write(), Group((Spawn(2, (Handed((Read(),)),)),)))),),
+        ),
+    ],
+)
+def test_no_program_of_the_new_lines_waits_for_itself(line, body, settled):
+    made = settle(Program((Spawn(9, body),)), LINES[line].rules)
+    assert made == Program((Spawn(1, settled),))
+
+
+@pytest.mark.parametrize("line", ["GEN-1", "GEN-2", "GEN-3", "GEN-4"])
+def test_the_older_lines_know_nothing_of_the_newer_statements(line):
+    new = (Hold((Read(),)), Limit((Read(),)), Sleep(), Other((Read(),)), Handed((Read(),)), Group((Spawn(1, (Read(),)),)))
+    assert settle(Program((Spawn(1, (Read(), *new)),)), LINES[line].rules) == Program((Spawn(1, (Read(),)),))
+
+
+ANY = st.recursive(
+    st.sampled_from((Read(), Write(), Fail(), Raise(), Sleep())) | st.builds(Wait, NUMBER) | st.builds(Cancel, NUMBER),
+    lambda inner: st.one_of(
+        [
+            *(st.builds(kind, bodies(inner)) for kind in (Try, Block, Limit, Hold, Other, Handed)),
+            *(st.builds(kind, bodies(st.builds(Spawn, NUMBER, bodies(inner)))) for kind in (Gather, Group)),
+            st.builds(Spawn, NUMBER, bodies(inner)),
+        ]
+    ),
+    max_leaves=20,
+)
+
+
+def any_program() -> st.SearchStrategy[Program]:
+    return st.builds(Program, bodies(st.builds(Spawn, NUMBER, bodies(ANY))))
+
+
+@EACH_LINE
+@settings(max_examples=60, deadline=None)
+@given(any_program(), st.booleans())
+def test_whatever_is_settled_keeps_the_rules(line, program, newly):
+    rules = LINES[line].rules
+    made = settle(program, rules, drawn=newly)
+    assert settle(made, rules) == made
+    assert from_data(json.loads(json.dumps(as_data(made)))) == made
+    (function,) = ast.parse(show(made, LINES[line].style)).body
+    assert isinstance(function, ast.AsyncFunctionDef)
+    assert all(settle(less, rules) == less and less.size < made.size for less in smaller(made, rules))
+    for hold in (each for each in walk(made.body) if isinstance(each, Hold)):
+        assert not {Hold, Spawn, Gather, Wait} & {type(each) for each in walk(hold.body)}
+    for limit in (each for each in walk(made.body) if isinstance(each, Limit)):
+        assert not {Gather, Wait, Limit, Sleep} & {type(each) for each in walk(limit.body)}
+    for group in (each for each in walk(made.body) if isinstance(each, Group)):
+        assert not {Gather, Wait, Cancel} & {type(each) for each in walk(group.tasks)}
 
 
 @EACH_LINE
 def test_shrinking_gives_smaller_programs_that_keep_the_rules(line):
-    rules, _ = LINES[line]
+    rules = LINES[line].rules
     for program in drawn(line)[:20]:
         less = list(smaller(program, rules))
         assert all(each.size < program.size and settle(each, rules) == each for each in less)
@@ -173,7 +306,7 @@ def test_shrinking_gives_smaller_programs_that_keep_the_rules(line):
 @EACH_LINE
 def test_what_is_printed_is_one_python_function(line):
     for program in drawn(line):
-        (function,) = ast.parse(show(program, LINES[line][1])).body
+        (function,) = ast.parse(show(program, LINES[line].style)).body
         assert isinstance(function, ast.AsyncFunctionDef)
         assert function.name == "program"
 
@@ -189,11 +322,20 @@ class Deliberate(Exception):
 class Recording:
     """Everything that the tasks of one run did, in their own order; used as connection, model and session alike."""
 
+    label = ""
+
     def __init__(self) -> None:
         self.done: dict[str, list[str]] = {}
+        self.limits: list[Any] = []
+
+    def named(self, label: str) -> Any:
+        """The same, but what is asked by it is told apart."""
+        made = copy.copy(self)
+        made.label = label
+        return made
 
     def log(self, what: str) -> None:
-        self.done.setdefault(asyncio.current_task().get_name(), []).append(what)
+        self.done.setdefault(asyncio.current_task().get_name(), []).append(self.label + what)
 
     async def ask(self, what: str) -> None:
         self.log(what)
@@ -201,15 +343,38 @@ class Recording:
         if what == "fail":
             raise Refused
 
-    def transaction(self) -> Recording:
-        return self
+    def time_limit(self, seconds: float) -> Any:
+        assert seconds == 0.1
+        limit = asyncio.timeout(None)
+        self.limits.append(limit)
+        return limit
 
-    async def __aenter__(self) -> None:
-        await self.ask("begin")
+    async def let_time_pass(self, seconds: float) -> None:
+        assert seconds == 0.2
+        self.log("sleep")
+        for limit in self.limits:
+            with contextlib.suppress(RuntimeError):  # it is over
+                limit.reschedule(0)
+        self.limits.clear()
+        await asyncio.sleep(0)
+
+    def transaction(self) -> Any:
+        return Blocks(self)
+
+
+class Blocks:
+    """A transaction block; its client asks for what it is asked for by a name of its own."""
+
+    def __init__(self, asked: Recording) -> None:
+        self.asked = asked
+
+    async def __aenter__(self) -> Any:
+        await self.asked.ask("begin")
+        return self.asked.named("client: ")
 
     async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is not asyncio.CancelledError:  # whoever is cancelled at once asks for nothing more
-            await self.ask("commit" if kind is None else "roll back")
+            await self.asked.ask("commit" if kind is None else "roll back")
 
 
 class Printed(Recording):
@@ -226,35 +391,54 @@ class Printed(Recording):
 
     execute_query = execute
 
-    async def get(self, nonce: Any) -> None:
-        await self.ask("read")
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> Any:
+        await self.ask("acquire")
+        try:
+            yield self
+        finally:
+            await self.ask("release")
 
-    async def create(self, token: Any) -> None:
-        await self.ask("write")
+    async def get(self, nonce: Any, using_db: Any = None) -> None:
+        await (using_db or self).ask("read")
+
+    async def create(self, token: Any, using_db: Any = None) -> None:
+        await (using_db or self).ask("write")
 
     def program(self, text: str) -> Any:
-        async def connect() -> Any:
+        async def made(*_: Any) -> Any:
             return self
 
-        class Tasks:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(asyncio, name)
+        def named_task(coroutine: Any) -> Any:
+            return asyncio.create_task(coroutine, name=coroutine.__name__)
 
-            def create_task(self, coroutine: Any) -> Any:
-                return asyncio.create_task(coroutine, name=coroutine.__name__)
+        class Group(asyncio.TaskGroup):
+            def create_task(self, coroutine: Any, **_: Any) -> Any:
+                return super().create_task(coroutine, name=coroutine.__name__)
 
-            def gather(self, *awaitables: Any, **options: Any) -> Any:
-                made = [self.create_task(each) if asyncio.iscoroutine(each) else each for each in awaitables]
-                return asyncio.gather(*made, **options)
+        def gather(*awaitables: Any, **options: Any) -> Any:
+            tasks = [named_task(each) if asyncio.iscoroutine(each) else each for each in awaitables]
+            return asyncio.gather(*tasks, **options)
 
+        connections = {"default": self, "second": self.named("second: ")}
         names: dict[str, Any] = {
-            "asyncio": Tasks(),
-            "connect": connect,
+            "asyncio": types.SimpleNamespace(
+                create_task=named_task,
+                gather=gather,
+                TaskGroup=Group,
+                timeout=self.time_limit,
+                sleep=self.let_time_pass,
+                all_tasks=asyncio.all_tasks,
+                current_task=asyncio.current_task,
+                wait=asyncio.wait,
+            ),
+            "connect": made,
+            "create_pool": made,
             "Deliberate": Deliberate,
             "Seed": self,
             "Entry": self,
-            "connections": {"default": self},
-            "in_transaction": self.transaction,
+            "connections": connections,
+            "in_transaction": lambda name="default": connections[name].transaction(),
             "known_value": lambda: None,
             "new_value": lambda: None,
         }
@@ -277,8 +461,19 @@ class Interpreted(Recording):
     async def connect(self) -> Any:
         return self
 
-    def orm(self) -> Any:
+    async def create_pool(self, size: int) -> Any:
+        assert size == 2
         return self
+
+    async def acquire(self, pool: Any) -> Any:
+        await self.ask("acquire")
+        return self
+
+    async def release(self, pool: Any, connection: Any) -> None:
+        await self.ask("release")
+
+    def orm(self, alias: str = "", *, inside: Any = None) -> Any:
+        return inside or self.named(f"{alias}: " * bool(alias))
 
     def on(self, connection: Any) -> Any:
         return self
@@ -295,8 +490,19 @@ class Interpreted(Recording):
     async def fail(self) -> None:
         await self.ask("fail")
 
-    def spawn(self, name: str, body: Any) -> Any:
-        return asyncio.create_task(body(self), name=name.replace(" ", "_"))
+    @contextlib.asynccontextmanager
+    async def time_limit(self, seconds: float) -> Any:
+        with contextlib.suppress(TimeoutError):
+            async with super().time_limit(seconds):
+                yield
+
+    def spawn(self, name: str, body: Any, create: Any = asyncio.create_task) -> Any:
+        return create(body(self), name=name.replace(" ", "_"))
+
+    @contextlib.asynccontextmanager
+    async def task_group(self) -> Any:
+        async with asyncio.TaskGroup() as group:
+            yield types.SimpleNamespace(start=lambda name, body: self.spawn(name, body, group.create_task))
 
     async def wait(self, task: Any) -> None:
         await task
@@ -330,15 +536,22 @@ def run(coroutine: Any) -> None:
 
 @EACH_LINE
 def test_what_is_printed_does_what_is_interpreted(line):
-    style = LINES[line][1]
+    style = LINES[line].style
+    second = {"second": "second"} if style == TWO_ALIASES else {}
     asked = set()
     for program in drawn(line):
         printed, interpreted = Printed(), Interpreted()
         run(printed.program(show(program, style)))
-        run(getattr(Interpreter(program), METHODS[style])(interpreted))
+        run(getattr(Interpreter(program), METHODS[style])(interpreted, **second))
         assert printed.done == interpreted.done, show(program, style)
         asked |= {what for each in printed.done.values() for what in each}
-    assert asked == {"read", "write", "fail", "begin", "commit", "roll back"}
+    expected = {"read", "write", "fail", "begin", "commit", "roll back"}
+    if style == POOL:
+        expected |= {"acquire", "release"}
+    if style == TWO_ALIASES:
+        expected |= {"sleep", *(f"second: {what}" for what in expected)}
+        expected |= {f"client: {what}" for what in ("read", "write", "fail")}
+    assert asked == expected
 
 
 @EACH_LINE

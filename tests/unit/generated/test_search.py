@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.generated.program import Block, Cancel, Gather, Program, Spawn, Write, from_data
-from tests.generated.search import LINES, SEED, Search, Signature
+from tests.generated.program import Block, Cancel, Fail, Gather, Hold, Program, Read, Spawn, Write, from_data
+from tests.generated.search import LINES, RACING, SEED, Search, Signature
 from tests.harness.loop import MatrixLoop
 from tests.harness.runner import Runner
 from tests.harness.scenario import catalogue
@@ -54,6 +54,13 @@ def test_right_drivers_comply(right, line):
         (faults.SwallowsCancellation, "GEN-2", ("breaks", ("cancellation",)), 3),
         (faults.SwallowsServerErrors, "GEN-3", ("lies", ("routing",)), 2),
         (faults.SwallowsCancellation, "GEN-4", ("breaks", ("cancellation",)), 4),
+        (faults.NeverWakesWaiter, "GEN-5", ("hangs", ("liveness",)), 9),
+        (faults.HandsOneConnectionToTwo, "GEN-5", ("lies", ("containment",)), 9),
+        (faults.ServesTheCancelled, "GEN-5", ("hangs", ("liveness",)), 9),
+        (faults.ForgetsLockWithUsingDb, "GEN-6", ("breaks", ("loudness",)), 9),
+        (faults.CommitsWhenCancelled, "GEN-6", ("lies", ("atomicity",)), 9),
+        (faults.LeaksConnectionOfCancelledBegin, "GEN-6", ("hangs", ("liveness",)), 9),
+        (faults.RestoresEveryAlias, "GEN-6", ("lies", ("containment",)), 9),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -151,3 +158,54 @@ def test_a_generated_program_is_what_the_evidence_shows():
     program = Program((Spawn(1, (Write(),)),))
     exploration = searched(Queueing, "GEN-3", lambda search: search.judge(program))
     assert "await Entry.create(token=new_value())" in exploration.deciding.evidence["program"]
+
+
+def test_a_cancellation_before_a_clean_up_that_never_awaits_arrives_behind_it():
+    child = Spawn(2, (Hold((Read(),)), Hold((Fail(),))))
+    program = Program((Spawn(1, (child, Hold((Read(),)), Cancel(2))),))
+    exploration = searched(Queueing, "GEN-5", lambda search: search.judge(program), orders=60)
+    assert {outcome.verdict for outcome in exploration.outcomes} == {"safe"}
+
+
+# -- where nobody owns the order ---------------------------------------------------------------------------------------
+
+
+def test_what_is_seen_once_and_not_again_is_no_anomaly():
+    """Every first run of a program shows another driver than all later ones."""
+
+    def use(search: Search) -> Any:
+        search.racing = True
+        wrong = Runner(Backing(faults.SwallowsServerErrors()), 1)
+        seen: dict[str, int] = {}
+
+        async def once(runner: Runner, scenario: Any, strategy: Any, way: Any) -> Any:
+            seen[scenario.source] = seen.get(scenario.source, 0) + 1
+            return await (wrong if seen[scenario.source] == 1 else right).once(scenario, strategy, way)
+
+        right = search.runner
+        search.runner = Runner(right.backing, 2, once)
+        return search.line()
+
+    line = searched(Queueing, "GEN-1", use, budget=20)
+    assert (line["verdict"], line["generated"]["anomalies"]) == ("safe", [])
+    assert line["generated"]["programs"] == 20 // RACING
+
+
+def test_what_is_seen_twice_is_one_and_is_shrunk_by_what_is_seen_twice():
+    def use(search: Search) -> Any:
+        search.racing = True
+        tried: list[str] = []
+
+        async def once(runner: Runner, scenario: Any, strategy: Any, way: Any) -> Any:
+            tried.append(scenario.source)
+            return await plain.once(scenario, strategy, way)
+
+        plain = search.runner
+        search.runner = Runner(plain.backing, 1, once)
+        line = search.line()
+        return line, tried
+
+    line, tried = searched(faults.SwallowsServerErrors, "GEN-1", use, budget=60)
+    (told,) = (each for each in line["generated"]["anomalies"] if each["properties"] == ["routing"])
+    assert tried.count(told["program"]) == 2
+    assert line["complies"] is False
