@@ -93,9 +93,11 @@ def _interpreters(minor: str | None) -> Iterator[Path]:
 def resolve(requirements: Sequence[str], python: Python, *, again: bool = False) -> tuple[str, ...]:
     """The exact versions (``name==version`` lines, sorted). Raises NotInstallable or RegistryError.
 
-    Wheels only, but for a source of the caller's own. An answer is kept for a day, a refusal too.
+    Wheels only, but for a source of the caller's own. An answer is kept for a day, a refusal too; where a branch points
+    to is asked each time.
     """
     asked = "\n".join(sorted(requirements))
+    again = again or " @ git+" in asked
     kept = state_folder() / "resolved" / f"{_digest(asked, python.version)}.json"
     if not again and kept.exists() and time.time() - kept.stat().st_mtime < FRESH_SECONDS:
         answer = json.loads(kept.read_text(encoding="utf-8"))
