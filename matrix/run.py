@@ -344,7 +344,7 @@ class Runner:
     ) -> tuple[CellResult | None, str]:
         """Run the cell in its environment. Returns its result, or None and what it said last."""
         own = {name: value for name, value in os.environ.items() if name not in NOT_PASSED}
-        own |= {"MATRIX_INPUTS": inputs, "PYTHONPYCACHEPREFIX": str(environments.state_folder() / "bytecode")}
+        own |= {"MATRIX_INPUTS": inputs, "PYTHONPYCACHEPREFIX": str(environments.bytecode_folder())}
         own |= addresses
         log = self.logs / f"{job.cell}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
