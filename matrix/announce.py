@@ -38,7 +38,8 @@ def issues(differences: Sequence[dict[str, Any]], known: str, link: str = "") ->
 
 
 def title(difference: dict[str, Any]) -> str:
-    return f"{difference['scenario']} in {difference['cell']}: {difference['before']} -> {difference['after']}"
+    what = f"{difference['scenario']} in {difference['cell']}" if difference["scenario"] else difference["cell"]
+    return f"{what}: {difference['before']} -> {difference['after']}"[:200]
 
 
 def text(differences: Sequence[dict[str, Any]], link: str) -> str:

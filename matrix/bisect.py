@@ -198,6 +198,7 @@ def register(commands: Any) -> None:
     parser.add_argument("scenario", help="such as NST-3")
     parser.add_argument("driver", help="a driver (aiomysql) or a cell (mariadb-aiomysql, mysql-aiomysql0.2)")
     parser.add_argument("--axis", choices=AXES, default="tortoise", help="default: tortoise")
+    parser.add_argument("--every", action="store_true", help="test every version; what was undone again is seen too")
     parser.add_argument("--orders", type=int, help="how many orders of the scenario are run at most")
     parser.add_argument("--jobs", type=int, default=2, help="versions tested at a time (default: 2)")
     parser.add_argument("--json", action="store_true", help="for programs, as the last line")
@@ -214,13 +215,13 @@ def _bisect(options: argparse.Namespace) -> int:
     except (RunError, ReleasesError) as problem:
         print(problem, file=sys.stderr)
         return 2
-    specs = {spec for version in axis.candidates for spec in cells.server_specs(axis.at(version))}
+    specs = {spec for version in axis.candidates for spec in cells.server_specs(axis.at(version), releases.servers)}
     runner.servers = Servers(Counter(dict.fromkeys(specs, ALWAYS)))
     print(f"{options.scenario} on {name}, {len(axis.candidates)} versions of {options.axis}", flush=True)
     signal.signal(signal.SIGTERM, interrupt)
     try:
         probe = Prober(options.scenario, axis, runner, max(1, options.jobs), options.orders)
-        tested, changes = search(axis.candidates, axis.first, probe)
+        tested, changes = search(axis.candidates, axis.candidates if options.every else axis.first, probe)
     except KeyboardInterrupt:
         runner.end_children()
         raise
@@ -253,10 +254,11 @@ def cell_of(text: str) -> str:
 
 
 def _about(package: Package | None, version: str) -> str:
-    """When a release appeared and where its changes are told."""
+    """When a release appeared, its own page, and the one that tells what changed."""
     if package is None:
         return ""
     release = next((each for each in package.tested if each.version == version), None)
     told = [release.uploaded] if release and release.uploaded else []
+    told += [package.page(version)] if package.release else []
     told += [package.changes] if package.changes else []
     return f"\n    {', '.join(told)}" if told else ""

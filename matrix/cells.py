@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -101,7 +101,12 @@ def imports(name: CellName) -> list[str]:
     return list(drivers()[1][name.driver].imports)
 
 
-def server_specs(name: CellName) -> list[str]:
-    """The servers that have to run for the cell, as ``matrix.servers`` takes them; SQLite needs none."""
-    kinds = drivers()[1][name.driver].databases
-    return [spec for spec in (kinds or (name.server_spec,)) if not spec.startswith("sqlite")]
+def server_specs(name: CellName, versions: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """The servers that have to run for the cell, as ``matrix.servers`` takes them; SQLite needs none.
+
+    ``versions`` of each kind, oldest first: where the cell names none it has the newest of these, and without them
+    whatever is at hand.
+    """
+    kinds = drivers()[1][name.driver].databases or (name.server_spec,)
+    newest = {kind: f"{kind}-{found[-1]}" for kind, found in (versions or {}).items() if found}
+    return [newest.get(spec, spec) for spec in kinds if not spec.startswith("sqlite")]

@@ -44,6 +44,11 @@ def state_folder() -> Path:
     return Path(os.environ.get("MATRIX_STATE") or ROOT / ".matrix")
 
 
+def bytecode_folder() -> Path:
+    """Where the bytecode of environments and of the suite is kept, so that no cell compiles what another one has."""
+    return state_folder() / "bytecode"
+
+
 @dataclass(frozen=True)
 class Python:
     """An interpreter: ``minor`` such as 3.12, its exact version, and where it is."""
@@ -93,9 +98,11 @@ def _interpreters(minor: str | None) -> Iterator[Path]:
 def resolve(requirements: Sequence[str], python: Python, *, again: bool = False) -> tuple[str, ...]:
     """The exact versions (``name==version`` lines, sorted). Raises NotInstallable or RegistryError.
 
-    Wheels only, but for a source of the caller's own. An answer is kept for a day, a refusal too.
+    Wheels only, but for a source of the caller's own. An answer is kept for a day, a refusal too; where a branch points
+    to is asked each time.
     """
     asked = "\n".join(sorted(requirements))
+    again = again or " @ git+" in asked
     kept = state_folder() / "resolved" / f"{_digest(asked, python.version)}.json"
     if not again and kept.exists() and time.time() - kept.stat().st_mtime < FRESH_SECONDS:
         answer = json.loads(kept.read_text(encoding="utf-8"))
@@ -161,7 +168,9 @@ def _make(folder: Path, locked: Sequence[str], python: Python) -> None:
 
 def _import(folder: Path, modules: Sequence[str]) -> str:
     """How importing them fails; empty when it does not."""
-    done = registry.run([str(folder / "bin" / "python"), "-I", "-c", "".join(f"import {m}\n" for m in modules)])
+    # What is compiled for this is there for the cell.
+    python = [str(folder / "bin" / "python"), "-I", "-X", f"pycache_prefix={bytecode_folder()}"]
+    done = registry.run([*python, "-c", "".join(f"import {m}\n" for m in modules)])
     return registry.last_line(done.stderr) if done.returncode else ""
 
 

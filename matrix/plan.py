@@ -21,10 +21,16 @@ from packaging.version import Version
 from matrix import cells, environments
 from matrix.cells import CellName
 from matrix.releases import Package, Release, Releases, ReleasesError, load
+from matrix.results import expectations
 from matrix.results.read import ResultError, read_folder
+from matrix.servers import ServerError
+from matrix.servers.address import given_address
+from matrix.servers.catalogue import catalogue
 from tests.harness import record
 
 COSTS = Path(__file__).parent / "axes" / "costs.json"
+VARIANTS = expectations.FOLDER / expectations.VARIANTS
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 UNKNOWN_COST = 15.0  # seconds of a cell that nobody has measured
 OVERHEAD = 2.0  # seconds beside the scenarios: the environment, the database, starting pytest
 NEWEST = "newest"
@@ -81,7 +87,8 @@ def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str,
         if release is not None and own not in release.pythons:
             name = replace(name, python=_python_for(release, own, at_hand))
         base = costs.get(name.base, UNKNOWN_COST)
-        seconds = round((base if axis == NEWEST else costs.get(name.base + OTHERS, base)) + OVERHEAD, 1)
+        others = base if axis == NEWEST else costs.get(name.base + OTHERS, base)
+        seconds = round(costs.get(str(name), others) + OVERHEAD, 1)
         seconds = 0.1 if name.loop == "uvloop" else seconds  # it cannot be driven, and says so
         early = release is not None and Version(release.version).is_prerelease
         found.setdefault(str(name), Planned(name, axis, seconds, early))
@@ -97,9 +104,8 @@ def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str,
         if any(module.startswith("tortoise") for module in cells.imports(name)):
             for release in _older(tortoise):
                 add("tortoise", replace(name, tortoise=tortoise.label(release.version)), release)
-        for version in axes.servers.get(name.server, ()):
-            if len(axes.servers[name.server]) > 1:
-                add("server", replace(name, server_version=version))
+        for version in axes.servers.get(name.server, ())[:-1]:  # the newest one is what the bare cell has
+            add("server", replace(name, server_version=version))
         for python in sorted(set(axes.pythons) & set(at_hand) - {own}, key=Version):
             add("python", replace(name, python=python))
         for loop in axes.loops[1:]:
@@ -180,7 +186,8 @@ def read_shard(text: str) -> tuple[int, int]:
 
 
 def read_costs(path: Path = COSTS) -> dict[str, float]:
-    """Measured seconds of each base cell, and of its variants (``mysql-aiomysql-*``)."""
+    """Measured seconds of each cell, and of those of a base cell's variants that nobody has measured
+    (``mysql-aiomysql-*``)."""
     try:
         costs: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -189,16 +196,16 @@ def read_costs(path: Path = COSTS) -> dict[str, float]:
 
 
 def measured(folder: str) -> dict[str, float]:
-    """The seconds that the scenarios of each base cell took, and those of its variants (the median of those that were
-    run as a plan runs them), from the result files."""
+    """The seconds that the scenarios of each cell took, and the median of a base cell's variants, from the result
+    files of cells that were run as a plan runs them."""
     seconds: dict[str, list[float]] = {}
     for state in read_folder(folder):
         result = state.result
         if result and result.footer and result.scenarios and "catalogue" not in result.header:  # not of a selection
             name = cells.parse(state.cell)
             if name.default or result.header.get("effort") == "brief":
-                key = name.base + ("" if name.default else OTHERS)
-                seconds.setdefault(key, []).append(float(result.footer["seconds"]))
+                for key in (state.cell,) if name.default else (state.cell, name.base + OTHERS):
+                    seconds.setdefault(key, []).append(float(result.footer["seconds"]))
     return {base: round(statistics.median(took), 1) for base, took in sorted(seconds.items())}
 
 
@@ -209,6 +216,21 @@ def on_record(folder: str) -> dict[str, Any]:
         result = state.result
         if result and result.footer and cells.parse(state.cell).default and "catalogue" not in result.header:
             made[state.cell] = record.entries(list(result.scenarios))
+    return dict(sorted(made.items()))
+
+
+def variants(folder: str, planned: Collection[str], at_hand: Collection[str]) -> dict[str, dict[str, str] | None]:
+    """What cells of other releases show beside what is expected of all (expectations/variants.json), from the result
+    files. A cell on record that is not planned any more goes, unless this machine lacks its Python."""
+    kept = expectations.read_variants(VARIANTS).items()
+    made = {c: words for c, words in kept if c in planned or cells.parse(c).python not in (None, *at_hand)}
+    for state in read_folder(folder):
+        result = state.result
+        if result is None or cells.parse(state.cell).default or "catalogue" in result.header:
+            continue
+        if result.not_installed or result.header.get("effort") == "brief":
+            entries = expectations.load_driver(result.axes["driver"])
+            made[state.cell] = expectations.deviations(result.scenarios, entries, result.header)
     return dict(sorted(made.items()))
 
 
@@ -229,7 +251,9 @@ def register(commands: Any) -> None:
     parser.add_argument("--shards", type=int, metavar="N", help="with --json: also the list 1/N … N/N for a job matrix")
     parser.add_argument("--output", metavar="FILE", help="with --json: append count=… and shards=… (GITHUB_OUTPUT)")
     parser.add_argument(
-        "--measure", metavar="FOLDER", help="keep what these results took and showed: costs.json, schedules.json"
+        "--measure",
+        metavar="FOLDER",
+        help="keep what these results took and showed: costs.json, schedules.json, expectations/variants.json",
     )
     parser.set_defaults(handler=_plan)
 
@@ -242,14 +266,33 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
 
 def whole(tell: Callable[[str], None]) -> list[Planned]:
     """The plan on this machine; ``tell`` is given what had to be left out. Raises ReleasesError or PlanError."""
-    axes, at_hand = load(), []
+    axes = load()
+    at_hand = pythons_at_hand(axes, tell)
+    given = {kind: variable for kind in axes.servers if (variable := _given(kind))}
+    for kind, variable in given.items():
+        tell(f"left out: other versions of {kind}, because {variable} says which server is used")
+    axes = replace(axes, servers={kind: () if kind in given else found for kind, found in axes.servers.items()})
+    return plan(axes, OWN, at_hand, read_costs())
+
+
+def pythons_at_hand(axes: Releases, tell: Callable[[str], None]) -> list[str]:
+    """Those of the axis that this machine has; ``tell`` is given the others."""
+    found = []
     for python in axes.pythons:
         try:
-            at_hand.append(environments.interpreter(python).minor)
+            found.append(environments.interpreter(python).minor)
         except environments.NoPython:
             tell(f"left out: Python {python} is not on this machine")
-    own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return plan(axes, own, at_hand, read_costs())
+    return found
+
+
+def _given(kind: str) -> str | None:
+    """The variable with an address of this kind of server, where the caller gave one. Raises PlanError."""
+    known = catalogue().kinds[kind]
+    try:
+        return known.variable if given_address(known) else None
+    except ServerError as problem:
+        raise PlanError(str(problem)) from None
 
 
 def chosen(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Planned]:
@@ -260,13 +303,31 @@ def chosen(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Pla
     return shard(found, *read_shard(options.shard)) if options.shard else found
 
 
+def _measure(folder: str) -> None:
+    """Keep what the results of a folder took and showed. Raises ResultError or ExpectationError."""
+    axes = load()
+    at_hand = pythons_at_hand(axes, lambda text: None)
+    planned = {each.cell for each in plan(axes, OWN, at_hand, {})}
+    made = {
+        COSTS: dict(sorted({**read_costs(), **measured(folder)}.items())),
+        record.FILE: on_record(folder),
+        VARIANTS: variants(folder, planned, at_hand),
+    }
+    for path, content in made.items():
+        environments.write(path, _table(content) if path == VARIANTS else json.dumps(content, indent=1) + "\n")
+
+
+def _table(content: Mapping[str, Any]) -> str:
+    """JSON with one line per key."""
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()) + "\n}\n"
+
+
 def _plan(options: argparse.Namespace) -> int:
     try:
         if options.measure:
-            environments.write(COSTS, json.dumps({**read_costs(), **measured(options.measure)}, indent=2) + "\n")
-            environments.write(record.FILE, json.dumps(on_record(options.measure), indent=1) + "\n")
+            _measure(options.measure)
         found = chosen(options, lambda text: print(text, file=sys.stderr))
-    except (ReleasesError, PlanError, ResultError) as problem:
+    except (ReleasesError, PlanError, ResultError, expectations.ExpectationError) as problem:
         print(problem, file=sys.stderr)
         return 2
     seconds = round(sum(each.seconds for each in found), 1)

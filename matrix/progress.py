@@ -65,7 +65,7 @@ class Progress:
         if done.how == "ran":
             self._estimated += done.job.seconds
             self._took += time.monotonic() - self._started[done.job.cell]
-        self.say(f"{self.count:>4}/{self.total} {done.job.cell:<48} {describe(done)}{self._left()}")
+        self.say(f"{self.count:>4}/{self.total} {done.job.cell:<48} {describe(done)}{self._left(done)}")
         if self._bar is not None:
             self._bar.update(self._task, advance=1)
         self._describe("")
@@ -75,8 +75,10 @@ class Progress:
         pace = self._took / self._estimated if self._estimated else 1.0
         return max(0.0, self.left) * pace / self.workers
 
-    def _left(self) -> str:
-        return f"  ({spell(self.seconds_left())} left)" if self.count < self.total and self._bar is None else ""
+    def _left(self, done: Done) -> str:
+        """The time left, of lines that no bar stands below; while the store is looked through, nobody knows it."""
+        shown = done.how == "ran" and self.count < self.total and self._bar is None
+        return f"  ({spell(self.seconds_left())} left)" if shown else ""
 
     def _describe(self, text: str) -> None:
         if self._bar is not None:

@@ -52,6 +52,7 @@ class Package:
     wheels: str
     pins: tuple[tuple[SpecifierSet, tuple[str, ...]], ...]
     changes: str  # the page that tells what changed in each release
+    release: str  # the page of one release, with {version} in it
     all: tuple[str, ...] = ()  # every release since ``since``, pre-releases among them, oldest first
     tested: tuple[Release, ...] = ()  # those that the policy takes, oldest first
 
@@ -59,6 +60,10 @@ class Package:
     def newest(self) -> str:
         """The newest release that is no pre-release."""
         return next((version for version in reversed(self.all) if not Version(version).is_prerelease), "")
+
+    def page(self, version: str) -> str:
+        """The address of a release's own page; empty where none is known."""
+        return self.release.format(version=version)
 
     def label(self, version: str) -> str:
         """What a release is called in a cell's name: its minor where that means it, else itself in full."""
@@ -140,6 +145,7 @@ def _package(name: str, policy: Mapping[str, Any], found: Mapping[str, Any]) -> 
         wheels=policy.get("wheels", name),
         pins=pins,
         changes=policy.get("changes", ""),
+        release=policy.get("release", ""),
         all=tuple(found.get("all", ())),
         tested=tuple(tested),
     )

@@ -1,7 +1,7 @@
 """cells -> results: ``python -m matrix run``. Environments by uv, one server per version, cells side by side.
 
-A cell whose inputs are unchanged is taken from the store. A cell that cannot be had (does not install, does not
-import) is a result as well. What has been done stays done, whenever the run is interrupted.
+First the store is asked: a cell whose inputs are unchanged is taken from there. A cell that cannot be had (does not
+install, does not import) is a result as well. What has been done stays done, whenever the run is interrupted.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -27,6 +27,7 @@ from typing import Any
 
 from matrix import cells, environments, registry, releases, servers
 from matrix.cells import CellName
+from matrix.children import Children
 from matrix.environments import ROOT
 from matrix.plan import (
     OVERHEAD,
@@ -40,14 +41,25 @@ from matrix.plan import (
     shard,
 )
 from matrix.plan import chosen as planned_by
-from matrix.results.read import CellResult, ResultError, read_cell
-from matrix.results.write import ResultWriter, WriteError, utc_now
+from matrix.results import expectations
+from matrix.results.cli import unmet_of
+from matrix.results.read import CellResult, CellState, ResultError, read_cell
+from matrix.results.text import clean
+from matrix.results.write import ResultWriter, WriteError, encode, utc_now
+from matrix.servers.builds import belongs
 from tests.harness import record
 from tests.harness.cell_name import UVLOOP as uvloop_reason
 
 # What decides a verdict beside versions: the scenarios, the harness, and what wires them to pytest.
 DECIDING = ("tests/harness", "tests/compliance", "tests/__main__.py", "conftest.py", "pytest.ini")
 UVLOOP = "does not apply: " + uvloop_reason
+KEPT_SECONDS = 30 * 24 * 3600.0  # that a result stays in the store after its last use
+LOOKING = 4  # jobs for each worker that are looked up in the store at a time: that is waiting for files and for uv
+# A cell gets its server and its folder from the run. Its bytecode is kept apart, whatever the caller says: compiling
+# the suite and its environment anew takes longer than many a scenario.
+NOT_PASSED = ("MATRIX_SERVER", "MATRIX_RESULTS", "MATRIX_POSITION", "PYTHONDONTWRITEBYTECODE")
+
+SHOWN = 20  # of what is not as expected
 
 
 class RunError(Exception):
@@ -82,6 +94,16 @@ class Done:
     @property
     def errors(self) -> int:
         return sum(line["verdict"] == "error" for line in self.result.scenarios) if self.result else 0
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A job that has to run: what it installs, on which Python, and the digest of all that decides its result."""
+
+    job: Job
+    python: environments.Python
+    locked: tuple[str, ...]
+    inputs: str
 
 
 class Servers:
@@ -160,53 +182,69 @@ class Runner:
         self.axes = releases.load()
         self.store = environments.state_folder() / "store"
         self.logs = environments.state_folder() / "logs"
-        self.servers = Servers(Counter(spec for job in jobs for spec in cells.server_specs(job.name)))
+        self.servers = Servers(Counter(spec for job in jobs for spec in self.specs(job)))
         self.deciding = deciding_digest()
-        self._children: set[subprocess.Popen[bytes]] = set()
+        self._on_record = json.loads(record.FILE.read_text(encoding="utf-8")) if record.FILE.exists() else {}
+        self._children = Children()
         self._stopping = False
+
+    def specs(self, job: Job) -> list[str]:
+        """The servers of a job: where its name says no version, the newest of the axis, on every machine."""
+        return cells.server_specs(job.name, self.axes.servers)
 
     # -- all jobs --------------------------------------------------------------------------------------------------
     def run(self, workers: int, told: Callable[[Done], None], began: Callable[[Job], None] = lambda job: None) -> None:
-        """All jobs, ``workers`` at a time, the costliest first; ``told`` hears of each as it is done.
+        """All jobs, ``workers`` at a time: first what the store has, then the others, the costliest first. ``told``
+        hears of each as it is done.
 
         A KeyboardInterrupt ends the cells that run and is raised again; what is done is kept.
         """
         self.results.mkdir(parents=True, exist_ok=True)
-        waiting = sorted(self.jobs, key=lambda job: (-job.seconds, job.cell))
-        with ThreadPoolExecutor(workers) as threads:
-            running: set[Future[Done]] = set()
+        with ThreadPoolExecutor(workers * LOOKING) as threads:
             try:
+                waiting = self._from_the_store(threads, told)
+                running: set[Future[Done]] = set()
                 while waiting or running:
                     while waiting and len(running) < workers:
-                        job = waiting.pop(0)
-                        began(job)
-                        running.add(threads.submit(self.one, job))
+                        ready = waiting.pop(0)
+                        began(ready.job)
+                        running.add(threads.submit(self._guarded, ready.job, self._run, ready))
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for each in done:
                         told(each.result())
             except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
                 self.end_children()
                 raise
             finally:
                 self.servers.stop()
 
+    def _from_the_store(self, threads: ThreadPoolExecutor, told: Callable[[Done], None]) -> list[Ready]:
+        """Tells of the jobs that need not run. Returns the others, the costliest first."""
+        waiting = []
+        for future in [threads.submit(self._guarded, job, self._look, job) for job in self.jobs]:
+            found = future.result()
+            if isinstance(found, Ready):
+                waiting.append(found)
+            else:
+                told(found)
+        return sorted(waiting, key=lambda ready: (-ready.job.seconds, ready.job.cell))
+
     def end_children(self) -> None:
         self._stopping = True
-        for child in list(self._children):
-            with contextlib.suppress(ProcessLookupError):
-                child.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + 10
-        for child in list(self._children):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(max(0.1, deadline - time.monotonic()))
-            child.kill()
+        self._children.end()
 
     # -- one job ---------------------------------------------------------------------------------------------------
     def one(self, job: Job) -> Done:
         """One cell from beginning to end. Never raises: what goes wrong is in what it returns."""
-        specs = cells.server_specs(job.name)
+        found = self._guarded(job, self._look, job)
+        return self._guarded(job, self._run, found) if isinstance(found, Ready) else found
+
+    def _guarded(self, job: Job, do: Callable[[Any], Any], what: Job | Ready) -> Any:
+        """What a step of a job returns. Never raises; when the job is through, its servers hear of it."""
+        found: Done | Ready
         try:
-            return self._one(job, specs)
+            found = do(what)
         except (
             registry.RegistryError,
             servers.ServerError,
@@ -214,14 +252,15 @@ class Runner:
             ResultError,
             WriteError,
         ) as problem:
-            return Done(job, "failed", None, str(problem))
+            found = Done(job, "failed", None, str(problem))
         except (OSError, ValueError) as problem:
-            return Done(job, "failed", None, f"{type(problem).__name__}: {problem}")
-        finally:
-            self.servers.through(specs)
+            found = Done(job, "failed", None, f"{type(problem).__name__}: {problem}")
+        if isinstance(found, Done):
+            self.servers.through(self.specs(job))
+        return found
 
-    def _one(self, job: Job, specs: Sequence[str]) -> Done:
-        began = time.monotonic()
+    def _look(self, job: Job) -> Done | Ready:
+        """The result from the store, or that the cell cannot be had; else what is needed to run it."""
         if job.name.loop == "uvloop":
             return self._absent(job, UVLOOP)
         try:
@@ -232,18 +271,24 @@ class Runner:
             return self._absent(job, f"does not run here: {problem}")
         except environments.NotInstallable as problem:
             return self._absent(job, f"does not install: {problem}")
-        inputs = self.inputs(job, python, locked, specs)
+        inputs = self.inputs(job, python, locked, self.specs(job))
         if not self.fresh and (kept := self._from_store(job, inputs)):
             return Done(job, "kept", kept)
+        return Ready(job, python, locked, inputs)
+
+    def _run(self, ready: Ready) -> Done:
+        """Run the cell in its environment, made if need be."""
+        job, locked, inputs = ready.job, ready.locked, ready.inputs
+        began = time.monotonic()
         try:
-            environment = environments.environment(locked, python, cells.imports(job.name))
+            environment = environments.environment(locked, ready.python, cells.imports(job.name))
         except environments.NotInstallable as problem:
             return self._absent(job, f"does not install: {problem}", locked)
         except environments.NotImportable as problem:
             return self._absent(job, f"does not import: {problem}", locked)
         installed = time.monotonic()
         with contextlib.ExitStack() as stack:
-            addresses = dict(stack.enter_context(self.servers.address(spec)) for spec in specs)
+            addresses = dict(stack.enter_context(self.servers.address(spec)) for spec in self.specs(job))
             served = time.monotonic()
             result, said = self._process(job, environment.python, inputs, addresses)
         if result is None:
@@ -251,12 +296,12 @@ class Runner:
         done = Done(
             job,
             "ran",
-            result,
+            result.without_evidence(),
             "",
             {"install": installed - began, "server": served - installed, "scenarios": time.monotonic() - served},
         )
         if not done.errors:  # an error says nothing of the driver: it is tried again the next time
-            copy(result.path, self.store / f"{inputs}.jsonl")
+            self._keep(result, inputs)
         return done
 
     def inputs(self, job: Job, python: environments.Python, locked: Sequence[str], specs: Sequence[str]) -> str:
@@ -265,28 +310,45 @@ class Runner:
         parts = [job.cell, python.version, sys.platform, self.deciding, *locked, *sources, *job.only, *job.arguments]
         parts += [self.servers.known_as(spec) for spec in specs]
         if "--brief" in job.arguments:
-            parts.append(digest(record.FILE.read_bytes().hex() if record.FILE.exists() else ""))
+            parts.append(json.dumps(self._on_record.get(job.name.base)))
         return digest(*parts)
 
+    # -- the store: under the digest of its inputs a result, and the same without evidence, which is read at once ----
+    def _keep(self, result: CellResult, inputs: str) -> None:
+        short = self.store / inputs / "short" / result.path.name
+        environments.write(short, short_text(result))
+        copy(result.path, self.store / inputs / result.path.name)
+
     def _from_store(self, job: Job, inputs: str) -> CellResult | None:
-        path, kept = self.results / f"{job.cell}.jsonl", self.store / f"{inputs}.jsonl"
-        if not kept.exists():
-            return None
-        if not path.exists() or path.read_bytes() != kept.read_bytes():
-            copy(kept, path)
-        with contextlib.suppress(ResultError):
-            return read_cell(path)
+        """The result without its evidence, or None; the whole of it is copied to the results, if it is not there."""
+        name = f"{job.cell}.jsonl"
+        path, kept = self.results / name, self.store / inputs / name
+        with contextlib.suppress(ResultError, FileNotFoundError):
+            found = read_cell(kept.parent / "short" / name)
+            if not same(path, kept):
+                copy(kept, path)
+            os.utime(kept.parent)  # it was of use
+            return replace(found, path=path)
         return None
+
+    def forget(self) -> None:
+        """Drop from the store what was of no use for a long time."""
+        since = time.time() - KEPT_SECONDS
+        for entry in self.store.iterdir() if self.store.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_dir() and entry.stat().st_mtime < since:
+                    shutil.rmtree(entry, ignore_errors=True)
 
     def _process(
         self, job: Job, python: Path, inputs: str, addresses: Mapping[str, str]
     ) -> tuple[CellResult | None, str]:
         """Run the cell in its environment. Returns its result, or None and what it said last."""
-        own = {k: v for k, v in os.environ.items() if k not in ("MATRIX_SERVER", "MATRIX_RESULTS", "MATRIX_POSITION")}
-        own |= {"MATRIX_INPUTS": inputs, **addresses}
+        own = {name: value for name, value in os.environ.items() if name not in NOT_PASSED}
+        own |= {"MATRIX_INPUTS": inputs, "PYTHONPYCACHEPREFIX": str(environments.bytecode_folder())}
+        own |= addresses
         log = self.logs / f"{job.cell}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="matrix-run-") as folder:
+        with self._children.folder() as folder:
             command = [str(python), "-m", "tests", job.cell, "--results", folder, *job.arguments]
             command += ["--only", ",".join(job.only)] if job.only else []
             with log.open("wb") as output:
@@ -294,19 +356,21 @@ class Runner:
                     command, cwd=ROOT, env=own, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )  # fmt: skip  # a session of its own: Ctrl-C reaches it through end_children, once
-                self._children.add(child)
-                try:
+                with self._children.one(child):
                     if self._stopping:
                         child.terminate()
                     code = child.wait()
-                finally:
-                    self._children.discard(child)
             written = Path(folder) / f"{job.cell}.jsonl"
             if not written.exists():
                 text = log.read_text(encoding="utf-8", errors="replace")
                 return None, f"exit code {code}, no result: {registry.last_line(text)} (all of it: {log})"
+            result = read_cell(written)
+            answered = str(result.axes["server_version"])
+            if job.name.server_version and not belongs(answered, job.name.server_version):
+                server = result.header["server_string"]
+                return None, f"its name says {job.name.server_spec}, and the server at the given address is {server}"
             copy(written, self.results / written.name)
-        return read_cell(self.results / written.name), ""
+        return replace(result, path=self.results / written.name), ""
 
     def _absent(self, job: Job, why: str, locked: Sequence[str] = ()) -> Done:
         """The result of a cell that cannot be had; kept in the store like any other."""
@@ -334,8 +398,9 @@ class Runner:
         }
         with ResultWriter(self.results / f"{job.cell}.jsonl", {**header, "started": utc_now()}) as writer:
             path = writer.finish(not_installed=why)
-        copy(path, self.store / f"{inputs}.jsonl")
-        return Done(job, "absent", read_cell(path), why)
+        result = read_cell(path)
+        self._keep(result, inputs)
+        return Done(job, "absent", result, why)
 
 
 def meant(package: releases.Package, label: str | None) -> str:
@@ -361,11 +426,26 @@ def deciding_digest() -> str:
     return digest.hexdigest()[:24]
 
 
+def short_text(result: CellResult) -> str:
+    """A result file without its evidence."""
+    lines = [result.header, *result.without_evidence().scenarios, result.footer or {}]
+    return b"".join(encode(line) for line in lines).decode("utf-8")
+
+
+def same(path: Path, other: Path) -> bool:
+    """Whether one of two files is the untouched copy of the other (``copy``). Raises FileNotFoundError for other."""
+    theirs = other.stat()
+    with contextlib.suppress(FileNotFoundError):
+        ours = path.stat()
+        return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
+    return False
+
+
 def copy(source: Path, target: Path) -> None:
-    """Copy a file so that nobody ever sees half of it."""
+    """Copy a file and its time of change, so that nobody ever sees half of it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    shutil.copyfile(source, temporary)
+    shutil.copy2(source, temporary)
     temporary.replace(target)
 
 
@@ -515,5 +595,21 @@ def _run(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             progress.say(f"interrupted: {len(done)} of {len(jobs)} cells are done and kept; the same command goes on")
             return 130
+        runner.forget()
         progress.summary(done)
-    return 1 if any(each.how == "failed" or each.errors for each in done) else 0
+        try:
+            unmet = [str(each) for each in not_as_expected(done)]
+        except expectations.ExpectationError as problem:
+            print(problem, file=sys.stderr)
+            return 2
+        for each in unmet[:SHOWN]:
+            progress.say(clean(each))
+        if unmet[SHOWN:]:
+            progress.say(f"and {len(unmet) - SHOWN} more: python -m matrix results check {results}")
+    return 1 if unmet or any(each.how == "failed" for each in done) else 0
+
+
+def not_as_expected(done: Sequence[Done]) -> list[expectations.Unmet]:
+    """In what the results differ from what is on record, errors among it. Raises ExpectationError."""
+    states = [CellState(each.job.cell, each.result) for each in done if each.result]
+    return unmet_of(sorted(states, key=lambda state: state.cell), expectations.FOLDER)

@@ -37,6 +37,9 @@ def register(commands: Any) -> None:
     trim = parts.add_parser("trim", help="copy complete results without their evidence, to be kept for comparing")
     trim.add_argument("out", help="folder to write")
     trim.add_argument("folder", help="folder to read")
+    trim.add_argument(
+        "--drop-older", type=int, metavar="DAYS", help="remove what is so much older than the newest from the out folder"
+    )
     trim.set_defaults(handler=_trim)
     diff = commands.add_parser(
         "diff",
@@ -158,7 +161,7 @@ def _trim(options: argparse.Namespace) -> int:
     from matrix.results.merge import MergeError, write_trimmed
 
     try:
-        count = write_trimmed(options.out, options.folder)
+        count = write_trimmed(options.out, options.folder, options.drop_older)
     except (ResultError, MergeError) as problem:
         return _fail([str(problem)])
     print(f"{count} cells in {clean(options.out)}")

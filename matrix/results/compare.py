@@ -57,7 +57,8 @@ def of_cell(before: CellResult, after: CellResult, name: str) -> list[Difference
     """The differences between two results of one cell, or of two cells that are to be compared under one name."""
     if before.not_installed or after.not_installed:
         words = _whole(before), _whole(after)
-        return [] if words[0] == words[1] else [Difference("changed", name, None, *words)]
+        kind = "changed" if before.not_installed and after.not_installed else "worse" if after.not_installed else "better"
+        return [] if words[0] == words[1] else [Difference(kind, name, None, *words)]
     found = []
     for scenario in dict.fromkeys([*before.by_id, *after.by_id]):
         one, other = before.by_id.get(scenario), after.by_id.get(scenario)

@@ -2,10 +2,14 @@
 
 They are data that people edit (``matrix/axes/expectations/<driver>.toml``); this module reads and compares, it knows no
 driver. A scenario without an entry is expected to comply. See the README beside the data for how to write an entry.
+
+The whole plan's cells of other releases are held to the same entries. What they show beside them is on record in
+``variants.json``, which ``python -m matrix plan --measure`` writes; a cell that is not in it is reported, not judged.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -27,6 +31,8 @@ else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent.parent / "axes" / "expectations"
+VARIANTS = "variants.json"  # {cell: {scenario: verdict or remedy's word}}; null for a cell that cannot be had
+ON_RECORD = "So it was when the whole plan was recorded."
 KEYS = ("scenarios", "verdict", "remedy", "server", "versions", "reason", "category", "link", "also")
 EXPECTABLE = (*VERDICTS, "n/a")
 SCENARIO_ID = re.compile(r"[A-Z]{2,8}-[0-9]{1,4}[a-z]?")
@@ -61,13 +67,19 @@ class Entry:
     server: str | None
     versions: tuple[tuple[str, SpecifierSet], ...]
     reason: str
-    category: str
+    category: str | None
     link: str | None = None
     also: tuple[str, ...] = ()  # verdicts seen as well, where a race inside a C driver decides
+    cell: str = ""  # of variants.json: the one cell that it is about
+
+    @property
+    def absent(self) -> bool:
+        """Whether it says that the cell cannot be had at all."""
+        return bool(self.cell) and self.verdict == "n/a" and not self.scenarios
 
     @property
     def where(self) -> str:
-        return f"{self.path.name}, entry {self.number}"
+        return f"{self.path.name}, {self.cell}" if self.cell else f"{self.path.name}, entry {self.number}"
 
     @property
     def words(self) -> str:
@@ -133,10 +145,54 @@ def load(path: str | os.PathLike[str]) -> tuple[Entry, ...]:
 
 
 def load_driver(driver: str, folder: str | os.PathLike[str] = FOLDER) -> tuple[Entry, ...]:
-    """The entries on record for a driver."""
+    """The entries on record for a driver, with those of single cells of other releases."""
     if not DRIVER_NAME.fullmatch(driver):
         raise BadExpectationFile(f"{driver!r} is not a driver's name, so it has no expectation file")
-    return load(Path(folder) / f"{driver}.toml")
+    return load(Path(folder) / f"{driver}.toml") + load_variants(Path(folder) / VARIANTS, driver)
+
+
+def read_variants(path: Path) -> dict[str, dict[str, str] | None]:
+    """What is on record of each cell of other releases beside the entries. Raises BadExpectationFile."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as problem:
+        raise BadExpectationFile(f"{path}: not readable as JSON: {one_line(problem)}") from problem
+    for cell, words in found.items() if isinstance(found, dict) else [("it", found)]:
+        if words is None:
+            continue
+        if not isinstance(words, dict) or not all(word in (*EXPECTABLE, *REMEDIES) for word in words.values()):
+            raise BadExpectationFile(f"{path}: {cell} is not a table of scenarios and their words")
+    return dict(found)
+
+
+def load_variants(path: Path, driver: str) -> tuple[Entry, ...]:
+    """The record of a driver's cells of other releases as entries: one per cell and word, and one that names none."""
+    entries: list[Entry] = []
+    for cell, words in read_variants(path).items():
+        if not re.match(rf"[a-z]+-{driver}(?![a-z_])", cell):
+            continue
+        known: dict[str, list[str]] = {"n/a" if words is None else "": []}
+        for scenario, word in (words or {}).items():
+            known.setdefault(word, []).append(scenario)
+        for word, scenarios in known.items():
+            remedy = word if word in REMEDIES else None
+            entries.append(
+                Entry(
+                    path=path,
+                    number=len(entries) + 1,
+                    scenarios=tuple(scenarios),
+                    verdict=None if remedy else word or None,
+                    remedy=remedy,
+                    server=None,
+                    versions=(),
+                    reason=ON_RECORD,
+                    category=None,
+                    cell=cell,
+                )
+            )
+    return tuple(entries)
 
 
 def _entry(path: Path, number: int, raw: dict[str, Any]) -> Entry:
@@ -211,14 +267,20 @@ def _versions(raw: Any) -> tuple[tuple[str, SpecifierSet], ...]:
 
 
 def expected(
-    entries: Iterable[Entry], scenario: str, axes: Mapping[str, Any], packages: Mapping[str, str] | None = None
+    entries: Iterable[Entry],
+    scenario: str,
+    axes: Mapping[str, Any],
+    packages: Mapping[str, str] | None = None,
+    cell: str = "",
 ) -> Entry | None:
     """The entry on record for the scenario in the cell with these axes, or None: it is expected to comply.
 
-    ``packages`` are the installed ones of the header, for ranges of packages other than driver and Tortoise.
-    Raises TwoEntries.
+    An entry of the very ``cell`` comes before all others. ``packages`` are the installed ones of the header, for ranges
+    of packages other than driver and Tortoise. Raises TwoEntries.
     """
-    matching = [entry for entry in entries if scenario in entry.scenarios and applies(entry, axes, packages)]
+    matching = [entry for entry in entries if scenario in entry.scenarios and entry.cell in ("", cell)]
+    own = [entry for entry in matching if entry.cell]
+    matching = own or [entry for entry in matching if applies(entry, axes, packages)]
     if len(matching) > 1:
         numbers = " and ".join(str(entry.number) for entry in matching)
         raise TwoEntries(f"{matching[0].path}: entries {numbers} both cover {scenario} here; narrow one of them")
@@ -276,7 +338,7 @@ def judge(
     """
     lines = list(lines)
     known = set(known or header.get("catalogue") or header.get("planned", ())) | {line["scenario"] for line in lines}
-    unmet = _entries_unmet(entries, header, known)
+    unmet = _entries_unmet(entries, header, known) + _whole_cell(lines, entries, header)
     for line in lines:
         unmet += judge_line(line, entries, header)
     ran = {line["scenario"] for line in lines}
@@ -286,12 +348,29 @@ def judge(
     return unmet
 
 
+def _whole_cell(lines: Sequence[Any], entries: Sequence[Entry], header: Mapping[str, Any]) -> list[Unmet]:
+    """Whether a cell of other releases can be had, as it is on record; a cell without planned scenarios cannot."""
+    cell = header["cell"]
+    own = [entry for entry in entries if entry.cell == cell]
+    could, can = not any(entry.absent for entry in own), bool(lines or header.get("planned"))
+    if _is_newest(header):
+        return [] if can else [Unmet("not run", cell, None, "cannot be had: the result says why")]
+    if informational(header, entries) or could == can:
+        return []
+    if can:
+        return [Unmet("better", cell, None, f"could not be had, and now can: record it anew ({own[0].where})", own[0])]
+    return [Unmet("worse", cell, None, f"cannot be had any more ({own[0].where})", own[0])]
+
+
 def _entries_unmet(entries: Sequence[Entry], header: Mapping[str, Any], known: Collection[str]) -> list[Unmet]:
     unmet: list[Unmet] = []
     cell, axes = header["cell"], header["axes"]
-    if informational(header):
+    if informational(header, entries):
         return unmet
     for entry in entries:
+        # What people wrote is checked with the newest releases; what the program wrote, with the cell that it is about.
+        if entry.cell != ("" if _is_newest(header) else cell) or not header.get("planned"):
+            continue
         for name in entry.scenarios:
             if name not in known:
                 text = f"{entry.where}: no scenario is called {name}; correct the id or remove it"
@@ -313,10 +392,15 @@ def judge_line(line: Mapping[str, Any], entries: Sequence[Entry], header: Mappin
     cell, name, verdict = header["cell"], line["scenario"], line["verdict"]
     if verdict in ("error", "not run"):
         return [Unmet(verdict, cell, name, f"{name} {verdict}: {one_line(line.get('reason') or 'no reason given')}")]
-    if informational(header):
+    if informational(header, entries) or _absent(entries, cell):
         return []
+    return _against_record(line, entries, header)
+
+
+def _against_record(line: Mapping[str, Any], entries: Sequence[Entry], header: Mapping[str, Any]) -> list[Unmet]:
+    cell, name = header["cell"], line["scenario"]
     try:
-        entry = expected(entries, name, header["axes"], header.get("packages"))
+        entry = expected(entries, name, header["axes"], header.get("packages"), cell)
     except TwoEntries as problem:
         return [Unmet("two entries", cell, name, one_line(problem))]
     if entry is None:
@@ -327,9 +411,44 @@ def judge_line(line: Mapping[str, Any], entries: Sequence[Entry], header: Mappin
     return [Unmet(kind, cell, name, f"{name} {text}{hint}", entry) for kind, text in difference]
 
 
-def informational(header: Mapping[str, Any]) -> bool:
-    """Whether the cell is not one of the newest releases: what it shows is reported, nothing is expected of it."""
-    return header["cell"] != f"{header['axes'].get('server')}-{header['axes'].get('driver')}"
+def informational(header: Mapping[str, Any], entries: Iterable[Entry] = ()) -> bool:
+    """Whether what the cell shows is reported, and nothing is expected of it.
+
+    Expected is something of the cells of the newest releases, and of those of other releases that are on record, when
+    they are run as they were for the record: by a plan, which is brief.
+    """
+    if _is_newest(header):
+        return False
+    as_recorded = header.get("effort") == "brief" or not header.get("planned")
+    return not (as_recorded and any(entry.cell == header["cell"] for entry in entries))
+
+
+def _is_newest(header: Mapping[str, Any]) -> bool:
+    return bool(header["cell"] == f"{header['axes'].get('server')}-{header['axes'].get('driver')}")
+
+
+def _absent(entries: Iterable[Entry], cell: str) -> bool:
+    return any(entry.absent and entry.cell == cell for entry in entries)
+
+
+def deviations(
+    lines: Iterable[Mapping[str, Any]], entries: Iterable[Entry], header: Mapping[str, Any]
+) -> dict[str, str] | None:
+    """What variants.json has of a cell of other releases: the words that are not as the entries for all cells have
+    them; None for a cell that cannot be had. What is no verdict is left out."""
+    if not header.get("planned"):
+        return None
+    shared = [entry for entry in entries if not entry.cell]
+    found = {}
+    for line in lines:
+        if line["verdict"] not in ("error", "not run") and _against_record(line, shared, header):
+            found[str(line["scenario"])] = str(line["verdict"] if line["verdict"] == "n/a" else _word(line))
+    return found
+
+
+def _word(line: Mapping[str, Any]) -> str:
+    """What a scenario or a remedy is known by."""
+    return str(line.get("remedy") or line["verdict"])
 
 
 def _without_entry(line: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -351,7 +470,7 @@ def _against(line: Mapping[str, Any], entry: Entry) -> list[tuple[str, str]]:
         return [("does not apply", f"does not apply here, expected {entry.words}: narrow the expectation")]
     found = []
     if entry.verdict and verdict not in (entry.verdict, *entry.also):
-        found.append(_compared(badness(verdict) - badness(entry.verdict), "", verdict, entry.verdict, line))
+        found.append(_compared(badness(verdict) - max(badness(entry.verdict), 0), "", verdict, entry.verdict, line))
     promised = entry.remedy or ("holds" if remedy is not None else None)
     if promised and remedy is None:
         found.append(("remedy worse", f"has no word for the remedy, expected {promised}"))
@@ -391,11 +510,11 @@ def record(line: Mapping[str, Any], entries: Sequence[Entry], header: Mapping[st
 
     None where no entry covers it and it complies or does not apply.
     """
-    if informational(header):
+    if informational(header, entries) or _absent(entries, header["cell"]):
         return None
     met = not judge_line(line, entries, header)
     try:
-        entry = expected(entries, line["scenario"], header["axes"], header.get("packages"))
+        entry = expected(entries, line["scenario"], header["axes"], header.get("packages"), header["cell"])
     except TwoEntries as problem:
         return {"verdict": None, "met": False, "reason": one_line(problem), "category": None, "link": None}
     if entry is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,11 @@ def _newest_documents(folders: Iterable[str | os.PathLike[str]]) -> dict[str, di
     return found
 
 
-def write_trimmed(out: str | os.PathLike[str], folder: str | os.PathLike[str]) -> int:
+def write_trimmed(out: str | os.PathLike[str], folder: str | os.PathLike[str], days: int | None = None) -> int:
     """Writes the complete results of a folder without evidence, each under its final name only when it is whole.
 
-    Returns how many. Raises MergeError or a ResultError.
+    What lies in ``out`` stays, but for results that began more than ``days`` before the newest one. Returns how many
+    were written. Raises MergeError or a ResultError.
     """
     out, results = Path(out), [state.result for state in read_folder(folder) if state.result]
     try:
@@ -96,9 +98,19 @@ def write_trimmed(out: str | os.PathLike[str], folder: str | os.PathLike[str]) -
             temporary = out / f".{result.path.name}.tmp"
             temporary.write_bytes(b"".join(encode(line) for line in lines))
             temporary.replace(out / result.path.name)
+        if days is not None:
+            _drop_older(out, timedelta(days=days))
     except OSError as problem:
         raise MergeError(f"cannot write to {out}: {problem.strerror or problem}") from problem
     return len(results)
+
+
+def _drop_older(folder: Path, span: timedelta) -> None:
+    runs = [state.result for state in read_folder(folder) if state.result]
+    newest = max((run.started for run in runs), default=None)
+    for run in runs:
+        if newest is not None and newest - run.started > span:
+            run.path.unlink()
 
 
 __all__ = ["CannotRead", "MergeError", "ResultError", "merge", "write_merged", "write_trimmed"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from matrix.results import expectations
@@ -257,3 +259,103 @@ def test_a_cell_of_other_releases_is_reported_and_only_an_error_counts():
     assert [unmet.kind for unmet in expectations.judge([worse, wrong], (), old)] == ["error"]
     newest = header(cell="mysql-aiomysql")
     assert [unmet.kind for unmet in expectations.judge([worse], (), newest | {"planned": ["NST-3"]})] == ["worse"]
+
+
+# Cells of other releases, as the whole plan recorded them (variants.json)
+
+OLD = "mysql-aiomysql-tortoise0.23"
+
+
+def old(planned=("NST-3", "NST-4"), **changes):
+    return header(planned=planned, effort="brief") | {"cell": OLD} | changes
+
+
+@pytest.fixture
+def on_record(tmp_path):
+    """``on_record(words, entries)`` -> what a cell of the driver is held to."""
+
+    def write(words, *texts):
+        (tmp_path / "aiomysql.toml").write_text("".join(texts), "utf-8")
+        other = {"mysql-asyncmy-tortoise0.23": {"NST-3": "hangs"}}
+        (tmp_path / "variants.json").write_text(json.dumps({**other, OLD: words}), "utf-8")
+        return expectations.load_driver("aiomysql", tmp_path)
+
+    return write
+
+
+def test_a_cell_on_record_is_held_to_its_own_words_and_for_the_rest_to_the_entries_for_all(on_record):
+    found = on_record({"NST-3": "safe"}, entry(scenarios='["NST-3", "NST-4"]'))
+    assert kinds([scenario("NST-3", "safe"), scenario("NST-4", "lies")], found, old()) == []
+    assert kinds([scenario("NST-3", "lies"), scenario("NST-4", "safe")], found, old()) == ["worse", "better"]
+    newest = header(planned=["NST-3", "NST-4"])
+    assert kinds([scenario("NST-3", "lies"), scenario("NST-4", "lies")], found, newest) == []
+
+
+def test_ranges_of_versions_are_for_cells_on_record_too(on_record):
+    found = on_record({}, entry(versions='{ tortoise = ">=1.0" }'))
+    line, axes = scenario("NST-4", "safe"), {**header()["axes"], "tortoise": "0.23.0"}
+    assert kinds([line], found, old(["NST-4"], axes=axes)) == []
+    assert kinds([line], found, old(["NST-4"])) == ["better"]
+
+
+def test_a_cell_that_is_not_on_record_or_was_run_otherwise_is_reported(on_record):
+    found = on_record({"NST-3": "safe"})
+    lines = [scenario("NST-3", "lies"), scenario("NST-4", "lies")]
+    assert kinds(lines, found, old(cell="mysql-aiomysql-tortoise0.22")) == []
+    assert kinds(lines, found, old(effort="full")) == []
+    assert record(lines[0], found, old(effort="full")) is None
+
+
+def test_remedies_on_record_have_the_remedys_word(on_record):
+    found = on_record({"FIX-1a": "partly"})
+    assert kinds([remedy(word="partly")], found, old(["FIX-1a"])) == []
+    assert kinds([remedy(word="holds")], found, old(["FIX-1a"])) == ["remedy better"]
+    assert kinds([remedy(word="worse")], found, old(["FIX-1a"])) == ["remedy worse"]
+
+
+def test_what_did_not_apply_and_now_does_is_told(on_record):
+    found = on_record({"NST-4": "n/a"}, entry())
+    assert kinds([scenario("NST-4", "n/a")], found, old(["NST-4"])) == []
+    assert kinds([scenario("NST-4", "safe")], found, old(["NST-4"])) == ["better"]
+    assert kinds([scenario("NST-4", "lies")], found, old(["NST-4"])) == ["worse"]
+
+
+def test_a_cell_that_could_be_had_or_not_is_on_record_as_well(on_record):
+    absent, lines = old([]), [scenario("NST-3"), scenario("NST-4")]
+    assert kinds([], on_record(None), absent) == []
+    assert kinds(lines, on_record(None), old()) == ["better"]
+    assert kinds([], on_record({}), absent) == ["worse"]
+    assert kinds(lines, on_record({}), old()) == []
+
+
+def test_a_newest_cell_that_cannot_be_had_is_never_green():
+    assert kinds([], (), header(planned=[])) == ["not run"]
+
+
+def test_a_scenario_on_record_that_does_not_exist_is_told(on_record):
+    lines = [scenario("NST-3"), scenario("NST-4")]
+    assert kinds(lines, on_record({"NST-99": "safe"}), old()) == ["unknown scenario"]
+
+
+def test_the_record_of_a_cell_is_what_differs_from_the_entries_for_all(on_record):
+    found = on_record({"NST-3": "hangs"}, entry(scenarios='["NST-3", "NST-4", "NST-5"]'))
+    lines = [scenario("NST-3", "safe"), scenario("NST-4", "lies"), scenario("NST-5", "n/a"), scenario("NST-6", "breaks")]
+    lines += [scenario("NST-7"), scenario("NST-8", "error"), remedy(word="partly")]
+    made = expectations.deviations(lines, found, old())
+    assert made == {"NST-3": "safe", "NST-5": "n/a", "NST-6": "breaks", "FIX-1a": "partly"}
+    assert expectations.deviations([], found, old([])) is None
+    again = on_record(made, entry(scenarios='["NST-3", "NST-4", "NST-5"]'))
+    assert kinds([line for line in lines if line["verdict"] != "error"], again, old()) == []
+
+
+def test_the_page_says_what_is_on_record(on_record):
+    told = record(scenario("NST-3", "safe"), on_record({"NST-3": "safe"}, entry(scenarios='["NST-3"]')), old())
+    assert told == {"verdict": "safe", "met": True, "reason": expectations.ON_RECORD, "category": None, "link": None}
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"mysql-aiomysql-py312": {"NST-3": "fine"}}', '{"mysql-aiomysql": 3}'])
+def test_a_broken_record_is_one_line(tmp_path, text):
+    (tmp_path / "variants.json").write_text(text)
+    with pytest.raises(BadExpectationFile) as problem:
+        expectations.load_driver("aiomysql", tmp_path)
+    assert "\n" not in str(problem.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from matrix.results import documents
-from matrix.results.merge import MergeError, merge, write_merged
+from matrix.results.merge import MergeError, merge, write_merged, write_trimmed
 from matrix.results.read import read_folder
 from tests.unit.results.samples import faults, header, scenario, write_cell
 
@@ -62,3 +62,17 @@ def test_the_newest_word_on_the_suite_itself_goes_along(shards, tmp_path):
     for folders in (shards, shards[::-1]):
         write_merged(tmp_path / "out", folders)
         assert documents.read_folder(tmp_path / "out")["faults"]["finished"] == NEW
+
+
+def test_a_history_keeps_what_failed_this_time_and_drops_what_is_long_gone(tmp_path):
+    history, results = tmp_path / "history", tmp_path / "results"
+    for cell, started in (("mysql-aiomysql", OLD), ("mysql-asyncmy", OLD), ("sqlite-aiosqlite", "2026-10-01T18:00:00Z")):
+        write_cell(history, header(cell, started=started), [scenario("NST-3"), scenario("NST-4")])
+    write_cell(results, header("mysql-aiomysql", started=NEW), [scenario("NST-3", "lies"), scenario("NST-4")])
+    assert write_trimmed(history, results, 35) == 1
+    kept = {state.cell: state.result for state in read_folder(history)}
+    assert {cell: result.header["started"] for cell, result in kept.items()} == {
+        "mysql-aiomysql": NEW,
+        "mysql-asyncmy": OLD,
+    }
+    assert "evidence" not in kept["mysql-aiomysql"].by_id["NST-3"]

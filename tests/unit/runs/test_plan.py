@@ -9,6 +9,7 @@ from matrix import plan, releases, run
 from matrix.__main__ import parser as cli
 from matrix.cells import bases, parse, read
 from matrix.plan import PlanError, Planned, select, shard
+from tests.unit.results import samples
 
 HAND = ["3.10", "3.11", "3.12", "3.13"]
 
@@ -55,6 +56,30 @@ def test_costs_are_those_measured_of_the_base_cell(whole):
     costs = {each.cell: each.seconds for each in whole}
     assert costs["mysql-aiomysql-tortoise0.23"] == 8.0 + plan.OVERHEAD
     assert costs["sqlite-aiosqlite"] == plan.UNKNOWN_COST + plan.OVERHEAD
+
+
+def test_a_server_has_a_cell_for_each_version_but_the_newest_which_the_bare_cell_has(whole):
+    servers = releases.load().servers
+    seen = Counter((each.name.base, each.name.server_version) for each in whole if each.axis == "server")
+    assert seen == {(base, v): 1 for base in bases() for v in servers.get(base.partition("-")[0], ())[:-1]}
+
+
+def test_a_given_server_has_one_version(run):
+    done = run("plan", "axis:server", "axis:newest", "--json")
+    assert any(each["axis"] == "server" for each in json.loads(done.stdout)["cells"])
+    given = {"MATRIX_POSTGRES_URL": "postgres://user:password@localhost/"}
+    done = run("plan", "axis:server", "axis:newest", "--json", environment=given)
+    assert "other versions of postgres, because MATRIX_POSTGRES_URL says which" in done.stderr
+    cells = json.loads(done.stdout)["cells"]
+    assert {each["server"] for each in cells if each["axis"] == "server"} == {"mariadb"}
+    assert "postgres-asyncpg" in {each["cell"] for each in cells}
+
+
+def test_a_cell_that_was_measured_costs_what_it_took():
+    known = {"mysql-aiomysql-*": 12.0, "mysql-aiomysql-tortoise0.23": 30.0}
+    made = {each.cell: each.seconds for each in plan.plan(releases.load(), "3.11", HAND, known)}
+    assert made["mysql-aiomysql-tortoise0.23"] == 30.0 + plan.OVERHEAD
+    assert made["mysql-aiomysql-tortoise0.22"] == 12.0 + plan.OVERHEAD
 
 
 def test_cells_of_other_releases_cost_what_such_cells_took():
@@ -130,3 +155,26 @@ def test_the_command_tells_programs_the_cells_and_the_shards(run, tmp_path):
     assert told["count"] == len(bases())
     assert told["shards"] == ["1/3", "2/3", "3/3"]
     assert output.read_text() == f'count={len(bases())}\nshards=["1/3", "2/3", "3/3"]\n'
+
+
+def test_a_measured_run_is_kept_as_costs_and_as_the_record_of_its_cells(tmp_path, monkeypatch):
+    kept = tmp_path / "variants.json"
+    gone, elsewhere = "sqlite-aiosqlite0.1", "sqlite-aiosqlite-py399"
+    kept.write_text(json.dumps({gone: {}, elsewhere: {}, "sqlite-aiosqlite0.17": {"NST-3": "lies"}}))
+    monkeypatch.setattr(plan, "VARIANTS", kept)
+    header, whole = samples.header("sqlite-aiosqlite"), {"effort": "brief"}
+    lines = [samples.scenario("NST-9", "safe"), samples.scenario("NST-99", "lies")]  # NST-9 lies with the newest
+    for cell in ("sqlite-aiosqlite0.20", "sqlite-aiosqlite0.21"):
+        effort = whole if cell.endswith("0.20") else {}  # the other one ran all orders
+        samples.write_cell(
+            tmp_path / "results", header | effort | {"cell": cell, "planned": ["NST-9", "NST-99"]}, lines
+        )
+    samples.write_cell(tmp_path / "results", header | {"planned": ["NST-9", "NST-99"]}, lines)
+    planned = {"sqlite-aiosqlite0.17", "sqlite-aiosqlite0.20"}
+    assert plan.variants(str(tmp_path / "results"), planned, HAND) == {
+        elsewhere: {},
+        "sqlite-aiosqlite0.17": {"NST-3": "lies"},
+        "sqlite-aiosqlite0.20": {"NST-9": "safe", "NST-99": "lies"},
+    }
+    costs = plan.measured(str(tmp_path / "results"))
+    assert sorted(costs) == ["sqlite-aiosqlite", "sqlite-aiosqlite-*", "sqlite-aiosqlite0.20"]

@@ -1,13 +1,21 @@
 """Runs of real cells (SQLite, so that no server is needed) with the commands that CI uses."""
 
+import contextlib
 import json
+import os
 import signal
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from matrix import cells, environments
+from matrix.children import GRACE
+from matrix.results import expectations
 from matrix.results.read import read_cell, read_folder
-from matrix.run import RunError, version_or_source
+from matrix.run import Done, Job, RunError, Runner, Servers, not_as_expected, version_or_source
+from tests.unit.results import samples
 
 CELLS = ("sqlite-aiosqlite", "sqlite-aiosqlite0.20", "sqlite-aiosqlite0.21", "sqlite-aiosqlite-uvloop")
 ONLY = ("--only", "CON-1,NST-1")
@@ -39,6 +47,19 @@ def test_three_shards_joined_are_what_one_run_is(run, tmp_path):
         done = run("run", *CELLS, *ONLY, "--shard", f"{index}/3", "--results", folder)
         assert done.returncode == 0, done.stdout + done.stderr
     assert run("results", "merge", tmp_path / "joined", *shards).returncode == 0
+
+    # An unsharded run on the same machine takes what the shards have run from the store: the very same files, and so
+    # the same site, byte for byte.
+    unsharded = run("run", *CELLS, *ONLY, "--results", tmp_path / "unsharded")
+    assert unsharded.returncode == 0, unsharded.stdout + unsharded.stderr
+    assert "(0 ran, 3 unchanged, 1 n/a)" in unsharded.stdout
+    assert content(tmp_path / "unsharded") == content(tmp_path / "joined")
+    for name in ("joined", "unsharded"):
+        run("report", "--results", tmp_path / name, "--out", tmp_path / f"{name}.site")
+        assert (tmp_path / f"{name}.site" / "site" / "index.html").exists()
+    assert content(tmp_path / "unsharded.site") == content(tmp_path / "joined.site")
+
+    # A run of its own says the same, but for moments, durations and the names of rows.
     fresh = run("run", *CELLS, *ONLY, "--fresh", "--results", tmp_path / "fresh")
     assert fresh.returncode == 0, fresh.stdout + fresh.stderr
     assert told(tmp_path / "joined") == told(tmp_path / "fresh")
@@ -46,15 +67,6 @@ def test_three_shards_joined_are_what_one_run_is(run, tmp_path):
     assert told(tmp_path / "joined")["sqlite-aiosqlite-uvloop"]["not_installed"].startswith("does not apply: uvloop")
     assert {line["verdict"] for line in told(tmp_path / "joined")["sqlite-aiosqlite0.20"]["lines"]} == {"safe"}
 
-    # What is unchanged comes from the store: a folder of its own gets the very same files, and so the same site.
-    again = run("run", *CELLS, *ONLY, "--results", tmp_path / "again")
-    assert "3 unchanged" in again.stdout
-    assert content(tmp_path / "again") == content(tmp_path / "fresh")
-    assert run("results", "merge", tmp_path / "again.joined", tmp_path / "again").returncode == 0
-    for name in ("again", "again.joined"):
-        run("report", "--results", tmp_path / name, "--out", tmp_path / f"{name}.site")
-        assert (tmp_path / f"{name}.site" / "site" / "index.html").exists()
-    assert content(tmp_path / "again.site") == content(tmp_path / "again.joined.site")
     same = run("diff", tmp_path / "joined", tmp_path / "fresh")
     assert (same.returncode, same.stdout) == (0, "nothing changed\n")
 
@@ -75,6 +87,89 @@ def test_an_interrupted_run_goes_on_where_it_was(run, start, tmp_path, number):
     assert again.returncode == 0, again.stdout + again.stderr
     assert first.split()[1] in next(line for line in again.stdout.splitlines() if "unchanged, from the store" in line)
     assert sorted(told(tmp_path / "results")) == sorted(CELLS[:3])
+
+
+def test_a_killed_run_leaves_nothing_running_and_the_same_command_goes_on(run, start, tmp_path):
+    command = ("run", *CELLS[:3], *ONLY, "--jobs", "1", "--results", tmp_path / "results")
+    with start(*command) as process:
+        first = process.stdout.readline()
+        assert first.startswith("   1/3 "), first
+        second = running_below(process.pid)
+        process.kill()
+    assert second
+    assert gone(second)
+    assert all(state.complete for state in read_folder(tmp_path / "results"))
+    again = run(*command)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "(2 ran, 1 unchanged, 0 n/a)" in again.stdout
+    assert sorted(told(tmp_path / "results")) == sorted(CELLS[:3])
+
+
+def running_below(parent: int) -> list[int]:
+    """The cells' processes that a run has started; waits for the first."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = [
+            int(path.name)
+            for path in Path("/proc").glob("[0-9]*")
+            if parent_of(path) == parent and b"\0tests" in (path / "cmdline").read_bytes()
+        ]
+        if found:
+            return found
+        time.sleep(0.02)
+    return []
+
+
+def parent_of(process: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        return int(process.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+    return None
+
+
+def gone(processes: list[int]) -> bool:
+    """Whether they end within the time that they have to clean up."""
+    deadline = time.monotonic() + GRACE + 5
+    while time.monotonic() < deadline:
+        if not any(alive(process) for process in processes):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def alive(process: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_what_is_not_as_on_record_makes_a_run_red(tmp_path, monkeypatch):
+    """A verdict that is not as expected is told and is an exit code, also one that comes from the store."""
+    header = samples.header() | {"planned": ["NST-3"]}
+    path = samples.write_cell(tmp_path, header, [samples.scenario("NST-3", "lies")])
+    job = Job(cells.read(header["cell"]))
+    done = [Done(job, how, read_cell(path).without_evidence()) for how in ("kept",)]
+    monkeypatch.setattr(expectations, "FOLDER", tmp_path / "expectations")
+    (unmet,) = not_as_expected(done)
+    assert (unmet.kind, unmet.scenario) == ("worse", "NST-3")
+    assert not_as_expected([Done(job, "failed", None, "no server")]) == []
+
+
+def test_what_was_of_no_use_for_a_long_time_leaves_the_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("MATRIX_STATE", str(tmp_path))
+    for name in ("old", "new"):
+        (tmp_path / "store" / name / "short").mkdir(parents=True)
+    os.utime(tmp_path / "store" / "old", (0, 0))
+    Runner([], tmp_path / "results").forget()
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["new"]
+
+
+def test_a_cell_without_a_version_of_its_server_has_the_newest_of_the_axis(tmp_path, monkeypatch):
+    monkeypatch.setenv("MATRIX_STATE", str(tmp_path))
+    runner = Runner([], tmp_path / "results")
+    servers = runner.axes.servers
+    assert runner.specs(Job(cells.read("postgres-asyncpg"))) == [f"postgres-{servers['postgres'][-1]}"]
+    assert runner.specs(Job(cells.read("postgres-asyncpg-postgres15"))) == ["postgres-15"]
+    assert runner.specs(Job(cells.read("odbc-asyncodbc")))[1] == f"mariadb-{servers['mariadb'][-1]}"
 
 
 def test_what_cannot_be_installed_is_a_result_with_the_resolvers_words(run, tmp_path):
@@ -153,17 +248,11 @@ def test_a_selection_of_unknown_scenarios_fails_with_what_was_said(run, tmp_path
 
 
 def test_the_same_inputs_have_the_same_digest_and_a_change_of_any_another(tmp_path, monkeypatch):
-    from collections import Counter
-
-    from matrix import environments
-    from matrix.cells import read
-    from matrix.run import Job, Runner, Servers
-
     monkeypatch.setenv("MATRIX_STATE", str(tmp_path))
     runner = Runner([], tmp_path)
     runner.servers = Servers(Counter())
     python = environments.Python("3.11", "3.11.7", Path("/nowhere"))
-    job = Job(read("sqlite-aiosqlite"))
+    job = Job(cells.read("sqlite-aiosqlite"))
 
     def digest(job=job, python=python, locked=("aiosqlite==0.22.1",)):
         return runner.inputs(job, python, locked, [])
@@ -173,9 +262,13 @@ def test_the_same_inputs_have_the_same_digest_and_a_change_of_any_another(tmp_pa
     others = [
         digest(locked=("aiosqlite==0.22.0",)),
         digest(python=environments.Python("3.11", "3.11.8", Path("/nowhere"))),
-        digest(job=Job(read("sqlite-aiosqlite"), only=("NST-1",))),
-        digest(job=Job(read("sqlite-aiosqlite"), arguments=("--orders", "50"))),
+        digest(job=Job(cells.read("sqlite-aiosqlite"), only=("NST-1",))),
+        digest(job=Job(cells.read("sqlite-aiosqlite"), arguments=("--orders", "50"))),
+        digest(job=Job(cells.read("sqlite-aiosqlite"), arguments=("--brief",))),
     ]
+    runner._on_record = {"sqlite-aiosqlite": {"NST-1": {"verdict": "safe", "schedule": "A"}}}
+    others.append(digest(job=Job(cells.read("sqlite-aiosqlite"), arguments=("--brief",))))
+    assert digest() == first
     runner.deciding = "another harness"
     others.append(digest())
     assert len({first, *others}) == len(others) + 1
