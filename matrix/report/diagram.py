@@ -21,7 +21,7 @@ ROWS = 80  # more rows than this are folded in the middle
 SENTENCES = 10  # final words at most
 PITCH, WIDE, LEFT, HEAD, ROW = 172, 360, 96, 56, 34  # pixels: columns, the last gap, left margin, head, a row
 LABEL = 420  # pixels that the label of a short arrow may take
-CHARACTER, BOLD = 6.3, 7.2  # pixels of one character of a label, on average
+CHARACTER, BOLD, CAPITAL = 6.2, 7.0, 1.25  # pixels of one character of a label on average; a capital against it
 DATABASE, DRIVER, OTHERS = "database", "driver", "other tasks"
 ANSWERS = ("ok", "error", "cancelled")
 ASKS = ("Query", "Parse", "Bind", "request")  # and COM_…: what a connection is for, once it is logged in
@@ -482,7 +482,8 @@ def _arrow(row: Row, x: int, to: int, y: int, width: int) -> str:
         text = f"▲ OVERLAP {row.text}"
     elif row.tag:
         text = f"{row.tag}: {row.text}"
-    room = min(max(abs(to - x) - 16, LABEL), width - start)
+    space = abs(to - x) - 16  # beyond the database there is nothing that a label could stand before
+    room = space if DATABASE in (row.left, row.right) else min(max(space, LABEL), width - start)
     latch = f'<rect class="sq-latch" x="{to - 5}" y="{y - 5}" width="10" height="10"/>' if "held" in row.marks else ""
     tip = to - step * (6 if latch else 0)
     head = f"{tip},{y} {tip - step * 8},{y - 4} {tip - step * 8},{y + 4}"
@@ -507,8 +508,12 @@ def _words(words: list[tuple[str, bool]], y: int) -> Iterator[str]:
 def _cut(text: str, pixels: float, row: Row | None = None) -> str:
     """The text, escaped, shortened to about so many pixels; rows that matter are in bold type."""
     bold = row is None or {"overlap", "bad"} & set(row.marks)
-    room = max(int(pixels / (BOLD if bold else CHARACTER)), 4)
-    return str(escape(text if len(text) <= room else text[: room - 1].rstrip() + "…"))
+    room, wide = pixels, BOLD if bold else CHARACTER
+    for at, sign in enumerate(text):
+        room -= wide * (CAPITAL if sign.isupper() or sign == "_" else 1)
+        if room < 0:
+            return str(escape(text[: max(at - 1, 3)].rstrip() + "…"))
+    return str(escape(text))
 
 
 def _description(columns: Sequence[str], rows: Sequence[Row], words: Sequence[tuple[str, bool]]) -> str:
