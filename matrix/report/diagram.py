@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import islice, takewhile
 from typing import Any
 
 from markupsafe import escape
@@ -78,6 +80,7 @@ class _Run:
     wires: dict[str, str] = field(default_factory=dict)  # wire number -> name of its column
     wire_of: dict[str, str] = field(default_factory=dict)  # session -> the connection it last used
     logged_in: set[str] = field(default_factory=set)
+    next_user: bool = False  # whether the next user has come
 
 
 def diagram(line: Mapping[str, Any]) -> str:
@@ -106,14 +109,17 @@ def _story(evidence: Mapping[str, Any], reason: str) -> tuple[list[Row], list[st
     run = _Run()
     run.tasks = _tasks(events, reason)
     run.wires = _wires(evidence, events)
-    rows = _compressed(_marked_after(_rows(events, run)))
+    happened, left_out = _rows(events, run), False
+    if any(word in reason for word in (AFTER, "afterwards")):
+        rows = _compressed(_marked_after(happened))
+    else:
+        before = list(takewhile(lambda row: not row.after, happened))
+        rows, left_out = _compressed(before), run.next_user
     hang = evidence.get("hang")
     if isinstance(hang, Mapping):
         rows += _waiting(hang, run)
-    afterwards = any(word in reason for word in (AFTER, "afterwards"))
-    if not afterwards and (left_out := sum(row.after for row in rows)):
-        rows = [row for row in rows if not row.after]
-        rows.append(Row("", "", f"afterwards: {left_out} rows of {AFTER}'s questions are left out", ("fold",)))
+    if left_out:
+        rows.append(Row("", "", f"afterwards: {AFTER}'s questions are left out, the history below has them", ("fold",)))
     used = {name for row in rows for name in (row.left, row.right)}
     lifelines = [*run.tasks, *dict.fromkeys(run.wires.values()), DATABASE]
     return rows, [name for name in lifelines if name in used]
@@ -123,7 +129,7 @@ def _marked_after(rows: Iterable[Row]) -> list[Row]:
     """Whatever happens once the next user has come belongs to the time afterwards, frames too."""
     made: list[Row] = []
     for row in rows:
-        made.append(replace(row, after=True) if made and made[-1].after else row)
+        made.append(replace(row, after=True) if made and made[-1].after and not row.after else row)
     return made
 
 
@@ -233,7 +239,7 @@ def _rows(events: Sequence[tuple[str, Mapping[str, Any]]], run: _Run) -> Iterato
         if kind == "step":
             yield _delivery(event, run)
         else:
-            row = _happening(event, events[index + 1 :], run)
+            row = _happening(event, islice(events, index + 1, None), run)
             if row is not None:
                 yield row
         index += 1
@@ -298,10 +304,11 @@ def _delivery(step: Mapping[str, Any], run: _Run) -> Row:
     return Row(known.get(column.rsplit(" ", 1)[-1], column), "", LET_THROUGH + what, ("note",))
 
 
-def _happening(event: Mapping[str, Any], later: Sequence[tuple[str, Mapping[str, Any]]], run: _Run) -> Row | None:
+def _happening(event: Mapping[str, Any], later: Iterable[tuple[str, Mapping[str, Any]]], run: _Run) -> Row | None:
     """A line of the history: a question, an answer, or a word on the task's own lifeline."""
     session, kind, text = _text(event.get("session")), _text(event.get("event")), _text(event.get("text"))
     after = session.startswith(AFTER)
+    run.next_user = run.next_user or after
     if session == "event loop" or not session:
         return Row(run.tasks[0] if run.tasks else DATABASE, "", f"event loop: {text}", ("note", "bad"), after=after)
     task = session if session in run.tasks else OTHERS
@@ -338,7 +345,7 @@ def _told(event: Mapping[str, Any], kind: str, text: str) -> tuple[str, bool]:
     return f"is given {given}{f' and had asked for {asked}' if wrong else ''}", wrong
 
 
-def _next_wire(later: Sequence[tuple[str, Mapping[str, Any]]], last: str) -> str:
+def _next_wire(later: Iterable[tuple[str, Mapping[str, Any]]], last: str) -> str:
     """The connection on which this question goes out: that of the next frame, unless another question comes first."""
     for kind, event in later:
         if kind == "frame" and event.get("direction") == "->":
@@ -385,7 +392,12 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+_one_line = lru_cache(maxsize=8192)(one_line)  # the same statements and answers come again and again
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return _one_line(value)
     return "" if value is None else one_line(value)
 
 

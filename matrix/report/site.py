@@ -98,6 +98,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=lambda value: "" if value is None else value,
+        auto_reload=False,
     )
     pages.globals |= {
         "glyph": glyph,
@@ -429,7 +430,6 @@ def _cell(site: Site, column: view.Column) -> None:
     for text in raw:
         line = files.parse(text)
         _put(site, f"cells/{column.cell}/{line['scenario']}.json", text + b"\n")
-        _put(site, f"cells/{column.cell}/{line['scenario']}.xml", junit.junit([(column.cell, [line])]))
         _evidence(site, column, run, line, versions)
 
 
