@@ -521,6 +521,8 @@ def _cut(text: str, pixels: float, row: Row | None = None) -> str:
     """The text, escaped, shortened to about so many pixels; rows that matter are in bold type."""
     bold = row is None or {"overlap", "bad"} & set(row.marks)
     room, wide = pixels, BOLD if bold else CHARACTER
+    if len(text) * wide * CAPITAL <= room:
+        return str(escape(text))
     for at, sign in enumerate(text):
         room -= wide * (CAPITAL if sign.isupper() or sign == "_" else 1)
         if room < 0:
