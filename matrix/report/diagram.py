@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import islice, takewhile
 from typing import Any
 
 from markupsafe import escape
@@ -21,7 +23,7 @@ ROWS = 80  # more rows than this are folded in the middle
 SENTENCES = 10  # final words at most
 PITCH, WIDE, LEFT, HEAD, ROW = 172, 360, 96, 56, 34  # pixels: columns, the last gap, left margin, head, a row
 LABEL = 420  # pixels that the label of a short arrow may take
-CHARACTER, BOLD = 6.3, 7.2  # pixels of one character of a label, on average
+CHARACTER, BOLD, CAPITAL = 6.2, 7.0, 1.25  # pixels of one character of a label on average; a capital against it
 DATABASE, DRIVER, OTHERS = "database", "driver", "other tasks"
 ANSWERS = ("ok", "error", "cancelled")
 ASKS = ("Query", "Parse", "Bind", "request")  # and COM_…: what a connection is for, once it is logged in
@@ -78,6 +80,7 @@ class _Run:
     wires: dict[str, str] = field(default_factory=dict)  # wire number -> name of its column
     wire_of: dict[str, str] = field(default_factory=dict)  # session -> the connection it last used
     logged_in: set[str] = field(default_factory=set)
+    next_user: bool = False  # whether the next user has come
 
 
 def diagram(line: Mapping[str, Any]) -> str:
@@ -106,14 +109,17 @@ def _story(evidence: Mapping[str, Any], reason: str) -> tuple[list[Row], list[st
     run = _Run()
     run.tasks = _tasks(events, reason)
     run.wires = _wires(evidence, events)
-    rows = _compressed(_marked_after(_rows(events, run)))
+    happened, left_out = _rows(events, run), False
+    if any(word in reason for word in (AFTER, "afterwards")):
+        rows = _compressed(_marked_after(happened))
+    else:
+        before = list(takewhile(lambda row: not row.after, happened))
+        rows, left_out = _compressed(before), run.next_user
     hang = evidence.get("hang")
     if isinstance(hang, Mapping):
         rows += _waiting(hang, run)
-    afterwards = any(word in reason for word in (AFTER, "afterwards"))
-    if not afterwards and (left_out := sum(row.after for row in rows)):
-        rows = [row for row in rows if not row.after]
-        rows.append(Row("", "", f"afterwards: {left_out} rows of {AFTER}'s questions are left out", ("fold",)))
+    if left_out:
+        rows.append(Row("", "", f"afterwards: {AFTER}'s questions are left out, the history below has them", ("fold",)))
     used = {name for row in rows for name in (row.left, row.right)}
     lifelines = [*run.tasks, *dict.fromkeys(run.wires.values()), DATABASE]
     return rows, [name for name in lifelines if name in used]
@@ -123,7 +129,7 @@ def _marked_after(rows: Iterable[Row]) -> list[Row]:
     """Whatever happens once the next user has come belongs to the time afterwards, frames too."""
     made: list[Row] = []
     for row in rows:
-        made.append(replace(row, after=True) if made and made[-1].after else row)
+        made.append(replace(row, after=True) if made and made[-1].after and not row.after else row)
     return made
 
 
@@ -233,7 +239,7 @@ def _rows(events: Sequence[tuple[str, Mapping[str, Any]]], run: _Run) -> Iterato
         if kind == "step":
             yield _delivery(event, run)
         else:
-            row = _happening(event, events[index + 1 :], run)
+            row = _happening(event, islice(events, index + 1, None), run)
             if row is not None:
                 yield row
         index += 1
@@ -298,10 +304,11 @@ def _delivery(step: Mapping[str, Any], run: _Run) -> Row:
     return Row(known.get(column.rsplit(" ", 1)[-1], column), "", LET_THROUGH + what, ("note",))
 
 
-def _happening(event: Mapping[str, Any], later: Sequence[tuple[str, Mapping[str, Any]]], run: _Run) -> Row | None:
+def _happening(event: Mapping[str, Any], later: Iterable[tuple[str, Mapping[str, Any]]], run: _Run) -> Row | None:
     """A line of the history: a question, an answer, or a word on the task's own lifeline."""
     session, kind, text = _text(event.get("session")), _text(event.get("event")), _text(event.get("text"))
     after = session.startswith(AFTER)
+    run.next_user = run.next_user or after
     if session == "event loop" or not session:
         return Row(run.tasks[0] if run.tasks else DATABASE, "", f"event loop: {text}", ("note", "bad"), after=after)
     task = session if session in run.tasks else OTHERS
@@ -338,7 +345,7 @@ def _told(event: Mapping[str, Any], kind: str, text: str) -> tuple[str, bool]:
     return f"is given {given}{f' and had asked for {asked}' if wrong else ''}", wrong
 
 
-def _next_wire(later: Sequence[tuple[str, Mapping[str, Any]]], last: str) -> str:
+def _next_wire(later: Iterable[tuple[str, Mapping[str, Any]]], last: str) -> str:
     """The connection on which this question goes out: that of the next frame, unless another question comes first."""
     for kind, event in later:
         if kind == "frame" and event.get("direction") == "->":
@@ -385,7 +392,12 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+_one_line = lru_cache(maxsize=8192)(one_line)  # the same statements and answers come again and again
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return _one_line(value)
     return "" if value is None else one_line(value)
 
 
@@ -482,7 +494,8 @@ def _arrow(row: Row, x: int, to: int, y: int, width: int) -> str:
         text = f"▲ OVERLAP {row.text}"
     elif row.tag:
         text = f"{row.tag}: {row.text}"
-    room = min(max(abs(to - x) - 16, LABEL), width - start)
+    space = abs(to - x) - 16  # beyond the database there is nothing that a label could stand before
+    room = space if DATABASE in (row.left, row.right) else min(max(space, LABEL), width - start)
     latch = f'<rect class="sq-latch" x="{to - 5}" y="{y - 5}" width="10" height="10"/>' if "held" in row.marks else ""
     tip = to - step * (6 if latch else 0)
     head = f"{tip},{y} {tip - step * 8},{y - 4} {tip - step * 8},{y + 4}"
@@ -507,8 +520,14 @@ def _words(words: list[tuple[str, bool]], y: int) -> Iterator[str]:
 def _cut(text: str, pixels: float, row: Row | None = None) -> str:
     """The text, escaped, shortened to about so many pixels; rows that matter are in bold type."""
     bold = row is None or {"overlap", "bad"} & set(row.marks)
-    room = max(int(pixels / (BOLD if bold else CHARACTER)), 4)
-    return str(escape(text if len(text) <= room else text[: room - 1].rstrip() + "…"))
+    room, wide = pixels, BOLD if bold else CHARACTER
+    if len(text) * wide * CAPITAL <= room:
+        return str(escape(text))
+    for at, sign in enumerate(text):
+        room -= wide * (CAPITAL if sign.isupper() or sign == "_" else 1)
+        if room < 0:
+            return str(escape(text[: max(at - 1, 3)].rstrip() + "…"))
+    return str(escape(text))
 
 
 def _description(columns: Sequence[str], rows: Sequence[Row], words: Sequence[tuple[str, bool]]) -> str:

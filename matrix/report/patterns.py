@@ -56,8 +56,9 @@ class Pattern:
 
     @property
     def advice(self) -> Cure | None:
-        """The remedy to show as code: the one that complies in most places, if it does anywhere."""
-        return next((cure for cure in self.cures if cure.code and cure.holds), None)
+        """The remedy to recommend: the one that complies in most places, if it does anywhere; rather one with code."""
+        holding = [cure for cure in self.cures if cure.holds]
+        return next((cure for cure in holding if cure.code), holding[0] if holding else None)
 
 
 def functions(path: Path) -> dict[str, str]:

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from matrix.report import badges, evidence, exhibits, files, junit, listing, patterns, suite, view
 from matrix.report.changes import Change, feed
+from matrix.report.coverage import coverage
 from matrix.report.diagram import STYLE
 from matrix.report.marks import glyph, style_class, style_rules
 from matrix.report.summary import Group, Summary, axis_ranges, group, summarise
@@ -97,6 +98,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=lambda value: "" if value is None else value,
+        auto_reload=False,
     )
     pages.globals |= {
         "glyph": glyph,
@@ -268,7 +270,11 @@ def _methods(site: Site) -> None:
     body = re.sub(r"<(h[2-6])>(.*?)</\1>", _with_id, body).replace("<th>", '<th scope="col">')
     body = body.replace("<table>", '<table><caption class="hidden">Rules</caption>')
     body = re.sub(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>', r"\1", body)
-    _page(site, "methods.html", "methods.html", body=Markup(body), facts=suite.facts(site.table.documents))
+    lead, _, body = body.partition("</p>")  # the page begins with a paragraph
+    heads = [(name, Markup(title)) for name, title in re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', body)]
+    facts, cover = suite.facts(site.table.documents), coverage(site.table)
+    shown = {"lead": Markup(lead.removeprefix("<p>")), "body": Markup(body), "heads": heads}
+    _page(site, "methods.html", "methods.html", **shown, facts=facts, cover=cover)
 
 
 def _document(site: Site, kind: str) -> None:

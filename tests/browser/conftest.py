@@ -14,6 +14,7 @@ from matrix.results.read import read_folder
 from tests.unit.report import hostile
 from tests.unit.results.samples import event, evidence, header, remedy, scenario, write_cell, write_folder
 
+LONG = {"property": "loudness", "sentence": f"failed with asyncpg.exceptions.{'Connection' * 6}Error: so it is"}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -48,7 +49,10 @@ def built(tmp_path_factory) -> Path:
     crowd = [event(n, f"task {n % 9}", "invoke", n, "read", "read n-1") for n in range(1, 30)]
     for cell, word in (("mysql-asyncmy", "safe"), ("postgres-asyncpg", "refuses")):
         lines = [scenario("NST-4", word), scenario("CON-1", "lies", evidence=evidence(history=crowd))]
-        lines += [scenario("TXN-5", "hangs", proof="idle"), remedy("FIX-2b", "holds")]
+        lines += [
+            scenario("TXN-5", "hangs", proof="idle", violations=[LONG], reason="a reason"),
+            remedy("FIX-2b", "holds"),
+        ]
         head = header(cell, [line["scenario"] for line in lines], axes={"tortoise": "0.25.4"})
         head["cell"] = f"{cell}-tortoise0.25"
         write_cell(folder, head, lines)

@@ -17,6 +17,7 @@ KINDS = {
     "remedy": "scenarios/FIX-1a.html",
     "evidence": "cells/mysql-asyncmy-tortoise0.25/NST-4.html",
     "evidence of a crowd": "cells/mysql-asyncmy-tortoise0.25/CON-1.html",
+    "evidence with a long word": "cells/mysql-asyncmy-tortoise0.25/TXN-5.html",
     "evidence of a remedy": "cells/mysql-aiomysql/FIX-1a.html",
     "evidence of nothing": "cells/mysql-aiomysql/CTX-7.html",
     "cell": "cells/mysql-asyncmy/index.html",
@@ -42,6 +43,18 @@ def test_axe_finds_nothing(look, path, scheme):
 def test_no_page_is_wider_than_the_window(look, path, width):
     page = look(path, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@every_kind
+@pytest.mark.parametrize("width", [320, 1280])
+def test_no_text_leaves_its_box(look, path, width):
+    """Only what can be scrolled sideways may hold more than fits."""
+    page = look(path, viewport={"width": width, "height": 800})
+    script = """[...document.querySelectorAll('main p, main li, main dd, main blockquote, .verdict, header.site *')]
+        .filter((each) => each.offsetParent && !each.closest('.scroll, table, .hidden')
+            && each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== 'inline')
+        .map((each) => each.outerHTML.slice(0, 120))"""
+    assert page.evaluate(script) == []
 
 
 @every_kind
@@ -82,6 +95,18 @@ def test_without_script_everything_is_there_but_the_filter(look):
     assert page.locator("nav[aria-labelledby=releases] a").count() == 2
     page.locator("#NST-4 a.w").first.click()
     assert page.locator(".verdict").is_visible()
+
+
+def test_is_my_code_safe_without_a_click(look):
+    """The verdict of each pattern and what to write instead are on the first screen of a desktop."""
+    page = look("patterns.html", java_script_enabled=False)
+    table = page.locator("table.short")
+    assert table.locator("tbody tr").count() == 10
+    assert table.bounding_box()["y"] < 300
+    row = table.locator("tr", has_text="open a transaction inside a transaction")
+    assert row.locator("a.w").count() > 3
+    row.locator("th > a").click()
+    assert page.url.endswith("#gather-transactions")
 
 
 # Filters and search

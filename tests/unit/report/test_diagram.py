@@ -184,7 +184,7 @@ def test_the_next_user_is_left_out_unless_it_decides():
     frames = [frame("->", "COM_QUERY", "SELECT 'n-2'", n=3)]
     quiet = scenario(reason="parent did something", evidence=numbered(frames, history))
     assert "the next user" not in heads(drawn(quiet))
-    assert "afterwards: 2 rows of the next user's questions are left out" in texts(drawn(quiet))
+    assert "afterwards: the next user's questions are left out, the history below has them" in texts(drawn(quiet))
     loud = scenario(reason="the next user asked for n-2 and was given n-1", evidence=numbered(frames, history))
     assert "the next user" in heads(drawn(loud))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 
 import pytest
 
@@ -129,3 +130,27 @@ def test_without_a_remedy_that_complies_none_is_shown(tmp_path):
     lines = [scenario("NST-3", "lies"), remedy("FIX-2b", "fails", {"NST-3": bad})]
     write_cell(tmp_path, header(), lines)
     assert pattern_of(tmp_path, "gather() of tasks").advice is None
+
+
+def test_a_remedy_that_holds_is_named_though_it_has_no_code(tmp_path):
+    good = {"verdict": "safe", "complies": True, "reason": "", "violations": []}
+    write_cell(tmp_path, header(), [scenario("NST-3", "lies"), remedy("FIX-99", "holds", {"NST-3": good})])
+    found = pattern_of(tmp_path, "gather() of tasks")
+    assert (found.advice.scenario, found.advice.code) == ("FIX-99", "")
+
+
+def test_the_code_of_each_remedy_is_of_that_remedy():
+    """What the suite calls the remedy whose verdicts stand beside a piece of code."""
+    data = patterns.tomllib.loads((patterns.FOLDER / "patterns.toml").read_text("utf-8"))
+    suite = (patterns.FOLDER.parents[1] / "tests" / "compliance" / "remedies.py").read_text("utf-8")
+    titles = dict(re.findall(r'@remedy\(\s*"(FIX-[0-9a-z]+)",\s*"([^"]+)"', suite))
+    assert {code: titles.get(name) for name, code in data["remedies"].items() if name.startswith("FIX")} == {
+        "start_after": "Start the task after the block",
+        "worker_outside": "Hand the work to a worker started outside",
+        "no_nested_block": "No nested blocks in children",
+        "second_connection": "A second named connection, using_db everywhere",
+        "context_from_before": "Start the task in a context captured before the transaction",
+        "empty_context": "Start the task in an empty context",
+        "one_lock": "One lock around what the children do",
+        "shield": "Shield the whole transaction",
+    }

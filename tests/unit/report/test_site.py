@@ -18,7 +18,7 @@ from matrix.results.read import ResultError, read_folder
 from matrix.results.words import GLYPHS
 from tests.unit.report import hostile
 from tests.unit.report.conftest import table_of
-from tests.unit.results.samples import header, scenario, write_cell
+from tests.unit.results.samples import header, remedy, scenario, write_cell
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -274,6 +274,57 @@ def test_older_results_of_this_schema_still_build(tmp_path, expectations):
     write_cell(tmp_path / "results", head, [line])
     site.build(table_of(tmp_path / "results", expectations), tmp_path / "out")
     assert (tmp_path / "out" / "site" / "cells" / "mysql-aiomysql" / "NST-3.html").is_file()
+
+
+def test_a_cell_of_an_unknown_schema_is_named_and_the_others_are_shown(tmp_path, expectations):
+    write_cell(tmp_path / "results", header(), [scenario("NST-3")])
+    foreign = write_cell(tmp_path / "results", header("mysql-asyncmy"), [scenario("NST-3")])
+    foreign.write_bytes(
+        foreign.read_bytes().replace(b'"schema":1', b'"schema":7').replace(b'"schema": 1', b'"schema":7')
+    )
+    site.build(table_of(tmp_path / "results", expectations), tmp_path / "out")
+    text = "".join(Page(tmp_path / "out" / "site" / "index.html").text)
+    assert "schema 7 is unknown, this program reads 1" in text
+    assert str(tmp_path) not in text
+    assert (tmp_path / "out" / "site" / "cells" / "mysql-aiomysql" / "NST-3.html").is_file()
+
+
+def test_is_my_code_safe_begins_with_an_answer_for_each_pattern(tmp_path, expectations):
+    cure = {"reason": "so", "violations": [], "schedule": "A", "evidence": None, "without": "lies"}
+    cures = {"NST-3": {**cure, "verdict": "safe", "complies": True}}
+    lines = [scenario("NST-3", "lies"), scenario("TXN-5", "breaks"), remedy("FIX-2b", "holds", cures)]
+    write_cell(tmp_path / "results", header(), lines)
+    site.build(table_of(tmp_path / "results", expectations), tmp_path / "out")
+    page = Page(tmp_path / "out" / "site" / "patterns.html")
+    first = " ".join(" ".join(page.text).split()).split("What the words mean")[0]
+    assert "open a transaction inside a transaction Instead: The title of FIX-2b lies" in first
+    assert "goes away around a transaction No remedy was run breaks" in first
+    assert first.count("not measured in these results") == 8
+    targets = {link["href"] for link in page.all("a")}
+    assert {"#gather-transactions", "#gather-transactions-instead", "cells/mysql-aiomysql/NST-3.html"} <= targets
+
+
+def test_methods_count_what_is_covered_and_what_generation_found(tmp_path, expectations):
+    known = {"verdict": "lies", "properties": ["routing"], "program": "pass", "found_by_generation": False}
+    news = {**known, "verdict": "poisons", "properties": ["durability"], "found_by_generation": True}
+    generated = {"seed": 1, "programs": 15, "anomalies": [known, news]}
+    lines = [scenario("NST-3"), scenario("CTX-7", "n/a", complies=None, orders=None, reason="eager <needs> 3.12")]
+    lines += [scenario("NST-4", orders={"explored": 6, "possible": 6, "verdicts": {"safe": 6}})]
+    write_cell(tmp_path / "results", header(), [*lines, scenario("GEN-2", "poisons", generated=generated)])
+    table = table_of(tmp_path / "results", expectations)
+    page = Page(site.build(table, tmp_path / "out").parent / "methods.html")
+    text = " ".join(" ".join(page.text).split())
+    for part in (
+        "4 scenarios, 1 cell: 3 verdicts.",
+        "16 orders were run. For 1 of 3 verdicts these are all orders",
+        "15 generated programs showed 2 anomalies, 1 found by generation",
+        "poisons durability on mysql-aiomysql",
+        "1 without a verdict, and why",
+        "n/a eager <needs> 3.12 1",
+        "What is not covered",
+    ):
+        assert part in text, part
+    assert "cells/mysql-aiomysql/GEN-2.html" in {link["href"] for link in page.all("a")}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""What a folder of results covers and what it leaves out, counted. Pure functions of the table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from matrix.report.view import Table, page_of
+from matrix.results.words import NOT_VERDICTS
+
+
+@dataclass(frozen=True)
+class Found:
+    """One kind of anomaly that only a generated program showed, and the page of its evidence."""
+
+    verdict: str
+    properties: str
+    cell: str
+    page: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Counts of the lines of all cells. ``whole``: lines of which every possible order was run; ``gaps``: why lines
+    have no verdict, each with how often, most often first; ``found``: anomalies found by generation."""
+
+    cells: int
+    scenarios: int
+    lines: int
+    judged: int
+    explored: int
+    runs: int
+    whole: int
+    gaps: tuple[tuple[str, str, int], ...]
+    programs: int
+    anomalies: int
+    found: tuple[Found, ...]
+
+
+def coverage(table: Table) -> Coverage:
+    """What the complete runs of a table cover."""
+    lines = list(_lines(table))
+    orders = [line["orders"] for _, line in lines if isinstance(line.get("orders"), Mapping)]
+    orders = [each for each in orders if each.get("explored")]
+    absent = [(line["verdict"], str(line.get("reason") or "no reason given")) for _, line in lines if _absent(line)]
+    generated = [(cell, line["scenario"], line["generated"]) for cell, line in lines if line.get("generated")]
+    anomalies = [
+        (cell, scenario, each) for cell, scenario, said in generated for each in said.get("anomalies") or () if each
+    ]
+    return Coverage(
+        cells=sum(column.result is not None for column in table.columns),
+        scenarios=table.scenarios,
+        lines=len(lines),
+        judged=len(lines) - len(absent),
+        explored=len(orders),
+        runs=sum(each["explored"] for each in orders),
+        whole=sum(each["explored"] == each.get("possible") for each in orders),
+        gaps=tuple((*gap, number) for gap, number in sorted(Counter(absent).items(), key=lambda pair: -pair[1])),
+        programs=sum(said.get("programs") or 0 for _, _, said in generated),
+        anomalies=len(anomalies),
+        found=tuple(
+            Found(str(each.get("verdict")), ", ".join(each.get("properties") or ()), cell, page_of(cell, scenario))
+            for cell, scenario, each in anomalies
+            if each.get("found_by_generation")
+        ),
+    )
+
+
+def _lines(table: Table) -> Iterator[tuple[str, dict[str, Any]]]:
+    for column in table.columns:
+        for line in column.result.scenarios if column.result else ():
+            yield column.cell, line
+
+
+def _absent(line: Mapping[str, Any]) -> bool:
+    return line["verdict"] in NOT_VERDICTS
