@@ -183,6 +183,7 @@ class Runner:
         self.store = environments.state_folder() / "store"
         self.logs = environments.state_folder() / "logs"
         self.servers = Servers(Counter(spec for job in jobs for spec in self.specs(job)))
+        self.processes = 1  # of each cell
         self.deciding = deciding_digest()
         self._on_record = json.loads(record.FILE.read_text(encoding="utf-8")) if record.FILE.exists() else {}
         self._children = Children()
@@ -200,6 +201,7 @@ class Runner:
         A KeyboardInterrupt ends the cells that run and is raised again; what is done is kept.
         """
         self.results.mkdir(parents=True, exist_ok=True)
+        self.processes = max(1, (os.cpu_count() or 1) // workers)
         with ThreadPoolExecutor(workers * LOOKING) as threads:
             try:
                 waiting = self._from_the_store(threads, told)
@@ -346,6 +348,7 @@ class Runner:
         own = {name: value for name, value in os.environ.items() if name not in NOT_PASSED}
         own |= {"MATRIX_INPUTS": inputs, "PYTHONPYCACHEPREFIX": str(environments.bytecode_folder())}
         own |= addresses
+        own.setdefault("MATRIX_PROCESSES", str(self.processes))
         log = self.logs / f"{job.cell}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         with self._children.folder() as folder:
