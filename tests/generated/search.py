@@ -65,7 +65,12 @@ LINES = {
     "GEN-3": Line(Rules(nested=True, inside="plain"), ORM),
     "GEN-4": Line(Rules(nested=True, inside="any", cancels=True), ORM),
     "GEN-5": Line(Rules(cancels=True, writes_first=True, errors_end=True, pool=True), POOL, ROOMY, apart=True),
-    "GEN-6": Line(Rules(nested=True, inside="group", writes_first=True, errors_end=True, structured=True), TWO_ALIASES, ROOMY, apart=True),
+    "GEN-6": Line(
+        Rules(nested=True, inside="group", writes_first=True, errors_end=True, structured=True),
+        TWO_ALIASES,
+        ROOMY,
+        apart=True,
+    ),
 }
 
 Signature = tuple[str, tuple[str, ...]]  # the verdict, and the violated properties
