@@ -79,8 +79,13 @@ MOSTLY_WELL = st.sampled_from((Read(), Write(), Read(), Write(), Fail()))  # an 
 ASKING_WELL = st.lists(MOSTLY_WELL, min_size=1, max_size=FEW).map(tuple)
 
 
+def _one(kinds: list[SearchStrategy]) -> SearchStrategy:
+    """One of several, as often as it is named: ``one_of`` counts each once."""
+    return st.integers(0, len(kinds) - 1).flatmap(kinds.__getitem__)
+
+
 def _some(kinds: list[SearchStrategy], least: int = 1) -> SearchStrategy:
-    return st.lists(st.one_of(kinds), min_size=least, max_size=FEW).map(tuple)
+    return st.lists(_one(kinds), min_size=least, max_size=FEW).map(tuple)
 
 
 def _task(body: SearchStrategy) -> SearchStrategy:
@@ -104,7 +109,7 @@ def _pooled() -> SearchStrategy:
     # One statement later its child is in the middle of something, in one of the base orders.
     interrupted = _with_child(once | twice, once, st.builds(Cancel, NUMBER))
     awaited = _with_child(once, once | gathered | tried, st.builds(Wait, NUMBER))
-    return st.one_of(once, twice, gathered, interrupted, interrupted, awaited)
+    return _one([once, twice, gathered, interrupted, interrupted, interrupted, awaited])
 
 
 # -- with TaskGroups, time limits and using_db -----------------------------------------------------------------------
@@ -118,21 +123,21 @@ def _structured() -> SearchStrategy:
     sleep = st.just(Sleep())
     group = _group(_some([MOSTLY_WELL, block, second, st.just(Raise())]))
     limited = st.builds(Limit, _some([MOSTLY_WELL, block, block, second, group]))
-    alone = _some([MOSTLY_WELL, block, second, limited, sleep])
+    alone = _some([MOSTLY_WELL, block, block, second, limited, sleep])
     gathered = st.builds(Gather, st.lists(_task(alone), min_size=2, max_size=FEW).map(tuple))
     caught = st.builds(Try, _some([block, group, limited]))
-    body = _some([MOSTLY_WELL, block, block, limited, limited, group, group, second, caught, gathered, sleep])
-    return body | _with_child(alone, body, st.one_of(st.builds(Wait, NUMBER), sleep))
+    body = _some([MOSTLY_WELL, block, block, block, limited, limited, group, group, second, caught, gathered, sleep])
+    return _one([body, body, _with_child(alone, body, _one([st.builds(Wait, NUMBER), sleep]))])
 
 
 def _structured_block(depth: int) -> SearchStrategy:
     """A body of a block with at most ``depth`` blocks in one another."""
     handed = st.builds(Handed, ASKING_WELL)
-    group = _group(_some([MOSTLY_WELL, MOSTLY_WELL, handed, st.just(Raise())]))
-    kinds = [MOSTLY_WELL, MOSTLY_WELL, handed, group, group, st.just(Sleep())]
+    group = _group(_some([MOSTLY_WELL, MOSTLY_WELL, handed, handed, st.just(Raise())]))
+    kinds = [MOSTLY_WELL, handed, group, group, st.just(Sleep())]
     if depth > 1:
         below = st.builds(Block, _structured_block(depth - 1))
-        kinds += [below, st.builds(Try, below.map(lambda made: (made,)))]
+        kinds += [below, below, st.builds(Try, below.map(lambda made: (made,)))]
     return _some([*kinds, st.just(Raise())])
 
 

@@ -169,6 +169,7 @@ class Processes:
             for process in self._processes:
                 process.pipe.close()
             asyncio._set_running_loop(None)
+            faulthandler.enable(output.fileno())
             # Not dump_traceback_later: its thread, which pytest has started, is not here, and would be waited for.
             faulthandler.register(signal.SIGALRM, output.fileno(), all_threads=True, chain=True)
             self.cell.move_to(rooms)
