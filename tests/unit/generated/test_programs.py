@@ -222,7 +222,7 @@ def test_what_does_not_keep_the_rules_is_left_out(body, settled):
                     )
                 ),
             ),
-            (Block((Write(),)), Block((Write(), Group((Spawn(2, (Read(),)),))))),
+            (Block((Write(), Group((Spawn(2, (Read(),)),)))),),
         ),
         # A task of a group, and what is limited, starts tasks in groups only; and nobody waits within a limit.
         (

@@ -465,6 +465,13 @@ def test_whoever_was_asked_to_stop_may_be_cancelled(story, why):
     assert story.verdict == "safe"
 
 
+def test_a_time_limit_around_a_group_cancels_its_tasks(story):
+    story.session("whose time is over", ended="done", timed_out=True)
+    story.cancelled(story.ask("b", "read", "n-1"))
+    story.session("b", ended="cancelled", grouped=True)
+    assert story.verdict == "safe"
+
+
 def test_a_stray_cancellation_in_a_group_in_which_nobody_failed(story):
     story.session("sibling", ended="done", grouped=True)
     story.cancelled(story.ask("b", "read", "n-1"))
