@@ -263,12 +263,12 @@ class CountingQueue(queue.SimpleQueue):
     gate: WorkerGate
 
     def put_nowait(self, item: Any) -> None:
-        if not isinstance(item, tuple):
-            super().put_nowait(item)
-            return
-        future, function = item
         with self.channel._guard:
             self.channel.pending += 1
+        if not isinstance(item, tuple):
+            super().put_nowait(item)  # until the thread has met it, its connection is closing
+            return
+        future, function = item
         if getattr(function, "__name__", "") != "close_and_stop":
             if self._polls and future is not None and closes(function):
                 future.add_done_callback(lambda _: self.channel.cut())  # its thread ends some time later, by itself
@@ -310,6 +310,7 @@ class CountingQueue(queue.SimpleQueue):
         self._working = isinstance(item, tuple)
         if not self._working:
             self.channel.cut()
+            self.channel.less_pending()
         return item
 
     def end(self) -> None:

@@ -325,6 +325,7 @@ def test_what_is_no_request_ends_the_thread_and_closes_the_channel(gate):
     sentinel = object()
     thread = threading.Thread(target=lambda: taken.append(queue.get()), daemon=True)
     queue.put_nowait(sentinel)
+    assert queue.channel.busy()  # nobody looks at the channel before the thread has come by
     thread.start()
     thread.join(5)
     assert taken == [sentinel]
