@@ -31,7 +31,8 @@ class Wheels:
 
 def uv() -> list[str]:
     """How uv is started here. Raises RegistryError."""
-    found = shutil.which("uv")
+    beside = Path(sys.executable).parent  # in an environment that was not activated
+    found = shutil.which("uv") or shutil.which("uv", path=str(beside))
     if found:
         return [found]
     raise RegistryError("uv is needed and was not found: python -m pip install uv")
