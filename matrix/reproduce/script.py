@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix.reproduce import NotWritten, symptom, unfold
+from matrix.reproduce import NotWritten, said, symptom, unfold
 from matrix.reproduce.symptom import Symptom
 from matrix.reproduce.unfold import CROWD, Facts, Item, Task, Writer, quoted
 from matrix.results.text import clean, one_line
@@ -38,7 +38,7 @@ EXTRAS = {
     "asyncpg": '\ncredentials["ssl"] = False',
     "psycopg": '\ncredentials["server_settings"] = {"sslmode": "disable", "gssencmode": "disable"}',
 }
-STANDARD = ["asyncio", "contextlib", "functools", "gc", "os", "queue", "sqlite3", "sys", "threading", "traceback"]
+STANDARD = ["asyncio", "contextlib", "contextvars", "functools", "gc", "os", "queue", "sqlite3", "sys", "threading", "traceback"]
 STANDARD += ["types"]
 PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
 POOL_PATIENCE = {"psycopg": 40}
@@ -55,15 +55,17 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     if not line.get("schedule"):
         raise NotWritten("no schedule decides")
     facts = unfold.declared(evidence)
-    if facts.unsaid:
+    known = said.said_of(line)
+    if facts.unsaid and not known.known:
         raise NotWritten(facts.unsaid)
     tasks = unfold.tasks_of(evidence)
     setup = evidence["setup"]
-    orms = len((setup.get("orm") or {}).get("aliases", []))
-    if setup.get("connections", 0) + len(setup.get("pools") or ()) + orms > 1:
-        raise NotWritten("it needs more than one connection, pool or Tortoise connection")
+    if setup.get("connections", 0) + len(setup.get("pools") or ()) + bool(setup.get("orm")) > 1:
+        raise NotWritten("it needs more than one connection or pool")
+    if len((setup.get("orm") or {}).get("aliases", [])) > 1 and not known.known:
+        raise NotWritten("it needs several named connections, and the history does not say which query names which")
     found = symptom.of(line)
-    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), facts)
+    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), facts, known)
     return maker.text()
 
 
@@ -89,13 +91,14 @@ class _Maker:
         found: Symptom,
         orm: bool,
         facts: Facts,
+        known: said.Said,
     ) -> None:
         self.line, self.header, self.tasks, self.found, self.orm = line, header, tasks, found, orm
         self.driver, self.server = str(header["axes"]["driver"]), str(header["axes"]["server"])
         self.sqlite = self.server == "sqlite"
         self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
-        self.writer = Writer(tasks, orm, self.driver)
-        self.facts = facts
+        self.writer = Writer(tasks, orm, self.driver, known)
+        self.facts, self.said = facts, known
         self.sweep = unfold.sweep_of(line, tasks, self.facts)
         order = unfold.order_of(line).split(".")
         self.order = ".".join(token for token in order if not (self.swept and "@" in token))
@@ -108,7 +111,7 @@ class _Maker:
         }
         chosen = [database]
         if self.orm:
-            orm = self.part("orm")
+            orm = self.part("orm").replace("DEFAULT", self.aliases()[0])
             orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
             chosen.append(orm)
             chosen += [self.part("fill")] if self.facts.fills_pool and self.pool_size() > 1 else []
@@ -136,16 +139,30 @@ class _Maker:
     def part(self, name: str) -> str:
         """A part of the runtime with only those of its lines that this script needs."""
         sweep = self.sweep
+        everything = [item for task in self.tasks for item in _all(task.items)]
         return _chosen(
             (PARTS / f"{name}.py.txt").read_text(encoding="utf-8"),
             {
                 "frames": self.facts.by_frame,
                 "login": self.facts.holds_login,
                 "swept": self.swept,
-                "kills": any(item.kind == "kill" for task in self.tasks for item in _all(task.items)),
+                "kills": any(item.kind == "kill" for item in everything),
+                "threads": any(item.kind == "thread" for item in everything),
+                "in_place": self.in_place() != "",
+                "context": self.said.context != "",
+                "abandoned": self.said.abandoned,
+                "using": self.said.using != (),
                 "cancels": sweep is not None and not sweep.as_it_ends,
             },
         )
+
+    def in_place(self) -> str:
+        """The task that does, shielded, what the victim waits for."""
+        return next((task.name for task in self.tasks if task.name.endswith("'s shielded work")), "")
+
+    def aliases(self) -> list[str]:
+        """The names of Tortoise's connections."""
+        return [str(alias) for alias in self.line["evidence"]["setup"]["orm"]["aliases"]]
 
     def driver_parts(self) -> Sequence[str]:
         text = self.part({"aiomysql": "mysql", "asyncmy": "mysql"}.get(self.driver, self.driver))
@@ -212,7 +229,8 @@ class _Maker:
         if not self.sweep.as_it_ends:
             return f"VICTIM = {quoted(self.sweep.victim)}  # is cancelled where the order has an @\n"
         during = "".join(f"{quoted(each)}, " for each in self.sweep.during).rstrip()
-        return f"VICTIM, WAIT, DURING = {quoted(self.sweep.victim)}, {self.sweep.wait}, ({during})\n"
+        work = f"WORK = {quoted(self.in_place())}  # does what VICTIM waits for\n" if self.in_place() else ""
+        return f"VICTIM, WAIT, DURING = {quoted(self.sweep.victim)}, {self.sweep.wait}, ({during})\n{work}"
 
     # -- the program -----------------------------------------------------------------------------------------------
     def program(self) -> str:
@@ -220,8 +238,9 @@ class _Maker:
         lines += [f"# {each}" for each in _wrapped(self.order_in_words())]
         if not self.orm:
             lines.append("pool = None" if self.pool else "connection = None")
-        if "leave" in {item.kind for task in self.tasks for item in _all(task.items)}:
+        if any(item.handed for task in self.tasks for item in _all(task.items)):
             lines.append("opened = {}")
+        lines += ["lock = asyncio.Lock()  # around what the children do"] if self.said.lock else []
         if self.crowd():
             lines += ["", "", "def reader(letter, value):"]
             lines += ['    return lambda: do(letter, f"read {value}", lambda: read(connection, value))']
@@ -293,7 +312,7 @@ class _Maker:
         lines += ["", ""] if len(lines) > 1 else []
         lines += [
             "async def main():",
-            f"    global direct, holding{'' if self.orm else ', pool' if self.pool else ', connection'}",
+            f"    global direct, holding{self.global_names()}",
         ]
         lines.append("    asyncio.get_running_loop().set_exception_handler(lambda *_: None)")
         direct = "None" if self.sqlite else "await connect(HOST, PORT)"
@@ -341,6 +360,12 @@ class _Maker:
         ]
         return "\n".join(lines)
 
+    def global_names(self) -> str:
+        if not self.orm:
+            return ", pool" if self.pool else ", connection"
+        plain = any(name == said.PLAIN for _, name in self.said.using)
+        return ", before" * (self.said.context == "before") + f", {said.PLAIN}" * plain
+
     def shows(self) -> list[str]:
         parts = self.found.shows.split(" and ")
         if len(self.found.shows) < 100:
@@ -386,10 +411,22 @@ class _Maker:
             *gate,
             *f"credentials = {credentials}".splitlines(),
             f'engine = {{"engine": "tortoise.backends.{ENGINES[self.driver]}", "credentials": credentials}}',
-            'apps = {"models": {"models": ["__main__"], "default_connection": "default"}}',
-            'await Tortoise.init(config={"connections": {"default": engine}, "apps": apps})',
+            f'apps = {{"models": {{"models": ["__main__"], "default_connection": {quoted(self.aliases()[0])}}}}}',
+            f'config = {{"connections": {{{self.engines()}}}, "apps": apps}}',
+            f"await Tortoise.init(config=config{self.fallback()})",
+            *(["await connections.close_all(discard=True)  # a client is made at its first use"] * self.said.closes_first),
+            *(["before = contextvars.copy_context()"] * (self.said.context == "before")),
+            *([f'{said.PLAIN} = connections.get("default")'] * (said.PLAIN in self.global_names())),
             *self.fill(),
         ]
+
+    def engines(self) -> str:
+        return ", ".join(f"{quoted(alias)}: engine" for alias in self.aliases())
+
+    def fallback(self) -> str:
+        """Without it Tortoise 1 finds no context at all in an empty one."""
+        new = not str(self.header["axes"]["tortoise"]).startswith("0.")
+        return ", _enable_global_fallback=True" * (new and bool(self.line["evidence"]["setup"]["orm"].get("fallback")))
 
     def fill(self) -> list[str]:
         """The lines that let Tortoise open its connections before anything is held, where the program did so."""

@@ -41,6 +41,8 @@ def of(line: Mapping[str, Any]) -> Symptom:
             made = make(found, sentence, history, line) if found else None
             if made is not None:
                 return made
+    if sentences[0].startswith("the event loop reported"):
+        raise NotWritten(f"nobody but a loop that a thread has left behind is told of it: {sentences[0]}")
     raise NotWritten(f"what decides is seen on the wire only: {sentences[0]}")
 
 
@@ -98,6 +100,18 @@ def _error(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symp
                 _said(f"{operation['session']} tried to {what}:", key),
                 _after(operation),
             )
+    return None
+
+
+def _refused(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    """Refused where more is promised: it is the error itself that shows."""
+    for operation in _operations(history):
+        told = operation["told"]
+        if told is not None and told["event"] == "error" and told["error"]["type"] == found["type"]:
+            text = f"{operation['session']} had done nothing wrong and failed to {operation['text']}: x"
+            pattern = r"^(?P<who>.+?) had done nothing wrong and failed to (?P<text>.+?): \S"
+            again = re.search(pattern, text, re.DOTALL)
+            return _error(again, sentence, history, line) if again else None
     return None
 
 
@@ -269,6 +283,16 @@ def _open(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
     )
 
 
+def _opened(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    most = int(found["size"]) * len(line["evidence"]["setup"]["orm"]["aliases"])
+    return Symptom(
+        short(sentence),
+        f"no more than {most} connections are opened",
+        f"len(held) > {most}",
+        '"connections that were opened:", len(held)',
+    )
+
+
 Kind = Callable[[re.Match[str], str, Any, Any], "Symptom | None"]
 KINDS: tuple[tuple[str, Kind], ...] = (
     (r"^(?P<who>.+) asked for (?P<nonce>\S+) and was given", _wrong_answer),
@@ -285,5 +309,7 @@ KINDS: tuple[tuple[str, Kind], ...] = (
     (r"^(?P<who>.+?) was cancelled, and its cancellation was swallowed", _swallowed),
     (r"^(?P<who>.+?) was cancelled before anything was sent; (?P<token>w-\S+) was sent later", _sent),
     (r"can never go on", _hang),
+    (r"^refused: (?P<type>[\w.]+): ", _refused),
+    (r"^two connections of (?P<size>\d+) at most opened \d+", _opened),
     (r"^afterwards the server still has a transaction open", _open),
 )
