@@ -230,7 +230,9 @@ class _Maker:
             return f"VICTIM = {quoted(self.sweep.victim)}  # is cancelled where the order has an @\n"
         during = "".join(f"{quoted(each)}, " for each in self.sweep.during).rstrip()
         work = f"WORK = {quoted(self.in_place())}  # does what VICTIM waits for\n" if self.in_place() else ""
-        return f"VICTIM, WAIT, DURING = {quoted(self.sweep.victim)}, {self.sweep.wait}, ({during})\n{work}"
+        # The victim's own wait for who does its work is the first, where all waits count.
+        wait = self.sweep.wait - (bool(work) and not any(self.sweep.during))
+        return f"VICTIM, WAIT, DURING = {quoted(self.sweep.victim)}, {wait}, ({during})\n{work}"
 
     # -- the program -----------------------------------------------------------------------------------------------
     def program(self) -> str:

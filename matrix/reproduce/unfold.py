@@ -96,10 +96,14 @@ class Task:
         return self.ended != "ends"
 
 
+TAKEN = {"main", "start", "do", "go", "turn", "quiet", "conduct", "relay", "cut", "connect", "sql", "read", "write", "fail"}
+TAKEN |= {"block", "transaction", "rows", "acquire", "release", "look", "well", "failed", "swept", "connection"}
+
+
 def identifier(name: str) -> str:
-    """A task's name as that of a function."""
+    """A task's name as that of a function; no other function of a script has it."""
     made = re.sub(r"\W+", "_", name).strip("_").lower() or "task"
-    return f"task_{made}" if keyword.iskeyword(made) or made[0].isdigit() else made
+    return f"task_{made}" if keyword.iskeyword(made) or made[0].isdigit() or made in TAKEN else made
 
 
 def quoted(text: str) -> str:
