@@ -183,7 +183,7 @@ def _try(job: Job, source: str, databases: Any, environments: Path, times: int, 
         path.write_text(source, encoding="utf-8")
         runs = []
         for _ in range(times):
-            runs.append(run.execute(path, python, databases.new(python)))
+            runs.append(run.execute(path, python, databases.new(python), databases.arguments, databases.variables))
             if not runs[-1].shown:
                 break
     last = runs[-1]

@@ -38,6 +38,8 @@ EXTRAS = {
     "asyncpg": '\ncredentials["ssl"] = False',
     "psycopg": '\ncredentials["server_settings"] = {"sslmode": "disable", "gssencmode": "disable"}',
 }
+ODBC = "asyncodbc"
+ODBC_DRIVER = "ODBC_DRIVER is the PostgreSQL driver: its name in odbcinst.ini, or the path of its library."
 STANDARD = ["asyncio", "contextlib", "contextvars", "functools", "gc", "os", "queue", "sqlite3", "sys", "threading", "traceback"]
 STANDARD += ["types"]
 PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
@@ -47,11 +49,13 @@ POOL_PATIENCE = {"psycopg": 40}
 def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     """The source of a script that shows the finding of a line that does not comply. Raises NotWritten with why not."""
     evidence, axes = line.get("evidence"), header["axes"]
+    if axes["driver"] == ODBC and "the interpreter died of" in str(line.get("reason")):
+        raise NotWritten("the interpreter dies of a race in the C library, which no order of calls decides")
     if not isinstance(evidence, Mapping) or not evidence.get("history"):
         raise NotWritten("nothing was recorded")
-    driver, server = str(axes["driver"]), str(axes["server"])
-    if driver not in ENGINES or server not in KEYS:
-        raise NotWritten(f"there is no script for {driver} on {server}: its threads race in a C library")
+    driver, server = str(axes["driver"]), server_of(line, header)
+    if (driver not in ENGINES and driver != ODBC) or server not in KEYS or (driver == ODBC and server != "postgres"):
+        raise NotWritten(f"there is no script for {driver} on {server} yet")
     if not line.get("schedule"):
         raise NotWritten("no schedule decides")
     facts = unfold.declared(evidence)
@@ -67,6 +71,12 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     found = symptom.of(line)
     maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), facts, known)
     return maker.text()
+
+
+def server_of(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
+    """The kind of database that shows a finding; an ODBC cell has several, and its line says which one decides."""
+    server = str(header["axes"]["server"])
+    return str(line.get("reason")).partition(": ")[0] if server == "odbc" else server
 
 
 def pins(header: Mapping[str, Any], orm: bool) -> list[str]:
@@ -94,13 +104,13 @@ class _Maker:
         known: said.Said,
     ) -> None:
         self.line, self.header, self.tasks, self.found, self.orm = line, header, tasks, found, orm
-        self.driver, self.server = str(header["axes"]["driver"]), str(header["axes"]["server"])
-        self.sqlite = self.server == "sqlite"
+        self.driver, self.server = str(header["axes"]["driver"]), server_of(line, header)
+        self.sqlite, self.odbc = self.server == "sqlite", self.driver == ODBC
         self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
         self.writer = Writer(tasks, orm, self.driver, known)
         self.facts, self.said = facts, known
         self.sweep = unfold.sweep_of(line, tasks, self.facts)
-        order = unfold.order_of(line).split(".")
+        order = (unfold.order_in_threads(line) if self.odbc else unfold.order_of(line)).split(".")
         self.order = ".".join(token for token in order if not (self.swept and "@" in token))
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
@@ -121,7 +131,7 @@ class _Maker:
             chosen += [pool] if self.pool else []
             chosen += [rows] if "fetch" in kinds else []
         parts = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
-        parts.append(self.part("thread" if self.sqlite else "wire"))
+        parts.append(self.part("thread" if self.sqlite else "executor" if self.odbc else "wire"))
         body = "".join([*parts, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
         if "Stop(" not in self.program():
             body = re.sub(r'class Stop\(Exception\):\n    """[^"]*"""\n\n\n', "", body)
@@ -177,6 +187,7 @@ class _Maker:
         """What comes before ``rest``: the script's metadata, what it is about, and the imports that the rest uses."""
         line, header = self.line, self.header
         address = "sqlite:///FILE" if self.sqlite else SERVED.format(scheme=SCHEMES[self.server])
+        address += " ODBC_DRIVER" * self.odbc
         said = [
             one_line(f"{line['scenario']}: {line.get('title')}, on {self.driver} {header['axes']['driver_version']}."),
             "",
@@ -184,6 +195,7 @@ class _Maker:
             *_wrapped(f"Found: {self.found.sentence}"),
             "",
             f"Usage: uv run repro.py {address}",
+            *(_wrapped(ODBC_DRIVER) if self.odbc else []),
             *_wrapped(
                 "It creates the tables repro_entry and repro_seed in that database and drops them. The order of the "
                 "steps is forced, so the symptom shows every time: exit code 1 if it shows, 0 if not, 2 for wrong use."
@@ -195,6 +207,7 @@ class _Maker:
         unquoting = "unquote, " if "unquote(" in rest else ""
         lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
         lines += [f"import {self.driver}"] if f"{self.driver}." in rest.replace("backends.", "") else []
+        lines += ["import pyodbc"] if "pyodbc." in rest else []
         lines += ["import psycopg_pool"] if "psycopg_pool." in rest else []
         if self.orm:
             names = [
@@ -216,7 +229,7 @@ class _Maker:
             f'"""{doc}\n"""\n\n{imports}\n\n'
             f"ORDER = {quoted(self.order)}\n{self.moment()}"
             f"QUIET, PATIENCE = 0.05, {patience}  # seconds\n"
-            f'if len(sys.argv) != 2 or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
+            f'if len(sys.argv) != {2 + self.odbc} or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
             f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
             f"    sys.exit(2)\n"
             f"ADDRESS = urlsplit(sys.argv[1])\n\n"
@@ -287,6 +300,8 @@ class _Maker:
     def order_in_words(self) -> str:
         letters = ", ".join(f"{task.letter} {task.name}" for task in self.tasks[:6])
         more = f" and {len(self.tasks) - 6} more" if len(self.tasks) > 6 else ""
+        if self.odbc:
+            return f"The letters of ORDER: {letters}{more}; a 1 lets through what a thread has done next."
         what = "frame" if self.facts.by_frame and not self.sqlite else "answer"
         said = f"The letters of ORDER: {letters}{more}; a number lets a connection's next {what} through."
         if self.swept:
@@ -317,7 +332,7 @@ class _Maker:
             f"    global direct, holding{self.global_names()}",
         ]
         lines.append("    asyncio.get_running_loop().set_exception_handler(lambda *_: None)")
-        direct = "None" if self.sqlite else "await connect(HOST, PORT)"
+        direct = "None" if self.sqlite or self.odbc else "await connect(HOST, PORT)"
         lines.append(f"    direct = {direct}  # past the gate: sets up, looks at the end")
         lines += self.create()
         lines.append("    try:")
@@ -391,6 +406,9 @@ class _Maker:
         return max([1, *streamed, *(int(item.value[2:]) for item in items if item.kind == "read")])
 
     def begin(self) -> list[str]:
+        if self.odbc:
+            made = f"pool = await create_pool({self.pool})" if self.pool else "connection = await connect()"
+            return ["hold_threads()", made]
         if self.sqlite:
             gate = ["hold_threads()"]
             if not self.orm:
@@ -459,6 +477,8 @@ class _Maker:
     def cut(self) -> list[str]:
         if self.sqlite:
             return ["holding = False", "await cut()"]
+        if self.odbc:
+            return []
         return ["cut()"]
 
 

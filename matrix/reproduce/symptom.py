@@ -32,7 +32,7 @@ class Symptom:
 
 def of(line: Mapping[str, Any]) -> Symptom:
     """The symptom of the deciding violation, or of the next one that a script can see. Raises NotWritten."""
-    reason = re.sub(r"^\d+ of \d+ programs: ", "", str(line.get("reason") or ""))  # of generated ones
+    reason = re.sub(r"^(\d+ of \d+ programs|postgres|mariadb|sqlite): ", "", str(line.get("reason") or ""))
     sentences = [reason, *(str(v.get("sentence")) for v in line.get("violations") or [])]
     history = line["evidence"]["history"]
     for sentence in sentences:

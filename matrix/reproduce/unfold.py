@@ -23,6 +23,7 @@ SETTINGS = {"postgres": ("SET matrix.setting = 77", "SELECT current_setting('mat
 SETTINGS["mysql"] = ("SET @matrix_setting = 77", "SELECT @matrix_setting")
 CLOSES = {"aiomysql": "ensure_closed", "asyncmy": "ensure_closed"}  # others: close
 BEGINS = {"aiosqlite": 'execute("BEGIN")', "asyncpg": "transaction().start()", "psycopg": "transaction().__aenter__()"}
+ODBC, BEGIN = "asyncodbc", 'sql(connection, "BEGIN")'
 HAND = re.compile(r" by hand\b")
 OUTCOMES = ("ok", "error", "cancelled")
 CROWD = 4  # so many tasks that do the same share one function
@@ -204,6 +205,12 @@ def _never_quiet(line: Mapping[str, Any], facts: Facts) -> bool:
     moment = next((step["at"] for step in evidence["steps"] if "@" in str(step["action"])), None)
     asked = {event["n"] for event in evidence["history"] if event["event"] == "invoke"}
     return facts.holds_login and moment is not None and moment - 1 in asked
+
+
+def order_in_threads(line: Mapping[str, Any]) -> str:
+    """The order of tasks and of what a thread pool hands over, without what travels on the wire meanwhile."""
+    steps = [step for step in line["evidence"]["steps"] if not str(step["text"]).startswith("connection ")]
+    return ".".join(str(step["action"]) for step in steps if step["action"] != "-")
 
 
 def order_of(line: Mapping[str, Any]) -> str:
@@ -531,7 +538,7 @@ class Writer:
         if item.kind == "cancel":
             return [turn, f"tasks[{quoted(item.names[0])}].cancel()"]
         if item.kind == "kill":
-            if self.driver not in BEGINS:
+            if self.driver not in BEGINS and self.driver != ODBC:
                 raise NotWritten("the server ends connections in it: only PostgreSQL is asked to do so yet")
             return [turn, "await end_sessions()"]
         if item.kind == "lose":
@@ -569,7 +576,7 @@ class Writer:
             "set": f"sql(connection, {quoted(change)})",
             "probe": f"sql(connection, {quoted(look)})",
             "close": close,
-            "forget": f"connection.{BEGINS.get(self.driver, 'begin()')}",
+            "forget": f"connection.{BEGINS.get(self.driver, 'begin()')}" if self.driver != ODBC else BEGIN,
             "hand": f"{self.client(item)}.{item.value}()",
             "read": f"read({'' if self.orm else 'connection, '}{value}{f', {client}' if client else ''})",
             "write": f"Entry.create(token={value}{using})" if self.orm else f"write(connection, {value})",
