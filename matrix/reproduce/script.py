@@ -478,7 +478,7 @@ class _Maker:
         if self.sqlite:
             return ["holding = False", "await cut()"]
         if self.odbc:
-            return []
+            return ["await end_sessions()"]
         return ["cut()"]
 
 

@@ -289,7 +289,7 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, s
             last.began = int(entry.get("n", 0))
             by_number[entry["operation"]] = last
             here.append(last)
-            if what == "begin":
+            if last.kind == "block":
                 stack.append(last)
         elif entry["event"] in OUTCOMES and entry.get("operation") is not None:
             _answered(by_number[entry["operation"]], entry, stack)
