@@ -62,6 +62,8 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     known = said.said_of(line)
     if facts.unsaid and not known.known:
         raise NotWritten(facts.unsaid)
+    if any(event.get("text") == "cannot be reached" for event in evidence["history"]) and not known.unreachable:
+        raise NotWritten("the database cannot be reached for a while in it")
     tasks = unfold.tasks_of(evidence)
     setup = evidence["setup"]
     if setup.get("connections", 0) + len(setup.get("pools") or ()) + bool(setup.get("orm")) > 1:
@@ -76,7 +78,8 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
 def server_of(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     """The kind of database that shows a finding; an ODBC cell has several, and its line says which one decides."""
     server = str(header["axes"]["server"])
-    return str(line.get("reason")).partition(": ")[0] if server == "odbc" else server
+    decides = str(line.get("reason")).partition(": ")[0]
+    return decides if server == "odbc" and decides in KEYS else server
 
 
 def pins(header: Mapping[str, Any], orm: bool) -> list[str]:
@@ -111,7 +114,8 @@ class _Maker:
         self.facts, self.said = facts, known
         self.sweep = unfold.sweep_of(line, tasks, self.facts)
         order = (unfold.order_in_threads(line) if self.odbc else unfold.order_of(line)).split(".")
-        self.order = ".".join(token for token in order if not (self.swept and "@" in token))
+        late = {task.letter for task in tasks if task.late}
+        self.order = ".".join(token for token in order if not (self.swept and "@" in token) and token not in late)
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
@@ -161,6 +165,7 @@ class _Maker:
                 "in_place": self.in_place() != "",
                 "context": self.said.context != "",
                 "abandoned": self.said.abandoned,
+                "unreachable": self.said.unreachable,
                 "using": self.said.using != (),
                 "cancels": sweep is not None and not sweep.as_it_ends,
             },
@@ -265,12 +270,20 @@ class _Maker:
         if "let_time_pass()" in "\n".join(lines):
             lines += ["", "", "async def let_time_pass():", '    owed.add("the clock")']
             lines += [f"    await asyncio.sleep({unfold.LIMIT + 0.1:g})", '    owed.discard("the clock")']
+        if self.said.unreachable:
+            lines += ["", "", *self.the_rest()]
         if self.next_user:
             self.writer.mine = unfold.AFTER
             inside = self.writer.body(self.next_user, None, False)
             lines += ["", "", "async def the_next_user():", *(f"    {each}" for each in inside)]
         text = "\n".join(lines)
         return self.watched(text) if self.found.watched else text
+
+    def the_rest(self) -> list[str]:
+        """What begins when the database can be reached again: those who came too early have ended."""
+        early = ", ".join(f"tasks[{quoted(task.name)}]" for task in self.tasks if not task.late)
+        late = [f"    start({quoted(task.name)}, {task.function})" for task in self.tasks if task.late]
+        return ["async def the_rest():", f"    await asyncio.wait([{early}])", "    reachable(True)", *late]
 
     def watched(self, text: str) -> str:
         """The program with a look from outside right after the write that matters."""
@@ -352,6 +365,7 @@ class _Maker:
         if "rows" in self.found.shows:
             lines.append(f'{indent}rows = await sql(direct, "SELECT token FROM repro_entry ORDER BY id")')
         lines.append("    finally:")
+        lines += [f"{indent}reachable(True)"] * self.said.unreachable
         lines += [indent + each for each in self.cut()]
         lines += [
             f'{indent}for table in ("repro_entry", "repro_seed"):',
@@ -437,6 +451,7 @@ class _Maker:
             *(["await connections.close_all(discard=True)  # a client is made at its first use"] * self.said.closes_first),
             *(["before = contextvars.copy_context()"] * (self.said.context == "before")),
             *([f'{said.PLAIN} = connections.get("default")'] * (said.PLAIN in self.global_names())),
+            *(["reachable(False)"] * self.said.unreachable),
             *self.fill(),
         ]
 
@@ -472,7 +487,8 @@ class _Maker:
                     f'    start(f"{name} {{number}}", reader(letter, f"n-{{number}}"))',
                 ]
             return [f"start({quoted(t.name)}, reader({quoted(t.letter)}, {quoted(t.items[0].value)}))" for t in mine]
-        return [f"start({quoted(task.name)}, {task.function})" for task in mine]
+        first = [f"start({quoted(task.name)}, {task.function})" for task in mine if not task.late]
+        return [*first, 'start("the rest", the_rest)'] if self.said.unreachable else first
 
     def cut(self) -> list[str]:
         if self.sqlite:

@@ -87,6 +87,7 @@ class Task:
     items: list[Item]
     ended: str
     children: tuple[str, ...] = ()
+    late: bool = False  # it began when the database could be reached again
 
     @property
     def function(self) -> str:
@@ -129,8 +130,6 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
     """All tasks of the program, those that it began with first. Raises NotWritten."""
     if not isinstance(evidence.get("setup"), Mapping):
         raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
-    if any(e.get("text") == "cannot be reached" for e in evidence["history"]):
-        raise NotWritten("the database cannot be reached for a while in it")
     letters = _letters(evidence)
     history = [e for e in evidence["history"] if not str(e["session"]).startswith(AFTER)]
     spare = iter(letter for letter in LETTERS if letter not in letters.values())
@@ -139,12 +138,14 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
             letters[event["session"]] = next(spare)  # it starts others and asks nothing: the order does not name it
     names = dict.fromkeys([*letters, *(e["session"] for e in history if e["session"] != "event loop")])
     ends = {e["session"]: str(e["text"]) for e in history if e["event"] == "end"}
+    again = next((int(e["n"]) for e in history if e.get("text") == "can be reached again"), 0)
     tasks = []
     for name in names:
         if name not in letters:
             continue  # it was started and never came to its first step
         items = _in_threads(_items(_course(name, evidence), ends), ends)
-        tasks.append(Task(name, letters[name], items, ends.get(name, ""), tuple(_started(items))))
+        late = bool(again) and min(e["n"] for e in history if e["session"] == name) > again
+        tasks.append(Task(name, letters[name], items, ends.get(name, ""), tuple(_started(items)), late))
     everything = [item for task in tasks for item in _within(task.items)]
     for left in (item for item in everything if item.kind == "leave"):
         block = next((item for item in everything if item.kind == "block" and item.text == left.text), None)
