@@ -133,7 +133,9 @@ def _work(jobs: Sequence[Job], report: Report, out: Path, environments: Path, ti
                         continue
                     said = _try(job, source, databases, environments, times, report, out)
                     left = (time.monotonic() - began) / done * (len(jobs) - done)
-                    print(f"  {done:3}/{len(jobs)} {cell} {job.scenario:8} {said}  (about {left:.0f} s left)", flush=True)
+                    print(
+                        f"  {done:3}/{len(jobs)} {cell} {job.scenario:8} {said}  (about {left:.0f} s left)", flush=True
+                    )
                     shown.update({job.finding} if report.kept and _is(report.kept[-1], job) else ())
         except CannotRun as problem:
             for job, _ in written:
@@ -259,7 +261,8 @@ def _summary(report: Report, jobs: Sequence[Job], out: Path) -> int:
             for entry in entries:
                 if entry["cell"] == cell:
                     print(f"  {entry['scenario']} {title}: {clean(entry['why'])}")
-    print(f"{len(report.kept)} of {len({job.finding for job in jobs})} findings have a reproducer: {out / reproducers.INDEX}")
+    all_of_them = len({job.finding for job in jobs})
+    print(f"{len(report.kept)} of {all_of_them} findings have a reproducer: {out / reproducers.INDEX}")
     return 1 if report.defects else 0
 
 

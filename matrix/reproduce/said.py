@@ -17,10 +17,10 @@ class Said:
     """``using`` and ``blocks``: pairs of a pattern over ``session: operation`` and what is passed as ``using_db``, and
     of one over ``session: block`` and the connection named to ``in_transaction``; the first that matches counts.
 
-    ``unreachable``: the tasks that begin while the database cannot be reached end before it can be, and the rest begins.
-    ``closes_first``: all connections are closed before the program. ``abandoned``: its only block is in a generator that
-    is given up. ``lock``: children work under one lock. ``context``: children are started in an ``empty`` context or in
-    one copied ``before`` the program.
+    ``unreachable``: some tasks begin while the database cannot be reached; when they have ended it can be, and the
+    rest begins. ``closes_first``: all connections are closed before the program. ``abandoned``: its only block is in a
+    generator that is given up. ``lock``: children work under one lock. ``context``: children are started in an
+    ``empty`` context, or in one copied ``before`` the program.
     ``known``: whether anything is kept here.
     """
 
@@ -59,7 +59,9 @@ SAID = {
     "ORM-6": Said(unreachable=True),
     "NST-16": Said(using=(("^with using_db: ", "client_2"),)),
     "CTX-12": Said(abandoned=True),
-    "CTX-13": Said(using=(("write w-2$", "conn_2"), ("", "conn_1")), blocks=(("transaction 2$", "conn_2"), ("", "conn_1"))),
+    "CTX-13": Said(
+        using=(("write w-2$", "conn_2"), ("", "conn_1")), blocks=(("transaction 2$", "conn_2"), ("", "conn_1"))
+    ),
     "TXN-14": Said(using=(("write w-2$", PLAIN),)),
 }
 REMEDIES = {

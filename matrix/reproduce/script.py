@@ -38,9 +38,22 @@ EXTRAS = {
     "asyncpg": '\ncredentials["ssl"] = False',
     "psycopg": '\ncredentials["server_settings"] = {"sslmode": "disable", "gssencmode": "disable"}',
 }
+CLOSE_FIRST = "await connections.close_all(discard=True)  # a client is made at its first use"
 ODBC = "asyncodbc"
 ODBC_DRIVER = "ODBC_DRIVER is the PostgreSQL driver: its name in odbcinst.ini, or the path of its library."
-STANDARD = ["asyncio", "contextlib", "contextvars", "functools", "gc", "os", "queue", "sqlite3", "sys", "threading", "traceback"]
+STANDARD = [
+    "asyncio",
+    "contextlib",
+    "contextvars",
+    "functools",
+    "gc",
+    "os",
+    "queue",
+    "sqlite3",
+    "sys",
+    "threading",
+    "traceback",
+]
 STANDARD += ["types"]
 PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
 POOL_PATIENCE = {"psycopg": 40}
@@ -125,7 +138,7 @@ class _Maker:
         }
         chosen = [database]
         if self.orm:
-            orm = self.part("orm").replace("DEFAULT", self.aliases()[0])
+            orm = self.part("orm").replace('"DEFAULT"', quoted(self.aliases()[0]))
             orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
             chosen.append(orm)
             chosen += [self.part("fill")] if self.facts.fills_pool and self.pool_size() > 1 else []
@@ -448,7 +461,7 @@ class _Maker:
             f'apps = {{"models": {{"models": ["__main__"], "default_connection": {quoted(self.aliases()[0])}}}}}',
             f'config = {{"connections": {{{self.engines()}}}, "apps": apps}}',
             f"await Tortoise.init(config=config{self.fallback()})",
-            *(["await connections.close_all(discard=True)  # a client is made at its first use"] * self.said.closes_first),
+            *([CLOSE_FIRST] * self.said.closes_first),
             *(["before = contextvars.copy_context()"] * (self.said.context == "before")),
             *([f'{said.PLAIN} = connections.get("default")'] * (said.PLAIN in self.global_names())),
             *(["reachable(False)"] * self.said.unreachable),

@@ -98,8 +98,9 @@ class Task:
         return self.ended != "ends"
 
 
-TAKEN = {"main", "start", "do", "go", "turn", "quiet", "conduct", "relay", "cut", "connect", "sql", "read", "write", "fail"}
-TAKEN |= {"block", "transaction", "rows", "acquire", "release", "look", "well", "failed", "swept", "connection"}
+# Names that the rest of a script has.
+TAKEN = {"main", "start", "do", "go", "turn", "quiet", "conduct", "relay", "cut", "connect", "sql", "read", "write"}
+TAKEN |= {"fail", "block", "transaction", "rows", "acquire", "release", "look", "well", "failed", "swept", "connection"}
 
 
 def identifier(name: str) -> str:
@@ -383,9 +384,7 @@ def _noted(here: list[Item], what: str, text: str, last: Item | None) -> None:
             here.append(Item("shield", names=(name,)))
             return
         shielded = name.endswith("'s shielded work")
-        here.append(
-            Item("start", names=(name.removesuffix(" in a task group"),), grouped=grouped, shielded=shielded)
-        )
+        here.append(Item("start", names=(name.removesuffix(" in a task group"),), grouped=grouped, shielded=shielded))
     elif what == "wait":
         settles = text.startswith("waits for the end of ")
         names = text.removeprefix("waits for the end of ").removeprefix("waits for ").split(", ")
@@ -438,8 +437,8 @@ class Writer:
         block = task.items[0]
         head = self.block(Item("block", block.text, items=block.items, end="commit"), task.letter)
         inside = ["try:", *_indented([*head, "    yield"]), "finally:", "    ended.set()"]
-        lines = ["ended = asyncio.Event()", "", "async def rows():", *_indented(inside), ""]
-        return [*lines, "async for _ in rows():", "    break  # nobody holds the generator any more", "await ended.wait()"]
+        lines = ["ended = asyncio.Event()", "", "async def rows():", *_indented(inside), "", "async for _ in rows():"]
+        return [*lines, "    break  # nobody holds the generator any more", "await ended.wait()"]
 
     def on_purpose(self) -> bool:
         """Whether the task that is being written ended with an error that it raised itself."""
@@ -529,7 +528,8 @@ class Writer:
             return ["pass  # it is cancelled before it has shielded anything"]
         if item.kind == "thread":
             inside = self.body(item.items, letter, goes_on=False)
-            return ["async def in_thread():", *_indented(inside), turn, "await asyncio.to_thread(asyncio.run, in_thread())"]
+            run = "await asyncio.to_thread(asyncio.run, in_thread())"
+            return ["async def in_thread():", *_indented(inside), "", turn, run]
         if item.kind == "wait":
             waited = [f"tasks[{quoted(name)}]" for name in item.names if name in self.names]
             if not waited:

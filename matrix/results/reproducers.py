@@ -36,7 +36,8 @@ def write_index(folder: str | Path, index: Mapping[str, Any]) -> Path:
 def line_of_cure(line: Mapping[str, Any], cured: str) -> dict[str, Any]:
     """What a remedy's line says of one scenario that it claims to cure, as a line of its own.
 
-    Its ``scenario`` is ``FIX-4-NST-4``, as that of its entry in the index; ``remedy_id`` and ``cured`` are the two parts.
+    Its ``scenario`` is ``FIX-4-NST-4``, as in the index; ``remedy_id`` and ``cured`` are its two parts. With this line
+    ``source_of`` finds the script.
     """
     cure, remedy = line["cures"][cured], str(line["scenario"])
     return {
