@@ -18,6 +18,7 @@ class Symptom:
 
     ``expected`` is a sentence. ``after``: number of the next user's operation that shows it, or None. ``watched``:
     the row that is looked at from outside right after its write. ``looks_at_server``: asks it for open transactions.
+    ``reuses_number``: another socket gets the number of one that is closed while somebody waits on it.
     """
 
     sentence: str
@@ -28,6 +29,7 @@ class Symptom:
     watched: str = ""
     looks_at_server: bool = False
     hangs: bool = False
+    reuses_number: bool = False
 
 
 def of(line: Mapping[str, Any]) -> Symptom:
@@ -241,8 +243,9 @@ def _write(history: Any, token: str) -> Mapping[str, Any] | None:
 
 
 def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    if "psycopg/waiting.py" in sentence and "clock changed nothing" in sentence:
-        # It looks again every 0.1 s and would see that its socket is closed, were it not another's by then.
+    # psycopg looks again every 0.1 s and would see that its socket is closed, were the number not another's by then.
+    reuses = "psycopg/waiting.py" in sentence and "clock changed nothing" in sentence
+    if reuses and not line["evidence"]["setup"].get("pools"):
         raise NotWritten("it waits on the number of a closed socket, which another one has got: no order decides that")
     waiting, sessions = [], set()
     for operation in _operations(history):
@@ -261,6 +264,7 @@ def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
         '"nothing more came in", PATIENCE, "s; told so far:", told',
         _after(ours[0]),
         hangs=True,
+        reuses_number=reuses,
     )
 
 
