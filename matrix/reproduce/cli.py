@@ -17,7 +17,10 @@ from typing import Any
 
 from matrix.results import reproducers
 from matrix.results.text import clean, one_line
+from matrix.results.words import VERDICTS
 
+DOES_NOT_HOLD = ("partly", "fails", "worse")  # words for remedies
+TRIED = 4  # scenarios of a remedy that does not hold, the worst first: one script is enough
 TIMES = 2  # runs of each script; it must show the symptom in all of them
 
 
@@ -26,7 +29,7 @@ def register(commands: Any) -> None:
     parser = commands.add_parser("reproduce", help="results -> scripts that show each finding, executed before kept")
     parser.add_argument("--results", default="results", metavar="FOLDER", help="folder to read (default: results)")
     parser.add_argument("--cell", metavar="CELL", help="only this cell")
-    parser.add_argument("--scenario", metavar="ID", help="only this scenario")
+    parser.add_argument("--scenario", metavar="ID", help="only this scenario or remedy")
     parser.add_argument("--out", metavar="FOLDER", help="where scripts go (default: <results>/reproducers)")
     parser.add_argument("--times", type=_positive, default=TIMES, help=f"runs of each script (default: {TIMES})")
     parser.add_argument(
@@ -68,6 +71,11 @@ class Job:
     def scenario(self) -> str:
         return str(self.line["scenario"])
 
+    @property
+    def finding(self) -> tuple[str, str]:
+        """Its cell, and the scenario, or the remedy of which several scenarios may tell."""
+        return self.cell, str(self.line.get("remedy_id") or self.scenario)
+
 
 def _reproduce(options: argparse.Namespace) -> int:
     from matrix.results.read import ResultError, read_folder
@@ -81,12 +89,8 @@ def _reproduce(options: argparse.Namespace) -> int:
         return _fail(
             f"{options.results}: no complete result{f' of cell {options.cell}' if options.cell else ''} to read"
         )
-    jobs = [
-        Job(result.header, line)
-        for result in results
-        for line in result.scenarios
-        if line["complies"] is False and options.scenario in (None, line["scenario"]) and not line.get("cures")
-    ]
+    found = [Job(result.header, line) for result in results for line in _lines(result.scenarios)]
+    jobs = [job for job in found if options.scenario in (None, job.scenario, job.finding[1])]
     if not jobs:
         what = f" for {options.scenario}" if options.scenario else ""
         print(f"every line complies{what}: there is nothing to reproduce")
@@ -100,6 +104,18 @@ def _reproduce(options: argparse.Namespace) -> int:
     return _summary(report, jobs, out)
 
 
+def _lines(scenarios: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The lines that do not comply, and what those of remedies that do not hold say of the scenarios they do worst."""
+    for line in scenarios:
+        if not line.get("cures"):
+            if line["complies"] is False:
+                yield line
+        elif line.get("remedy") in DOES_NOT_HOLD:
+            bad = [cured for cured, cure in line["cures"].items() if cure["verdict"] != "safe" and not cure["complies"]]
+            bad.sort(key=lambda cured: -VERDICTS.index(line["cures"][cured]["verdict"]))
+            yield from (reproducers.line_of_cure(line, cured) for cured in bad[:TRIED])
+
+
 def _work(jobs: Sequence[Job], report: Report, out: Path, environments: Path, times: int) -> None:
     from matrix.reproduce.run import CannotRun, Databases
 
@@ -108,21 +124,37 @@ def _work(jobs: Sequence[Job], report: Report, out: Path, environments: Path, ti
         mine = [job for job in jobs if job.cell == cell]
         written = list(_written(mine, report))
         done += len(mine) - len(written)
+        shown: set[tuple[str, str]] = set()
         try:
             with Databases(mine[0].header["axes"], _progress) if written else contextlib.nullcontext() as databases:
                 for job, source in written:
                     done += 1
+                    if job.finding in shown:
+                        continue
                     said = _try(job, source, databases, environments, times, report, out)
                     left = (time.monotonic() - began) / done * (len(jobs) - done)
                     print(
                         f"  {done:3}/{len(jobs)} {cell} {job.scenario:8} {said}  (about {left:.0f} s left)", flush=True
                     )
+                    shown.update({job.finding} if report.kept and _is(report.kept[-1], job) else ())
         except CannotRun as problem:
             for job, _ in written:
                 if not any(_is(entry, job) for entries in report.lists().values() for entry in entries):
                     report.defects.append(_entry(job, why=f"could not be run: {problem}"))
             print(f"  {clean(problem)}", file=sys.stderr)
+        _one_each(report)
         _write_index(out, report, mine)  # after each cell: an interrupted run keeps what it has
+
+
+def _one_each(report: Report) -> None:
+    """Of a remedy one entry: that of the script that shows it, else of what went wrong with the worst scenario."""
+    said: set[tuple[str, str]] = set()
+    for entries in report.lists().values():
+        for entry in list(entries):
+            if "remedy" in entry:
+                if _finding(entry) in said:
+                    entries.remove(entry)
+                said.add(_finding(entry))
 
 
 def _progress(text: str) -> None:
@@ -153,7 +185,7 @@ def _try(job: Job, source: str, databases: Any, environments: Path, times: int, 
         path.write_text(source, encoding="utf-8")
         runs = []
         for _ in range(times):
-            runs.append(run.execute(path, python, databases.new(python)))
+            runs.append(run.execute(path, python, databases.new(python), databases.arguments, databases.variables))
             if not runs[-1].shown:
                 break
     last = runs[-1]
@@ -195,13 +227,18 @@ def _entry(job: Job, **more: Any) -> dict[str, Any]:
         "scenario": job.scenario,
         "verdict": line["verdict"],
         "schedule": line.get("schedule"),
+        **({"remedy": line["remedy_id"], "cured": line["cured"]} if line.get("remedy_id") else {}),
         "result_of": job.header["started"],
         **more,
     }
 
 
 def _is(entry: Mapping[str, Any], job: Job) -> bool:
-    return (entry["cell"], entry["scenario"]) == (job.cell, job.scenario)
+    return _finding(entry) == job.finding
+
+
+def _finding(entry: Mapping[str, Any]) -> tuple[str, str]:
+    return str(entry["cell"]), str(entry.get("remedy") or entry["scenario"])
 
 
 def _write_index(out: Path, report: Report, jobs: Sequence[Job]) -> None:
@@ -219,12 +256,13 @@ def _summary(report: Report, jobs: Sequence[Job], out: Path) -> int:
     for cell in dict.fromkeys(job.cell for job in jobs):
         mine = [job for job in jobs if job.cell == cell]
         kept = sum(entry["cell"] == cell for entry in report.kept)
-        print(f"{cell}: {kept} of {len(mine)} findings have a reproducer")
+        print(f"{cell}: {kept} of {len({job.finding for job in mine})} findings have a reproducer")
         for title, entries in (("not written", report.not_written), ("DEFECT", report.defects)):
             for entry in entries:
                 if entry["cell"] == cell:
                     print(f"  {entry['scenario']} {title}: {clean(entry['why'])}")
-    print(f"{len(report.kept)} of {len(jobs)} findings have a reproducer: {out / reproducers.INDEX}")
+    all_of_them = len({job.finding for job in jobs})
+    print(f"{len(report.kept)} of {all_of_them} findings have a reproducer: {out / reproducers.INDEX}")
     return 1 if report.defects else 0
 
 

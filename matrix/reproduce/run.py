@@ -37,6 +37,14 @@ CREATE["asyncmy"] = (
 )
 
 
+CREATE["asyncodbc"] = (
+    "async def main(a, q):\n    import pyodbc, sys\n"
+    "    place = f'Server={a.hostname};Port={a.port};Database=postgres;SSLMode=disable;'\n"
+    "    login = f'Uid={a.username};Pwd={{{a.password or str()}}};'\n"
+    "    pyodbc.connect(f'Driver={sys.argv[3]};{place}{login}', autocommit=True).execute(q)\n"
+)
+
+
 class CannotRun(Exception):
     """The environment or the server could not be made; one line says why. It says nothing of the script."""
 
@@ -87,8 +95,8 @@ def environment(pins: Sequence[str], python: str, folder: Path) -> Path:
     return interpreter
 
 
-def _call(command: Sequence[str]) -> None:
-    settings = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+def _call(command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
+    settings = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", **(variables or {})}
     done = subprocess.run(command, capture_output=True, text=True, env=settings, check=False)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
@@ -96,10 +104,17 @@ def _call(command: Sequence[str]) -> None:
 
 
 class Databases:
-    """New databases for one cell: on a private server of its kind, or a file each for SQLite."""
+    """New databases for one cell: on a private server of its kind, or a file each for SQLite.
+
+    ``arguments`` are what a script is given after the address, ``variables`` what its process needs: for ODBC the
+    driver's library and where the loader finds what that needs.
+    """
 
     def __init__(self, axes: Mapping[str, Any], progress: Callable[[str], None]) -> None:
         self.kind, self.driver = str(axes["server"]), str(axes["driver"])
+        self.arguments: list[str] = []
+        self.variables: dict[str, str] = {}
+        version = str(axes["server_version"])
         self.count = 0
         self.folder = tempfile.mkdtemp(prefix="matrix-reproduce-")
         self.server: Any = None
@@ -107,7 +122,11 @@ class Databases:
             from matrix import servers
 
             try:
-                self.server = servers.acquire(_spec(self.kind, str(axes["server_version"])), progress=progress)
+                if self.kind == "odbc":  # its scripts are for PostgreSQL, the first of its databases
+                    drivers = servers.odbc(progress=progress)
+                    self.kind, version = "postgres", version.partition(",")[0]
+                    self.arguments, self.variables = [drivers.drivers["postgres"]], dict(drivers.env)
+                self.server = servers.acquire(_spec(self.kind, version), progress=progress)
             except servers.ServerError as error:
                 raise CannotRun(str(error)) from None
 
@@ -122,7 +141,7 @@ class Databases:
         name = f"repro_{os.getpid()}_{self.count}"
         code = f"{CREATE[self.driver]}import asyncio, sys\nfrom urllib.parse import urlsplit\n"
         code += "asyncio.run(main(urlsplit(sys.argv[1]), sys.argv[2]))"
-        _call([str(python), "-c", code, login, f"CREATE DATABASE {name}"])
+        _call([str(python), "-c", code, login, f"CREATE DATABASE {name}", *self.arguments], self.variables)
         return f"{login}/{name}"
 
     def close(self) -> None:
@@ -143,13 +162,16 @@ def _spec(kind: str, version: str) -> str:
     return f"{kind}-{'.'.join(parts[: 1 if kind == 'postgres' else 2])}"
 
 
-def execute(script: Path, python: Path, address: str) -> Run:
-    """Run a script once. It gets no more of our environment than any process has."""
+def execute(
+    script: Path, python: Path, address: str, arguments: Sequence[str] = (), variables: Mapping[str, str] | None = None
+) -> Run:
+    """Run a script once. It gets no more of our environment than any process has, and these variables."""
     began = time.monotonic()
     settings = {key: value for key, value in os.environ.items() if not key.startswith(("MATRIX_", "PYTHON"))}
+    settings |= variables or {}
     try:
         done = subprocess.run(
-            [str(python), str(script), address],
+            [str(python), str(script), address, *arguments],
             capture_output=True,
             text=True,
             timeout=LIMIT,

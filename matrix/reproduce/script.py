@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix.reproduce import NotWritten, symptom, unfold
+from matrix.reproduce import NotWritten, said, symptom, unfold
 from matrix.reproduce.symptom import Symptom
 from matrix.reproduce.unfold import CROWD, Facts, Item, Task, Writer, quoted
 from matrix.results.text import clean, one_line
@@ -38,7 +38,23 @@ EXTRAS = {
     "asyncpg": '\ncredentials["ssl"] = False',
     "psycopg": '\ncredentials["server_settings"] = {"sslmode": "disable", "gssencmode": "disable"}',
 }
-STANDARD = ["asyncio", "contextlib", "functools", "gc", "os", "queue", "sqlite3", "sys", "threading", "traceback"]
+CLOSE_FIRST = "await connections.close_all(discard=True)  # a client is made at its first use"
+ODBC = "asyncodbc"
+ODBC_DRIVER = "ODBC_DRIVER is the PostgreSQL driver: its name in odbcinst.ini, or the path of its library."
+STANDARD = [
+    "asyncio",
+    "contextlib",
+    "contextvars",
+    "functools",
+    "gc",
+    "os",
+    "queue",
+    "socket",
+    "sqlite3",
+    "sys",
+    "threading",
+    "traceback",
+]
 STANDARD += ["types"]
 PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
 POOL_PATIENCE = {"psycopg": 40}
@@ -47,24 +63,37 @@ POOL_PATIENCE = {"psycopg": 40}
 def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     """The source of a script that shows the finding of a line that does not comply. Raises NotWritten with why not."""
     evidence, axes = line.get("evidence"), header["axes"]
+    if axes["driver"] == ODBC and "the interpreter died of" in str(line.get("reason")):
+        raise NotWritten("the interpreter dies of a race in the C library, which no order of calls decides")
     if not isinstance(evidence, Mapping) or not evidence.get("history"):
         raise NotWritten("nothing was recorded")
-    driver, server = str(axes["driver"]), str(axes["server"])
-    if driver not in ENGINES or server not in KEYS:
-        raise NotWritten(f"there is no script for {driver} on {server}: its threads race in a C library")
+    driver, server = str(axes["driver"]), server_of(line, header)
+    if (driver not in ENGINES and driver != ODBC) or server not in KEYS or (driver == ODBC and server != "postgres"):
+        raise NotWritten(f"there is no script for {driver} on {server} yet")
     if not line.get("schedule"):
         raise NotWritten("no schedule decides")
     facts = unfold.declared(evidence)
-    if facts.unsaid:
+    known = said.said_of(line)
+    if facts.unsaid and not known.known:
         raise NotWritten(facts.unsaid)
+    if any(event.get("text") == "cannot be reached" for event in evidence["history"]) and not known.unreachable:
+        raise NotWritten("the database cannot be reached for a while in it")
     tasks = unfold.tasks_of(evidence)
     setup = evidence["setup"]
-    orms = len((setup.get("orm") or {}).get("aliases", []))
-    if setup.get("connections", 0) + len(setup.get("pools") or ()) + orms > 1:
-        raise NotWritten("it needs more than one connection, pool or Tortoise connection")
+    if setup.get("connections", 0) + len(setup.get("pools") or ()) + bool(setup.get("orm")) > 1:
+        raise NotWritten("it needs more than one connection or pool")
+    if len((setup.get("orm") or {}).get("aliases", [])) > 1 and not known.known:
+        raise NotWritten("it needs several named connections, and the history does not say which query names which")
     found = symptom.of(line)
-    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), facts)
+    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), facts, known)
     return maker.text()
+
+
+def server_of(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
+    """The kind of database that shows a finding; an ODBC cell has several, and its line says which one decides."""
+    server = str(header["axes"]["server"])
+    decides = str(line.get("reason")).partition(": ")[0]
+    return decides if server == "odbc" and decides in KEYS else server
 
 
 def pins(header: Mapping[str, Any], orm: bool) -> list[str]:
@@ -89,16 +118,18 @@ class _Maker:
         found: Symptom,
         orm: bool,
         facts: Facts,
+        known: said.Said,
     ) -> None:
         self.line, self.header, self.tasks, self.found, self.orm = line, header, tasks, found, orm
-        self.driver, self.server = str(header["axes"]["driver"]), str(header["axes"]["server"])
-        self.sqlite = self.server == "sqlite"
+        self.driver, self.server = str(header["axes"]["driver"]), server_of(line, header)
+        self.sqlite, self.odbc = self.server == "sqlite", self.driver == ODBC
         self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
-        self.writer = Writer(tasks, orm, self.driver)
-        self.facts = facts
+        self.writer = Writer(tasks, orm, self.driver, known)
+        self.facts, self.said = facts, known
         self.sweep = unfold.sweep_of(line, tasks, self.facts)
-        order = unfold.order_of(line).split(".")
-        self.order = ".".join(token for token in order if not (self.swept and "@" in token))
+        order = (unfold.order_in_threads(line) if self.odbc else unfold.order_of(line)).split(".")
+        late = {task.letter for task in tasks if task.late}
+        self.order = ".".join(token for token in order if not (self.swept and "@" in token) and token not in late)
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
@@ -108,7 +139,7 @@ class _Maker:
         }
         chosen = [database]
         if self.orm:
-            orm = self.part("orm")
+            orm = self.part("orm").replace('"DEFAULT"', quoted(self.aliases()[0]))
             orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
             chosen.append(orm)
             chosen += [self.part("fill")] if self.facts.fills_pool and self.pool_size() > 1 else []
@@ -118,7 +149,7 @@ class _Maker:
             chosen += [pool] if self.pool else []
             chosen += [rows] if "fetch" in kinds else []
         parts = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
-        parts.append(self.part("thread" if self.sqlite else "wire"))
+        parts.append(self.part("thread" if self.sqlite else "executor" if self.odbc else "wire"))
         body = "".join([*parts, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
         if "Stop(" not in self.program():
             body = re.sub(r'class Stop\(Exception\):\n    """[^"]*"""\n\n\n', "", body)
@@ -136,16 +167,32 @@ class _Maker:
     def part(self, name: str) -> str:
         """A part of the runtime with only those of its lines that this script needs."""
         sweep = self.sweep
+        everything = [item for task in self.tasks for item in _all(task.items)]
         return _chosen(
             (PARTS / f"{name}.py.txt").read_text(encoding="utf-8"),
             {
                 "frames": self.facts.by_frame,
                 "login": self.facts.holds_login,
                 "swept": self.swept,
-                "kills": any(item.kind == "kill" for task in self.tasks for item in _all(task.items)),
+                "kills": any(item.kind == "kill" for item in everything),
+                "threads": any(item.kind == "thread" for item in everything),
+                "in_place": self.in_place() != "",
+                "context": self.said.context != "",
+                "abandoned": self.said.abandoned,
+                "reuses": self.found.reuses_number,
+                "unreachable": self.said.unreachable,
+                "using": self.said.using != (),
                 "cancels": sweep is not None and not sweep.as_it_ends,
             },
         )
+
+    def in_place(self) -> str:
+        """The task that does, shielded, what the victim waits for."""
+        return next((task.name for task in self.tasks if task.name.endswith("'s shielded work")), "")
+
+    def aliases(self) -> list[str]:
+        """The names of Tortoise's connections."""
+        return [str(alias) for alias in self.line["evidence"]["setup"]["orm"]["aliases"]]
 
     def driver_parts(self) -> Sequence[str]:
         text = self.part({"aiomysql": "mysql", "asyncmy": "mysql"}.get(self.driver, self.driver))
@@ -160,6 +207,7 @@ class _Maker:
         """What comes before ``rest``: the script's metadata, what it is about, and the imports that the rest uses."""
         line, header = self.line, self.header
         address = "sqlite:///FILE" if self.sqlite else SERVED.format(scheme=SCHEMES[self.server])
+        address += " ODBC_DRIVER" * self.odbc
         said = [
             one_line(f"{line['scenario']}: {line.get('title')}, on {self.driver} {header['axes']['driver_version']}."),
             "",
@@ -167,6 +215,7 @@ class _Maker:
             *_wrapped(f"Found: {self.found.sentence}"),
             "",
             f"Usage: uv run repro.py {address}",
+            *(_wrapped(ODBC_DRIVER) if self.odbc else []),
             *_wrapped(
                 "It creates the tables repro_entry and repro_seed in that database and drops them. The order of the "
                 "steps is forced, so the symptom shows every time: exit code 1 if it shows, 0 if not, 2 for wrong use."
@@ -178,6 +227,7 @@ class _Maker:
         unquoting = "unquote, " if "unquote(" in rest else ""
         lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
         lines += [f"import {self.driver}"] if f"{self.driver}." in rest.replace("backends.", "") else []
+        lines += ["import pyodbc"] if "pyodbc." in rest else []
         lines += ["import psycopg_pool"] if "psycopg_pool." in rest else []
         if self.orm:
             names = [
@@ -199,7 +249,7 @@ class _Maker:
             f'"""{doc}\n"""\n\n{imports}\n\n'
             f"ORDER = {quoted(self.order)}\n{self.moment()}"
             f"QUIET, PATIENCE = 0.05, {patience}  # seconds\n"
-            f'if len(sys.argv) != 2 or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
+            f'if len(sys.argv) != {2 + self.odbc} or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
             f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
             f"    sys.exit(2)\n"
             f"ADDRESS = urlsplit(sys.argv[1])\n\n"
@@ -212,7 +262,10 @@ class _Maker:
         if not self.sweep.as_it_ends:
             return f"VICTIM = {quoted(self.sweep.victim)}  # is cancelled where the order has an @\n"
         during = "".join(f"{quoted(each)}, " for each in self.sweep.during).rstrip()
-        return f"VICTIM, WAIT, DURING = {quoted(self.sweep.victim)}, {self.sweep.wait}, ({during})\n"
+        work = f"WORK = {quoted(self.in_place())}  # does what VICTIM waits for\n" if self.in_place() else ""
+        # The victim's own wait for who does its work is the first, where all waits count.
+        wait = self.sweep.wait - (bool(work) and not any(self.sweep.during))
+        return f"VICTIM, WAIT, DURING = {quoted(self.sweep.victim)}, {wait}, ({during})\n{work}"
 
     # -- the program -----------------------------------------------------------------------------------------------
     def program(self) -> str:
@@ -220,8 +273,9 @@ class _Maker:
         lines += [f"# {each}" for each in _wrapped(self.order_in_words())]
         if not self.orm:
             lines.append("pool = None" if self.pool else "connection = None")
-        if "leave" in {item.kind for task in self.tasks for item in _all(task.items)}:
+        if any(item.handed for task in self.tasks for item in _all(task.items)):
             lines.append("opened = {}")
+        lines += ["lock = asyncio.Lock()  # around what the children do"] if self.said.lock else []
         if self.crowd():
             lines += ["", "", "def reader(letter, value):"]
             lines += ['    return lambda: do(letter, f"read {value}", lambda: read(connection, value))']
@@ -231,12 +285,20 @@ class _Maker:
         if "let_time_pass()" in "\n".join(lines):
             lines += ["", "", "async def let_time_pass():", '    owed.add("the clock")']
             lines += [f"    await asyncio.sleep({unfold.LIMIT + 0.1:g})", '    owed.discard("the clock")']
+        if self.said.unreachable:
+            lines += ["", "", *self.the_rest()]
         if self.next_user:
             self.writer.mine = unfold.AFTER
             inside = self.writer.body(self.next_user, None, False)
             lines += ["", "", "async def the_next_user():", *(f"    {each}" for each in inside)]
         text = "\n".join(lines)
         return self.watched(text) if self.found.watched else text
+
+    def the_rest(self) -> list[str]:
+        """What begins when the database can be reached again: those who came too early have ended."""
+        early = ", ".join(f"tasks[{quoted(task.name)}]" for task in self.tasks if not task.late)
+        late = [f"    start({quoted(task.name)}, {task.function})" for task in self.tasks if task.late]
+        return ["async def the_rest():", f"    await asyncio.wait([{early}])", "    reachable(True)", *late]
 
     def watched(self, text: str) -> str:
         """The program with a look from outside right after the write that matters."""
@@ -266,6 +328,8 @@ class _Maker:
     def order_in_words(self) -> str:
         letters = ", ".join(f"{task.letter} {task.name}" for task in self.tasks[:6])
         more = f" and {len(self.tasks) - 6} more" if len(self.tasks) > 6 else ""
+        if self.odbc:
+            return f"The letters of ORDER: {letters}{more}; a 1 lets through what a thread has done next."
         what = "frame" if self.facts.by_frame and not self.sqlite else "answer"
         said = f"The letters of ORDER: {letters}{more}; a number lets a connection's next {what} through."
         if self.swept:
@@ -293,10 +357,10 @@ class _Maker:
         lines += ["", ""] if len(lines) > 1 else []
         lines += [
             "async def main():",
-            f"    global direct, holding{'' if self.orm else ', pool' if self.pool else ', connection'}",
+            f"    global direct, holding{self.global_names()}",
         ]
         lines.append("    asyncio.get_running_loop().set_exception_handler(lambda *_: None)")
-        direct = "None" if self.sqlite else "await connect(HOST, PORT)"
+        direct = "None" if self.sqlite or self.odbc else "await connect(HOST, PORT)"
         lines.append(f"    direct = {direct}  # past the gate: sets up, looks at the end")
         lines += self.create()
         lines.append("    try:")
@@ -316,6 +380,7 @@ class _Maker:
         if "rows" in self.found.shows:
             lines.append(f'{indent}rows = await sql(direct, "SELECT token FROM repro_entry ORDER BY id")')
         lines.append("    finally:")
+        lines += [f"{indent}reachable(True)"] * self.said.unreachable
         lines += [indent + each for each in self.cut()]
         lines += [
             f'{indent}for table in ("repro_entry", "repro_seed"):',
@@ -341,6 +406,12 @@ class _Maker:
         ]
         return "\n".join(lines)
 
+    def global_names(self) -> str:
+        if not self.orm:
+            return ", pool" if self.pool else ", connection"
+        plain = any(name == said.PLAIN for _, name in self.said.using)
+        return ", before" * (self.said.context == "before") + f", {said.PLAIN}" * plain
+
     def shows(self) -> list[str]:
         parts = self.found.shows.split(" and ")
         if len(self.found.shows) < 100:
@@ -364,6 +435,9 @@ class _Maker:
         return max([1, *streamed, *(int(item.value[2:]) for item in items if item.kind == "read")])
 
     def begin(self) -> list[str]:
+        if self.odbc:
+            made = f"pool = await create_pool({self.pool})" if self.pool else "connection = await connect()"
+            return ["hold_threads()", made]
         if self.sqlite:
             gate = ["hold_threads()"]
             if not self.orm:
@@ -386,10 +460,23 @@ class _Maker:
             *gate,
             *f"credentials = {credentials}".splitlines(),
             f'engine = {{"engine": "tortoise.backends.{ENGINES[self.driver]}", "credentials": credentials}}',
-            'apps = {"models": {"models": ["__main__"], "default_connection": "default"}}',
-            'await Tortoise.init(config={"connections": {"default": engine}, "apps": apps})',
+            f'apps = {{"models": {{"models": ["__main__"], "default_connection": {quoted(self.aliases()[0])}}}}}',
+            f'config = {{"connections": {{{self.engines()}}}, "apps": apps}}',
+            f"await Tortoise.init(config=config{self.fallback()})",
+            *([CLOSE_FIRST] * self.said.closes_first),
+            *(["before = contextvars.copy_context()"] * (self.said.context == "before")),
+            *([f'{said.PLAIN} = connections.get("default")'] * (said.PLAIN in self.global_names())),
+            *(["reachable(False)"] * self.said.unreachable),
             *self.fill(),
         ]
+
+    def engines(self) -> str:
+        return ", ".join(f"{quoted(alias)}: engine" for alias in self.aliases())
+
+    def fallback(self) -> str:
+        """Without it Tortoise 1 finds no context at all in an empty one."""
+        new = not str(self.header["axes"]["tortoise"]).startswith("0.")
+        return ", _enable_global_fallback=True" * (new and bool(self.line["evidence"]["setup"]["orm"].get("fallback")))
 
     def fill(self) -> list[str]:
         """The lines that let Tortoise open its connections before anything is held, where the program did so."""
@@ -415,11 +502,14 @@ class _Maker:
                     f'    start(f"{name} {{number}}", reader(letter, f"n-{{number}}"))',
                 ]
             return [f"start({quoted(t.name)}, reader({quoted(t.letter)}, {quoted(t.items[0].value)}))" for t in mine]
-        return [f"start({quoted(task.name)}, {task.function})" for task in mine]
+        first = [f"start({quoted(task.name)}, {task.function})" for task in mine if not task.late]
+        return [*first, 'start("the rest", the_rest)'] if self.said.unreachable else first
 
     def cut(self) -> list[str]:
         if self.sqlite:
             return ["holding = False", "await cut()"]
+        if self.odbc:
+            return ["await end_sessions()"]
         return ["cut()"]
 
 

@@ -18,6 +18,7 @@ class Symptom:
 
     ``expected`` is a sentence. ``after``: number of the next user's operation that shows it, or None. ``watched``:
     the row that is looked at from outside right after its write. ``looks_at_server``: asks it for open transactions.
+    ``reuses_number``: another socket gets the number of one that is closed while somebody waits on it.
     """
 
     sentence: str
@@ -28,11 +29,12 @@ class Symptom:
     watched: str = ""
     looks_at_server: bool = False
     hangs: bool = False
+    reuses_number: bool = False
 
 
 def of(line: Mapping[str, Any]) -> Symptom:
     """The symptom of the deciding violation, or of the next one that a script can see. Raises NotWritten."""
-    reason = re.sub(r"^\d+ of \d+ programs: ", "", str(line.get("reason") or ""))  # of generated ones
+    reason = re.sub(r"^(\d+ of \d+ programs|postgres|mariadb|sqlite): ", "", str(line.get("reason") or ""))
     sentences = [reason, *(str(v.get("sentence")) for v in line.get("violations") or [])]
     history = line["evidence"]["history"]
     for sentence in sentences:
@@ -41,6 +43,8 @@ def of(line: Mapping[str, Any]) -> Symptom:
             made = make(found, sentence, history, line) if found else None
             if made is not None:
                 return made
+    if sentences[0].startswith("the event loop reported"):
+        raise NotWritten(f"nobody but a loop that a thread has left behind is told of it: {sentences[0]}")
     raise NotWritten(f"what decides is seen on the wire only: {sentences[0]}")
 
 
@@ -98,6 +102,18 @@ def _error(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symp
                 _said(f"{operation['session']} tried to {what}:", key),
                 _after(operation),
             )
+    return None
+
+
+def _refused(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    """Refused where more is promised: it is the error itself that shows."""
+    for operation in _operations(history):
+        told = operation["told"]
+        if told is not None and told["event"] == "error" and told["error"]["type"] == found["type"]:
+            text = f"{operation['session']} had done nothing wrong and failed to {operation['text']}: x"
+            pattern = r"^(?P<who>.+?) had done nothing wrong and failed to (?P<text>.+?): \S"
+            again = re.search(pattern, text, re.DOTALL)
+            return _error(again, sentence, history, line) if again else None
     return None
 
 
@@ -227,6 +243,10 @@ def _write(history: Any, token: str) -> Mapping[str, Any] | None:
 
 
 def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    # psycopg looks again every 0.1 s and would see that its socket is closed, were the number not another's by then.
+    reuses = "psycopg/waiting.py" in sentence and "clock changed nothing" in sentence
+    if reuses and not line["evidence"]["setup"].get("pools"):
+        raise NotWritten("it waits on the number of a closed socket, which another one has got: no order decides that")
     waiting, sessions = [], set()
     for operation in _operations(history):
         if operation["told"] is None and operation["session"] not in sessions and not _waited(operation, history):
@@ -244,6 +264,7 @@ def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
         '"nothing more came in", PATIENCE, "s; told so far:", told',
         _after(ours[0]),
         hangs=True,
+        reuses_number=reuses,
     )
 
 
@@ -269,6 +290,16 @@ def _open(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
     )
 
 
+def _opened(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+    most = int(found["size"]) * len(line["evidence"]["setup"]["orm"]["aliases"])
+    return Symptom(
+        short(sentence),
+        f"no more than {most} connections are opened",
+        f"len(held) > {most}",
+        '"connections that were opened:", len(held)',
+    )
+
+
 Kind = Callable[[re.Match[str], str, Any, Any], "Symptom | None"]
 KINDS: tuple[tuple[str, Kind], ...] = (
     (r"^(?P<who>.+) asked for (?P<nonce>\S+) and was given", _wrong_answer),
@@ -285,5 +316,7 @@ KINDS: tuple[tuple[str, Kind], ...] = (
     (r"^(?P<who>.+?) was cancelled, and its cancellation was swallowed", _swallowed),
     (r"^(?P<who>.+?) was cancelled before anything was sent; (?P<token>w-\S+) was sent later", _sent),
     (r"can never go on", _hang),
+    (r"^refused: (?P<type>[\w.]+): ", _refused),
+    (r"^two connections of (?P<size>\d+) at most opened \d+", _opened),
     (r"^afterwards the server still has a transaction open", _open),
 )

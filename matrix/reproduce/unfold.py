@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from matrix.reproduce import NotWritten
+from matrix.reproduce.said import NOTHING, Said
 from matrix.results.text import one_line
 
 AFTER = "the next user"
@@ -22,6 +23,7 @@ SETTINGS = {"postgres": ("SET matrix.setting = 77", "SELECT current_setting('mat
 SETTINGS["mysql"] = ("SET @matrix_setting = 77", "SELECT @matrix_setting")
 CLOSES = {"aiomysql": "ensure_closed", "asyncmy": "ensure_closed"}  # others: close
 BEGINS = {"aiosqlite": 'execute("BEGIN")', "asyncpg": "transaction().start()", "psycopg": "transaction().__aenter__()"}
+ODBC, BEGIN = "asyncodbc", 'sql(connection, "BEGIN")'
 HAND = re.compile(r" by hand\b")
 OUTCOMES = ("ok", "error", "cancelled")
 CROWD = 4  # so many tasks that do the same share one function
@@ -31,7 +33,7 @@ LIMIT = 0.3  # seconds; the program's clock was frozen, a script's is not
 
 @dataclass
 class Item:
-    """One thing that a task does. ``kind``: read, write, fail, block, start, wait, cancel, time, step."""
+    """One thing that a task does. ``kind``: read, write, fail, block, start, wait, cancel, time, thread, step."""
 
     kind: str
     text: str = ""  # the statement as the history names it, with short names for rows
@@ -42,6 +44,7 @@ class Item:
     doomed: bool = False  # its task's cancellation was on its way when it began
     limited: bool = False  # its time ran out (asyncio.wait_for)
     grouped: bool = False
+    shielded: bool = False  # it is started and awaited in asyncio.shield
     settles: bool = False
     number: Any = None
     began: int = 0  # in the numbering of history and steps
@@ -60,6 +63,7 @@ class Facts:
     holds_login: bool = False
     during: tuple[str, ...] = ()
     fills_pool: bool = False
+    cancels: str = ""
     unsaid: str = ""  # what the program does and the history does not show, so that nothing can be unfolded
 
 
@@ -83,6 +87,7 @@ class Task:
     items: list[Item]
     ended: str
     children: tuple[str, ...] = ()
+    late: bool = False  # it began when the database could be reached again
 
     @property
     def function(self) -> str:
@@ -93,10 +98,15 @@ class Task:
         return self.ended != "ends"
 
 
+# Names that the rest of a script has.
+TAKEN = {"main", "start", "do", "go", "turn", "quiet", "conduct", "relay", "cut", "connect", "sql", "read", "write"}
+TAKEN |= {"fail", "block", "transaction", "rows", "acquire", "release", "look", "well", "failed", "swept", "connection"}
+
+
 def identifier(name: str) -> str:
-    """A task's name as that of a function."""
+    """A task's name as that of a function; no other function of a script has it."""
     made = re.sub(r"\W+", "_", name).strip("_").lower() or "task"
-    return f"task_{made}" if keyword.iskeyword(made) or made[0].isdigit() else made
+    return f"task_{made}" if keyword.iskeyword(made) or made[0].isdigit() or made in TAKEN else made
 
 
 def quoted(text: str) -> str:
@@ -121,8 +131,6 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
     """All tasks of the program, those that it began with first. Raises NotWritten."""
     if not isinstance(evidence.get("setup"), Mapping):
         raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
-    if any(e.get("text") == "cannot be reached" for e in evidence["history"]):
-        raise NotWritten("the database cannot be reached for a while in it")
     letters = _letters(evidence)
     history = [e for e in evidence["history"] if not str(e["session"]).startswith(AFTER)]
     spare = iter(letter for letter in LETTERS if letter not in letters.values())
@@ -131,12 +139,14 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
             letters[event["session"]] = next(spare)  # it starts others and asks nothing: the order does not name it
     names = dict.fromkeys([*letters, *(e["session"] for e in history if e["session"] != "event loop")])
     ends = {e["session"]: str(e["text"]) for e in history if e["event"] == "end"}
+    again = next((int(e["n"]) for e in history if e.get("text") == "can be reached again"), 0)
     tasks = []
     for name in names:
         if name not in letters:
             continue  # it was started and never came to its first step
-        items = _items(_course(name, evidence), ends)
-        tasks.append(Task(name, letters[name], items, ends.get(name, ""), tuple(_started(items))))
+        items = _in_threads(_items(_course(name, evidence), ends), ends)
+        late = bool(again) and min(e["n"] for e in history if e["session"] == name) > again
+        tasks.append(Task(name, letters[name], items, ends.get(name, ""), tuple(_started(items)), late))
     everything = [item for task in tasks for item in _within(task.items)]
     for left in (item for item in everything if item.kind == "leave"):
         block = next((item for item in everything if item.kind == "block" and item.text == left.text), None)
@@ -170,7 +180,8 @@ def declared(evidence: Mapping[str, Any]) -> Facts:
     fills = any(getattr(call.func, "attr", "") == "fill_orm_pool" for call in calls)
     during = tuple(str(kind) for kind in said.get("during", ()))
     by_frame = bool(said.get("cancels"))
-    return Facts(by_frame, by_frame and bool(said.get("hold_login")), during, fills, unsaid)
+    cancels = str(said.get("cancels") or "")
+    return Facts(by_frame, by_frame and bool(said.get("hold_login")), during, fills, cancels, unsaid)
 
 
 def _of_a_client(call: ast.Call) -> bool:
@@ -182,7 +193,8 @@ def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Facts) -> Sw
     found = MOMENT.fullmatch(str(line["schedule"]).partition(".")[0])
     if found is None:
         return None
-    victim = next((task.name for task in tasks if task.letter == found["victim"]), None)
+    named = [task.name for task in tasks if facts.cancels in (task.name, "") or task.letter == found["victim"]]
+    victim = next((name for name in named if name == facts.cancels), next(iter(named), None))
     if victim is None:
         raise NotWritten("who is cancelled never came to its first step")
     during = tuple(BEGINNINGS.get(kind, f"{kind} ") for kind in facts.during)
@@ -195,6 +207,12 @@ def _never_quiet(line: Mapping[str, Any], facts: Facts) -> bool:
     moment = next((step["at"] for step in evidence["steps"] if "@" in str(step["action"])), None)
     asked = {event["n"] for event in evidence["history"] if event["event"] == "invoke"}
     return facts.holds_login and moment is not None and moment - 1 in asked
+
+
+def order_in_threads(line: Mapping[str, Any]) -> str:
+    """The order of tasks and of what a thread pool hands over, without what travels on the wire meanwhile."""
+    steps = [step for step in line["evidence"]["steps"] if not str(step["text"]).startswith("connection ")]
+    return ".".join(str(step["action"]) for step in steps if step["action"] != "-")
 
 
 def order_of(line: Mapping[str, Any]) -> str:
@@ -273,7 +291,7 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], ends: Mapping[str, s
             last.began = int(entry.get("n", 0))
             by_number[entry["operation"]] = last
             here.append(last)
-            if what == "begin":
+            if last.kind == "block":
                 stack.append(last)
         elif entry["event"] in OUTCOMES and entry.get("operation") is not None:
             _answered(by_number[entry["operation"]], entry, stack)
@@ -291,8 +309,23 @@ def unanswered(by_number: Mapping[Any, Item]) -> bool:
     return any(not (each.items[0].end_outcome if each.kind == "end" else each.outcome) for each in by_number.values())
 
 
+def _in_threads(items: list[Item], ends: Mapping[str, str]) -> list[Item]:
+    """What comes behind the start of a thread is done in it, up to what fails there or the end of the block."""
+    made: list[Item] = []
+    for item in items:
+        item.items = _in_threads(item.items, ends)
+        thread = made[-1] if made and made[-1].kind == "thread" else None
+        if thread and not any(each.outcome == "error" for each in thread.items):
+            thread.items.append(item)
+        else:
+            made.append(item)
+    return made
+
+
 def _plain_step(text: str) -> Item:
-    if text.startswith(("start a thread", "the server c")):
+    if text == "start a thread":
+        return Item("thread")
+    if text.startswith("the server c"):
         raise NotWritten(f"no script can say {text!r} yet")
     if victim := re.fullmatch(r"cancel (.+)", text):
         return Item("cancel", names=(victim[1],))
@@ -327,8 +360,9 @@ def _close(stack: list[Item], what: str, entry: Mapping[str, Any], by_number: di
     name = str(entry["block"])
     block = next(each for each in reversed(stack) if each.text == name)
     block.end = "commit" if what == "leave" else what
-    while stack.pop() is not block:
-        pass
+    while (inner := stack.pop()) is not block:
+        # An outer block that commits while an inner one is open: nobody's ``async with`` can say that.
+        inner.handed = what == "commit" and inner.outcome == "ok" and not inner.end
     by_number[entry["operation"]] = Item("end", number=entry["operation"], items=[block])
 
 
@@ -346,7 +380,11 @@ def _noted(here: list[Item], what: str, text: str, last: Item | None) -> None:
     if what == "start":
         name = text.removeprefix("starts ")
         grouped = name.endswith(" in a task group")
-        here.append(Item("start", names=(name.removesuffix(" in a task group"),), grouped=grouped))
+        if name.endswith("'s shielded commit"):
+            here.append(Item("shield", names=(name,)))
+            return
+        shielded = name.endswith("'s shielded work")
+        here.append(Item("start", names=(name.removesuffix(" in a task group"),), grouped=grouped, shielded=shielded))
     elif what == "wait":
         settles = text.startswith("waits for the end of ")
         names = text.removeprefix("waits for the end of ").removeprefix("waits for ").split(", ")
@@ -368,14 +406,19 @@ def _started(items: Sequence[Item]) -> Iterator[str]:
 class Writer:
     """Writes tasks as functions. ``orm``: through Tortoise, else on the one connection of the driver."""
 
-    def __init__(self, tasks: Sequence[Task], orm: bool, driver: str) -> None:
+    def __init__(self, tasks: Sequence[Task], orm: bool, driver: str, said: Said = NOTHING) -> None:
         self.driver = driver
+        self.said = said
+        self.mine = ""
+        self.children = {child for task in tasks for child in task.children}
         self.ends = {task.name: task.ended for task in tasks}
         self.names = {task.name: task for task in tasks}
         self.orm = orm
 
     def function(self, task: Task) -> list[str]:
         self.mine = task.name
+        if self.said.abandoned and len(task.items) == 1:
+            return [f"async def {task.function}():", *_indented(self.abandoned(task))]
         lines = self.body(task.items, task.letter, not task.ended_badly)
         if first := next((item for item in task.items if item.kind == "fetch"), None):
             wanted = [f"n-{int(first.value[2:]) + more}" for more in range(ROWS)]
@@ -383,7 +426,19 @@ class Writer:
         last = task.items[-1] if task.items else None
         if self.on_purpose() and not (last and last.kind == "block" and last.end == "rollback"):
             lines.append(self.fails_on_purpose())
+        if self.said.lock and task.name in self.children:
+            lines = ["async with lock:", *_indented(lines)]
+        shared = sorted(self.said.shared_clients & {self.named(item) for item in _within(task.items)})
+        lines = [*(f"global {name}" for name in shared), *lines]
         return [f"async def {task.function}():", *_indented(lines)]
+
+    def abandoned(self, task: Task) -> list[str]:
+        """A task that iterates over a generator with a block in it, and leaves it after the first step."""
+        block = task.items[0]
+        head = self.block(Item("block", block.text, items=block.items, end="commit"), task.letter)
+        inside = ["try:", *_indented([*head, "    yield"]), "finally:", "    ended.set()"]
+        lines = ["ended = asyncio.Event()", "", "async def rows():", *_indented(inside), "", "async for _ in rows():"]
+        return [*lines, "    break  # nobody holds the generator any more", "await ended.wait()"]
 
     def on_purpose(self) -> bool:
         """Whether the task that is being written ended with an error that it raised itself."""
@@ -412,10 +467,11 @@ class Writer:
                     group.append(items[at])
                     at += 1
                 made = ["async with asyncio.TaskGroup() as group:"]
-                made += [
-                    f"    start({quoted(n.names[0])}, {self.body_of(n.names[0])}, group.create_task)" for n in group
-                ]
+                made += [f"    {self.start(n, ', group.create_task')}" for n in group]
                 failing = any(self.ends.get(n.names[0], "").startswith("ends with") for n in group)
+            elif item.kind == "shield" and at + 1 < len(items) and items[at + 1].kind == "hand":
+                made, failing = self.shielded(item, items[at + 1]), self.failed(items[at + 1])
+                at += 2
             else:
                 made, failing = self.item(item, letter), self.failed(item)
                 at += 1
@@ -439,10 +495,23 @@ class Writer:
             raise NotWritten(f"{name} never came to its first step")
         return self.names[name].function
 
+    def start(self, item: Item, create: str = "") -> str:
+        """The call that starts another task."""
+        name = item.names[0]
+        context = {"before": ", context=before.copy()", "empty": ", context=contextvars.Context()"}
+        return f"start({quoted(name)}, {self.body_of(name)}{create}{context.get(self.said.context, '')})"
+
+    def shielded(self, item: Item, end: Item) -> list[str]:
+        """``asyncio.shield`` around a block's end by hand, which a task of its own then does."""
+        call = f"do(None, {quoted(end.text)}, {self.statement(end)})"
+        return [f"await asyncio.shield(start({quoted(item.names[0])}, lambda: {call}))"]
+
     def failed(self, item: Item) -> bool:
         """Whether an exception came out of it, as recorded."""
         if item.caught:
             return True
+        if item.kind == "thread":
+            return any(self.failed(each) for each in item.items)
         if item.kind == "wait":
             return not item.settles and any(self.ends.get(name, "").startswith("ends with") for name in item.names)
         if item.kind == "block":
@@ -454,7 +523,13 @@ class Writer:
         if item.kind == "block":
             return self.block(item, letter)
         if item.kind == "start":
-            return [f"start({quoted(item.names[0])}, {self.body_of(item.names[0])})"]
+            return [f"await asyncio.shield({self.start(item)})" if item.shielded else self.start(item)]
+        if item.kind == "shield":
+            return ["pass  # it is cancelled before it has shielded anything"]
+        if item.kind == "thread":
+            inside = self.body(item.items, letter, goes_on=False)
+            run = "await asyncio.to_thread(asyncio.run, in_thread())"
+            return ["async def in_thread():", *_indented(inside), "", turn, run]
         if item.kind == "wait":
             waited = [f"tasks[{quoted(name)}]" for name in item.names if name in self.names]
             if not waited:
@@ -464,7 +539,7 @@ class Writer:
         if item.kind == "cancel":
             return [turn, f"tasks[{quoted(item.names[0])}].cancel()"]
         if item.kind == "kill":
-            if self.driver not in BEGINS:
+            if self.driver not in BEGINS and self.driver != ODBC:
                 raise NotWritten("the server ends connections in it: only PostgreSQL is asked to do so yet")
             return [turn, "await end_sessions()"]
         if item.kind == "lose":
@@ -487,26 +562,34 @@ class Writer:
 
     def statement(self, item: Item) -> str:
         value = quoted(item.value)
+        client = self.said.client_of(self.mine, item.text) if self.orm else ""
+        using = f", using_db={client}" if client else ""
         change, look = SETTINGS["mysql" if self.driver in CLOSES else "postgres"]
         close = f"connection.{CLOSES.get(self.driver, 'close')}()"
         if item.kind == "close":
             close = "close_pool()" if "the pool" in item.text else close
             close = "connections.close_all()" if "all connections" in item.text else close
         call = {
-            "ensure": f"Entry.get_or_create(token={value})",
+            "ensure": f"Entry.get_or_create(token={value}{using})",
             "fetch": 'anext(answers, "the end")',
-            "bulk": f"Entry.bulk_create([Entry(token=token) for token in {quoted_list(item.names)}])",
+            "bulk": f"Entry.bulk_create([Entry(token=token) for token in {quoted_list(item.names)}]{using})",
             "release": "release(connection)",
             "set": f"sql(connection, {quoted(change)})",
             "probe": f"sql(connection, {quoted(look)})",
             "close": close,
-            "forget": f"connection.{BEGINS.get(self.driver, 'begin()')}",
+            "forget": f"connection.{BEGINS.get(self.driver, 'begin()')}" if self.driver != ODBC else BEGIN,
             "hand": f"{self.client(item)}.{item.value}()",
-            "read": f"read({'' if self.orm else 'connection, '}{value})",
-            "write": f"Entry.create(token={value})" if self.orm else f"write(connection, {value})",
+            "read": f"read({'' if self.orm else 'connection, '}{value}{f', {client}' if client else ''})",
+            "write": f"Entry.create(token={value}{using})" if self.orm else f"write(connection, {value})",
             "fail": "fail()" if self.orm else "fail(connection)",
         }[item.kind]
         return f"lambda: asyncio.wait_for({call}, {LIMIT})" if item.limited else f"lambda: {call}"
+
+    @staticmethod
+    def named(item: Item) -> str:
+        """The name of a block's client where another task uses it too."""
+        number = re.search(r"\d+$", item.text) if item.kind == "block" else None
+        return f"client_{number[0]}" if number else ""
 
     def client(self, item: Item) -> str:
         """The name of what a block gives, by which it is ended by hand."""
@@ -519,12 +602,16 @@ class Writer:
             inside = [line for line in inside if not line.startswith("pass ")]
             inside.append(self.fails_on_purpose())
         make = "in_transaction" if self.orm else "lambda: transaction(connection)"
+        if self.orm and (connection := self.said.connection_of(item.text)):
+            make = f"lambda: in_transaction({quoted(connection)})"
         hand = next((each for each in _within(item.items) if each.kind == "hand" and each.names == (item.text,)), None)
         if item.handed:
             name = f"opened[{quoted(item.text)}]"
             made = f"{name} = block({quoted(letter) if letter else None}, {quoted(item.text)}, {make})"
             return [made, f"await {name}.__aenter__()  # ended elsewhere", *self.body(item.items, letter, goes_on=True)]
         given = f" as {self.client(hand)}" if hand else ""
+        if self.named(item) in self.said.shared_clients:
+            given = f" as {self.named(item)}"
         return [
             f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}){given}:",
             *_indented(inside),

@@ -33,6 +33,23 @@ def write_index(folder: str | Path, index: Mapping[str, Any]) -> Path:
     return path
 
 
+def line_of_cure(line: Mapping[str, Any], cured: str) -> dict[str, Any]:
+    """What a remedy's line says of one scenario that it claims to cure, as a line of its own.
+
+    Its ``scenario`` is ``FIX-4-NST-4``, as in the index; ``remedy_id`` and ``cured`` are its two parts. With this line
+    ``source_of`` finds the script.
+    """
+    cure, remedy = line["cures"][cured], str(line["scenario"])
+    return {
+        **cure,
+        "scenario": f"{remedy}-{cured}",
+        "remedy_id": remedy,
+        "cured": cured,
+        "title": f"{line.get('title')} ({cured}: {cure.get('title')})",
+        "contract": line.get("contract"),
+    }
+
+
 def source_of(folder: str | Path, line: Mapping[str, Any], header: Mapping[str, Any]) -> str | None:
     """The script that showed the finding of this very line, or None.
 

@@ -55,6 +55,14 @@ def test_a_cancelled_task_a_lock_that_is_left_and_a_closed_client_show(tmp_path,
         assert database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'repro%'").fetchall() == []
 
 
+@pytest.mark.parametrize(
+    "name", ["CTX-11", "CTX-12", "CTX-13", "ORM-6", "FIX-1a-NST-3", "FIX-3a-NST-3", "FIX-3b-NST-3"]
+)
+def test_threads_generators_named_connections_and_remedies_show(tmp_path, name):
+    done = executed(tmp_path, source(f"{CELL} {name}"))
+    assert (done.code, done.errors) == (1, "")
+
+
 def test_without_the_symptom_it_ends_well(tmp_path):
     """The failing child does its work only when the other one has done all of its own."""
     steps = re.search(r'^ORDER = "(.*)"$', source(), re.MULTILINE)[1].split(".")
@@ -148,6 +156,51 @@ def test_a_history_of_another_shape_is_a_defect_and_the_others_go_on(tmp_path, h
     index = reproducers.read_index(folder / "reproducers")
     assert [entry["scenario"] for entry in index["reproducers"]] == ["NST-5"]
     assert index["defects"][0]["why"] == "cannot be unfolded: KeyError: 'session'"
+
+
+def remedy_line(**cures) -> dict:
+    """The line of FIX-1a, with what it says of these scenarios."""
+    base = recorded.line(STORED)
+    plain = {"scenario": "FIX-1a", "complies": None, "schedule": None, "evidence": None, "remedy": "worse"}
+    return {**base, **plain, "level": "info", "title": "A second connection", "cures": cures}
+
+
+def test_a_remedy_that_does_not_hold_has_one_script_of_its_worst_scenario(tmp_path, here, capsys):
+    """The worst cannot be written, so the next is tried; a third need not be. What complies is no finding."""
+    cure = recorded.line(f"{CELL} FIX-1a-NST-3")
+    unseen = {**cure, "reason": "seen on the wire", "violations": []}
+    milder, fine = {**cure, "verdict": "breaks"}, {**cure, "verdict": "safe", "complies": True}
+    line = remedy_line(**{"NST-4": milder, "NST-13": unseen, "NST-3": cure, "CTX-1": fine})
+    head = {**recorded.header(STORED), "planned": ["FIX-1a"], "server_string": None, "platform": None, "commit": None}
+    write_cell(tmp_path, head, [line])
+    assert main(["reproduce", "--results", str(tmp_path), "--scenario", "FIX-1a", "--times", "1"]) == 0
+    index = reproducers.read_index(tmp_path / "reproducers")
+    assert (index["defects"], index["not_written"]) == ([], [])
+    (entry,) = index["reproducers"]
+    assert (entry["scenario"], entry["remedy"], entry["cured"]) == ("FIX-1a-NST-3", "FIX-1a", "NST-3")
+    assert entry["path"] == f"{CELL}/FIX-1a-NST-3.py"
+    found = reproducers.source_of(tmp_path / "reproducers", reproducers.line_of_cure(line, "NST-3"), head)
+    assert found is not None
+    assert "FIX-1a-NST-3: A second connection (NST-3: " in found
+    assert reproducers.source_of(tmp_path / "reproducers", reproducers.line_of_cure(line, "NST-4"), head) is None
+    assert "1 of 1 findings have a reproducer" in capsys.readouterr().out
+
+
+def test_a_remedy_of_which_nothing_shows_is_named_once(tmp_path, here):
+    unseen = {**recorded.line(f"{CELL} FIX-1a-NST-3"), "reason": "seen on the wire", "violations": []}
+    head = {**recorded.header(STORED), "planned": ["FIX-1a"], "server_string": None, "platform": None, "commit": None}
+    write_cell(tmp_path, head, [remedy_line(**{"NST-3": unseen, "NST-5": unseen})])
+    assert main(["reproduce", "--results", str(tmp_path)]) == 0
+    index = reproducers.read_index(tmp_path / "reproducers")
+    assert [entry["scenario"] for entry in index["not_written"]] == ["FIX-1a-NST-3"]
+
+
+def test_an_odbc_script_gets_its_driver_and_what_the_loader_needs(tmp_path):
+    text = "import os, sys\nprint('expected: ' + sys.argv[2])\nprint('observed: ' + os.environ['LD_LIBRARY_PATH'])\n"
+    done = execute(
+        write(tmp_path, text + "sys.exit(1)\n"), Path(sys.executable), "x", ["a driver"], {"LD_LIBRARY_PATH": "/a"}
+    )
+    assert (done.shown, done.said("expected"), done.said("observed")) == (True, "a driver", "/a")
 
 
 def test_a_later_run_replaces_only_what_it_tried(tmp_path, here):
