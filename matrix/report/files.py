@@ -5,24 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-_loads: Callable[[bytes], Any] = json.loads
-with suppress(ImportError):
-    import orjson
-
-    _loads = orjson.loads
-
-
-def parse(text: bytes) -> Any:
-    """What JSON text means; twice as fast where orjson is installed. Raises ValueError."""
-    try:
-        return _loads(text)
-    except ValueError:  # orjson takes no lone surrogates, which a result may hold
-        return json.loads(text)
 
 
 def encode(text: str) -> bytes:

@@ -28,7 +28,7 @@ from matrix.report.summary import Group, Summary, axis_ranges, group, summarise
 from matrix.report.workers import Call, each
 from matrix.results import schema
 from matrix.results.ranges import AXES, rank, version_key
-from matrix.results.read import BadLine, CellResult, CellState, read_cell, without_evidence
+from matrix.results.read import BadLine, CellResult, CellState, parse, read_cell, without_evidence
 from matrix.results.text import clean
 from matrix.results.words import LEVEL_MEANS, NOT_VERDICTS, REMEDY_MEANS, SCHEMA, VERDICT_MEANS, VERDICTS
 
@@ -80,6 +80,7 @@ def build(table: view.Table, out: str | os.PathLike[str], options: Options | Non
         calls += [(_driver, (site, driver)) for driver in site.drivers]
         calls += [(_scenario, (site, name)) for name in site.rows]
         calls += [(_cell, (site, column)) for column in table.columns]
+        _compile_templates()
         each(options.workers if options.workers or len(table.columns) > FEW else 1, calls)
     files.write(out / "results.json", summary)
     return out / "site" / "index.html"
@@ -119,6 +120,12 @@ def environment() -> jinja2.Environment:
         "natural": view.natural,
     }
     return pages
+
+
+def _compile_templates() -> None:
+    """All of them, so that processes that are forked from this one have them already."""
+    for name in environment().list_templates():
+        environment().get_template(name)
 
 
 def is_link(text: Any) -> bool:
@@ -428,7 +435,7 @@ def _cell(site: Site, column: view.Column) -> None:
         raise BadLine(run.path, "the file has changed since it was read: build the report again", 1)
     versions = Markup(environment().get_template("versions.html").render(header=run.header))
     for text in raw:
-        line = files.parse(text)
+        line = parse(text)
         _put(site, f"cells/{column.cell}/{line['scenario']}.json", text + b"\n")
         _evidence(site, column, run, line, versions)
 

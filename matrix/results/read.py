@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -25,6 +26,15 @@ NEEDED = {
 }
 
 Check = Callable[[Mapping[str, Any]], "str | None"]
+
+DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+LONG = b"0" * 19  # digits: from here on orjson may make a float of a whole number
+
+_quick: Callable[[bytes], Any] | None = None
+with suppress(ImportError):
+    import orjson
+
+    _quick = orjson.loads
 
 
 class ResultError(Exception):
@@ -247,9 +257,17 @@ def _raw_lines(path: Path) -> list[bytes]:
     return [line + b"\n" for line in content.split(b"\n")[:-1]] + [rest for rest in content.split(b"\n")[-1:] if rest]
 
 
+def parse(text: bytes) -> Any:
+    """What JSON text means, exactly; twice as fast where orjson is installed. Raises ValueError and RecursionError."""
+    if _quick and LONG not in text.translate(DIGITS):
+        with suppress(ValueError):  # such as lone surrogates, which a result may hold
+            return _quick(text)
+    return json.loads(text.decode("utf-8"), parse_constant=_no_number)
+
+
 def _parse(path: Path, number: int, text: bytes) -> dict[str, Any]:
     try:
-        line = json.loads(text.decode("utf-8"), parse_constant=_no_number)
+        line = parse(text)
     except (ValueError, RecursionError) as problem:
         raise BadLine(path, f"not a line of JSON: {problem}", number) from problem
     if not isinstance(line, dict) or line.get("type") not in NEEDED:
