@@ -181,23 +181,14 @@ def _events(history: tuple[dict[str, Any], ...], sessions: tuple[str, ...]) -> t
         elif kind in ANSWERS and session in open_now:
             open_now[session].discard(key)
             waiting = tuple(map(bool, open_now.values()))
+        said = "" if _says(text, kind) else SAID.get(kind, kind)
+        what = "" if _says(text, what) else what
+        block = "" if kind in ANSWERS or block in text else block
+        result = shown(raw["result"]) if kind == "ok" and raw.get("result") is not None else None
         error = raw.get("error")
-        events.append(
-            Event(
-                kind=kind,
-                said="" if _says(text, kind) else SAID.get(kind, kind),
-                ms=milliseconds(raw.get("ms")),
-                session=session,
-                lane=lanes.get(session),
-                operation=operation,
-                what="" if _says(text, what) else what,
-                text=text,
-                block="" if kind in ANSWERS or block in text else block,
-                result=shown(raw["result"]) if kind == "ok" and raw.get("result") is not None else None,
-                error={key: _text(item) for key, item in error.items()} if isinstance(error, dict) else None,
-                waiting=waiting,
-            )
-        )
+        error = {key: _text(item) for key, item in error.items()} if isinstance(error, dict) else None
+        ms, lane = milliseconds(raw.get("ms")), lanes.get(session)
+        events.append(Event(kind, said, ms, session, lane, operation, what, text, block, result, error, waiting))
     return tuple(events)
 
 

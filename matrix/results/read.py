@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -254,14 +255,16 @@ def _raw_lines(path: Path) -> list[bytes]:
         content = path.read_bytes()
     except OSError as problem:
         raise CannotRead(path, f"cannot be read: {problem.strerror}") from problem
-    return [line + b"\n" for line in content.split(b"\n")[:-1]] + [rest for rest in content.split(b"\n")[-1:] if rest]
+    return BytesIO(content).readlines()
 
 
 def parse(text: bytes) -> Any:
     """What JSON text means, exactly; twice as fast where orjson is installed. Raises ValueError and RecursionError."""
     if _quick and LONG not in text.translate(DIGITS):
-        with suppress(ValueError):  # such as lone surrogates, which a result may hold
+        try:
             return _quick(text)
+        except ValueError:  # such as lone surrogates, which a result may hold
+            pass
     return json.loads(text.decode("utf-8"), parse_constant=_no_number)
 
 
