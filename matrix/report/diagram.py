@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import islice, takewhile
-from typing import Any
+from itertools import chain, takewhile
+from typing import Any, NamedTuple
 
 from markupsafe import escape
 
@@ -56,8 +56,7 @@ STYLE = """
 """.replace("\n", "")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One thing that happened. ``left`` and ``right`` are columns; ``right`` is empty for a word on one lifeline.
 
     ``marks`` are style classes: told, held, overlap, bad, quiet, note, fold.
@@ -129,7 +128,7 @@ def _marked_after(rows: Iterable[Row]) -> list[Row]:
     """Whatever happens once the next user has come belongs to the time afterwards, frames too."""
     made: list[Row] = []
     for row in rows:
-        made.append(replace(row, after=True) if made and made[-1].after and not row.after else row)
+        made.append(row._replace(after=True) if made and made[-1].after and not row.after else row)
     return made
 
 
@@ -140,12 +139,12 @@ def _compressed(rows: Sequence[Row]) -> list[Row]:
     at = 0
     while at < len(plain):
         pairs = 0
-        while _is_pair(plain[at + 2 * pairs : at + 2 * pairs + 2], plain[at]):
+        while _is_pair(plain, at + 2 * pairs, plain[at]):
             pairs += 1
         if pairs > 2:
             folded = at + 2 * (pairs - 1)
             text = f"{pairs - 1} requests, each answered: {plain[at].text} … {plain[folded - 2].text}"
-            made.append(replace(plain[at], text=text, marks=("quiet",)))
+            made.append(plain[at]._replace(text=text, marks=("quiet",)))
             at = folded
         made.append(plain[at])
         at += 1
@@ -155,6 +154,8 @@ def _compressed(rows: Sequence[Row]) -> list[Row]:
 def _let_through(rows: Sequence[Row]) -> list[Row]:
     """Rows in which each delivery says which held answer it is, as far as that is certain. An answer that was let
     through at once, with no other one before it, was not held for anything."""
+    if not any("held" in row.marks for row in rows):
+        return list(rows)
     made: list[Row] = []
     waiting: dict[str, list[Row]] = {}  # held answers per connection, oldest first
     for row in rows:
@@ -168,24 +169,26 @@ def _let_through(rows: Sequence[Row]) -> list[Row]:
             if not (said.startswith(first) and last in said):
                 queue.clear()  # one arrow held more than one answer: from here on the steps' own words must do
             elif made[-1] is oldest:
-                made[-1] = replace(oldest, marks=tuple(mark for mark in oldest.marks if mark != "held"), tag="")
+                made[-1] = oldest._replace(marks=tuple(mark for mark in oldest.marks if mark != "held"), tag="")
                 continue
             else:
-                row = replace(row, text=LET_THROUGH + oldest.text)
+                row = row._replace(text=LET_THROUGH + oldest.text)
         made.append(row)
     return made
 
 
-def _is_pair(rows: Sequence[Row], first: Row) -> bool:
-    """A request and its answer on one connection with nothing in between."""
-    if len(rows) < 2 or any(row.marks for row in rows) or rows[0].after != first.after:
+def _is_pair(rows: Sequence[Row], at: int, first: Row) -> bool:
+    """A request at this place and its answer on one connection with nothing in between."""
+    if at + 1 >= len(rows):
         return False
-    ends = (first.left, DATABASE)
-    return (rows[0].left, rows[0].right) == ends and (rows[1].right, rows[1].left) == ends
+    asked, answered = rows[at], rows[at + 1]
+    if asked.marks or answered.marks or asked.after != first.after:
+        return False
+    return asked.right == answered.left == DATABASE and asked.left == answered.right == first.left
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _events(evidence: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -197,8 +200,7 @@ def _events(evidence: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     if any(not isinstance(moment, int) for moment in moments):
         clock = [event.get("ms") for _, event in made]
         moments = [at if isinstance(at, (int, float)) else 0 for at in clock]
-    order = sorted(range(len(made)), key=lambda index: (moments[index], index))
-    return [made[index] for index in order]
+    return [made[index] for index in sorted(range(len(made)), key=moments.__getitem__)]
 
 
 def _delivers(step: Mapping[str, Any]) -> bool:
@@ -230,30 +232,34 @@ def _rows(events: Sequence[tuple[str, Mapping[str, Any]]], run: _Run) -> Iterato
     while index < len(events):
         kind, event = events[index]
         if kind == "frame":
-            end = index + 1
-            while end < len(events) and events[end][0] == "frame" and _together(event, events[end][1], run):
-                end += 1
-            yield _frames([frame for _, frame in events[index:end]], run)
-            index = end
+            frames = _together(events, index, run)
+            yield _frames(frames, run)
+            index += len(frames)
             continue
         if kind == "step":
             yield _delivery(event, run)
         else:
-            row = _happening(event, islice(events, index + 1, None), run)
+            row = _happening(events, index, run)
             if row is not None:
                 yield row
         index += 1
 
 
-def _together(first: Mapping[str, Any], other: Mapping[str, Any], run: _Run) -> bool:
-    """Whether two frames that follow each other are one arrow: same connection, same way; or one login."""
-    if first.get("wire") != other.get("wire"):
-        return False
-    if _text(first.get("wire")) not in run.logged_in and not _is_ask(first):
-        return not _is_ask(other)
-    return all(bool(first.get(key)) == bool(other.get(key)) for key in ("held", "overlap")) and (
-        first.get("direction") == other.get("direction")
-    )
+def _together(events: Sequence[tuple[str, Mapping[str, Any]]], start: int, run: _Run) -> list[Mapping[str, Any]]:
+    """The frames from here on that are one arrow: same connection, same way; or one login."""
+    first = events[start][1]
+    frames, wire, way = [first], first.get("wire"), _way(first)
+    login = _text(wire) not in run.logged_in and not _is_ask(first)
+    for at in range(start + 1, len(events)):
+        kind, frame = events[at]
+        if kind != "frame" or frame.get("wire") != wire or (_is_ask(frame) if login else _way(frame) != way):
+            break
+        frames.append(frame)
+    return frames
+
+
+def _way(frame: Mapping[str, Any]) -> tuple[Any, bool, bool]:
+    return frame.get("direction"), bool(frame.get("held")), bool(frame.get("overlap"))
 
 
 def _is_ask(frame: Mapping[str, Any]) -> bool:
@@ -304,8 +310,9 @@ def _delivery(step: Mapping[str, Any], run: _Run) -> Row:
     return Row(known.get(column.rsplit(" ", 1)[-1], column), "", LET_THROUGH + what, ("note",))
 
 
-def _happening(event: Mapping[str, Any], later: Iterable[tuple[str, Mapping[str, Any]]], run: _Run) -> Row | None:
+def _happening(events: Sequence[tuple[str, Mapping[str, Any]]], at: int, run: _Run) -> Row | None:
     """A line of the history: a question, an answer, or a word on the task's own lifeline."""
+    event = events[at][1]
     session, kind, text = _text(event.get("session")), _text(event.get("event")), _text(event.get("text"))
     after = session.startswith(AFTER)
     run.next_user = run.next_user or after
@@ -314,7 +321,7 @@ def _happening(event: Mapping[str, Any], later: Iterable[tuple[str, Mapping[str,
     task = session if session in run.tasks else OTHERS
     whose = f"{session}: " if task == OTHERS else ""
     if kind == "invoke":
-        wire = _next_wire(later, run.wire_of.get(session, ""))
+        wire = _next_wire(events, at, run.wire_of.get(session, ""))
         if not wire:
             return Row(task, "", f"{whose}asks: {text}", ("note",), after=after)
         run.wire_of[session] = wire
@@ -345,9 +352,10 @@ def _told(event: Mapping[str, Any], kind: str, text: str) -> tuple[str, bool]:
     return f"is given {given}{f' and had asked for {asked}' if wrong else ''}", wrong
 
 
-def _next_wire(later: Iterable[tuple[str, Mapping[str, Any]]], last: str) -> str:
+def _next_wire(events: Sequence[tuple[str, Mapping[str, Any]]], asked: int, last: str) -> str:
     """The connection on which this question goes out: that of the next frame, unless another question comes first."""
-    for kind, event in later:
+    for at in range(asked + 1, len(events)):
+        kind, event = events[at]
         if kind == "frame" and event.get("direction") == "->":
             return _text(event.get("wire"))
         if kind == "history" and event.get("event") == "invoke":
@@ -395,9 +403,16 @@ def _list(value: Any) -> list[Any]:
 _one_line = lru_cache(maxsize=8192)(one_line)  # the same statements and answers come again and again
 
 
+@lru_cache(maxsize=8192)
+def _escaped(text: str) -> str:
+    return str(escape(text))
+
+
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return _one_line(value)
+    if type(value) is int:
+        return str(value)
     return "" if value is None else one_line(value)
 
 
@@ -442,7 +457,7 @@ def _draw(columns: list[str], rows: list[Row], words: list[tuple[str, bool]], na
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sq" role="img" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}">',
-        f"<title>{escape(one_line(name))}</title>",
+        f"<title>{_escaped(one_line(name))}</title>",
         f"<desc>{escape(_description(columns, rows, words))}</desc>",
         f"<style>{STYLE}</style>",
     ]
@@ -460,13 +475,13 @@ def _head(column: str, x: int, y: int) -> str:
     wide = PITCH - 16
     return (
         f'<g class="sq-head"><rect x="{x - wide // 2}" y="{y}" width="{wide}" height="26" rx="4"/>'
-        f'<text x="{x}" y="{y + 18}" text-anchor="middle">{_cut(column, wide - 12)}</text></g>'
+        f'<text x="{x}" y="{y + 18}" text-anchor="middle">{_cut(column, wide - 12, True)}</text></g>'
     )
 
 
 def _row(row: Row, places: Mapping[str, int], y: int, width: int) -> str:
-    full = escape(f"{row.text}{f' ({row.tag})' if row.tag else ''}")
-    marks = " ".join(f"sq-{mark}" for mark in row.marks)  # apart from the page's own classes
+    full = _escaped(f"{row.text}{f' ({row.tag})' if row.tag else ''}")
+    marks = _classes(row.marks)
     if "fold" in row.marks:
         zigzag = "".join(f"L{x} {y - 4 + 8 * (at % 2)}" for at, x in enumerate(range(20, width - 10, 16)))
         body = f'<path d="M12 {y + 4}{zigzag}"/><text x="{width // 2}" y="{y - 10}" text-anchor="middle">{full}</text>'
@@ -478,11 +493,17 @@ def _row(row: Row, places: Mapping[str, int], y: int, width: int) -> str:
     return f'<g class="{marks}"><title>{full}</title>{_arrow(row, x, places.get(row.right, LEFT), y, width)}</g>'
 
 
+@lru_cache(maxsize=256)
+def _classes(marks: tuple[str, ...]) -> str:
+    """Apart from the page's own classes."""
+    return " ".join(f"sq-{mark}" for mark in marks)
+
+
 def _beside(row: Row, x: int, y: int, width: int) -> str:
     """A word on a lifeline, on the side where there is more room."""
     if x <= width // 2:
-        return f'<text x="{x + 10}" y="{y}">{_cut(row.text, width - x - 14, row)}</text>'
-    return f'<text x="{x - 10}" y="{y}" text-anchor="end">{_cut(row.text, x - 14, row)}</text>'
+        return f'<text x="{x + 10}" y="{y}">{_cut(row.text, width - x - 14, _is_bold(row))}</text>'
+    return f'<text x="{x - 10}" y="{y}" text-anchor="end">{_cut(row.text, x - 14, _is_bold(row))}</text>'
 
 
 def _arrow(row: Row, x: int, to: int, y: int, width: int) -> str:
@@ -501,7 +522,7 @@ def _arrow(row: Row, x: int, to: int, y: int, width: int) -> str:
     head = f"{tip},{y} {tip - step * 8},{y - 4} {tip - step * 8},{y + 4}"
     return (
         f'{band}<line x1="{x}" y1="{y}" x2="{tip - step * 6}" y2="{y}"/><polygon points="{head}"/>{latch}'
-        f'<text x="{start}" y="{y - 6}">{_cut(text, room, row)}</text>'
+        f'<text x="{start}" y="{y - 6}">{_cut(text, room, _is_bold(row))}</text>'
     )
 
 
@@ -514,28 +535,37 @@ def _words(words: list[tuple[str, bool]], y: int) -> Iterator[str]:
         yield f'<g class="sq-head"><text x="12" y="{y}">Told and stored</text></g>'
     for at, (text, odd) in enumerate(words, 1):
         sign, marks = ("≠ ", "sq-bad") if odd else ("", "")
-        yield f'<g class="{marks}"><text x="12" y="{y + 20 * at}">{escape(sign + text)}</text></g>'
+        yield f'<g class="{marks}"><text x="12" y="{y + 20 * at}">{_escaped(sign + text)}</text></g>'
 
 
-def _cut(text: str, pixels: float, row: Row | None = None) -> str:
-    """The text, escaped, shortened to about so many pixels; rows that matter are in bold type."""
-    bold = row is None or {"overlap", "bad"} & set(row.marks)
+def _is_bold(row: Row) -> bool:
+    """Rows that matter are in bold type."""
+    return "overlap" in row.marks or "bad" in row.marks
+
+
+@lru_cache(maxsize=8192)
+def _cut(text: str, pixels: float, bold: bool) -> str:
+    """The text, escaped, shortened to about so many pixels."""
     room, wide = pixels, BOLD if bold else CHARACTER
     if len(text) * wide * CAPITAL <= room:
-        return str(escape(text))
+        return _escaped(text)
     for at, sign in enumerate(text):
         room -= wide * (CAPITAL if sign.isupper() or sign == "_" else 1)
         if room < 0:
-            return str(escape(text[: max(at - 1, 3)].rstrip() + "…"))
-    return str(escape(text))
+            return _escaped(text[: max(at - 1, 3)].rstrip() + "…")
+    return _escaped(text)
 
 
 def _description(columns: Sequence[str], rows: Sequence[Row], words: Sequence[tuple[str, bool]]) -> str:
     """The drawing in words, at a length that can be listened to."""
-    said = [f"Columns: {', '.join(columns)}. Time goes down."]
-    for row in rows:
-        where = f"{row.left} to {row.right}: " if row.right else f"{row.left}: " if row.left else ""
-        said.append(f"{where}{row.text}{f' ({row.tag})' if row.tag else ''}.")
-    said += [text for text, _ in words]
-    text = " ".join(one_line(part) for part in said)
-    return text if len(text) <= 3000 else text[:2999] + "…"
+    text = one_line(f"Columns: {', '.join(columns)}. Time goes down.")
+    for part in chain(map(_in_words, rows), (text for text, _ in words)):
+        text = f"{text} {one_line(part)}"
+        if len(text) > 3000:
+            return text[:2999] + "…"
+    return text
+
+
+def _in_words(row: Row) -> str:
+    where = f"{row.left} to {row.right}: " if row.right else f"{row.left}: " if row.left else ""
+    return f"{where}{row.text}{f' ({row.tag})' if row.tag else ''}."

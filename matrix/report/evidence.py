@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 LANES_AT_MOST = 6
 ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
@@ -25,8 +26,7 @@ SAID = {
 }
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One line of the history. ``waiting`` holds, per lane, whether a question of that session is open."""
 
     kind: str
@@ -60,8 +60,7 @@ class Lanes:
         return 0 < len(self.sessions) <= LANES_AT_MOST
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """One row of the witness or of what was expected; ``alone`` when the other side has no such row."""
 
     text: str
@@ -100,7 +99,7 @@ def read(raw: Any) -> Evidence:
     witness = witness if isinstance(witness, Mapping) else {}
     rows, expected = _compared(_list(witness.get("rows")), _list(witness.get("expected")))
     return Evidence(
-        history=tuple(Lanes(_sessions(part), _events(part, _sessions(part))) for part in _parts(history)),
+        history=tuple(_lanes(part) for part in _parts(history)),
         frames=_dicts(raw.get("frames")),
         exceptions=_dicts(raw.get("exceptions")),
         steps=_dicts(raw.get("steps")),
@@ -136,7 +135,12 @@ def _dicts(value: Any) -> tuple[dict[str, Any], ...]:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else shown(value)
+    return value if type(value) is str else "" if value is None else shown(value)
+
+
+def _lanes(part: tuple[dict[str, Any], ...]) -> Lanes:
+    sessions = _sessions(part)
+    return Lanes(sessions, _events(part, sessions))
 
 
 def _parts(history: tuple[dict[str, Any], ...]) -> list[tuple[dict[str, Any], ...]]:
@@ -163,6 +167,8 @@ def _sessions(history: tuple[dict[str, Any], ...]) -> tuple[str, ...]:
 def _events(history: tuple[dict[str, Any], ...], sessions: tuple[str, ...]) -> tuple[Event, ...]:
     """The history with, for every lane, whether its session waits for an answer at that moment."""
     open_now: dict[str, set[str]] = {name: set() for name in sessions}
+    lanes = {name: lane for lane, name in enumerate(sessions)}
+    waiting = (False,) * len(sessions)
     events = []
     for number, raw in enumerate(history):
         session, kind = _text(raw.get("session")), str(raw.get("event") or "note")
@@ -171,28 +177,22 @@ def _events(history: tuple[dict[str, Any], ...], sessions: tuple[str, ...]) -> t
         key = operation or f"event {number}"
         if kind == "invoke" and session in open_now:
             open_now[session].add(key)
+            waiting = tuple(map(bool, open_now.values()))
         elif kind in ANSWERS and session in open_now:
             open_now[session].discard(key)
+            waiting = tuple(map(bool, open_now.values()))
+        said = "" if _says(text, kind) else SAID.get(kind, kind)
+        what = "" if _says(text, what) else what
+        block = "" if kind in ANSWERS or block in text else block
+        result = shown(raw["result"]) if kind == "ok" and raw.get("result") is not None else None
         error = raw.get("error")
-        events.append(
-            Event(
-                kind=kind,
-                said="" if _says(text, kind) else SAID.get(kind, kind),
-                ms=milliseconds(raw.get("ms")),
-                session=session,
-                lane=sessions.index(session) if session in sessions else None,
-                operation=operation,
-                what="" if _says(text, what) else what,
-                text=text,
-                block="" if kind in ANSWERS or block in text else block,
-                result=shown(raw["result"]) if kind == "ok" and raw.get("result") is not None else None,
-                error={key: _text(item) for key, item in error.items()} if isinstance(error, dict) else None,
-                waiting=tuple(bool(open_now[name]) for name in sessions),
-            )
-        )
+        error = {key: _text(item) for key, item in error.items()} if isinstance(error, dict) else None
+        ms, lane = milliseconds(raw.get("ms")), lanes.get(session)
+        events.append(Event(kind, said, ms, session, lane, operation, what, text, block, result, error, waiting))
     return tuple(events)
 
 
+@lru_cache(maxsize=8192)
 def _says(text: str, word: str) -> bool:
     """Whether the text begins with the word anyway: ``roll back the transaction`` says ``rollback``."""
     return bool(word) and text.replace(" ", "").lower().startswith(word.replace(" ", "").lower())

@@ -5,24 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-_loads: Callable[[bytes], Any] = json.loads
-with suppress(ImportError):
-    import orjson
-
-    _loads = orjson.loads
-
-
-def parse(text: bytes) -> Any:
-    """What JSON text means; twice as fast where orjson is installed. Raises ValueError."""
-    try:
-        return _loads(text)
-    except ValueError:  # orjson takes no lone surrogates, which a result may hold
-        return json.loads(text)
 
 
 def encode(text: str) -> bytes:
@@ -30,21 +16,40 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+class Json(str):
+    """A value as JSON text on one line, for what stands in several files."""
+
+
+def json_text(value: Any) -> Json:
+    """JSON on one line; the order of the keys is that of the results. A list may be one of ``Json``."""
+    if isinstance(value, Json):
+        return value
+    if isinstance(value, list) and value and isinstance(value[0], Json):
+        return Json(f"[{', '.join(map(json_text, value))}]")
+    return Json(json.dumps(value, ensure_ascii=False))
+
+
+def json_object(value: Mapping[str, Any]) -> Json:
+    """An object whose values may be, or be lists of, ``Json``."""
+    return Json("{" + ", ".join(f"{json.dumps(name)}: {json_text(item)}" for name, item in value.items()) + "}")
+
+
 def as_json(value: Any) -> bytes:
-    """JSON on one line; the order of the keys is that of the results."""
-    return encode(json.dumps(value, ensure_ascii=False) + "\n")
+    """A file of JSON on one line."""
+    return encode(json_text(value) + "\n")
 
 
 def as_json_lines(value: Mapping[str, Any], key: str) -> bytes:
-    """The same of an object, with a line for each entry of the list or object under ``key``: it diffs well."""
+    """A file with an object, with a line for each entry of the list or object under ``key``: it diffs well."""
     lines = []
     for name, item in value.items():
-        text = json.dumps(item, ensure_ascii=False)
         if name == key and isinstance(item, dict):
-            entries = [f"{json.dumps(one)}: {json.dumps(each, ensure_ascii=False)}" for one, each in item.items()]
+            entries = [f"{json.dumps(one)}: {json_text(each)}" for one, each in item.items()]
             text = "{\n" + ",\n".join(entries) + "\n}"
         elif name == key:
-            text = "[\n" + ",\n".join(json.dumps(each, ensure_ascii=False) for each in item) + "\n]"
+            text = "[\n" + ",\n".join(map(json_text, item)) + "\n]"
+        else:
+            text = json_text(item)
         lines.append(f"{json.dumps(name)}: {text}")
     return encode("{\n" + ",\n".join(lines) + "\n}\n")
 

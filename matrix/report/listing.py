@@ -3,8 +3,9 @@ are written here in one go and not by a template. Everything from outside is esc
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
-from html import escape
+from functools import lru_cache
 from typing import Any
 
 from markupsafe import Markup
@@ -14,6 +15,9 @@ from matrix.report.evidence import ANSWERS, Event, Evidence, Lanes, milliseconds
 FRAMES_AT_MOST = 300
 TO_SERVER = '<span aria-hidden="true">→</span> server'
 TO_DRIVER = '<span aria-hidden="true">←</span> driver'
+
+
+escape = lru_cache(maxsize=8192)(html.escape)  # names, statements and answers come again and again
 
 
 def history(seen: Evidence, name: str) -> Markup:

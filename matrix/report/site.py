@@ -13,6 +13,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from matrix.report.summary import Group, Summary, axis_ranges, group, summarise
 from matrix.report.workers import Call, each
 from matrix.results import schema
 from matrix.results.ranges import AXES, rank, version_key
-from matrix.results.read import BadLine, CellResult, CellState, read_cell, without_evidence
+from matrix.results.read import BadLine, CellResult, parse, read_cell, without_evidence
 from matrix.results.text import clean
 from matrix.results.words import LEVEL_MEANS, NOT_VERDICTS, REMEDY_MEANS, SCHEMA, VERDICT_MEANS, VERDICTS
 
@@ -59,6 +60,7 @@ class Site:
     drivers: dict[str, str] = field(default_factory=dict)  # name -> file name without its ending
     releases: dict[str, str] = field(default_factory=dict)  # of Tortoise, newest first -> the same
     programs: dict[str, str] = field(default_factory=dict)
+    lines: Mapping[str, Mapping[str, files.Json]] = field(default_factory=dict)  # per cell and scenario, no evidence
 
     @cached_property
     def rows(self) -> dict[str, view.Row]:
@@ -70,16 +72,18 @@ def build(table: view.Table, out: str | os.PathLike[str], options: Options | Non
     a result file has changed since it was read."""
     out, options = Path(out), options or Options()
     with files.replaced_folder(out / "site") as folder:
-        site = Site(table, folder, options, _drivers(table), _releases(table), _programs(table))
+        names = _drivers(table), _releases(table)
+        site = Site(table, folder, options, *names, _programs(table), _lines(table))
         for path in ("cells", "scenarios", "drivers", "badges", "tortoise"):
             (folder / path).mkdir()
-        summary = files.as_json_lines(summary_of(table), "cells")
+        summary = files.as_json_lines(_summary(site), "cells")
         calls: list[Call] = [(_shared, (site, summary)), (_patterns, (site,)), (_methods, (site,)), (_changes, (site,))]
         calls += [(_document, (site, kind)) for kind in table.documents]
         calls += [(_home, (site, release)) for release in ("", *site.releases)]
         calls += [(_driver, (site, driver)) for driver in site.drivers]
         calls += [(_scenario, (site, name)) for name in site.rows]
         calls += [(_cell, (site, column)) for column in table.columns]
+        _compile_templates()
         each(options.workers if options.workers or len(table.columns) > FEW else 1, calls)
     files.write(out / "results.json", summary)
     return out / "site" / "index.html"
@@ -119,6 +123,12 @@ def environment() -> jinja2.Environment:
         "natural": view.natural,
     }
     return pages
+
+
+def _compile_templates() -> None:
+    """All of them, so that processes that are forked from this one have them already."""
+    for name in environment().list_templates():
+        environment().get_template(name)
 
 
 def is_link(text: Any) -> bool:
@@ -328,7 +338,8 @@ def _scenario(site: Site, name: str) -> None:
         before=names[at - 1] if at else None,
         after=names[at + 1] if at + 1 < len(names) else None,
     )
-    summary = {"schema": SCHEMA, "scenario": name, "title": row.title, "cells": lines, "ranges": _ranges(table, row)}
+    cells = {cell: site.lines[cell][name] for cell in lines}
+    summary = {"schema": SCHEMA, "scenario": name, "title": row.title, "cells": cells, "ranges": _ranges(table, row)}
     _put(site, f"scenarios/{name}.json", files.as_json_lines(summary, "cells"))
     _put(site, f"scenarios/{name}.xml", junit.junit((cell, [line]) for cell, line in lines.items()))
 
@@ -397,7 +408,7 @@ def _driver(site: Site, driver: str) -> None:
         rows=[(family, [(row, _row_places(row, own)) for row in family.rows]) for family in table.families],
     )
     columns = [table.columns[place] for place in places]
-    cells = [cell_json(column.state, column.problem) for column in columns]
+    cells = [files.json_object(_cell_json(site, column)) for column in columns]
     _put(
         site, f"drivers/{name}.json", files.as_json_lines({"schema": SCHEMA, "driver": driver, "cells": cells}, "cells")
     )
@@ -419,17 +430,17 @@ def _cell(site: Site, column: view.Column) -> None:
     """All pages of one cell, with their data."""
     _page(site, f"cells/{column.cell}/index.html", "cell.html", column=column, **_run_of(column))
     run = column.result
-    _put(site, f"cells/{column.cell}.json", files.as_json_lines(cell_json(column.state, column.problem), "scenarios"))
+    _put(site, f"cells/{column.cell}.json", files.as_json_lines(_cell_json(site, column), "scenarios"))
     _put(site, f"cells/{column.cell}.xml", junit.junit([(column.cell, run.scenarios if run else ())]))
     if run is None:
         return
-    raw = run.path.read_bytes().split(b"\n")[1:-2]  # between header and footer there is a line for each scenario
+    raw = BytesIO(run.path.read_bytes()).readlines()[1:-1]  # between header and footer: a line for each scenario
     if len(raw) != len(run.scenarios):
         raise BadLine(run.path, "the file has changed since it was read: build the report again", 1)
     versions = Markup(environment().get_template("versions.html").render(header=run.header))
     for text in raw:
-        line = files.parse(text)
-        _put(site, f"cells/{column.cell}/{line['scenario']}.json", text + b"\n")
+        line = parse(text)
+        _put(site, f"cells/{column.cell}/{line['scenario']}.json", text)
         _evidence(site, column, run, line, versions)
 
 
@@ -476,27 +487,36 @@ def replay_command(cell: str, scenario: str, schedule: Any) -> str:
 # -- JSON ------------------------------------------------------------------------------------------------------------
 
 
-def summary_of(table: view.Table) -> dict[str, Any]:
+def _lines(table: view.Table) -> dict[str, dict[str, files.Json]]:
+    """The scenario lines of each cell without their evidence; they stand in four files."""
+    return {
+        column.cell: {line["scenario"]: files.json_text(without_evidence(line)) for line in column.result.scenarios}
+        for column in table.columns
+        if column.result
+    }
+
+
+def _summary(site: Site) -> dict[str, Any]:
     """All cells without their evidence, and why the whole is not green."""
     return {
         "schema": SCHEMA,
-        "newest": table.newest,
-        "problems": list(table.problems),
+        "newest": site.table.newest,
+        "problems": list(site.table.problems),
         "cells": [
-            {**cell_json(column.state, column.problem), "page": f"cells/{column.cell}/index.html"}
-            for column in table.columns
+            files.json_object({**_cell_json(site, column), "page": f"cells/{column.cell}/index.html"})
+            for column in site.table.columns
         ],
     }
 
 
-def cell_json(state: CellState, problem: str | None) -> dict[str, Any]:
+def _cell_json(site: Site, column: view.Column) -> dict[str, Any]:
     """One cell: its state, the header, the scenario lines without evidence, and the footer of the result shown."""
-    result = state.result
+    state, result = column.state, column.state.result
     return {
         "cell": state.cell,
         "complete": state.complete,
-        "problem": problem,
+        "problem": column.problem,
         "header": result.header if result else (state.attempt.header if state.attempt else None),
-        "scenarios": [without_evidence(line) for line in result.scenarios] if result else [],
+        "scenarios": list(site.lines.get(column.cell, {}).values()),
         "footer": result.footer if result else None,
     }

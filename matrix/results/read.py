@@ -7,9 +7,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,15 @@ NEEDED = {
 }
 
 Check = Callable[[Mapping[str, Any]], "str | None"]
+
+DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+LONG = b"0" * 19  # digits: from here on orjson may make a float of a whole number
+
+_quick: Callable[[bytes], Any] | None = None
+with suppress(ImportError):
+    import orjson
+
+    _quick = orjson.loads
 
 
 class ResultError(Exception):
@@ -244,12 +255,22 @@ def _raw_lines(path: Path) -> list[bytes]:
         content = path.read_bytes()
     except OSError as problem:
         raise CannotRead(path, f"cannot be read: {problem.strerror}") from problem
-    return [line + b"\n" for line in content.split(b"\n")[:-1]] + [rest for rest in content.split(b"\n")[-1:] if rest]
+    return BytesIO(content).readlines()
+
+
+def parse(text: bytes) -> Any:
+    """What JSON text means, exactly; twice as fast where orjson is installed. Raises ValueError and RecursionError."""
+    if _quick and LONG not in text.translate(DIGITS):
+        try:
+            return _quick(text)
+        except ValueError:  # such as lone surrogates, which a result may hold
+            pass
+    return json.loads(text.decode("utf-8"), parse_constant=_no_number)
 
 
 def _parse(path: Path, number: int, text: bytes) -> dict[str, Any]:
     try:
-        line = json.loads(text.decode("utf-8"), parse_constant=_no_number)
+        line = parse(text)
     except (ValueError, RecursionError) as problem:
         raise BadLine(path, f"not a line of JSON: {problem}", number) from problem
     if not isinstance(line, dict) or line.get("type") not in NEEDED:

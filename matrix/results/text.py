@@ -7,14 +7,23 @@ import re
 # C0 without tab and newline, DEL and C1, lone surrogates, line separators, and the characters that turn the direction
 # of text around or hide: what a terminal obeys, what is no character at all, what makes a line read as it is not.
 HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+HARMLESS = bytes([*b"\t\n", *range(0x20, 0x7F)])  # of ASCII
 
 
 def clean(text: object) -> str:
     """The text with every harmful character spelled out as ``\\x1b`` or ``\\u202e``; CRLF becomes a newline."""
     plain = str(text)
-    if plain.replace("\n", "").isprintable():  # nothing harmful is printable, and most texts are
+    if plain.isprintable() or _is_harmless(plain):  # nothing harmful is printable, and most texts are
         return plain
     return HARMFUL.sub(_spelled, plain.replace("\r\n", "\n"))
+
+
+def _is_harmless(text: str) -> bool:
+    """Whether nothing but tabs and newlines is not printable: whole pages are asked about."""
+    if text.isascii():
+        return not text.encode().translate(None, HARMLESS)
+    rest = text.encode("utf-8", "surrogatepass").translate(None, HARMLESS)
+    return rest.decode("utf-8", "surrogatepass").isprintable()
 
 
 def one_line(text: object) -> str:
