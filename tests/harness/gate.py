@@ -26,6 +26,7 @@ from .wire import tracker_for
 from .wire.frames import Frame, Piece
 
 TOKEN = re.compile(rb"(?:w|n|c)-[0-9a-z]+-[0-9]+")
+ASIDE = 512  # the gate's own sockets have numbers from here on
 FAREWELLS = ("Terminate", "COM_QUIT", "CancelRequest")
 _BEGIN = re.compile(r"\s*(begin|start\s+transaction)\b", re.IGNORECASE)
 _SAVEPOINT = re.compile(r"\s*(?P<verb>savepoint|release)\s+(?:savepoint\s+)?(?P<name>\w+)", re.IGNORECASE)
@@ -388,7 +389,7 @@ def _descriptor_between(own: tuple[str, int], peer: tuple[str, int]) -> tuple[in
         return None
     for name in sorted(names, key=int, reverse=True):  # the newest descriptors first: it was just opened
         with contextlib.suppress(OSError):
-            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):  # noqa: PTH115 - as above
+            if int(name) >= ASIDE or not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):  # noqa: PTH115
                 continue
             candidate = socket.socket(fileno=int(name))
             try:
@@ -399,6 +400,28 @@ def _descriptor_between(own: tuple[str, int], peer: tuple[str, int]) -> tuple[in
             finally:
                 candidate.detach()
     return None
+
+
+def _aside(connection: socket.socket) -> socket.socket:
+    """The same connection under a number that no driver's socket will get.
+
+    A driver that uses a loop from a foreign thread can leave the number of a closed socket registered there; whoever
+    gets the number next is deaf. That may be a connection of the driver, but not one of the gate.
+    """
+    try:
+        descriptor = fcntl.fcntl(connection.fileno(), fcntl.F_DUPFD_CLOEXEC, ASIDE)
+    except OSError:  # the limit of open files is lower
+        return connection
+    connection.close()
+    return socket.socket(fileno=descriptor)
+
+
+class _Listening(socket.socket):
+    """A listening socket whose connections are set aside."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        connection, address = super().accept()
+        return _aside(connection), address
 
 
 class _ClientSide(asyncio.Protocol):
@@ -450,12 +473,17 @@ class Gate:
         self.wires: list[Wire] = []
         self.port = 0
         self._server: asyncio.AbstractServer | None = None
+        self._addresses: list[Any] = []
         self._connecting: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
+        listening = _Listening()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", 0))
+        self.port = listening.getsockname()[1]
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _ClientSide(self), "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._addresses = await loop.getaddrinfo(*self.upstream, type=socket.SOCK_STREAM)
+        self._server = await loop.create_server(lambda: _ClientSide(self), sock=listening)
 
     def accept(self, transport: asyncio.Transport) -> Wire:
         wire = Wire(self, self._number())
@@ -472,10 +500,18 @@ class Gate:
         return wire
 
     async def _connect(self, wire: Wire) -> None:
-        try:
-            await asyncio.get_running_loop().create_connection(lambda: _ServerSide(wire), *self.upstream)
-        except OSError:
-            wire.cut()
+        loop = asyncio.get_running_loop()
+        for family, kind, protocol, _, address in self._addresses:
+            upstream = _aside(socket.socket(family, kind, protocol))
+            upstream.setblocking(False)
+            try:
+                await loop.sock_connect(upstream, address)
+                await loop.create_connection(lambda: _ServerSide(wire), sock=upstream)
+            except OSError:
+                upstream.close()
+            else:
+                return
+        wire.cut()
 
     def connecting(self) -> bool:
         return bool(self._connecting)

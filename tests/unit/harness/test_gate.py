@@ -106,8 +106,10 @@ class Setting:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         made = type("Server", (SmallServer,), {"servers": self.servers})
-        self.listener = await loop.create_server(made, "127.0.0.1", 0)
-        port = self.listener.sockets[0].getsockname()[1]
+        listening = gate_module._Listening()  # deaf to no connection either
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        self.listener = await loop.create_server(made, sock=listening)
         numbers = itertools.count(1)
         self.gate = Gate("postgres", "127.0.0.1", port, self.recorder, lambda: next(numbers))
         await self.gate.start()
@@ -276,6 +278,22 @@ async def test_an_expected_end_is_held_apart_from_the_server_s_last_words(settin
     assert wire.deliver() == "the end of the connection"
     await until(lambda: client.lost)
     assert setting.servers[0].queries == ["in flight"]
+
+
+async def test_a_number_that_a_driver_left_in_the_loop_does_not_make_the_gate_deaf(setting):
+    """As asyncpg does when another thread's loop uses its pool: a connect that fails between two loops closes its
+    socket and leaves the number in the selector, which then takes the next socket of that number for the old one."""
+    loop: Any = asyncio.get_running_loop()
+    client = socket.create_connection(("127.0.0.1", setting.gate.port))
+    left = [socket.socket() for _ in range(8)]
+    for each in left:
+        loop._add_reader(each.fileno(), lambda: None)
+    for each in left:
+        each.close()
+    client.sendall(STARTUP)
+    await until(lambda: bool(setting.servers) and setting.servers[0].greeted)
+    assert await loop.run_in_executor(None, client.recv, 1000) == WELCOME
+    client.close()
 
 
 async def test_bytes_that_the_kernel_still_carries_make_the_wire_busy(setting, monkeypatch):
