@@ -12,7 +12,7 @@ from markupsafe import Markup
 from matrix.report import upstream
 from matrix.report.diagram import STYLE
 from matrix.report.diagram import diagram as draw
-from matrix.results.reproducers import read_index, source_of
+from matrix.results.reproducers import line_of_cure, read_index, source_of
 
 
 def diagram(line: Mapping[str, Any]) -> Markup:
@@ -25,10 +25,16 @@ def issue_text(line: Mapping[str, Any], header: Mapping[str, Any], script: str |
     return upstream.issue_text(line, header, script) if line["complies"] is False and not line.get("remedy") else ""
 
 
-def reproducer(results: Path, line: Mapping[str, Any], header: Mapping[str, Any]) -> str | None:
-    """The stand-alone script that showed the finding of this very line, if there is one."""
+def reproducers(results: Path, line: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, str]:
+    """The stand-alone scripts that showed the findings of this very line: name in the index -> source.
+
+    Those of a remedy have names such as ``FIX-4-NST-4``: each shows a scenario that the remedy does not cure.
+    """
     folder = results / "reproducers"
-    return source_of(folder, line, header) if (header["cell"], line["scenario"]) in _scripts(folder) else None
+    lines = [line, *(line_of_cure(line, cured) for cured in line.get("cures") or ())]
+    known = [each for each in lines if (header["cell"], each["scenario"]) in _scripts(folder)]
+    found = {str(each["scenario"]): source_of(folder, each, header) for each in known}
+    return {name: source for name, source in found.items() if source}
 
 
 @cache

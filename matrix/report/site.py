@@ -36,6 +36,7 @@ from matrix.results.words import LEVEL_MEANS, NOT_VERDICTS, REMEDY_MEANS, SCHEMA
 HERE = Path(__file__).parent
 FEW = 4  # cells that are built faster without more processes
 METHODS = HERE.parents[1] / "docs" / "methods.md"
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def orders_in_words(orders: Any) -> str:
     if not isinstance(orders, Mapping) or not orders.get("explored"):
         return ""
     explored, possible, estimate = orders["explored"], orders.get("possible"), orders.get("estimate")
-    many = f" of {possible}" if possible is not None else f" of about {estimate:,}" if _is_number(estimate) else ""
+    many = f" of {possible}" if possible is not None else f" of about {_about(estimate)}" if _is_number(estimate) else ""
     verdicts = orders.get("verdicts")
     pairs = sorted(verdicts.items(), key=lambda pair: -rank(pair[0])) if isinstance(verdicts, Mapping) else ()
     which = ", ".join(f"{count} {word}" for word, count in pairs)
@@ -154,6 +155,14 @@ def orders_in_words(orders: Any) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _about(estimate: float) -> str:
+    """``420``, ``184,756`` or ``6.7·10⁴²``: of a large estimate more digits would say what nobody knows."""
+    if estimate < 1e9:
+        return f"{estimate:,}"
+    first, _, power = f"{estimate:.1e}".partition("e")
+    return f"{first}·10{str(int(power)).translate(RAISED)}"
 
 
 def render(site: Site, path: str, template: str, **values: Any) -> str:
@@ -457,9 +466,9 @@ def stamp(run: CellResult) -> str:
 def _evidence(site: Site, column: view.Column, run: CellResult, line: dict[str, Any], versions: Markup) -> None:
     name, cell = line["scenario"], column.cell
     row = site.rows[name]
-    script = exhibits.reproducer(run.path.parent, line, run.header)
-    if script:
-        _put(site, f"cells/{cell}/{name}.py", files.encode(script))
+    scripts = exhibits.reproducers(run.path.parent, line, run.header)
+    for scenario, script in scripts.items():
+        _put(site, f"cells/{cell}/{scenario}.py", files.encode(script))
     _page(
         site,
         f"cells/{cell}/{name}.html",
@@ -472,8 +481,8 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: dict[str, 
         versions=versions,
         stamp=stamp(run),
         replay=replay_command(cell, name, line.get("schedule")),
-        upstream=exhibits.issue_text(line, run.header, script),
-        reproducer=f"{name}.py" if script else None,
+        upstream=exhibits.issue_text(line, run.header, scripts.get(name)),
+        reproducers={scenario: f"{scenario}.py" for scenario in scripts},
     )
 
 

@@ -44,7 +44,7 @@ def write(folder: Path) -> Path:
     (folder / "reproducers" / "one.py").write_bytes(script)
     about = {"cell": "mysql-aiomysql", "scenario": "NST-3", "verdict": "lies", "schedule": TEXT}
     about |= {"path": "one.py", "sha256": hashlib.sha256(script).hexdigest()}
-    write_index(folder / "reproducers", {"reproducers": [about]})
+    write_index(folder / "reproducers", {"reproducers": [about, {**about, "scenario": "FIX-1a-NST-3"}]})
     return folder
 
 

@@ -198,7 +198,11 @@ def test_hostile_texts_stay_texts(hostile_table, tmp_path):
         assert "49" not in raw or "{{7*7}}" in raw
     page = found[built / "cells" / "mysql-aiomysql" / "NST-3.html"]
     assert hostile.TEXT.split("|")[0].strip() in "".join(page.text)
-    assert (built / "cells" / "mysql-aiomysql" / "NST-3.py").is_file()
+    for name, script in (("NST-3", "NST-3.py"), ("FIX-1a", "FIX-1a-NST-3.py")):  # of a scenario, and of a remedy over it
+        page = found[built / "cells" / "mysql-aiomysql" / f"{name}.html"]
+        assert script in {link["href"] for link in page.all("a")}
+        assert (built / "cells" / "mysql-aiomysql" / script).is_file()
+        assert not (built / "cells" / "mariadb-aiomysql" / script).exists()
     for path in sorted(built.rglob("*")):
         assert re.fullmatch(r"[A-Za-z0-9._+-]+", path.name), path
         if path.suffix == ".json":
@@ -341,6 +345,8 @@ def test_methods_count_what_is_covered_and_what_generation_found(tmp_path, expec
         ({"explored": 1, "possible": 1}, "1 of 1 order explored"),
         ({"explored": 10, "possible": None, "verdicts": {}}, "10 orders explored, more are possible"),
         ({"explored": 10, "possible": None, "estimate": 12345}, "10 of about 12,345 orders explored"),
+        ({"explored": 10, "possible": None, "estimate": 6.7e42}, "10 of about 6.7·10⁴² orders explored"),
+        ({"explored": 10, "possible": None, "estimate": 10**40}, "10 of about 1.0·10⁴⁰ orders explored"),
     ],
 )
 def test_orders_in_words(orders, said):
