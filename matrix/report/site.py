@@ -142,7 +142,9 @@ def orders_in_words(orders: Any) -> str:
     if not isinstance(orders, Mapping) or not orders.get("explored"):
         return ""
     explored, possible, estimate = orders["explored"], orders.get("possible"), orders.get("estimate")
-    many = f" of {possible}" if possible is not None else f" of about {_about(estimate)}" if _is_number(estimate) else ""
+    many = (
+        f" of {possible}" if possible is not None else f" of about {_about(estimate)}" if _is_number(estimate) else ""
+    )
     verdicts = orders.get("verdicts")
     pairs = sorted(verdicts.items(), key=lambda pair: -rank(pair[0])) if isinstance(verdicts, Mapping) else ()
     which = ", ".join(f"{count} {word}" for word, count in pairs)

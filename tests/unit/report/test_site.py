@@ -198,7 +198,8 @@ def test_hostile_texts_stay_texts(hostile_table, tmp_path):
         assert "49" not in raw or "{{7*7}}" in raw
     page = found[built / "cells" / "mysql-aiomysql" / "NST-3.html"]
     assert hostile.TEXT.split("|")[0].strip() in "".join(page.text)
-    for name, script in (("NST-3", "NST-3.py"), ("FIX-1a", "FIX-1a-NST-3.py")):  # of a scenario, and of a remedy over it
+    # The script of a scenario, and that of a remedy over it.
+    for name, script in (("NST-3", "NST-3.py"), ("FIX-1a", "FIX-1a-NST-3.py")):
         page = found[built / "cells" / "mysql-aiomysql" / f"{name}.html"]
         assert script in {link["href"] for link in page.all("a")}
         assert (built / "cells" / "mysql-aiomysql" / script).is_file()
