@@ -581,8 +581,9 @@ def _run(options: argparse.Namespace) -> int:
     try:
         jobs = jobs_of(options, lambda text: print(text, file=sys.stderr))
         results = Path(options.results or ("build/selection" if options.only else "results"))
+        registry.uv()  # said once, before a whole plan, not by each of its cells
         runner = Runner(jobs, results, fresh=options.fresh, resolve_again=options.resolve)
-    except (RunError, PlanError, releases.ReleasesError) as problem:
+    except (RunError, PlanError, releases.ReleasesError, registry.RegistryError) as problem:
         print(problem, file=sys.stderr)
         return 0 if options.allow_none and isinstance(problem, NoCell) else 2
     signal.signal(signal.SIGTERM, interrupt)

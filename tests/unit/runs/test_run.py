@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from matrix import cells, environments
+from matrix import cells, environments, registry
+from matrix.__main__ import main
 from matrix.children import GRACE
 from matrix.results import expectations
 from matrix.results.read import read_cell, read_folder
@@ -296,3 +297,13 @@ def test_differences_are_told_and_worse_is_an_exit_code(run, tmp_path):
     assert run("diff", tmp_path / "trimmed", tmp_path / "before").stdout == "nothing changed\n"
     assert (tmp_path / "trimmed" / before.name).stat().st_size < before.stat().st_size
     assert run("diff", tmp_path / "nothing", tmp_path / "after").returncode == 2
+
+
+def test_without_uv_a_run_ends_before_its_first_cell(monkeypatch, capsys, tmp_path):
+    def missing():
+        raise registry.RegistryError("uv is needed and was not found")
+
+    monkeypatch.setattr(registry, "uv", missing)
+    assert main(["run", *CELLS, "--results", str(tmp_path / "results")]) == 2
+    assert capsys.readouterr().err == "uv is needed and was not found\n"
+    assert not (tmp_path / "results").exists()
