@@ -66,7 +66,6 @@ class Processes:
     work: Work
     died: Callable[[str, str], Line]
     learn: Callable[[Line], None]
-    _rooms: list[list[Room]] = field(default_factory=list)
     _processes: list[_Process] = field(default_factory=list)
     _lines: dict[str, Line] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
@@ -74,8 +73,8 @@ class Processes:
     async def line(self, scenario: str) -> Line:
         """The result line of one of the jobs, as soon as it is there. Give lines to nobody twice."""
         if not self._processes:
-            self._rooms = [self.cell.rooms() for _ in range(min(self.count, len(self.jobs)))]
-            self._processes = [self._fork(rooms) for rooms in self._rooms]
+            every = [self.cell.rooms() for _ in range(min(self.count, len(self.jobs)))]
+            self._processes = [self._fork(rooms) for rooms in every]
         while scenario not in self._lines:
             self._hand_out()
             await self._news()
@@ -123,8 +122,8 @@ class Processes:
             line = process.pipe.recv()
         except (EOFError, OSError):
             line = self.died(scenario, self._bury(process))
-            place = self._processes.index(process)
-            self._processes[place] = self._fork(self._rooms[place])
+            # With databases of its own: in those of the dead are its tables, and the server may not have missed it yet.
+            self._processes[self._processes.index(process)] = self._fork(self.cell.rooms())
         self.learn(line)
         self._lines[scenario] = line
         self._done.add(scenario)

@@ -99,7 +99,7 @@ def test_a_process_that_dies_is_an_error_of_its_scenario_and_of_no_other(spread)
     assert lines["b"]["verdict"] == "error"
     assert "died of SIGSEGV" in lines["b"]["reason"]
     assert "last words" in lines["b"]["reason"]
-    assert lines["a"]["database"] == lines["c"]["database"]
+    assert lines["a"]["database"] != lines["c"]["database"] == lines["d"]["database"]  # the dead one left its tables
     assert lines["a"]["pid"] != lines["c"]["pid"] == lines["d"]["pid"]
 
 
