@@ -42,13 +42,13 @@ class WitnessError(Exception):
 LockWaits = dict[int, frozenset[int]]  # a session whose request waits for a lock -> the sessions that hold it
 
 
-def circular(waits: LockWaits) -> bool:
-    """Whether some of these wait for each other in a circle: the server ends one of them by itself."""
+def circle(waits: LockWaits) -> LockWaits:
+    """Those of the waits that are part of a circle, or wait for one: the server ends one of them by itself."""
     left = dict(waits)
     while free := [session for session, holders in left.items() if not holders & left.keys()]:
         for session in free:
             del left[session]
-    return bool(left)
+    return left
 
 
 class Witness:

@@ -45,6 +45,7 @@ class WorkerChannel(Channel):
         self.segments = Segments(number, savepoint_begins=exact)  # exact: it is SQLite that computes
         self.holding = False
         self.closed = False
+        self.worker: weakref.ref[threading.Thread] | None = None  # its thread, where it is known
         self._guard = threading.Condition()
         self._held: dict[int, str] = {}  # request number -> the answer that waits
         self._requests = 0
@@ -152,7 +153,15 @@ class WorkerChannel(Channel):
             resting = len(self._held) + len(self._locked)
             if self.closed or not self.exact or (self.serial and resting):
                 return False
-            return self.pending > resting
+            return self.pending > resting and not self._thread_is_over()
+
+    def _thread_is_over(self) -> bool:
+        """Whether the worker's thread has ended, whatever else was asked of it. What it answered last is on its way to
+        a loop, or to one that is closed: then nobody will ever be told that the connection is."""
+        if self.worker is None:
+            return False
+        thread = self.worker()
+        return thread is None or not thread.is_alive()
 
     def moves(self) -> tuple[int, int]:
         """Counts that change with every request and every end of one."""
@@ -299,7 +308,7 @@ class CountingQueue(queue.SimpleQueue):
         self._polls = self._polls or "timeout" in keywords
         if self._thread is None:
             thread = threading.current_thread()
-            self._thread = weakref.ref(thread)
+            self._thread = self.channel.worker = weakref.ref(thread)
             self.gate.leaves_cycles = type(thread) is not threading.Thread
         if self._working:
             self.channel.less_pending()

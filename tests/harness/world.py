@@ -30,7 +30,7 @@ from .loop import Events, MatrixLoop, thread_rests
 from .schedule import Action, Strategy
 from .session import Body, Deliberate, Session, end_of
 from .sweep import WATCH, Sweep, Turn
-from .witness import circular
+from .witness import circle
 from .workers import WorkerChannel, WorkerGate
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 HORIZON = 3600.0  # seconds of the program's clock after which a world without change is called hung
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
 ASK_SERVER_AFTER = 0.004  # seconds of real time that a server may take before it is asked whether it waits for a lock
+UNSEEN_AFTER = 3.0  # seconds of real time after which a server that looks for deadlocks every second has not seen one
 STUCK_STEP = ("-", "the driver blocks the event loop's own thread; what was held is let through")
 PATIENCE = 2000  # actions in one run; more means that the program runs in circles
 
@@ -90,6 +91,7 @@ class World:
         self._blocked: list[Channel] = []
         self._stalled = False
         self._circle = False  # requests wait for each other in the server
+        self._unseen = False  # and also for somebody who can go on
         self._jumped = 0.0
         self._jump = 0.1
         self._jumps = 0
@@ -599,7 +601,7 @@ class World:
         since = time.monotonic()
         asked = 0.0
         self._blocked = []
-        self._stalled = self._circle = False
+        self._stalled = self._circle = self._unseen = False
         while True:
             seen = self._movement()
             busy = [channel for channel in self.channels() if channel.busy()]
@@ -615,7 +617,8 @@ class World:
             waited = time.monotonic() - since
             if busy and waited > max(ASK_SERVER_AFTER, 2 * asked):
                 asked = waited
-                if self._all_wait_for_locks(busy):  # not in a circle, which the server ends by itself
+                # Not in a circle, which the server ends by itself; unless it does not see it.
+                if self._all_wait_for_locks(busy) or (self._unseen and waited > UNSEEN_AFTER):
                     self._blocked = busy
                     events = selector.wait(0)
                     if events:
@@ -678,7 +681,12 @@ class World:
         # Where the server does not say who holds a lock: somebody with a transaction who does not wait, if anybody.
         free = {channel.session() for channel in self.channels() if channel.in_transaction()} - waits.keys()
         suspects = frozenset(waits) if not free else frozenset()
-        self._circle = circular({session: holders or suspects - {session} for session, holders in waits.items()})
+        waits = {session: holders or suspects - {session} for session, holders in waits.items()}
+        found = circle(waits)
+        self._circle = bool(found)
+        # InnoDB follows one of the holders that a request waits for. Where that one is free to go on, a circle through
+        # the others is not seen until it has.
+        self._unseen = ids == waits.keys() and any(not holders <= waits.keys() for holders in found.values())
         return ids == waits.keys() and not self._circle
 
     # -- proof of a hang -------------------------------------------------------------------------------------------

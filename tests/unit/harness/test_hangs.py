@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness.runner import Exploration, Runner
 from tests.harness.scenario import OrmSetup, Scenario
-from tests.harness.witness import LockWaits, circular
+from tests.harness.witness import LockWaits, circle
 from tests.unit.miniatures.database import Answer, Database, MiniatureWitness, ServerSession
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing
 from tests.unit.miniatures.faults import LetsHoldersWait
@@ -277,8 +277,8 @@ class LateServer(MiniatureWitness):
 
     def lock_waits(self) -> LockWaits:
         waits = super().lock_waits()
-        self.asked += circular(waits)
-        if circular(waits) and self.asked > self.after:
+        self.asked += bool(circle(waits))
+        if circle(waits) and self.asked > self.after:
             victim = self.database.waiting[-1][0]
             assert isinstance(victim, Patient)
             victim.look()
@@ -345,6 +345,27 @@ async def test_a_server_that_leaves_a_circle_alone_is_an_error_not_a_verdict(mon
     backing.witness = LateServer(driver.database, after=float("inf"))
     exploration = await Runner(backing, 20).explore(scenario(deadlocking, OrmSetup(size=3)))
     assert "the server left a deadlock alone" in exploration.error
+
+
+async def test_a_circle_that_the_server_does_not_see_is_left_to_those_who_can_go_on(monkeypatch):
+    """InnoDB follows one holder of the several that a request waits for: here the idle transaction."""
+    monkeypatch.setattr("tests.harness.world.UNSEEN_AFTER", 0.01)
+    monkeypatch.setattr("tests.harness.world.DEADLINE", 5)
+
+    class FollowsOne(LateServer):
+        def lock_waits(self) -> LockWaits:
+            idle = {id(each) for each in self.database.sessions if each.open and not each.waits_for}
+            if not idle:
+                return super().lock_waits()
+            return {session: holders | idle for session, holders in MiniatureWitness.lock_waits(self).items()}
+
+    driver = Late()
+    backing = Backing(driver)
+    backing.witness = server = FollowsOne(driver.database, after=0)
+    exploration = await Runner(backing, 20).explore(scenario(deadlocking, OrmSetup(size=3)))
+    assert exploration.error == ""
+    assert set(exploration.counts) == {"safe", "refuses"}
+    assert server.asked
 
 
 @pytest.mark.parametrize("says", [True, False])

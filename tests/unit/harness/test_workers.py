@@ -333,6 +333,17 @@ def test_what_is_no_request_ends_the_thread_and_closes_the_channel(gate):
     assert queue.channel.pending == 0
 
 
+def test_what_is_asked_of_a_thread_that_has_ended_is_not_under_way(gate):
+    """Two loops closed one connection: the end was told to a loop that was closed itself."""
+    made = Worker(gate)
+    made.ask(lambda: None, "end")
+    made.ask(lambda: "too late")
+    made.thread.join(5)
+    assert made.channel.pending
+    assert not made.channel.closed
+    assert not made.channel.busy()
+
+
 @pytest.mark.parametrize("polls", [True, False])
 def test_where_the_thread_polls_closing_the_database_closes_the_channel(gate, polls):
     """Up to aiosqlite 0.19 nothing tells the thread of the end; newer ones say more after the database is closed."""
