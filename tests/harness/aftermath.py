@@ -37,11 +37,17 @@ async def look_afterwards(world: World) -> None:
 
 
 async def _use(port: Port) -> bool:
-    """Two questions and a row; False when the connection does not serve."""
+    """Two questions and a row; False when the connection does not serve.
+
+    Each when nothing is in flight: on a connection that is out of step the answer to the one before may still be, and
+    whether the pool sees it there must not depend on how fast the server is.
+    """
     try:
         for _ in range(SENTINELS):
             await port.read()
+            await port.world.nothing_in_flight()
         await port.write()
+        await port.world.nothing_in_flight()
     except Exception as error:
         _told(port.session, error)
         return False
@@ -101,7 +107,9 @@ async def _fill_orm_pool(world: World) -> None:
                 if count == size:
                     begun.set()
                 await begun.wait()
+                await world.nothing_in_flight()
                 await port.write()
+                await world.nothing_in_flight()
         except Exception as error:
             _told(user, error)
             begun.set()

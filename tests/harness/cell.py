@@ -53,6 +53,14 @@ class Backing:
         known = self.database
         return Address(known.kind, "127.0.0.1", gate_port, known.user, known.password, known.database)
 
+    def renew(self) -> None:
+        """Another file in the place of this one, which a lost connection keeps locked."""
+        self.witness.close()
+        for end in ("", "-wal", "-shm"):
+            Path(self.database.file + end).unlink(missing_ok=True)
+        self.witness = open_witness(self.database)
+        self.witness.prepare(self.nonces)
+
     def reopen_witness(self) -> None:
         """A new connection for the witness, after a child process died in the middle of whatever it asked."""
         self.witness.close()

@@ -129,6 +129,8 @@ class Runner:
         self._collects_all = next(_RUNS) % COLLECT_ALL_EVERY == 0
         if getattr(self.backing, "leaves_cycles", False):
             gc.collect()  # what the run before left is garbage by now, and would hold the database's lock
+            if self.backing.witness.locked():  # not all of it was
+                self.backing.renew()
         world = World(loop, self.backing, strategy, f"{self._prefix}{self._runs}", scenario)
         world.on_step = self.on_step
         if self.on_world is not None:

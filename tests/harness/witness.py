@@ -96,6 +96,10 @@ class Witness:
     def hide(self, hidden: bool) -> None:
         """Put a database that is a file where nobody finds it, or back. A server is hidden by the gate."""
 
+    def locked(self) -> bool:
+        """Whether a connection that nobody uses any more keeps everybody from writing (SQLite)."""
+        return False
+
     def lock_waits(self) -> LockWaits:
         """Whose request waits for a lock, and for whom, as far as the server says. A wait counts once the server has
         looked whether it closes a circle."""
@@ -373,6 +377,17 @@ class SQLiteWitness(Witness):
             f"CREATE TABLE {SEED} (id integer PRIMARY KEY AUTOINCREMENT, nonce varchar(64) NOT NULL UNIQUE)",
             f"CREATE TABLE {COUNTER} (id integer PRIMARY KEY, name varchar(64) NOT NULL UNIQUE, value int NOT NULL)",
         ]
+
+    def locked(self) -> bool:
+        self.execute("PRAGMA busy_timeout=0")
+        try:
+            self.execute("BEGIN IMMEDIATE")
+            self.execute("ROLLBACK")
+        except WitnessError:
+            return True
+        finally:
+            self.execute("PRAGMA busy_timeout=5000")
+        return False
 
     def hide(self, hidden: bool) -> None:
         folder = Path(self.address.file).parent

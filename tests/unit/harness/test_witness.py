@@ -1,10 +1,14 @@
-"""What the witness reads off a server: who waits for whom, and whether that is a circle."""
+"""What the witness reads off a server: who waits for whom, whether that is a circle, who keeps it locked."""
 
 from __future__ import annotations
 
+import sqlite3
+from typing import Any, cast
+
 import pytest
 
-from tests.harness.witness import circle, innodb_lock_waits
+from tests.harness.cell import Backing
+from tests.harness.witness import Address, circle, innodb_lock_waits, open_witness
 
 WAIT = """------- TRX HAS BEEN WAITING 0 SEC FOR THIS LOCK TO BE GRANTED:
 RECORD LOCKS space id 4 page no 5 n bits 72 index name of table `t`.`counter` trx id 1 {mode} waiting
@@ -96,3 +100,21 @@ def test_a_circle_is_told_from_a_chain(waits, is_circle):
 def test_a_deadlock_as_innodb_would_show_it_is_a_circle():
     assert circle(innodb_lock_waits(status((7, 2, 3), (8, 3, 2))))
     assert not circle(innodb_lock_waits(status((7, 2, 3), (8, 2, 4))))
+
+
+def test_a_file_that_a_lost_connection_keeps_locked_is_replaced(tmp_path):
+    """What aiosqlite up to 0.21 can leave behind: a cursor that outlives its connection, in a transaction."""
+    address = Address("sqlite", file=str(tmp_path / "matrix.db"))
+    backing = Backing(cast(Any, None), "sqlite", address, open_witness(address), None)
+    try:
+        assert not backing.witness.locked()
+        lost = sqlite3.connect(address.file, isolation_level=None)
+        lost.execute("BEGIN IMMEDIATE")
+        assert backing.witness.locked()
+        backing.renew()
+        assert not backing.witness.locked()
+        backing.witness.store(["w-1-1"])
+        assert backing.witness.stored(["w-1-1"]) == {"w-1-1"}
+        lost.execute("ROLLBACK")
+    finally:
+        backing.witness.close()
