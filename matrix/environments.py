@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -127,11 +127,14 @@ def _ask(asked: str, python: Python, built: bool) -> dict[str, object]:
     raise registry.RegistryError(f"uv could not resolve: {registry.reason(done.stderr)}")
 
 
-def environment(locked: Sequence[str], python: Python, modules: Sequence[str]) -> Environment:
+def environment(
+    locked: Sequence[str], python: Python, modules: Sequence[str], variables: Mapping[str, str] | None = None
+) -> Environment:
     """The environment with exactly these versions, made if need be. Raises NotInstallable,
     NotImportable or RegistryError.
 
-    Safe against other threads and processes, and against having been killed in the middle.
+    ``variables`` are what the modules need to be imported, such as LD_LIBRARY_PATH. Safe against other threads and
+    processes, and against having been killed in the middle.
     """
     folder = state_folder() / "environments" / _digest("\n".join([*locked, *map(_content, locked)]), python.version)
     done, lock = folder / "ready.json", folder.with_suffix(".lock")
@@ -144,8 +147,8 @@ def environment(locked: Sequence[str], python: Python, modules: Sequence[str]) -
             write(done, json.dumps({}))
         imported = json.loads(done.read_text(encoding="utf-8"))
         name = " ".join(modules)
-        if name not in imported:
-            imported[name] = _import(folder, modules)
+        if imported.get(name) != "":  # what failed is tried again: the machine may have got a library meanwhile
+            imported[name] = _import(folder, modules, variables or {})
             write(done, json.dumps(imported))
     if imported[name]:
         raise NotImportable(imported[name])
@@ -166,11 +169,11 @@ def _make(folder: Path, locked: Sequence[str], python: Python) -> None:
         raise NotInstallable(registry.reason(put.stderr))
 
 
-def _import(folder: Path, modules: Sequence[str]) -> str:
+def _import(folder: Path, modules: Sequence[str], variables: Mapping[str, str]) -> str:
     """How importing them fails; empty when it does not."""
     # What is compiled for this is there for the cell.
     python = [str(folder / "bin" / "python"), "-I", "-X", f"pycache_prefix={bytecode_folder()}"]
-    done = registry.run([*python, "-c", "".join(f"import {m}\n" for m in modules)])
+    done = registry.run([*python, "-c", "".join(f"import {m}\n" for m in modules)], variables=variables)
     return registry.last_line(done.stderr) if done.returncode else ""
 
 

@@ -8,7 +8,7 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +48,13 @@ def environment() -> dict[str, str]:
     return made
 
 
-def run(command: list[str], asked: str = "") -> subprocess.CompletedProcess[str]:
-    """A client's run; its exit code is the caller's to judge."""
+def run(
+    command: list[str], asked: str = "", variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A client's run, with ``variables`` added to its environment; its exit code is the caller's to judge."""
+    own = {**environment(), **(variables or {})}
     return subprocess.run(
-        command, input=asked, capture_output=True, text=True, check=False, env=environment(), cwd=Path.cwd().anchor
+        command, input=asked, capture_output=True, text=True, check=False, env=own, cwd=Path.cwd().anchor
     )
 
 

@@ -283,7 +283,9 @@ class Runner:
         job, locked, inputs = ready.job, ready.locked, ready.inputs
         began = time.monotonic()
         try:
-            environment = environments.environment(locked, ready.python, cells.imports(job.name))
+            # What is a C library of a server's maker may stand where only these variables lead.
+            needs = servers.odbc(progress=servers_quiet).env if job.name.server == "odbc" else {}
+            environment = environments.environment(locked, ready.python, cells.imports(job.name), needs)
         except environments.NotInstallable as problem:
             return self._absent(job, f"does not install: {problem}", locked)
         except environments.NotImportable as problem:
