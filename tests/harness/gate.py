@@ -168,6 +168,7 @@ class Wire(Channel):
         self.closed = False
         self._farewell = False  # the driver has said goodbye: what the server still owes is the end of the connection
         self._ending = False  # the server was told to end the session
+        self._left = False  # the driver has hung up, and the server is to notice
         self._lost = False  # the server has closed the connection: what the driver still sends goes nowhere
         self._early = bytearray()
         self._driver_descriptor: tuple[int, int] | None = None
@@ -220,13 +221,15 @@ class Wire(Channel):
     def client_lost(self) -> None:
         self.client = None
         self.closed = True
-        if self.server is not None:
-            self.server.close()
+        if self.server is not None and not self.server.is_closing():
+            # Not closed here: the server does first what it was asked before, a COMMIT perhaps, and then hangs up.
+            self.server.write_eof()
+            self._left = True
 
     # -- the scheduler's side --------------------------------------------------------------------------------------
     def busy(self) -> bool:
         if self.closed:
-            return False
+            return self._left and self.server is not None
         if self.server is None and self._early:
             return True
         if self.server is not None and (self.tracker.owed > 0 or self._farewell or self._ending):
@@ -288,6 +291,7 @@ class Wire(Channel):
 
     def cut(self) -> None:
         self.closed = True
+        self._left = False
         self.held.clear()
         for transport in (self.client, self.server):
             if transport is not None:
@@ -446,6 +450,9 @@ class _ServerSide(asyncio.Protocol):
         self.wire = wire
 
     def connection_made(self, transport: Any) -> None:
+        if self.wire.closed:
+            transport.abort()  # the driver has given up meanwhile
+            return
         self.wire.server = transport
         if self.wire._early:
             transport.write(bytes(self.wire._early))

@@ -256,6 +256,27 @@ async def test_the_end_of_the_connection_waits_behind_held_answers(setting):
     await until(lambda: client.lost)
 
 
+async def test_who_hangs_up_without_a_word_leaves_the_wire_busy_until_the_server_has_done_what_it_was_asked(setting):
+    """A driver that gives up a connection right behind its COMMIT: what is committed is known when the server is."""
+    client, wire = await setting.logged_in()
+    setting.servers[0].silent = True
+    client.transport.write(query("COMMIT"))
+    client.transport.close()
+    await until(lambda: wire.closed)
+    assert wire.busy()
+    assert not wire.deliverable()
+    await until(lambda: setting.servers[0].queries == ["COMMIT"])  # and then the server finds that nobody is there
+    await until(lambda: not wire.busy())
+    assert wire.server is None
+
+
+async def test_who_hangs_up_before_the_server_is_reached_leaves_nothing_behind(setting):
+    _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", setting.gate.port)
+    client.transport.abort()
+    await until(lambda: bool(setting.gate.wires) and setting.gate.wires[0].closed and not setting.gate.connecting())
+    await until(lambda: not setting.gate.wires[0].busy())
+
+
 async def test_an_expected_end_is_held_apart_from_the_server_s_last_words(setting):
     client, wire = await setting.logged_in()
     hold(setting)
