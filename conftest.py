@@ -147,7 +147,7 @@ class CellRun:
             self.header = {**self.cell.header(self.planned), "started": utc_now()}
             if self.config.getoption("brief"):
                 self.header["effort"] = "brief"
-                self.record_of_newest = record.read(self.cell.parts.base)
+                self.record_of_newest = record.read(name, self.cell.parts.base)
             if inputs := os.environ.get("MATRIX_INPUTS"):
                 self.header["inputs"] = inputs
             self.entries = expectations.load_driver(self.cell.driver)

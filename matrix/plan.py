@@ -209,21 +209,34 @@ def measured(folder: str) -> dict[str, float]:
     return {base: round(statistics.median(took), 1) for base, took in sorted(seconds.items())}
 
 
-def on_record(folder: str) -> dict[str, Any]:
-    """What the cells of the newest releases say, for the cells of other ones (tests/harness/record.py)."""
-    made = json.loads(record.FILE.read_text(encoding="utf-8")) if record.FILE.exists() else {}
+def on_record(folder: str, planned: Collection[str], at_hand: Collection[str]) -> dict[str, Any]:
+    """What the cells of the newest releases say, and in what those of other ones differ (tests/harness/record.py). A
+    cell on record that is not planned any more goes, unless this machine lacks its Python."""
+    read = json.loads(record.FILE.read_text(encoding="utf-8")) if record.FILE.exists() else {}
+    made = {c: entries for c, entries in read.items() if _stays(c, planned, at_hand)}
+    asked = {}
     for state in read_folder(folder):
         result = state.result
-        if result and result.footer and cells.parse(state.cell).default and "catalogue" not in result.header:
+        if result is None or not result.footer or "catalogue" in result.header:
+            continue
+        if cells.parse(state.cell).default:
             made[state.cell] = record.entries(list(result.scenarios))
+        elif result.header.get("effort") == "brief":
+            asked[state.cell] = record.entries(list(result.scenarios))
+    for cell, entries in asked.items():
+        made[cell] = record.differing(entries, made.get(cells.parse(cell).base, {}))
     return dict(sorted(made.items()))
+
+
+def _stays(cell: str, planned: Collection[str], at_hand: Collection[str]) -> bool:
+    return cell in planned or cells.parse(cell).python not in (None, *at_hand)
 
 
 def variants(folder: str, planned: Collection[str], at_hand: Collection[str]) -> dict[str, dict[str, str] | None]:
     """What cells of other releases show beside what is expected of all (expectations/variants.json), from the result
     files. A cell on record that is not planned any more goes, unless this machine lacks its Python."""
     kept = expectations.read_variants(VARIANTS).items()
-    made = {c: words for c, words in kept if c in planned or cells.parse(c).python not in (None, *at_hand)}
+    made = {c: words for c, words in kept if _stays(c, planned, at_hand)}
     for state in read_folder(folder):
         result = state.result
         if result is None or cells.parse(state.cell).default or "catalogue" in result.header:
@@ -310,7 +323,7 @@ def _measure(folder: str) -> None:
     planned = {each.cell for each in plan(axes, OWN, at_hand, {})}
     made = {
         COSTS: dict(sorted({**read_costs(), **measured(folder)}.items())),
-        record.FILE: on_record(folder),
+        record.FILE: on_record(folder, planned, at_hand),
         VARIANTS: variants(folder, planned, at_hand),
     }
     for path, content in made.items():

@@ -51,7 +51,7 @@ from tests.harness import record
 from tests.harness.cell_name import UVLOOP as uvloop_reason
 
 # What decides a verdict beside versions: the scenarios, the harness, and what wires them to pytest.
-DECIDING = ("tests/harness", "tests/compliance", "tests/__main__.py", "conftest.py", "pytest.ini")
+DECIDING = ("tests/harness", "tests/compliance", "tests/generated", "tests/__main__.py", "conftest.py", "pytest.ini")
 UVLOOP = "does not apply: " + uvloop_reason
 KEPT_SECONDS = 30 * 24 * 3600.0  # that a result stays in the store after its last use
 LOOKING = 4  # jobs for each worker that are looked up in the store at a time: that is waiting for files and for uv
@@ -314,7 +314,7 @@ class Runner:
         parts = [job.cell, python.version, sys.platform, self.deciding, *locked, *sources, *job.only, *job.arguments]
         parts += [self.servers.known_as(spec) for spec in specs]
         if "--brief" in job.arguments:
-            parts.append(json.dumps(self._on_record.get(job.name.base)))
+            parts += [json.dumps(self._on_record.get(name)) for name in dict.fromkeys((job.name.base, job.cell))]
         return digest(*parts)
 
     # -- the store: under the digest of its inputs a result, and the same without evidence, which is read at once ----

@@ -32,7 +32,8 @@ from matrix.results.words import VERDICTS, badness
 from matrix.results.write import utc_now
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITE = ("tests/harness", "tests/compliance")  # what is repeated; a change to it makes earlier repeats worthless
+# What is repeated; a change to it makes earlier repeats worthless.
+SUITE = ("tests/harness", "tests/compliance", "tests/generated")
 Z95 = 1.959964  # the normal distribution's 97.5 % point
 # A busy core ends with its parent, however and whenever that ends. Of lower priority than the repeats, which shall come
 # to an end: no core rests, and who is interrupted waits; several repeats at once (--workers) press harder.

@@ -150,7 +150,7 @@ def orders_in_words(orders: Any) -> str:
     which = ", ".join(f"{count} {word}" for word, count in pairs)
     rest = "" if many else ", more are possible"
     if orders.get("on_record") is not None:
-        rest = ", that of the newest releases first, which gave the same verdict there"
+        rest = ", those on record first, which gave the same verdict before"
     text = f"{explored}{many} order{'' if (possible or explored) == 1 else 's'} explored{rest}"
     return f"{text}: {which}" if which else text
 

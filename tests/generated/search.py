@@ -187,12 +187,14 @@ class Search:
     def _line(self) -> dict[str, Any]:
         if self.record and self.record.program:
             others = self.draw()[:PROGRAMS_BRIEF] if self.record.verdict == SAFE else []
-            line = self._line_of([from_data(self.record.program), *others])
+            asked = dict.fromkeys([*map(from_data, self.record.programs), *others])
+            line = self._line_of(list(asked), shrunk=True)
             if line["verdict"] == self.record.verdict:
                 return line
         return self._line_of(self.draw())
 
-    def _line_of(self, drawn: list[Program]) -> dict[str, Any]:
+    def _line_of(self, drawn: list[Program], *, shrunk: bool = False) -> dict[str, Any]:
+        """The line of these programs; ``shrunk``: they were made small before they were put on record."""
         anomalies: dict[Signature, Anomaly] = {}
         counts: dict[str, int] = {}
         worst = None
@@ -213,7 +215,7 @@ class Search:
             return without_verdict(self.scenario, ERROR, "no program showed any verdict twice")
         deciding = self.judged[worst].deciding.signature
         for anomaly in anomalies.values():
-            if anomaly.signature == deciding or self._is_new(anomaly.signature):
+            if not shrunk and (anomaly.signature == deciding or self._is_new(anomaly.signature)):
                 anomaly.smallest = self.shrink(anomaly.smallest, anomaly.signature)
             anomaly.shrunk = self.judge(anomaly.smallest, confirm=True)
         if deciding in anomalies:

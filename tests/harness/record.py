@@ -1,7 +1,8 @@
-"""What is on record of the newest releases: how cells of other releases are asked first (``--brief``).
+"""What is on record: how cells of the plan's axes are asked first (``--brief``).
 
-A cell of the plan's axes answers one question: is it as with the newest releases? The schedule that decided there asks
-it at once. Only where the answer is another one, all the orders are run.
+Such a cell answers one question: is it as with the newest releases? The schedule that decided there asks it at once.
+Where the cell gave another answer before, the schedule that decided then asks beside it. Only where the answer is again
+another one, all the orders are run.
 """
 
 from __future__ import annotations
@@ -14,36 +15,52 @@ from typing import Any
 
 FILE = Path(__file__).resolve().parent.parent.parent / "matrix" / "axes" / "schedules.json"
 ORDERS = 1  # beside the schedule on record, where that is of a safe verdict: it says little of other releases
-PROGRAMS = 4  # of a line of generated ones, under the same condition
+PROGRAMS = 2  # of a line of generated ones, under the same condition
 
 
 @dataclass(frozen=True)
 class Known:
-    """One scenario (under a remedy) on record: its verdict, the schedule that decided, a generated line's program."""
+    """One scenario (under a remedy) on record: its verdict, the schedule that decided, a generated line's program, and
+    what decided with the newest releases, where that was another verdict."""
 
     verdict: str
     schedule: str
     program: list[Any] | None = None
+    newest: Known | None = None
+
+    @property
+    def schedules(self) -> list[str]:
+        """What to ask with: the one that decided, and that of the newest releases, if it is another one."""
+        return list(dict.fromkeys([self.schedule, *([self.newest.schedule] if self.newest else [])]))
+
+    @property
+    def programs(self) -> list[list[Any]]:
+        """A generated line's programs to ask with."""
+        return [known.program for known in (self, self.newest) if known is not None and known.program]
 
 
 class Record:
-    """The record of one cell of the newest releases."""
+    """The record of one cell: ``newest`` are the entries of its base cell, ``own`` those in which it differs."""
 
-    def __init__(self, entries: Mapping[str, Any]) -> None:
-        self._entries = entries
+    def __init__(self, newest: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> None:
+        self._newest = newest
+        self._own = own or {}
 
     def of(self, scenario: str, remedy: str = "") -> Known | None:
         """What is known of a scenario; None of a new one."""
-        entry = self._entries.get(f"{remedy} {scenario}".strip())
-        return Known(**entry) if entry else None
+        key = f"{remedy} {scenario}".strip()
+        newest = Known(**self._newest[key]) if key in self._newest else None
+        return Known(**self._own[key], newest=newest) if key in self._own else newest
 
 
-def read(base: str, file: Path = FILE) -> Record:
-    """The record of a base cell, such as ``mysql-aiomysql``; an empty one where nobody has measured."""
+def read(cell: str, base: str, file: Path = FILE) -> Record:
+    """The record of a cell, such as ``mysql-aiomysql-tortoise0.25`` with the base ``mysql-aiomysql``; an empty one
+    where nobody has measured."""
     try:
-        return Record(json.loads(file.read_text(encoding="utf-8")).get(base, {}))
+        on_record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Record({})
+    return Record(on_record.get(base, {}), on_record.get(cell, {}) if cell != base else {})
 
 
 def entries(lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -58,3 +75,8 @@ def entries(lines: list[dict[str, Any]]) -> dict[str, Any]:
                 known["program"] = program
             made[f"{line['scenario']} {scenario}".strip()] = known
     return made
+
+
+def differing(made: Mapping[str, Any], newest: Mapping[str, Any]) -> dict[str, Any]:
+    """Those entries of a cell that say something else than its base cell's."""
+    return {key: entry for key, entry in made.items() if entry["verdict"] != newest.get(key, {}).get("verdict")}

@@ -315,12 +315,17 @@ class Runner:
         return exploration
 
     async def _ask_record(self, known: Known, scenario: Scenario, way: Any) -> Exploration | None:
-        """Run the schedule on record, and a few orders where it is of a safe verdict; None if that is not the verdict
-        here. A verdict that is the same again has been seen twice: here and where it was recorded."""
+        """Run the schedules on record, and a few orders where it is a safe verdict; None if that is not the verdict
+        here. A verdict that is the same again has been seen twice: here and where it was recorded.
+
+        A schedule that was safe with a remedy is not asked: it says less than an order of this cell's own.
+        """
         exploration = Exploration([])
+        schedules = known.schedules[1:] if way is not None and known.verdict == SAFE else known.schedules
         try:
-            on_record = Strategy(replay=parse(known.schedule), lenient=True)
-            exploration.outcomes.append(await self._run(scenario, on_record, way))
+            for schedule in schedules:
+                on_record = Strategy(replay=parse(schedule), lenient=True)
+                exploration.outcomes.append(await self._run(scenario, on_record, way))
             explorer = Explorer(ORDERS if known.verdict == SAFE else 0, f"{self.seed} {scenario.id}")
             for strategy in explorer.strategies():
                 exploration.outcomes.append(await self._run(scenario, strategy, way))

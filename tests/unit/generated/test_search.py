@@ -9,6 +9,7 @@ import pytest
 
 from tests.generated.program import Block, Cancel, Fail, Gather, Hold, Program, Read, Spawn, Write, from_data
 from tests.generated.search import LINES, RACING, SEED, Search, Signature
+from tests.harness import record
 from tests.harness.loop import MatrixLoop
 from tests.harness.runner import Runner
 from tests.harness.scenario import catalogue
@@ -207,3 +208,18 @@ def test_what_is_seen_twice_is_one_and_is_shrunk_by_what_is_seen_twice():
     (told,) = (each for each in line["generated"]["anomalies"] if each["properties"] == ["routing"])
     assert tried.count(told["program"]) == 2
     assert line["complies"] is False
+
+
+def test_what_is_on_record_is_asked_first_and_not_shrunk_again():
+    whole = searched(faults.AnswersInWrongOrder, "GEN-2", Search.line)
+    entries = record.entries([whole])
+    known = record.Record({}, entries).of("GEN-2")
+
+    def use(search: Search) -> Any:
+        search.record = known
+        return search.line(), len(search.judged)
+
+    brief, judged = searched(faults.AnswersInWrongOrder, "GEN-2", use)
+    assert (brief["verdict"], judged) == (whole["verdict"], 1)
+    otherwise, judged = searched(Queueing, "GEN-2", use)
+    assert (otherwise["verdict"], judged) == ("safe", PROGRAMS + 1)

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.harness import record
+from tests.harness.remedy import PLAIN
 from tests.harness.runner import Runner
 from tests.harness.scenario import catalogue
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing
@@ -53,6 +54,15 @@ async def test_safe_on_record_is_asked_with_an_order_of_its_own_too():
 
 
 @pytest.mark.asyncio
+async def test_with_a_remedy_safe_on_record_is_asked_with_an_order_of_its_own_only():
+    runner = Runner(Backing(Queueing()), BOUND)
+    runner.record = record.Record({"FIX-4 CON-1": {"verdict": "safe", "schedule": "B.A"}})
+    asked = await runner.explore(catalogue()["CON-1"], PLAIN, remedy="FIX-4")
+    assert [each.schedule for each in asked.outcomes] == ["A.B.1.1"]
+    assert asked.orders["on_record"] == "B.A"
+
+
+@pytest.mark.asyncio
 async def test_a_schedule_that_is_not_possible_here_is_no_error():
     asked = await explored(Queueing, record.Known("safe", "Z.9.Z.9"))
     assert asked.error == ""
@@ -69,10 +79,41 @@ def test_a_cells_lines_become_entries_and_are_read_again(tmp_path):
     ]
     file = tmp_path / "schedules.json"
     file.write_text(json.dumps({"mysql-aiomysql": record.entries(lines)}), encoding="utf-8")
-    made = record.read("mysql-aiomysql", file)
+    made = record.read("mysql-aiomysql", "mysql-aiomysql", file)
     assert made.of("CON-1") == record.Known("lies", "A.B")
     assert made.of("CON-2") is made.of("CON-3") is made.of("NST-3") is None
     assert made.of("NST-3", "FIX-4") == record.Known("safe", "")
     assert made.of("GEN-1") == record.Known("safe", "B", [["Cancel", 1]])
-    assert record.read("mysql-asyncmy", file).of("CON-1") is None
-    assert record.read("mysql-aiomysql", tmp_path / "none.json").of("CON-1") is None
+    assert record.read("mysql-asyncmy", "mysql-asyncmy", file).of("CON-1") is None
+    assert record.read("mysql-aiomysql", "mysql-aiomysql", tmp_path / "none.json").of("CON-1") is None
+
+
+@pytest.mark.asyncio
+async def test_what_was_otherwise_in_this_cell_before_takes_that_schedule_and_the_newest_releases_one():
+    whole = await explored(AnswersInWrongOrder, None)
+    bad, other = whole.deciding, next(each for each in whole.outcomes if each.schedule != whole.deciding.schedule)
+    newest = record.Known("breaks", other.schedule)  # of releases that break in what is wrong here
+    brief = await explored(AnswersInWrongOrder, record.Known(bad.verdict, bad.schedule, newest=newest))
+    assert brief.deciding.verdict == bad.verdict
+    assert [each.schedule for each in brief.outcomes] == [bad.schedule, other.schedule]
+    # It was safe in this cell, and is not any more.
+    cured = record.Known("safe", other.schedule, newest=record.Known(bad.verdict, bad.schedule))
+    asked = await explored(AnswersInWrongOrder, cured)
+    assert asked.deciding.verdict == "lies"
+    assert "on_record" not in asked.orders
+
+
+def test_a_cells_own_entries_stand_before_those_of_its_base(tmp_path):
+    base = {"CON-1": {"verdict": "lies", "schedule": "A.B"}, "CON-2": {"verdict": "safe", "schedule": "A"}}
+    made = base | {"CON-1": {"verdict": "breaks", "schedule": "B.A"}, "CON-9": {"verdict": "safe", "schedule": "B"}}
+    own = record.differing(made, base)
+    assert sorted(own) == ["CON-1", "CON-9"]
+    file = tmp_path / "schedules.json"
+    file.write_text(json.dumps({"mysql-aiomysql": base, "mysql-aiomysql0.2": own}), encoding="utf-8")
+    read = record.read("mysql-aiomysql0.2", "mysql-aiomysql", file)
+    known = read.of("CON-1")
+    assert known == record.Known("breaks", "B.A", newest=record.Known("lies", "A.B"))
+    assert known.schedules == ["B.A", "A.B"]
+    assert read.of("CON-2") == record.Known("safe", "A")
+    assert read.of("CON-9") == record.Known("safe", "B")
+    assert record.read("mysql-aiomysql0.3", "mysql-aiomysql", file).of("CON-1") == record.Known("lies", "A.B")

@@ -9,6 +9,7 @@ from matrix import plan, releases, run
 from matrix.__main__ import parser as cli
 from matrix.cells import bases, parse, read
 from matrix.plan import PlanError, Planned, select, shard
+from tests.harness import record
 from tests.unit.results import samples
 
 HAND = ["3.10", "3.11", "3.12", "3.13"]
@@ -178,3 +179,10 @@ def test_a_measured_run_is_kept_as_costs_and_as_the_record_of_its_cells(tmp_path
     }
     costs = plan.measured(str(tmp_path / "results"))
     assert sorted(costs) == ["sqlite-aiosqlite", "sqlite-aiosqlite-*", "sqlite-aiosqlite0.20"]
+    monkeypatch.setattr(record, "FILE", tmp_path / "schedules.json")
+    record.FILE.write_text(json.dumps({gone: {}, elsewhere: {}}))
+    planned |= {"sqlite-aiosqlite"}
+    entries = plan.on_record(str(tmp_path / "results"), planned, HAND)
+    assert sorted(entries) == ["sqlite-aiosqlite", elsewhere, "sqlite-aiosqlite0.20"]
+    assert entries["sqlite-aiosqlite"]["NST-99"]["verdict"] == "lies"
+    assert entries["sqlite-aiosqlite0.20"] == {}  # as with the newest releases
