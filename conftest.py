@@ -6,6 +6,7 @@ The suite lies in tests/compliance, what it is written with in tests/harness, re
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -77,11 +78,19 @@ def cell_run(request: pytest.FixtureRequest) -> Iterator[CellRun]:
     items: list[Any] = request.session.items
     run = CellRun(config, [item.callspec.params["scenario"] for item in items])
     config.stash[RUN] = run
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    # Ended from outside is as by Ctrl-C: databases are taken from a server that was given, and processes end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run.open()
         yield run
     finally:
+        for number in numbers:  # tox asks three times, within a second: that must not cut this short
+            signal.signal(number, signal.SIG_IGN)
         run.close()
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
