@@ -370,7 +370,7 @@ def _overlapped(history: History, operation: Operation) -> bool:
             each.session != operation.session
             and each.scope == operation.scope
             and each.started < operation.started
-            and (not each.ended or each.ended > operation.started)
+            and (not each.ended or each.ended >= operation.started)  # marked by the number of the event before it
             for each in history.iterations
         )
         or any(_meets(history, operation, block) for block in history.blocks)
@@ -585,7 +585,8 @@ def _out_of_reach(history: History, operation: Operation) -> bool:
 def _under_way(history: History, operation: Operation, start: int, end: int) -> bool:
     """Whether an operation, or the transaction around it, was under way at some time between; 0: there is no end."""
     begin = _asked(history, history.root(operation.block), "begin") if operation.block is not None else None
-    return start < operation.ended and (not end or end > (begin or operation).started)
+    # An absence is marked by the numbers of the events before it: the start with the number of its end came before.
+    return start < operation.ended and (not end or end >= (begin or operation).started)
 
 
 # -- cancellation ----------------------------------------------------------------------------------------------------

@@ -553,6 +553,17 @@ def test_one_s_own_another_connection_s_or_a_past_iteration_excuses_nobody(story
     assert story.violated == {"loudness"}
 
 
+@pytest.mark.parametrize(("moment", "violated"), [("begins", {"loudness"}), ("ends", set())])
+def test_an_iteration_is_marked_by_the_number_of_the_event_before(story, moment, violated):
+    """The same number twice: the operation was issued just before the iteration began, or just before it ended."""
+    story.reads("a", "n-1")
+    asked = story.ask("b", "read", "n-2")
+    began, ended = (story.now, 0) if moment == "begins" else (story.now - 1, story.now)
+    story.history.iterations.append(Iteration("a", "c1", began, ended))
+    story.error(asked)
+    assert story.violated == violated
+
+
 def test_a_setting_that_another_left_behind_is_a_lie_and_says_whose(story):
     story.ok(story.ask("a", "set", "77"))
     story.ok(story.ask("b", "probe", "unset"), "77")
@@ -666,6 +677,13 @@ def test_who_never_heard_may_have_created_it(story, outcome):
     assert story.verdict == "safe"
 
 
+def test_who_is_still_at_it_may_have_created_it(story):
+    story.stores("w-1")
+    story.ask("b", "ensure", "w-1", scope="b")
+    ensures(story, "a", FOUND)
+    assert story.violated == set()
+
+
 def test_a_creation_that_was_rolled_back_and_is_there_all_the_same(story):
     story.stores("w-1")
     ensures(story, "a", CREATED, block=story.block("a", outcome="rolled back"))
@@ -701,6 +719,13 @@ def test_a_lost_update_names_who_read_the_same(story):
     increments(story, "b", 0)
     story.history.counters["c-1"] = 0, 1
     assert story.violations[0].sentence.endswith("it went from 0 to 1. a and b both read 0.")
+
+
+def test_a_lost_update_of_two_who_read_different_values_names_nobody(story):
+    increments(story, "a", 0)
+    increments(story, "b", 1)
+    story.history.counters["c-1"] = 0, 1
+    assert story.violations[0].sentence.endswith("it went from 0 to 1.")
 
 
 @pytest.mark.parametrize(("outcome", "after", "violated"), [
@@ -797,6 +822,39 @@ def test_a_row_outside_of_any_transaction_is_seen_when_it_was_told(story):
     assert story.violated == {"durability"}
 
 
+def test_and_it_may_be_seen_before(story):
+    write = story.ask("a", "write", "w-1", scope="a")
+    looks(story, "b", SEEN)
+    story.ok(write)
+    story.stores("w-1")
+    assert story.verdict == "safe"
+
+
+def test_a_row_whose_write_was_cancelled_outside_of_any_transaction_need_not_be_seen(story):
+    story.session("a", cancelled=True, ended="cancelled")
+    story.cancelled(story.ask("a", "write", "w-1", scope="a"))
+    looks(story, "b", UNSEEN)
+    assert story.verdict == "safe"
+
+
+def test_a_row_whose_commit_was_cancelled_need_not_be_seen(story):
+    block = story.block("a", outcome="unknown")
+    story.session("a", cancelled=True, ended="cancelled")
+    story.writes("a", "w-1", block=block, stored=False)
+    story.cancelled(story.ask("a", "commit", block=block))
+    looks(story, "b", UNSEEN)
+    assert story.verdict == "safe"
+
+
+def test_a_transaction_does_not_see_what_it_has_rolled_back_in_an_inner_block(story):
+    outer = story.block("a", outcome="committed")
+    inner = story.block("a", outer, "rolled back")
+    story.writes("a", "w-1", block=inner, stored=False)
+    story.ok(story.ask("a", "rollback", block=inner))
+    looks(story, "a", UNSEEN, block=outer)
+    assert story.verdict == "safe"
+
+
 # -- closing, and a database that is not there -----------------------------------------------------------------------
 
 
@@ -846,3 +904,33 @@ def test_while_it_stays_away_everybody_may_be_told_so(story):
     story._tick()
     story.error(story.ask("a", "read", "n-1", scope="a"))
     assert story.verdict == "safe"
+
+
+def test_an_operation_that_was_issued_just_before_it_came_back_may_be_told_so(story):
+    """The moments of an absence are the numbers of the events before them."""
+    story.history.out_of_reach.append([0, 0])
+    query = story.ask("a", "read", "n-1", scope="a")
+    story.history.out_of_reach[0][1] = story.now
+    story.error(query)
+    assert story.verdict == "safe"
+
+
+def test_an_error_just_before_it_went_away_is_none_of_that(story):
+    story.error(story.ask("a", "read", "n-1", scope="a"))
+    story.history.out_of_reach.append([story.now, 0])
+    assert story.violated == {"loudness"}
+
+
+def test_a_transaction_under_which_it_went_away_and_came_back_may_be_told_later(story):
+    block = story.block("a", outcome="failed")
+    story.ok(story.ask("a", "begin", block=block, scope="a"))
+    story.history.out_of_reach.append([story.now, story.now])
+    story.error(story.ask("a", "write", "w-1", block=block, scope="a"))
+    assert story.verdict == "safe"
+
+
+@pytest.mark.parametrize("scope", ["c1", None])
+def test_an_error_just_before_the_program_ended_the_connection_is_none_of_that(story, scope):
+    story.error(story.ask("a", "read", "n-1"))
+    story.history.ended[scope] = story.now
+    assert story.violated == {"loudness"}

@@ -35,6 +35,30 @@ def test_an_answer_that_nobody_had_asked_for_is_shown_as_it_is(story):
     assert said(story) == [("routing", "a asked for n-1 and was given 'no row'.")]
 
 
+def test_an_empty_answer_is_nobody_s(story):
+    story.ok(story.ask("b", "begin", block=story.block("b", outcome="committed")))
+    story.reads("a", "n-1", result="")
+    assert said(story) == [("routing", "a asked for n-1 and was given ''.")]
+
+
+def test_whose_setting_it_was_that_the_next_user_found(story):
+    for session, value in (("a", "x"), ("b", "y")):
+        story.ok(story.ask(session, "set", value))
+    story.ok(story.ask("probe 1", "probe", "none", after=True), "y")
+    assert said(story) == [
+        ("routing", "the next user found the setting 'y' that b had left behind; a new session has 'none'."),
+    ]
+
+
+def test_a_setting_that_nobody_had_made(story):
+    story.ok(story.ask("a", "set", "x"))
+    story.reads("b", "z")
+    story.ok(story.ask("probe 1", "probe", "none", after=True), "z")
+    assert said(story) == [
+        ("routing", "the next user found the setting 'z' that nobody had asked for; a new session has 'none'."),
+    ]
+
+
 def test_the_next_user_is_called_so(story):
     story.reads("a", "n-1")
     story.reads("probe 1", "n-2", result="n-1", after=True)

@@ -115,6 +115,13 @@ def test_an_error_that_takes_no_mark_is_recorded_too(kind):
     assert record_error(error, INTERNAL).message == "x"
 
 
+def test_a_message_names_no_folder_of_this_machine():
+    message = "<Task coro=<reader() running at /home/somebody/tests/compliance/pool.py:12>> of /home/somebody/work.py"
+    assert record_error(ValueError(message), INTERNAL).message == (
+        "<Task coro=<reader() running at tests/compliance/pool.py:12>> of /home/somebody/work.py"
+    )
+
+
 def test_a_short_error_is_one_line():
     record = record_error(ValueError("a\n   b " + "c" * 300), INTERNAL)
     assert record.short == "ValueError: a b " + "c" * 196
