@@ -56,6 +56,43 @@ def test_a_wrong_answer_to_a_probe_is_a_wrong_answer(story):
     assert story.violated == {"routing"}
 
 
+@pytest.mark.parametrize(("after", "property"), [(2, "durability"), (4, "atomicity")])
+def test_a_wrong_counter_is_the_last_increment_s(story, after, property):
+    for session in ("a", "b"):
+        story.ok(story.ask(session, "put", "c-1", scope=session))
+    refused_overlap(story)
+    story.ok(story.ask("c", "put", "c-1", scope="c"))
+    story.history.counters["c-1"] = 0, after
+    (violation,) = story.violations
+    assert (violation.property, violation.warned) == (property, True)
+
+
+# -- counters --------------------------------------------------------------------------------------------------------
+
+
+def test_who_only_reads_a_counter_increments_nothing(story):
+    story.ok(story.ask("a", "take", "c-1", block=story.block("a", outcome="committed")), 0)
+    story.history.counters["c-1"] = 0, 0
+    assert story.verdict == "safe"
+
+
+@pytest.mark.parametrize("outcome", ["cancelled", "pending"])
+@pytest.mark.parametrize(("fate", "after", "violated"), [
+    ("committed", 0, set()),
+    ("committed", 1, set()),
+    ("committed", 2, {"atomicity"}),
+    ("rolled back", 0, set()),
+    ("rolled back", 1, {"atomicity"}),
+])  # fmt: skip
+def test_an_increment_that_nobody_heard_of_may_count_unless_it_was_rolled_back(story, outcome, fate, after, violated):
+    asked = story.ask("a", "put", "c-1", block=story.block("a", outcome=fate))
+    if outcome == "cancelled":
+        story.session("a", cancelled=True, ended="cancelled")
+        story.cancelled(asked)
+    story.history.counters["c-1"] = 0, after
+    assert story.violated == violated
+
+
 # -- whose error -----------------------------------------------------------------------------------------------------
 
 REFUSED = "no_such_table"

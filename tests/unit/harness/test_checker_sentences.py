@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.history import ABORTED, DOCUMENTED, INTERNAL, ErrorRecord
+from tests.harness.history import ABORTED, CREATED, DOCUMENTED, FOUND, IGNORED, INTERNAL, SEEN, UNSEEN, ErrorRecord
 from tests.harness.verdict import derive
 
 from .story import Story
@@ -136,6 +136,106 @@ def test_a_transaction_that_nobody_ended(story):
     assert said(story) == [("atomicity", "nobody ended the transaction of a; its row w-1 is stored.")]
 
 
+@pytest.mark.parametrize("outcome", ["cancelled", "pending"])
+def test_a_write_of_several_rows_that_is_stored_in_part(story, outcome):
+    story.session("a", cancelled=True, ended="cancelled")
+    asked = story.ask("a", "write", "w-1", rows=("w-1", "w-2"))
+    if outcome == "cancelled":
+        story.cancelled(asked)
+    story.stores("w-1")
+    assert said(story) == [
+        ("atomicity", "a's write w-1 is stored in part: w-1 is there, w-2 is not."),
+    ]
+
+
+# -- get_or_create and counters ----------------------------------------------------------------------------------------
+
+
+def ensured(story: Story, **results: str) -> None:
+    for session, result in results.items():
+        story.ok(story.ask(session, "ensure", "w-1", scope=session), result)
+
+
+def test_a_row_that_was_got_and_is_lost(story):
+    ensured(story, a=FOUND)
+    assert said(story) == [("durability", "a was told that row w-1 is there; it is lost.")]
+
+
+def test_a_row_that_two_have_created(story):
+    story.stores("w-1")
+    ensured(story, a=CREATED, b=CREATED)
+    assert said(story) == [("durability", "a and b were each told that they had created row w-1.")]
+
+
+def test_an_update_that_was_not_done(story):
+    story.stores("w-1")
+    ensured(story, a=CREATED, b=IGNORED)
+    assert said(story) == [
+        ("durability", "b was told that row w-1 is updated, and was given it with another's values."),
+    ]
+
+
+def test_a_row_that_nobody_has_created(story):
+    story.stores("w-1")
+    ensured(story, a=FOUND)
+    assert said(story) == [("atomicity", "row w-1 is stored, and nobody was told that it was created and kept.")]
+
+
+def puts(story: Story, *sessions: str) -> None:
+    for session in sessions:
+        story.ok(story.ask(session, "put", "c-1", scope=session))
+
+
+def test_a_counter_that_lost_an_increment_says_from_where_to_where(story):
+    puts(story, "a", "b")
+    story.history.counters["c-1"] = 5, 6
+    assert said(story) == [("durability", "2 increments of c-1 were told to be committed; it went from 5 to 6.")]
+
+
+def test_a_counter_that_went_too_far_says_so(story):
+    puts(story, "a")
+    story.history.counters["c-1"] = 5, 7
+    assert said(story) == [
+        ("atomicity", "c-1 went from 5 to 7 by 1 increments that were told to be committed."),
+    ]
+
+
+def test_a_counter_that_nobody_counted(story):
+    story.history.counters["c-1"] = 5, 6
+    assert said(story) == [
+        ("atomicity", "c-1 went from 5 to 6 by 0 increments that were told to be committed."),
+    ]
+
+
+# -- what is seen ----------------------------------------------------------------------------------------------------
+
+
+def test_a_row_of_the_same_transaction_that_is_not_seen(story):
+    block = story.block("a", outcome="committed")
+    story.writes("a", "w-1", block=block)
+    story.ok(story.ask("child", "look", "w-1", block=block), UNSEEN)
+    story.ok(story.ask("a", "commit", block=block))
+    assert said(story) == [
+        ("containment", "child does not see row w-1, written before in the same transaction."),
+    ]
+
+
+def test_a_row_that_is_seen_before_its_commit(story):
+    block = story.block("a", outcome="committed")
+    story.writes("a", "w-1", block=block)
+    story.ok(story.ask("b", "look", "w-1", scope="b"), SEEN)
+    story.ok(story.ask("a", "commit", block=block))
+    assert said(story) == [("containment", "b saw a's row w-1, which was not committed.")]
+
+
+def test_a_row_that_is_not_seen_after_its_commit(story):
+    block = story.block("a", outcome="committed")
+    story.writes("a", "w-1", block=block)
+    story.ok(story.ask("a", "commit", block=block))
+    story.ok(story.ask("b", "look", "w-1", scope="b"), UNSEEN)
+    assert said(story) == [("durability", "a was told that row w-1 is committed; b does not see it.")]
+
+
 # -- containment -----------------------------------------------------------------------------------------------------
 
 
@@ -228,6 +328,14 @@ def test_a_cancellation_that_became_an_error_is_that_of_the_operation_under_way(
     operation = story.error(story.ask("a", "read", "n-2"), INTERNAL)
     story.session("a", cancelled=True, cancelled_in=operation.number, ended="error", error=operation.error)
     assert ("cancellation", "a was cancelled and saw driver.Error: no instead of CancelledError.") in said(story)
+
+
+def test_a_cancelled_session_that_ended_with_an_error(story):
+    story.session("a", cancelled=True, ended="error", error=ErrorRecord("driver.Error", "no", DOCUMENTED, "", 7))
+    assert said(story)[0] == (
+        "cancellation",
+        "a was cancelled and ended with driver.Error: no instead of CancelledError.",
+    )
 
 
 def test_a_swallowed_cancellation(story):
