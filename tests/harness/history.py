@@ -34,7 +34,7 @@ class ErrorRecord:
     @property
     def traceback(self) -> str:
         """The traceback with causes and contexts. Made when it is asked for: it costs more than a whole schedule."""
-        return self.frames if isinstance(self.frames, str) else "".join(self.frames.format())
+        return without_folders(self.frames if isinstance(self.frames, str) else "".join(self.frames.format()))
 
     @property
     def short(self) -> str:
@@ -226,13 +226,18 @@ def qualified(error: BaseException) -> str:
 
 
 _identities = itertools.count(1)
-_FOLDERS = re.compile(r"/\S*/(?=(?:tests|asyncio|site-packages)/)")
+_FOLDERS = re.compile(r"/\S*/(?=(?:tests|asyncio|site-packages|lib/python3\.\d+)/)")
+
+
+def without_folders(text: str) -> str:
+    """Names of source files without the folders in which this machine keeps them: pages are read elsewhere."""
+    return _FOLDERS.sub("", text)
 
 
 def record_error(error: BaseException, classed: str) -> ErrorRecord:
     """An ErrorRecord; its traceback (causes and contexts included) is read off now and formatted on demand."""
     frames = traceback.TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
-    message = _FOLDERS.sub("", str(error))  # asyncio names tasks with the files of their code
+    message = without_folders(str(error))  # asyncio names tasks with the files of their code
     return ErrorRecord(qualified(error), message, classed, frames, _identity(error))
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from .checker import LIVENESS, LOUDNESS, Violation
+from .history import without_folders
 from .loop import MatrixLoop, thread_rests
 from .runner import Outcome, Runner
 from .threads import fast_asleep
@@ -53,7 +54,7 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
         messages, hung = _collect(reading, child, stacks)
         _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
         stacks.seek(0)
-        where = stacks.read().decode(errors="replace")
+        where = without_folders(stacks.read().decode(errors="replace"))
     steps = [m["step"] for m in messages if "step" in m]
     # The others were nobody's choice: the loop was stuck, or a moment of cancellation had come.
     chosen = [step for step in steps if step[0] != "-" and "@" not in step[0]]

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 from .cell import Cell, Room
+from .history import without_folders
 
 PATIENCE = 600  # seconds that one job may take before its process shows its stacks and ends
 PR_SET_PDEATHSIG = 1
@@ -135,7 +136,7 @@ class Processes:
         with contextlib.suppress(ChildProcessError):
             _, status = os.waitpid(process.pid, 0)
         process.output.seek(0)
-        said = process.output.read().decode(errors="replace").strip()
+        said = without_folders(process.output.read().decode(errors="replace").strip())
         process.output.close()
         if os.WIFSIGNALED(status):
             how = f"died of {signal.Signals(os.WTERMSIG(status)).name}"
