@@ -45,6 +45,9 @@ class WorkerChannel(Channel):
         self.segments = Segments(number, savepoint_begins=exact)  # exact: it is SQLite that computes
         self.holding = False
         self.closed = False
+        # Up to aiosqlite 0.19 the thread looks at a flag every 0.1 s, and is not told of the end: it serves what was
+        # asked of it until then, also behind the closing of its database.
+        self.polls = False
         self.worker: weakref.ref[threading.Thread] | None = None  # its thread, where it is known
         self._guard = threading.Condition()
         self._held: dict[int, str] = {}  # request number -> the answer that waits
@@ -151,7 +154,7 @@ class WorkerChannel(Channel):
     def busy(self) -> bool:
         with self._guard:
             resting = len(self._held) + len(self._locked)
-            if self.closed or not self.exact or (self.serial and resting):
+            if (self.closed and not self.polls) or not self.exact or (self.serial and resting):
                 return False
             return self.pending > resting and not self._thread_is_over()
 
@@ -279,7 +282,7 @@ class CountingQueue(queue.SimpleQueue):
             return
         future, function = item
         if getattr(function, "__name__", "") != "close_and_stop":
-            if self._polls and future is not None and closes(function):
+            if self.channel.polls and future is not None and closes(function):
                 future.add_done_callback(lambda _: self.channel.cut())  # its thread ends some time later, by itself
             super().put_nowait((future, self.channel.wrap(function)))
             return
@@ -302,10 +305,9 @@ class CountingQueue(queue.SimpleQueue):
 
     _working = False
     _thread: weakref.ref[threading.Thread] | None = None
-    _polls = False  # up to aiosqlite 0.19 the thread looks at a flag every 0.1 s, and is not told of the end
 
     def get(self, *arguments: Any, **keywords: Any) -> Any:
-        self._polls = self._polls or "timeout" in keywords
+        self.channel.polls = self.channel.polls or "timeout" in keywords
         if self._thread is None:
             thread = threading.current_thread()
             self._thread = self.channel.worker = weakref.ref(thread)

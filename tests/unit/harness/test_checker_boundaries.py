@@ -70,6 +70,12 @@ def test_a_wrong_counter_is_the_last_increment_s(story, after, property):
 # -- counters --------------------------------------------------------------------------------------------------------
 
 
+def test_a_counter_counts_from_where_it_was(story):
+    story.ok(story.ask("a", "put", "c-1"))
+    story.history.counters["c-1"] = 5, 6
+    assert story.verdict == "safe"
+
+
 def test_who_only_reads_a_counter_increments_nothing(story):
     story.ok(story.ask("a", "take", "c-1", block=story.block("a", outcome="committed")), 0)
     story.history.counters["c-1"] = 0, 0

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -357,3 +358,20 @@ def test_where_the_thread_polls_closing_the_database_closes_the_channel(gate, po
     assert not queue.channel.closed
     future.set_result(None)  # the loop knows
     assert queue.channel.closed == polls
+
+
+@pytest.mark.parametrize("polls", [True, False])
+def test_what_is_asked_behind_the_closing_is_under_way_where_the_thread_goes_on(gate, polls):
+    """It is served by a thread that polls. A thread that is told of the end never comes to it."""
+    queue = gate.queue()
+    with pytest.raises(Empty):
+        queue.get(timeout=0.001) if polls else queue.get(False)
+    queue.channel.worker = weakref.ref(threading.current_thread())
+    queue.put_nowait((Future(), lambda: "served"))
+    queue.channel.cut()
+    assert queue.channel.busy() == polls
+    assert queue.get()[1]() == "served"
+    assert queue.channel.busy() == polls  # it has not asked for the next one yet
+    with pytest.raises(Empty):
+        queue.get(False)
+    assert not queue.channel.busy()
