@@ -221,7 +221,7 @@ def on_record(folder: str, planned: Collection[str], at_hand: Collection[str]) -
             continue
         if cells.parse(state.cell).default:
             made[state.cell] = record.entries(list(result.scenarios))
-        elif result.header.get("effort") == "brief":
+        elif state.cell in planned or result.header.get("effort") == "brief":  # all orders tell more of what to ask
             asked[state.cell] = record.entries(list(result.scenarios))
     for cell, entries in asked.items():
         made[cell] = record.differing(entries, made.get(cells.parse(cell).base, {}))

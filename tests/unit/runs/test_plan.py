@@ -184,5 +184,7 @@ def test_a_measured_run_is_kept_as_costs_and_as_the_record_of_its_cells(tmp_path
     planned |= {"sqlite-aiosqlite"}
     entries = plan.on_record(str(tmp_path / "results"), planned, HAND)
     assert sorted(entries) == ["sqlite-aiosqlite", elsewhere, "sqlite-aiosqlite0.20"]
+    planned |= {"sqlite-aiosqlite0.21"}  # of the plan: what all orders have found is asked in brief too
+    assert "sqlite-aiosqlite0.21" in plan.on_record(str(tmp_path / "results"), planned, HAND)
     assert entries["sqlite-aiosqlite"]["NST-99"]["verdict"] == "lies"
     assert entries["sqlite-aiosqlite0.20"] == {}  # as with the newest releases
