@@ -12,11 +12,14 @@ import contextlib
 import importlib.util
 import itertools
 import json
+import logging
 import os
 import platform
 import statistics
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -523,8 +526,13 @@ GROWTH_COLUMNS = (
 
 
 def plain_scenarios(cell: Cell) -> list[Scenario]:
-    """The scenarios that apply in this cell; a remedy runs others' schedules and has none of its own."""
-    return [scenario for scenario in catalogue().values() if not scenario.cures and cell.unmet(scenario) is None]
+    """The scenarios that apply in this cell and are programs themselves; a remedy runs others' schedules, a generated
+    line many programs."""
+    return [
+        scenario
+        for scenario in catalogue().values()
+        if not scenario.cures and not scenario.generated and cell.unmet(scenario) is None
+    ]
 
 
 async def schedule_rows(
@@ -607,6 +615,7 @@ def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str]
     """Measure in each of these cells; what cannot be opened is said in a note."""
     found = Found()
     missing = []
+    hush()
     for name in names:
         try:
             _measure(name, options, tell, found)
@@ -645,11 +654,26 @@ def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str]
     ]
 
 
+def forget_statements() -> None:
+    """Tortoise keeps its INSERT statements for the whole process, by a connection's name and a table: those of another
+    cell's database are no SQL for this one."""
+    if executor := sys.modules.get("tortoise.backends.base.executor"):
+        executor.EXECUTOR_CACHE.clear()
+
+
+def hush() -> None:
+    """Keep what drivers say of schedules that harm them from between the tables; in a cell pytest takes it."""
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    threading.excepthook = lambda _: None
+
+
 def _measure(name: str, options: argparse.Namespace, tell: Callable[[str], None], found: Found) -> None:
     tell(f"measuring with {name}")
     cell = Cell(name, tell=tell)
     if cell.adapter.isolated:
         raise CellError("its driver runs in child processes only")
+    forget_statements()
     loop = MatrixLoop()
     asyncio.set_event_loop(loop)
     run = loop.run_until_complete

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,3 +107,17 @@ def test_live_figures_say_why_they_are_missing():
     tables = bench.live(["postgres-nothing"], options, lambda text: None)
     assert all(not table.rows for table in tables)
     assert "unknown cell 'postgres-nothing'" in tables[0].note
+
+
+def test_schedules_are_measured_of_scenarios_that_are_one_program_each():
+    cell: Any = SimpleNamespace(unmet=lambda scenario: "no pool" if scenario.id == "POOL-3" else None)
+    names = {scenario.id for scenario in bench.plain_scenarios(cell)}
+    assert {"CON-1", "NST-4", "TXN-25"} <= names
+    assert not [name for name in names if name.startswith(("FIX-", "GEN-")) or name == "POOL-3"]
+
+
+def test_the_statements_that_tortoise_keeps_are_not_those_of_another_cell_s_database(monkeypatch):
+    kept = {("default", None, "entry"): "INSERT"}
+    monkeypatch.setitem(sys.modules, "tortoise.backends.base.executor", SimpleNamespace(EXECUTOR_CACHE=kept))
+    bench.forget_statements()
+    assert kept == {}
