@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -615,10 +615,10 @@ def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str]
     """Measure in each of these cells; what cannot be opened is said in a note."""
     found = Found()
     missing = []
-    hush()
     for name in names:
         try:
-            _measure(name, options, tell, found)
+            with hushed():
+                _measure(name, options, tell, found)
         except (CellError, WitnessError, HarnessError, ImportError, OSError) as error:
             missing.append(f"{name} was not measured: {error}")
     note = ". ".join(missing)
@@ -661,11 +661,19 @@ def forget_statements() -> None:
         executor.EXECUTOR_CACHE.clear()
 
 
-def hush() -> None:
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
     """Keep what drivers say of schedules that harm them from between the tables; in a cell pytest takes it."""
+    level, hook = logging.root.manager.disable, threading.excepthook
     logging.disable(logging.CRITICAL)
-    warnings.simplefilter("ignore")
     threading.excepthook = lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+        threading.excepthook = hook
 
 
 def _measure(name: str, options: argparse.Namespace, tell: Callable[[str], None], found: Found) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import threading
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,3 +124,11 @@ def test_the_statements_that_tortoise_keeps_are_not_those_of_another_cell_s_data
     monkeypatch.setitem(sys.modules, "tortoise.backends.base.executor", SimpleNamespace(EXECUTOR_CACHE=kept))
     bench.forget_statements()
     assert kept == {}
+
+
+def test_drivers_are_hushed_only_while_something_is_measured():
+    before = logging.root.manager.disable, threading.excepthook, list(warnings.filters)
+    with pytest.raises(LookupError), bench.hushed():
+        assert logging.root.manager.disable == logging.CRITICAL
+        raise LookupError
+    assert (logging.root.manager.disable, threading.excepthook, list(warnings.filters)) == before
