@@ -1,6 +1,6 @@
 """pytest wiring of one cell, nothing else: ``MATRIX_CELL=postgres-asyncpg python -m pytest tests/compliance``.
 
-The suite lies in tests/compliance, what it is written with in tests/harness, result files in matrix/results.
+The suite lies in tests/compliance, what it is written with in matrix/harness, result files in matrix/results.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pytest
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
 
+from matrix.harness.loop import MatrixLoop  # noqa: E402
 from matrix.results.words import GLYPHS  # noqa: E402
-from tests.harness.loop import MatrixLoop  # noqa: E402
 
 RUN = pytest.StashKey["CellRun"]()
 COLOURS = {"safe": "green", "refuses": "cyan", "n/a": "white", "error": "purple"}  # everything else: red
@@ -116,7 +116,7 @@ class CellRun:
     """One cell's run: opens it, runs scenarios in it, writes and prints what they gave."""
 
     def __init__(self, config: pytest.Config, selected: list[Any]) -> None:
-        from tests.harness.scenario import catalogue
+        from matrix.harness.scenario import catalogue
 
         self.config = config
         self.catalogue = catalogue()
@@ -137,10 +137,10 @@ class CellRun:
 
     # -- opening and closing ---------------------------------------------------------------------------------------
     def open(self) -> None:
+        from matrix.harness import record
+        from matrix.harness.cell import Cell, CellError, check_python
         from matrix.results import expectations
         from matrix.results.write import ResultWriter, WriteError, utc_now
-        from tests.harness import record
-        from tests.harness.cell import Cell, CellError, check_python
 
         name = os.environ.get("MATRIX_CELL", "")
         position = os.environ.get("MATRIX_POSITION", "")
@@ -191,8 +191,8 @@ class CellRun:
 
     def begin(self) -> None:
         """Have the selected scenarios run, by as many processes as were asked for."""
-        from tests.harness.processes import Job, Processes, cores
-        from tests.harness.runner import ERROR, without_verdict
+        from matrix.harness.processes import Job, Processes, cores
+        from matrix.harness.runner import ERROR, without_verdict
 
         count = self.config.getoption("processes") or int(os.environ.get("MATRIX_PROCESSES") or cores())
         names = {scenario.id for scenario in self.selected}
@@ -228,8 +228,8 @@ class CellRun:
 
     def work(self, cell: Any, name: str, given: Any) -> dict[str, Any]:
         """Run a scenario; in one of the processes."""
-        from tests.generated import search
-        from tests.harness import cell_scenarios, loop
+        from matrix.generated import search
+        from matrix.harness import cell_scenarios, loop
 
         scenario, (plain, known) = self.catalogue[name], given
         record = self.record_of_newest

@@ -20,7 +20,7 @@ if sys.version_info < (3, 11):
     )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from matrix import cells, releases
+from matrix.runs import cells, releases
 
 
 @impl
@@ -54,7 +54,7 @@ def tox_add_env_config(env_conf: Any, state: Any) -> None:
         MemoryLoader(
             description=f"one cell: {env_conf.name}",
             deps=install,
-            commands=[f"python -m tests {env_conf.name} {shlex.join(state.conf.pos_args(None) or ())}".strip()],
+            commands=[f"python -m matrix.cell {env_conf.name} {shlex.join(state.conf.pos_args(None) or ())}".strip()],
         ),
     )
     named = state.conf.options.env

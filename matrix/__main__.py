@@ -13,13 +13,13 @@ PARTS = {
     "matrix.servers.cli": ("servers",),
     "matrix.results.cli": ("results", "diff"),
     "matrix.report.cli": ("report",),
-    "matrix.replay": ("replay",),
+    "matrix.runs.replay": ("replay",),
     "matrix.reproduce.cli": ("reproduce",),
-    "matrix.releases": ("releases",),
-    "matrix.plan": ("plan",),
-    "matrix.run": ("run",),
-    "matrix.bisect": ("bisect",),
-    "matrix.announce": ("announce",),
+    "matrix.runs.releases": ("releases",),
+    "matrix.runs.plan": ("plan",),
+    "matrix.runs.run": ("run",),
+    "matrix.runs.bisect": ("bisect",),
+    "matrix.runs.announce": ("announce",),
 }
 
 

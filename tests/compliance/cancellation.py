@@ -1,6 +1,6 @@
 """CAN: the driver alone, a coroutine is cancelled, once at each moment at which it waits."""
 
-from tests.harness.scenario import scenario
+from matrix.harness.scenario import scenario
 
 
 @scenario(

@@ -1,6 +1,6 @@
 """ORM: Tortoise's client, its pool and its connecting."""
 
-from tests.harness.scenario import OrmSetup, scenario
+from matrix.harness.scenario import OrmSetup, scenario
 
 
 @scenario("ORM-1", "Gathered queries on the plain client", level="must", needs=("tortoise",), orm=OrmSetup(size=2))

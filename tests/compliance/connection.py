@@ -1,6 +1,6 @@
 """CON: the driver alone, one connection, several coroutines."""
 
-from tests.harness.scenario import scenario
+from matrix.harness.scenario import scenario
 
 
 @scenario("CON-1", "Two overlapping reads on one connection", level="loud", needs=("connection",))

@@ -4,7 +4,7 @@ that remedies can be tried on them."""
 import asyncio
 import contextlib
 
-from tests.harness.scenario import OrmSetup, scenario
+from matrix.harness.scenario import OrmSetup, scenario
 
 
 @scenario("CTX-1", "A child outlives the transaction and writes", level="loud", needs=("tortoise",), orm=OrmSetup())

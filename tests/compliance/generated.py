@@ -1,6 +1,6 @@
-"""GEN: programs that nobody wrote. Each of these runs one that tests/generated has drawn; its line judges many."""
+"""GEN: programs that nobody wrote. Each of these runs one that matrix/generated has drawn; its line judges many."""
 
-from tests.harness.scenario import OrmSetup, scenario
+from matrix.harness.scenario import OrmSetup, scenario
 
 
 @scenario("GEN-1", "Random tasks, a connection for each", level="must", needs=("connection",))

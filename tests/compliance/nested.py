@@ -2,8 +2,8 @@
 
 import contextlib
 
-from tests.harness.scenario import OrmSetup, scenario
-from tests.harness.session import Deliberate
+from matrix.harness.scenario import OrmSetup, scenario
+from matrix.harness.session import Deliberate
 
 
 @scenario("NST-1", "Two levels, the inner rolls back", level="must", needs=("tortoise",), orm=OrmSetup())

@@ -1,6 +1,6 @@
 """POOL: the driver's own pool."""
 
-from tests.harness.scenario import scenario
+from matrix.harness.scenario import scenario
 
 
 @scenario("POOL-1", "A connection returned inside an open transaction", level="must", needs=("pool",))

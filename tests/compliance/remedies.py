@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import contextvars
 
-from tests.harness.remedy import Way
-from tests.harness.scenario import OrmSetup, remedy
-from tests.harness.session import Deliberate
+from matrix.harness.remedy import Way
+from matrix.harness.scenario import OrmSetup, remedy
+from matrix.harness.session import Deliberate
 
 CURES = ("NST-3", "NST-4", "NST-5", "NST-13", "CTX-1", "CTX-2")
 # Those that keep a child off its parent's connection are recommended for these too; the others say nothing of

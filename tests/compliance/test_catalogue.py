@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness.scenario import catalogue
+from matrix.harness.scenario import catalogue
 
 
 @pytest.mark.asyncio

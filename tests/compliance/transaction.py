@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from tests.harness.scenario import OrmSetup, scenario
+from matrix.harness.scenario import OrmSetup, scenario
 
 
 @scenario("TXN-1", "Commit and rollback", level="must", needs=("tortoise",), orm=OrmSetup(size=2))

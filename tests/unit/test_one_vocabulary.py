@@ -1,12 +1,12 @@
-"""The cell judges with tests/harness/verdict.py, the report reads with matrix/results/words.py; neither may import the
+"""The cell judges with matrix/harness/verdict.py, the report reads with matrix/results/words.py; neither may import the
 other (design.md, section 3). What they both know has to be the same."""
 
 from __future__ import annotations
 
 import itertools
 
+from matrix.harness import verdict
 from matrix.results import words
-from tests.harness import verdict
 
 
 def test_the_words_are_the_same_in_the_same_order():

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from matrix import stability
 from matrix.results import documents, schema
 from matrix.results.read import read_cell
+from matrix.runs import stability
 from tests.unit.results import samples
 
 SEEN = {"violations": [{"property": "routing", "sentence": "s"}, {"property": "loudness", "sentence": "s"}]}
@@ -127,9 +127,8 @@ def test_cores_are_busy_in_the_block_only():
 @pytest.mark.parametrize("when", ["at once", "later"])
 def test_a_busy_core_ends_with_its_parent_even_if_that_is_killed(when):
     wait = "signal.pause()" if when == "later" else "os.kill(os.getpid(), signal.SIGKILL)"
-    program = (
-        f"import os, signal\nfrom matrix.stability import busy\nwith busy(1) as b:\n    print(*b, flush=True); {wait}"
-    )
+    program = "import os, signal\nfrom matrix.runs.stability import busy\n"
+    program += f"with busy(1) as b:\n    print(*b, flush=True); {wait}"
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=stability.ROOT)
     assert parent.stdout is not None
     with parent.stdout as told:

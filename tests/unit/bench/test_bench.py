@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from matrix import bench
+from matrix.bench import measure as bench
 from matrix.results.read import CellResult
 
 

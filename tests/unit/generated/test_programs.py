@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.generated.interpreter import Interpreter
-from tests.generated.printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS, POOL, TWO_ALIASES, show
-from tests.generated.program import (
+from matrix.generated.interpreter import Interpreter
+from matrix.generated.printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS, POOL, TWO_ALIASES, show
+from matrix.generated.program import (
     Block,
     Cancel,
     Fail,
@@ -44,8 +44,8 @@ from tests.generated.program import (
     tasks,
     walk,
 )
-from tests.generated.search import LINES, SEED, Search
-from tests.harness.scenario import catalogue
+from matrix.generated.search import LINES, SEED, Search
+from matrix.harness.scenario import catalogue
 
 NUMBER = st.integers(0, 4)
 

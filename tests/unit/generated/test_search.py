@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.generated.program import Block, Cancel, Fail, Gather, Hold, Program, Read, Spawn, Write, from_data
-from tests.generated.search import LINES, RACING, SEED, Search, Signature
-from tests.harness import record
-from tests.harness.loop import MatrixLoop
-from tests.harness.runner import Runner
-from tests.harness.scenario import catalogue
+from matrix.generated.program import Block, Cancel, Fail, Gather, Hold, Program, Read, Spawn, Write, from_data
+from matrix.generated.search import LINES, RACING, SEED, Search, Signature
+from matrix.harness import record
+from matrix.harness.loop import MatrixLoop
+from matrix.harness.runner import Runner
+from matrix.harness.scenario import catalogue
 from tests.unit.miniatures import faults
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing, Refusing
 
@@ -122,7 +122,7 @@ def test_several_known_anomalies_in_one_program_are_nothing_new(known, parts):
 def test_an_error_of_the_harness_is_the_lines_error():
     def use(search: Search) -> Any:
         async def broken(*_: Any, **__: Any) -> Any:
-            from tests.harness.runner import Exploration
+            from matrix.harness.runner import Exploration
 
             return Exploration([], False, error="the witness is gone")
 

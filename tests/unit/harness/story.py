@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.harness.checker import Violation, check, refusals
-from tests.harness.history import DOCUMENTED, Block, Claim, ErrorRecord, History, Operation, SessionRecord
-from tests.harness.verdict import derive
+from matrix.harness.checker import Violation, check, refusals
+from matrix.harness.history import DOCUMENTED, Block, Claim, ErrorRecord, History, Operation, SessionRecord
+from matrix.harness.verdict import derive
 
 
 class Story:

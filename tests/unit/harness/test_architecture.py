@@ -47,13 +47,13 @@ def parameters(*folders: str) -> pytest.MarkDecorator:
 
 @parameters("tests/compliance")
 def test_scenarios_import_the_harness_only(path):
-    allowed = (*STANDARD, "tests.harness", *(["pytest"] if path.name.startswith("test_") else []))
+    allowed = (*STANDARD, "matrix.harness", *(["pytest"] if path.name.startswith("test_") else []))
     assert [name for name in imports(path) if not within(name, *allowed)] == []
 
 
-@parameters("tests/harness")
+@parameters("matrix/harness")
 def test_the_harness_imports_what_a_cell_installs_only(path):
-    allowed = [*STANDARD, "tests.harness", "matrix.servers"]
+    allowed = [*STANDARD, "matrix.harness", "matrix.servers"]
     if path.parent.name == "adapters":
         allowed += [*DRIVERS, *BELOW_DRIVERS]
     if path.name in ("orm.py", "models.py", "base.py"):  # base.py: how Tortoise's own exceptions are classed
@@ -63,23 +63,27 @@ def test_the_harness_imports_what_a_cell_installs_only(path):
     assert [name for name in imports(path) if not within(name, *allowed)] == []
 
 
-@parameters("tests/generated")
+@parameters("matrix/generated")
 def test_generated_programs_import_the_harness_and_hypothesis(path):
-    allowed = [*STANDARD, "tests.harness", "tests.generated"]
+    allowed = [*STANDARD, "matrix.harness", "matrix.generated"]
     if path.name in ("strategies.py", "search.py"):
         allowed.append("hypothesis")
     assert [name for name in imports(path) if not within(name, *allowed)] == []
 
 
-@parameters("tests/generated")
+@parameters("matrix/generated")
 def test_no_generated_program_names_a_driver(path):
     source = path.read_text(encoding="utf-8")
     assert re.findall(r"\b(?:" + "|".join(DRIVERS) + r")\b", source) == []
 
 
-@parameters("tests/harness")
+@parameters("matrix/harness")
 def test_the_harness_knows_of_no_plan_and_no_report(path):
-    assert [name for name in imports(path) if within(name, "matrix") and not within(name, "matrix.servers")] == []
+    assert [
+        name
+        for name in imports(path)
+        if within(name, "matrix") and not within(name, "matrix.servers", "matrix.harness")
+    ] == []
 
 
 @parameters("matrix/report")
@@ -100,13 +104,18 @@ def test_results_know_of_nothing_else(path):
     assert [name for name in ours if not within(name, "matrix.results")] == []
 
 
+@parameters("matrix")
+def test_nothing_in_matrix_imports_from_tests(path):
+    assert [name for name in imports(path) if within(name, "tests")] == []
+
+
 @parameters("matrix/servers")
 def test_servers_need_the_standard_library_only(path):
     assert [name for name in imports(path) if not within(name, *STANDARD, "matrix.servers")] == []
 
 
 def test_the_wiring_imports_harness_results_and_pytest_only():
-    allowed = (*STANDARD, "pytest", "tests.harness", "tests.generated", "matrix.results")
+    allowed = (*STANDARD, "pytest", "matrix.harness", "matrix.generated", "matrix.results")
     assert [name for name in imports(ROOT / "conftest.py") if not within(name, *allowed)] == []
 
 
@@ -132,19 +141,19 @@ def test_no_scenario_looks_at_the_clock(path):
 
 @pytest.mark.parametrize("driver", [d for d in DRIVERS if d not in ("psycopg_pool", "pyodbc")])
 def test_a_driver_is_one_adapter_file(driver):
-    assert (ROOT / "tests" / "harness" / "adapters" / f"{driver}.py").exists()
+    assert (ROOT / "matrix" / "harness" / "adapters" / f"{driver}.py").exists()
 
 
 def test_the_linter_sees_relative_and_hidden_imports(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
-    source = tmp_path / "tests" / "harness" / "adapters" / "new.py"
+    source = tmp_path / "matrix" / "harness" / "adapters" / "new.py"
     source.parent.mkdir(parents=True)
     source.write_text(
-        "def f():\n    from ..world import World\n    import matrix.plan, os.path\n    from . import base\n"
+        "def f():\n    from ..world import World\n    import matrix.runs.plan, os.path\n    from . import base\n"
     )
     assert list(imports(source)) == [
-        "tests.harness.world.World",
-        "matrix.plan",
+        "matrix.harness.world.World",
+        "matrix.runs.plan",
         "os.path",
-        "tests.harness.adapters.base",
+        "matrix.harness.adapters.base",
     ]

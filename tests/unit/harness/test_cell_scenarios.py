@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.harness import cell_scenarios
-from tests.harness.runner import without_verdict
-from tests.harness.scenario import Scenario
+from matrix.harness import cell_scenarios
+from matrix.harness.runner import without_verdict
+from matrix.harness.scenario import Scenario
 
 pytestmark = pytest.mark.asyncio
 

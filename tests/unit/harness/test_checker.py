@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.checker import PROPERTIES, check
-from tests.harness.history import (
+from matrix.harness.checker import PROPERTIES, check
+from matrix.harness.history import (
     ABORTED,
     CREATED,
     DOCUMENTED,

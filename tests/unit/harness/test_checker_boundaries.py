@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.history import ABORTED, DOCUMENTED
+from matrix.harness.history import ABORTED, DOCUMENTED
 
 from .story import Story
 

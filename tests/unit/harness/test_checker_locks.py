@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.history import INTERNAL, Block, Operation
+from matrix.harness.history import INTERNAL, Block, Operation
 
 from .story import Story
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.history import ABORTED, CREATED, DOCUMENTED, FOUND, IGNORED, INTERNAL, SEEN, UNSEEN, ErrorRecord
-from tests.harness.verdict import derive
+from matrix.harness.history import ABORTED, CREATED, DOCUMENTED, FOUND, IGNORED, INTERNAL, SEEN, UNSEEN, ErrorRecord
+from matrix.harness.verdict import derive
 
 from .story import Story
 

@@ -8,7 +8,7 @@ import functools
 
 import pytest
 
-from tests.harness.session import DecoratedBlock
+from matrix.harness.session import DecoratedBlock
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="outside")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness.schedule import Explorer, Strategy
+from matrix.harness.schedule import Explorer, Strategy
 
 from .test_schedule import Game, every_order, explore, watched
 
@@ -13,7 +13,7 @@ SWEEPS = 20
 
 @pytest.fixture(autouse=True)
 def few_sweeps(monkeypatch):
-    monkeypatch.setattr("tests.harness.schedule.SWEEPS", SWEEPS)
+    monkeypatch.setattr("matrix.harness.schedule.SWEEPS", SWEEPS)
 
 
 def explore_watched(bound: int, waits: int, questions: tuple[int, ...] = (1, 1)) -> tuple[list[str], Explorer]:

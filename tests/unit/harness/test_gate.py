@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.harness import gate as gate_module
-from tests.harness.gate import Gate, Recorder, Segments, Wire
+from matrix.harness import gate as gate_module
+from matrix.harness.gate import Gate, Recorder, Segments, Wire
 
 pytestmark = pytest.mark.asyncio
 
@@ -402,7 +402,7 @@ async def test_statements_begin_and_end_transactions(statements, placed):
 
 
 def test_outside_of_a_transaction_a_savepoint_is_one_for_sqlite_only():
-    from tests.harness.gate import Segments
+    from matrix.harness.gate import Segments
 
     statements = ["SAVEPOINT a", "INSERT 1", "SAVEPOINT b", "RELEASE b", "INSERT 2", "RELEASE a", "INSERT 3"]
     for begins, places in ((True, [(1, 1), (1, 1), None]), (False, [None, None, None])):

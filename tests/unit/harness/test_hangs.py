@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness.runner import Exploration, Runner
-from tests.harness.scenario import OrmSetup, Scenario
-from tests.harness.witness import LockWaits, circle
+from matrix.harness.runner import Exploration, Runner
+from matrix.harness.scenario import OrmSetup, Scenario
+from matrix.harness.witness import LockWaits, circle
 from tests.unit.miniatures.database import Answer, Database, MiniatureWitness, ServerSession
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing
 from tests.unit.miniatures.faults import LetsHoldersWait
@@ -140,7 +140,7 @@ async def test_a_transaction_that_waits_for_its_own_child_s_connection_hangs():
 
 
 async def test_a_program_that_runs_in_circles_is_an_error_not_a_verdict(monkeypatch):
-    monkeypatch.setattr("tests.harness.world.PATIENCE", 50)
+    monkeypatch.setattr("matrix.harness.world.PATIENCE", 50)
 
     async def program(world):
         async def circles(session):
@@ -339,7 +339,7 @@ async def test_a_circle_of_waits_in_the_server_is_no_hang_however_late_it_is_fou
 
 
 async def test_a_server_that_leaves_a_circle_alone_is_an_error_not_a_verdict(monkeypatch):
-    monkeypatch.setattr("tests.harness.world.DEADLINE", 0.05)
+    monkeypatch.setattr("matrix.harness.world.DEADLINE", 0.05)
     driver = Late()
     backing = Backing(driver)
     backing.witness = LateServer(driver.database, after=float("inf"))
@@ -349,8 +349,8 @@ async def test_a_server_that_leaves_a_circle_alone_is_an_error_not_a_verdict(mon
 
 async def test_a_circle_that_the_server_does_not_see_is_left_to_those_who_can_go_on(monkeypatch):
     """InnoDB follows one holder of the several that a request waits for: here the idle transaction."""
-    monkeypatch.setattr("tests.harness.world.UNSEEN_AFTER", 0.01)
-    monkeypatch.setattr("tests.harness.world.DEADLINE", 5)
+    monkeypatch.setattr("matrix.harness.world.UNSEEN_AFTER", 0.01)
+    monkeypatch.setattr("matrix.harness.world.DEADLINE", 5)
 
     class FollowsOne(LateServer):
         def lock_waits(self) -> LockWaits:
@@ -370,7 +370,7 @@ async def test_a_circle_that_the_server_does_not_see_is_left_to_those_who_can_go
 
 @pytest.mark.parametrize("says", [True, False])
 async def test_when_every_transaction_waits_it_is_a_circle_whatever_the_server_says_of_the_holders(says, monkeypatch):
-    monkeypatch.setattr("tests.harness.world.DEADLINE", 0.05)
+    monkeypatch.setattr("matrix.harness.world.DEADLINE", 0.05)
 
     class TightLipped(LateServer):
         def lock_waits(self) -> LockWaits:

@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from tests.harness.history import INTERNAL, History, qualified, record_error, without_folders
+from matrix.harness.history import INTERNAL, History, qualified, record_error, without_folders
 
 from .story import Story
 
@@ -124,7 +124,7 @@ def test_a_message_names_no_folder_of_this_machine():
 
 
 @pytest.mark.parametrize(("file", "shown"), [
-    ("/home/somebody/matrix/tests/harness/session.py", "tests/harness/session.py"),
+    ("/home/somebody/matrix/matrix/harness/session.py", "matrix/harness/session.py"),
     ("/home/somebody/.tox/cell/lib/python3.11/site-packages/aiomysql/pool.py", "site-packages/aiomysql/pool.py"),
     ("/opt/python/lib/python3.11/asyncio/streams.py", "asyncio/streams.py"),
     ("/opt/python/lib/python3.11/contextlib.py", "lib/python3.11/contextlib.py"),

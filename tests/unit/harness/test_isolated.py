@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness import isolated
-from tests.harness.isolated import once_in_child
-from tests.harness.runner import Exploration, Runner
-from tests.harness.scenario import Scenario
+from matrix.harness import isolated
+from matrix.harness.isolated import once_in_child
+from matrix.harness.runner import Exploration, Runner
+from matrix.harness.scenario import Scenario
 from tests.unit.miniatures.driver import Backing, Queueing
 
 pytestmark = pytest.mark.asyncio

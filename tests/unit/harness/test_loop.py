@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.harness.loop import MatrixLoop, SideLoop, thread_rests
+from matrix.harness.loop import MatrixLoop, SideLoop, thread_rests
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness.runner import Exploration, Outcome, Runner
-from tests.harness.scenario import catalogue
-from tests.harness.schedule import Strategy, parse
+from matrix.harness.runner import Exploration, Outcome, Runner
+from matrix.harness.scenario import catalogue
+from matrix.harness.schedule import Strategy, parse
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing, Refusing
 from tests.unit.miniatures.faults import LeavesAnswerOnWire, LosesReleaseOnCancel
 

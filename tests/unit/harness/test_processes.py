@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.processes import Job, Processes
+from matrix.harness.processes import Job, Processes
 
 ROOT = Path(__file__).parents[3]
 
@@ -134,7 +134,7 @@ def test_they_end_with_who_started_them(tmp_path):
     script.write_text(
         "import asyncio, os, signal, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from tests.harness.processes import Job, Processes\n"
+        "from matrix.harness.processes import Job, Processes\n"
         "from tests.unit.harness.test_processes import Cell, died\n"
         "told = os.dup(1)\n"
         "def never(cell, scenario, given):\n"

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from tests.harness import record
-from tests.harness.remedy import PLAIN
-from tests.harness.runner import Runner
-from tests.harness.scenario import catalogue
+from matrix.harness import record
+from matrix.harness.remedy import PLAIN
+from matrix.harness.runner import Runner
+from matrix.harness.scenario import catalogue
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing
 from tests.unit.miniatures.faults import AnswersInWrongOrder
 

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from tests.harness import scenario as registry
-from tests.harness.adapters.base import CAPABILITIES
-from tests.harness.scenario import FAMILIES, PROMISES, catalogue, promise, scenario
-from tests.harness.verdict import LEVELS
+from matrix.harness import scenario as registry
+from matrix.harness.adapters.base import CAPABILITIES
+from matrix.harness.scenario import FAMILIES, PROMISES, catalogue, promise, scenario
+from matrix.harness.verdict import LEVELS
 
 if sys.version_info >= (3, 11):
     import tomllib

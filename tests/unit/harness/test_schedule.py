@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.harness.schedule import Action, Explorer, Moment, ScheduleMismatch, Strategy, parse
+from matrix.harness.schedule import Action, Explorer, Moment, ScheduleMismatch, Strategy, parse
 
 LETTERS = "ABCD"
 

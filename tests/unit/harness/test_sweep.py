@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness.runner import Runner
-from tests.harness.scenario import Scenario
-from tests.harness.schedule import ScheduleMismatch, Strategy, parse
+from matrix.harness.runner import Runner
+from matrix.harness.scenario import Scenario
+from matrix.harness.schedule import ScheduleMismatch, Strategy, parse
 from tests.unit.miniatures.driver import Backing, Queueing
 
 pytestmark = pytest.mark.asyncio
@@ -111,7 +111,7 @@ async def test_what_a_victim_returns_and_raises_goes_through():
 
     outcomes = (await explore(of_single(victim))).outcomes
     ends = {line["text"] for line in outcomes[0].evidence["history"] if line["event"] == "end"}
-    assert ends == {"ends with tests.harness.session.Deliberate: victim fails on purpose"}
+    assert ends == {"ends with matrix.harness.session.Deliberate: victim fails on purpose"}
 
 
 async def test_the_proof_of_a_hang_sees_through_the_watch():

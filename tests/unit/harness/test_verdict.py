@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from tests.harness.checker import PROPERTIES, Violation
-from tests.harness.verdict import (
+from matrix.harness.checker import PROPERTIES, Violation
+from matrix.harness.verdict import (
     LEVELS,
     REMEDIES,
     VERDICTS,

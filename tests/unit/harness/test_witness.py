@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.harness.cell import Backing
-from tests.harness.witness import Address, circle, innodb_lock_waits, open_witness
+from matrix.harness.cell import Backing
+from matrix.harness.witness import Address, circle, innodb_lock_waits, open_witness
 
 WAIT = """------- TRX HAS BEEN WAITING 0 SEC FOR THIS LOCK TO BE GRANTED:
 RECORD LOCKS space id 4 page no 5 n bits 72 index name of table `t`.`counter` trx id 1 {mode} waiting

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.gate import Recorder
-from tests.harness.workers import CountingQueue, WorkerChannel, WorkerGate, describe
+from matrix.harness.gate import Recorder
+from matrix.harness.workers import CountingQueue, WorkerChannel, WorkerGate, describe
 
 
 def until(condition: Callable[[], bool]) -> None:

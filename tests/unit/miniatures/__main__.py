@@ -14,9 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
+from matrix.harness.cell import commit
 from matrix.results import documents
 from matrix.results.write import utc_now
-from tests.harness.cell import commit
 
 from .driver import Queueing
 from .faults import FAULTS

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tests.harness.history import SEEN, UNSEEN
-from tests.harness.witness import LockWaits
+from matrix.harness.history import SEEN, UNSEEN
+from matrix.harness.witness import LockWaits
 
 SEEDS = 400
 
@@ -247,7 +247,7 @@ class ServerSession:
 
 
 class MiniatureWitness:
-    """Reads the database past every driver; the duck type of ``tests.harness.witness.Witness``."""
+    """Reads the database past every driver; the duck type of ``matrix.harness.witness.Witness``."""
 
     one_writer = False
 

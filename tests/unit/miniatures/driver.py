@@ -7,7 +7,7 @@ import collections
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from tests.harness.adapters.base import Adapter
+from matrix.harness.adapters.base import Adapter
 
 from .database import Answer, Database, MiniatureWitness
 from .orm import Orm, RefusingOrm, RefusingTransaction, Transaction
@@ -372,7 +372,7 @@ class Refusing(Miniature):
 
 
 class Backing:
-    """One miniature with its database and witness; the duck type of ``tests.harness.cell.Backing``."""
+    """One miniature with its database and witness; the duck type of ``matrix.harness.cell.Backing``."""
 
     kind = "miniature"
     server_address = None

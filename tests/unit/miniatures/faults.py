@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-from tests.harness.history import CREATED, FOUND, IGNORED, SEEN
+from matrix.harness.history import CREATED, FOUND, IGNORED, SEEN
 
 from .database import Answer
 from .driver import Aborted, Connection, DriverError, Miniature, Pool, Queueing, Refusing, RefusingConnection

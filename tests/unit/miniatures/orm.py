@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.harness.history import CREATED, FOUND, SEEN
+from matrix.harness.history import CREATED, FOUND, SEEN
 
 if TYPE_CHECKING:
     from .database import Answer

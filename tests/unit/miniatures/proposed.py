@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.harness.scenario import OrmSetup, Scenario
+from matrix.harness.scenario import OrmSetup, Scenario
 
 
 async def parent_of_a_cancelled_child(world: Any) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.harness.adapters.base import CAPABILITIES
-from tests.harness.loop import MatrixLoop
-from tests.harness.runner import Runner, line_of
-from tests.harness.scenario import Scenario, catalogue
+from matrix.harness.adapters.base import CAPABILITIES
+from matrix.harness.loop import MatrixLoop
+from matrix.harness.runner import Runner, line_of
+from matrix.harness.scenario import Scenario, catalogue
 
 from .driver import Backing, Miniature, Queueing, Refusing
 from .faults import FAULTS

@@ -7,11 +7,11 @@ import functools
 
 import pytest
 
+from matrix.harness.checker import PROPERTIES
+from matrix.harness.runner import Runner, remedy_line
+from matrix.harness.scenario import catalogue
+from matrix.harness.verdict import VERDICTS
 from matrix.results import schema
-from tests.harness.checker import PROPERTIES
-from tests.harness.runner import Runner, remedy_line
-from tests.harness.scenario import catalogue
-from tests.harness.verdict import VERDICTS
 
 from . import __main__ as published
 from . import proposed

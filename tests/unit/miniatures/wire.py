@@ -7,7 +7,7 @@ import collections
 from collections.abc import Callable
 from typing import Any
 
-from tests.harness.gate import TOKEN, Channel, FrameRecord, Segments
+from matrix.harness.gate import TOKEN, Channel, FrameRecord, Segments
 
 from .database import Answer, Database, ServerSession
 
@@ -130,7 +130,7 @@ class MiniatureWire(Channel):
 
 
 class MiniatureGate:
-    """The duck type of ``tests.harness.gate.Gate``: makes wires, and knows whether their answers are held."""
+    """The duck type of ``matrix.harness.gate.Gate``: makes wires, and knows whether their answers are held."""
 
     port = 0
 

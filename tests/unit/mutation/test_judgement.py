@@ -6,9 +6,9 @@ import pytest
 
 from tests.unit.mutation.__main__ import Survivor, explained, function_of, judge, survivor
 
-SHOWN = """# tests.harness.verdict.x_worst__mutmut_2: survived
---- tests/harness/verdict.py
-+++ tests/harness/verdict.py
+SHOWN = """# matrix.harness.verdict.x_worst__mutmut_2: survived
+--- matrix/harness/verdict.py
++++ matrix/harness/verdict.py
 @@ -1,4 +1,4 @@
  def worst(verdicts: object) -> str:
      \"\"\"The worst of some verdicts; safe of none.\"\"\"
@@ -22,10 +22,10 @@ SHOWN = """# tests.harness.verdict.x_worst__mutmut_2: survived
 @pytest.mark.parametrize(
     ("name", "function"),
     [
-        ("tests.harness.verdict.x_worst__mutmut_2", "verdict.worst"),
-        ("tests.harness.checker.x__in_part__mutmut_17", "checker._in_part"),
-        ("tests.harness.history.xǁHistoryǁfate__mutmut_12", "history.History.fate"),
-        ("tests.harness.schedule.xǁExplorerǁ__init____mutmut_8", "schedule.Explorer.__init__"),
+        ("matrix.harness.verdict.x_worst__mutmut_2", "verdict.worst"),
+        ("matrix.harness.checker.x__in_part__mutmut_17", "checker._in_part"),
+        ("matrix.harness.history.xǁHistoryǁfate__mutmut_12", "history.History.fate"),
+        ("matrix.harness.schedule.xǁExplorerǁ__init____mutmut_8", "schedule.Explorer.__init__"),
     ],
 )
 def test_a_mutant_s_function_is_named_as_people_name_it(name, function):
@@ -33,7 +33,7 @@ def test_a_mutant_s_function_is_named_as_people_name_it(name, function):
 
 
 def test_a_survivor_is_what_changed_not_which_number_it_has():
-    found = survivor("tests.harness.verdict.x_worst__mutmut_2", SHOWN)
+    found = survivor("matrix.harness.verdict.x_worst__mutmut_2", SHOWN)
     was, became = (f"return max(verdicts, key=badness, default={default})" for default in ("SAFE", "None"))
     assert found == Survivor("verdict.worst", was, became)
 

@@ -2,8 +2,8 @@
 
 import json
 
-from matrix.announce import MOST, announce
 from matrix.results.compare import Difference
+from matrix.runs.announce import MOST, announce
 
 
 def difference(scenario="NST-3", kind="worse"):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from matrix.bisect import Change, Probe, axis_of, cell_of, search
-from matrix.cells import read
-from matrix.releases import load
-from matrix.run import RunError
+from matrix.runs.bisect import Change, Probe, axis_of, cell_of, search
+from matrix.runs.cells import read
+from matrix.runs.releases import load
+from matrix.runs.run import RunError
 
 VERSIONS = [f"1.{number}" for number in range(20)]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from matrix import cells
-from matrix.cells import parse, requirements
-from matrix.releases import ReleasesError, load
+from matrix.runs import cells
+from matrix.runs.cells import parse, requirements
+from matrix.runs.releases import ReleasesError, load
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def databases_below(parent: int) -> set[Path]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_cell_that_is_ended_takes_its_databases_away(tmp_path, number):
     cell = subprocess.Popen(
-        [sys.executable, "-m", "tests", "sqlite-aiosqlite"],
+        [sys.executable, "-m", "matrix.cell", "sqlite-aiosqlite"],
         cwd=ROOT,
         env={**os.environ, "MATRIX_RESULTS": str(tmp_path)},
         stdout=subprocess.PIPE,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix import environments, registry
+from matrix.runs import environments, registry
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from matrix import plan, releases, run
 from matrix.__main__ import parser as cli
-from matrix.cells import bases, parse, read
-from matrix.plan import PlanError, Planned, select, shard
-from tests.harness import record
+from matrix.harness import record
+from matrix.runs import plan, releases, run
+from matrix.runs.cells import bases, parse, read
+from matrix.runs.plan import PlanError, Planned, select, shard
 from tests.unit.results import samples
 
 HAND = ["3.10", "3.11", "3.12", "3.13"]

@@ -3,9 +3,9 @@
 import pytest
 import tomllib
 
-from matrix import registry, releases
-from matrix.registry import Wheels, fits, reason
-from matrix.releases import chosen
+from matrix.runs import registry, releases
+from matrix.runs.registry import Wheels, fits, reason
+from matrix.runs.releases import chosen
 
 SOME = ["0.19.3", "0.20.0", "0.20.1", "1.0.0", "1.1.0", "1.1.9", "1.2.0rc1", "0.9.9rc1"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from matrix import cells, environments, registry
 from matrix.__main__ import main
-from matrix.children import GRACE
 from matrix.results import expectations
 from matrix.results.read import read_cell, read_folder
-from matrix.run import Done, Job, RunError, Runner, Servers, not_as_expected, version_or_source
+from matrix.runs import cells, environments, registry
+from matrix.runs.children import GRACE
+from matrix.runs.run import Done, Job, RunError, Runner, Servers, not_as_expected, version_or_source
 from tests.unit.results import samples
 
 CELLS = ("sqlite-aiosqlite", "sqlite-aiosqlite0.20", "sqlite-aiosqlite0.21", "sqlite-aiosqlite-uvloop")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from tests.harness.wire import Frame, Tracker, tracker_for
+from matrix.harness.wire import Frame, Tracker, tracker_for
 
 Step = tuple[str, bytes]  # "->" or "<-", and bytes
 Script = list[Step]

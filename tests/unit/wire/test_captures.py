@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.wire import tracker_for
+from matrix.harness.wire import tracker_for
 from tests.unit.wire.streams import Script, cut, joined, outcome
 
 CAPTURES = sorted((Path(__file__).parent / "captures").glob("*.json"))

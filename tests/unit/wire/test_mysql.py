@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from tests.harness.wire import MySQLTracker
+from matrix.harness.wire import MySQLTracker
 from tests.unit.wire.streams import (
     ALL,
     DEPRECATE_EOF,

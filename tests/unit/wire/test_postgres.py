@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from tests.harness.wire import PostgresTracker
+from matrix.harness.wire import PostgresTracker
 from tests.unit.wire.streams import (
     AUTHENTICATION_OK,
     BACKEND_KEY,

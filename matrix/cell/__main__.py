@@ -1,0 +1,78 @@
+"""Runs one cell in this environment: ``python -m matrix.cell mysql-aiomysql [pytest arguments]``. tox calls it.
+
+It replaces itself with pytest, so that what ODBC needs in the environment is there before the interpreter starts.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def odbc_environment() -> dict[str, str]:
+    """What a process that loads pyodbc needs: library path, driver manager settings, the drivers' own files."""
+    from matrix import servers
+
+    found = servers.odbc(progress=lambda text: print(f"  {text}", flush=True))
+    drivers = {f"MATRIX_ODBC_{kind.upper()}": path for kind, path in found.drivers.items()}
+    return {**found.env, **drivers}
+
+
+def environment_of(cell: str) -> dict[str, str]:
+    """The environment that a cell's process needs before its interpreter starts. Raises servers.ServerError."""
+    environment = {**os.environ, "MATRIX_CELL": cell}
+    if cell.startswith("odbc-") and "MATRIX_ODBC_SQLITE" not in environment:
+        environment.update(odbc_environment())
+        # The drivers are C libraries: what they do with memory that they have freed shall show, and show every time.
+        environment.update(MALLOC_PERTURB_="85", PYTHONMALLOC="malloc")
+    return environment
+
+
+def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced at its end
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m matrix.cell CELL [pytest arguments]\n")
+        print("Runs one cell, such as mysql-aiomysql, in this environment and writes results/CELL.jsonl.")
+        print("  -k NST-4            one scenario          --orders 50   more orders of each scenario")
+        print("  --programs 1000     more generated programs   --seed 7      drawn from another seed")
+        print("  --processes 1       one scenario after the other (one process per core is the default)")
+        print("  --strict-compliance fail for everything that does not comply")
+        return 0 if arguments else 2
+    if sys.version_info < (3, 10):  # noqa: UP036 - so that an older one says it in words
+        print(f"Python {sys.version.split()[0]} is too old for the suite: use 3.10 or newer.", file=sys.stderr)
+        return 2
+    cell, *rest = arguments
+    from matrix import servers
+
+    try:
+        environment = environment_of(cell)
+    except servers.ServerError as error:
+        print(f"{cell}: {error}", file=sys.stderr)
+        return 2
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    limits = ["-o", "faulthandler_timeout=600", "-o", "faulthandler_exit_on_timeout=true"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/compliance",
+        "--tb=no",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:unraisableexception",
+        "-p",
+        "no:hypothesispytest",  # the suite calls hypothesis itself
+        "-p",
+        "no:threadexception",  # it would keep what ends a thread, and with it the thread's connection and its locks
+        *limits,
+    ]
+    os.execve(sys.executable, [*command, *rest], environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

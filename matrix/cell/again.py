@@ -1,0 +1,175 @@
+"""Replays deciding schedules of a cell, again and again in one process: ``python -m matrix.cell.again CELL``.
+
+Runs in a cell's environment; matrix/stability.py starts it and talks to it in lines of JSON: first what to replay, then
+a line for each repeat of all of it. Each line is answered by one line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from matrix.cell.__main__ import environment_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Again:
+    """Replays in an open cell. One that disagrees is told with its evidence."""
+
+    def __init__(self, cell: Any, loop: Any, replays: list[dict[str, Any]]) -> None:
+        from matrix.harness.runner import Runner
+        from matrix.harness.scenario import catalogue
+
+        self.cell = cell
+        self.loop = loop
+        self.scenarios = catalogue()
+        self.runners = {backing.kind: Runner(backing, 1) for backing in cell.backings}
+        self.replays = [each for each in replays if self._known(each)]
+
+    def _known(self, replay: dict[str, Any]) -> bool:
+        names = [replay["scenario"], *([replay["remedy"]] if replay["remedy"] else [])]
+        return all(name in self.scenarios for name in names) and replay["database"] in (None, *self.runners)
+
+    @property
+    def rule(self) -> str:
+        return "seen twice" if self.cell.adapter.isolated else "each time"
+
+    def repeat(self) -> dict[str, Any]:
+        """Every replay once, or as often as the rule of the cell allows."""
+        began = time.monotonic()
+        told: dict[str, Any] = {"runs": 0, "first_tries": 0, "disagreements": []}
+        for number, replay in enumerate(self.replays):
+            first = self._once(replay)
+            tries, agreed = 0, self._agrees(replay, first)
+            told["first_tries"] += agreed
+            if not agreed and self.cell.adapter.isolated:
+                tries, agreed = self._tried_again(replay, first)
+            told["runs"] += 1 + tries
+            if not agreed:
+                told["disagreements"].append({"replay": number, **_told(first)})
+        told["seconds"] = round(time.monotonic() - began, 3)
+        return told
+
+    def _agrees(self, replay: dict[str, Any], seen: Any) -> bool:
+        """The verdict is that on record; where the harness owns the order, so are the properties and the course."""
+        verdict, properties, schedule = _signature(seen)
+        if self.cell.adapter.isolated:
+            return verdict == replay["verdict"]
+        return [verdict, [*properties], schedule] == [replay["verdict"], replay["properties"], replay["schedule"]]
+
+    def _tried_again(self, replay: dict[str, Any], first: Any) -> tuple[int, bool]:
+        """Threads race inside the driver: there a run of the cell counts what a schedule shows twice. So a verdict on
+        record must show within as many further tries as a run has, and a safe one must not show the same other verdict
+        twice. How many tries it took, and whether that agrees."""
+        from matrix.harness.runner import REPEATS
+
+        safe = replay["verdict"] == "safe"
+        awaited = _signature(first)[0] if safe else replay["verdict"]
+        for tries in range(1, REPEATS + 1):
+            if _signature(self._once(replay))[0] == awaited:
+                return tries, not safe
+        return REPEATS, safe
+
+    def _once(self, replay: dict[str, Any]) -> Any:
+        from matrix.generated.program import from_data
+        from matrix.generated.search import bound
+        from matrix.harness.isolated import once_in_child
+        from matrix.harness.schedule import ScheduleMismatch, Strategy, parse
+        from matrix.harness.witness import WitnessError
+        from matrix.harness.world import HarnessError
+
+        scenario = self.scenarios[replay["scenario"]]
+        if scenario.generated:
+            scenario = bound(scenario, from_data(replay["program"]))
+        way = self.scenarios[replay["remedy"]].way if replay["remedy"] else None
+        runner = self.runners[replay["database"] or next(iter(self.runners))]
+        strategy = Strategy(replay=parse(replay["schedule"]), lenient=self.cell.adapter.isolated)
+        try:
+            if self.cell.adapter.isolated:
+                return self.loop.run_until_complete(once_in_child(runner, scenario, strategy, way))
+            return self.loop.run_until_complete(runner.once(scenario, strategy, way))
+        except (HarnessError, ScheduleMismatch, WitnessError) as error:
+            return error
+
+
+def _signature(seen: Any) -> tuple[str, tuple[str, ...], str]:
+    if isinstance(seen, Exception):
+        return f"error ({type(seen).__name__})", (), ""
+    return (*seen.signature, seen.schedule)
+
+
+def _told(seen: Any) -> dict[str, Any]:
+    """What was seen instead, with its evidence, for people."""
+    verdict, properties, schedule = _signature(seen)
+    if isinstance(seen, Exception):
+        return {"verdict": verdict, "properties": [], "schedule": "", "sentence": str(seen), "evidence": None}
+    return {
+        "verdict": verdict,
+        "properties": list(properties),
+        "schedule": schedule,
+        "sentence": seen.reason,
+        "evidence": seen.evidence,
+    }
+
+
+def serve(name: str) -> int:
+    """Open the cell, then answer until the input ends."""
+    from matrix.harness.cell import Cell, CellError, check_python
+    from matrix.harness.loop import MatrixLoop
+
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what anybody else prints is no answer
+
+    def answer(message: dict[str, Any]) -> None:
+        answers.write(json.dumps(message, default=repr) + "\n")
+        answers.flush()
+
+    asked = json.loads(sys.stdin.readline())
+    loop = MatrixLoop()
+    cell = None
+    try:
+        check_python()
+        cell = Cell(name, tell=lambda text: None)
+        cell.open()
+        again = Again(cell, loop, asked["replays"])
+        answer({"rule": again.rule, "replays": again.replays})
+        for _ in sys.stdin:
+            told = again.repeat()
+            dead = [backing.kind for backing in cell.backings if not backing.alive()]
+            answer({"error": f"the {dead[0]} server is gone"} if dead else told)
+            if dead:
+                return 3
+    except CellError as error:
+        answer({"error": str(error)})
+        return 2
+    finally:
+        loop.close()
+        if cell is not None:
+            cell.close()
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    from matrix import servers
+
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print("usage: python -m matrix.cell.again CELL (started by python -m matrix.runs.stability)", file=sys.stderr)
+        return 2
+    if arguments[0].startswith("odbc-") and "MATRIX_ODBC_SQLITE" not in os.environ:
+        try:
+            environment = environment_of(arguments[0])
+        except servers.ServerError as error:
+            print(json.dumps({"error": str(error)}), flush=True)
+            return 2
+        os.execve(sys.executable, [sys.executable, "-m", "matrix.cell.again", *arguments], environment)
+    os.chdir(ROOT)
+    return serve(arguments[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,142 @@
+"""Tortoise as scenarios use it: init per run, models, ``in_transaction``. One module for all supported releases."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any
+
+from tortoise import Tortoise, connections
+from tortoise.expressions import F
+from tortoise.transactions import atomic, in_transaction
+
+from .history import CREATED, FOUND, IGNORED, SEEN, UNSEEN
+from .models import Counter, Entry, Seed
+from .world import World
+
+DEFAULT = "conn_1"
+
+
+class Orm:
+    """One ``Tortoise.init``. ``size`` is the pools' ``maxsize``; ``aliases`` are the named connections."""
+
+    def __init__(self, world: World, *, size: int, aliases: tuple[str, ...], fallback: bool) -> None:
+        self.world = world
+        self.size = size if "tortoise pool" in world.adapter.capabilities else 1
+        self.aliases = aliases
+        self.fallback = fallback
+        self._context: Any = None
+
+    async def init(self) -> None:
+        """``Tortoise.init``; connects to nothing (that is ORM-3's claim)."""
+        adapter = self.world.adapter
+        address = self.world.address()
+        connection = {"engine": adapter.engine, "credentials": adapter.credentials(address, self.size)}
+        config = {
+            "connections": {alias: dict(connection) for alias in self.aliases},
+            "apps": {"models": {"models": ["matrix.harness.models"], "default_connection": self.aliases[0]}},
+        }
+        options: dict[str, Any] = {}
+        # Without it Tortoise 1.x finds no context at all in an empty contextvars.Context (FIX-3b).
+        if self.fallback and "_enable_global_fallback" in inspect.signature(Tortoise.init).parameters:
+            options["_enable_global_fallback"] = True
+        self._context = await Tortoise.init(config=config, **options)
+
+    def client(self, alias: str | None = None) -> Any:
+        """The current client of a named connection: inside a transaction on it, the transaction's."""
+        return connections.get(alias or self.aliases[0])
+
+    def using(self, db: Any) -> Any:
+        """What ``using_db`` takes, for a connection's name or a client; None for the model's default."""
+        return connections.get(db) if isinstance(db, str) else db
+
+    def _on(self, query: Any, db: Any) -> Any:
+        return query if db is None else query.using_db(self.using(db))
+
+    # ``db``: None for the model's default connection, a connection's name, or a client.
+    async def read(self, nonce: str, db: Any) -> str:
+        row = await self._on(Seed.filter(nonce=nonce), db).first()
+        return row.nonce if row is not None else "no row"
+
+    async def read_and_leave(self, nonces: list[str], db: Any) -> str:
+        """Iterate over several rows and leave after the first."""
+        async for row in self._on(Seed.filter(nonce__in=nonces).order_by("id"), db):
+            return row.nonce
+        return "no row"
+
+    async def look(self, token: str, db: Any) -> str:
+        """Whether a row is there."""
+        # Not by the whole token: the gate takes a statement that names it for the one that writes it.
+        found = await self._on(Entry.filter(token__endswith=token[1:]), db).first()
+        return SEEN if found is not None else UNSEEN
+
+    async def write(self, token: str, db: Any) -> None:
+        await Entry.create(token=token, using_db=self.using(db))
+
+    async def write_many(self, tokens: list[str], db: Any) -> None:
+        await Entry.bulk_create([Entry(token=token) for token in tokens], using_db=self.using(db))
+
+    async def change_many(self, spare: list[str], tokens: list[str], db: Any) -> None:
+        """Give stored rows other tokens, all by one ``bulk_update``."""
+        rows = await self._on(Entry.filter(token__in=spare).order_by("id"), db)
+        for row, token in zip(rows, tokens, strict=True):
+            row.token = token
+        await Entry.bulk_update(rows, fields=["token"], using_db=self.using(db))
+
+    async def get_or_create(self, token: str, db: Any) -> str:
+        _, created = await Entry.get_or_create(token=token, using_db=self.using(db))
+        return CREATED if created else FOUND
+
+    async def update_or_create(self, token: str, value: int, db: Any) -> str:
+        row, created = await Entry.update_or_create(defaults={"value": value}, token=token, using_db=self.using(db))
+        return IGNORED if row.value != value else CREATED if created else FOUND
+
+    async def take(self, name: str, db: Any, *, nowait: bool = False) -> Any:
+        """A counter, locked for update."""
+        return await self._on(Counter.select_for_update(nowait=nowait).filter(name=name), db).get()
+
+    async def put(self, counter: Any, db: Any) -> None:
+        """Store a counter that was taken, one higher."""
+        counter.value += 1
+        await counter.save(update_fields=["value"], using_db=self.using(db))
+
+    async def count_up(self, name: str, db: Any) -> None:
+        """One statement that adds 1 to a counter."""
+        await self._on(Counter.filter(name=name), db).update(value=F("value") + 1)
+
+    async def fail(self, db: Any) -> None:
+        client = db if db is not None and not isinstance(db, str) else self.client(db)
+        await client.execute_query("SELECT nothing_at_all FROM no_such_table")
+
+    def in_transaction(self, alias: str | None) -> Any:
+        return in_transaction(self._named(alias))
+
+    def atomic(self, alias: str | None) -> Any:
+        """Tortoise's decorator."""
+        return atomic(self._named(alias))
+
+    def _named(self, alias: str | None) -> str | None:
+        return alias or (self.aliases[0] if len(self.aliases) > 1 else None)
+
+    async def commit(self, client: Any) -> None:
+        """The ``commit()`` of what ``async with in_transaction() as client`` gives."""
+        await client.commit()
+
+    async def rollback(self, client: Any) -> None:
+        await client.rollback()
+
+    async def close(self, *, discard: bool = True) -> None:
+        """Close every connection of this init. ``discard``: and forget their clients."""
+        await connections.close_all(discard=discard)
+
+    def discard(self) -> None:
+        """Forget this init, even if it could not be closed: Tortoise 1.x allows one global fallback at a time, and
+        before that all clients and their settings were global."""
+        module: Any = sys.modules.get("tortoise.context")
+        if module is not None and hasattr(module, "_global_context"):
+            module._global_context = None
+        elif module is None:
+            everything: Any = connections
+            everything._clear_storage()
+            everything._db_config = None
+            Tortoise._inited = False

@@ -1,0 +1,82 @@
+"""What is on record: how cells of the plan's axes are asked first (``--brief``).
+
+Such a cell answers one question: is it as with the newest releases? The schedule that decided there asks it at once.
+Where the cell gave another answer before, the schedule that decided then asks beside it. Only where the answer is again
+another one, all the orders are run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).resolve().parents[1] / "axes" / "schedules.json"
+ORDERS = 1  # beside the schedule on record, where that is of a safe verdict: it says little of other releases
+PROGRAMS = 2  # of a line of generated ones, under the same condition
+
+
+@dataclass(frozen=True)
+class Known:
+    """One scenario (under a remedy) on record: its verdict, the schedule that decided, a generated line's program, and
+    what decided with the newest releases, where that was another verdict."""
+
+    verdict: str
+    schedule: str
+    program: list[Any] | None = None
+    newest: Known | None = None
+
+    @property
+    def schedules(self) -> list[str]:
+        """What to ask with: the one that decided, and that of the newest releases, if it is another one."""
+        return list(dict.fromkeys([self.schedule, *([self.newest.schedule] if self.newest else [])]))
+
+    @property
+    def programs(self) -> list[list[Any]]:
+        """A generated line's programs to ask with."""
+        return [known.program for known in (self, self.newest) if known is not None and known.program]
+
+
+class Record:
+    """The record of one cell: ``newest`` are the entries of its base cell, ``own`` those in which it differs."""
+
+    def __init__(self, newest: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> None:
+        self._newest = newest
+        self._own = own or {}
+
+    def of(self, scenario: str, remedy: str = "") -> Known | None:
+        """What is known of a scenario; None of a new one."""
+        key = f"{remedy} {scenario}".strip()
+        newest = Known(**self._newest[key]) if key in self._newest else None
+        return Known(**self._own[key], newest=newest) if key in self._own else newest
+
+
+def read(cell: str, base: str, file: Path = FILE) -> Record:
+    """The record of a cell, such as ``mysql-aiomysql-tortoise0.25`` with the base ``mysql-aiomysql``; an empty one
+    where nobody has measured."""
+    try:
+        on_record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Record({})
+    return Record(on_record.get(base, {}), on_record.get(cell, {}) if cell != base else {})
+
+
+def entries(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """A cell's result lines as the file has them; what is no verdict is left out."""
+    made: dict[str, Any] = {}
+    for line in lines:
+        for scenario, seen in (line.get("cures") or {"": line}).items():
+            if seen["verdict"] in ("n/a", "error", "not run"):
+                continue
+            known = {"verdict": seen["verdict"], "schedule": seen.get("schedule") or ""}
+            if program := (line.get("generated") or {}).get("deciding"):
+                known["program"] = program
+            made[f"{line['scenario']} {scenario}".strip()] = known
+    return made
+
+
+def differing(made: Mapping[str, Any], newest: Mapping[str, Any]) -> dict[str, Any]:
+    """Those entries of a cell that say something else than its base cell's."""
+    return {key: entry for key, entry in made.items() if entry["verdict"] != newest.get(key, {}).get("verdict")}

@@ -1,0 +1,187 @@
+"""What a scenario is, and the catalogue of all that were declared. Plain data and one decorator."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FAMILIES = {
+    "CON": "connection",
+    "CAN": "cancellation",
+    "POOL": "pool",
+    "ORM": "client",
+    "TXN": "transaction",
+    "NST": "nested",
+    "CTX": "context",
+    "FIX": "remedies",
+    "GEN": "generated",
+}
+SUITE = "tests.compliance"  # the package that declares the scenarios, a module per family
+PROMISES = Path(__file__).resolve().parents[2] / "tests" / "compliance" / "promises.toml"
+
+
+@dataclass(frozen=True)
+class OrmSetup:
+    """How Tortoise is initialised for a run: the pools' ``maxsize`` and the names of the connections."""
+
+    size: int = 2
+    aliases: tuple[str, ...] = ("default",)
+    fallback: bool = False
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One test. ``program`` takes the world, and the remedy's way if it is one that remedies claim to cure, or a
+    generated program."""
+
+    id: str
+    title: str
+    contract: str
+    level: str
+    needs: tuple[str, ...]
+    orm: OrmSetup | None
+    hold_login: bool
+    python: tuple[int, int]
+    program: Callable[..., Any]
+    quote: str
+    url: str
+    links: tuple[str, ...]
+    cancels: str = ""  # the session whose moments of cancellation are swept; answers then come frame by frame
+    during: tuple[str, ...] = ()  # ... only while it is in operations of these kinds
+    way: Any = None  # a remedy's way of doing what the cured scenarios do
+    cures: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> str:
+        return FAMILIES[self.id.split("-")[0]]
+
+    @functools.cached_property
+    def curable(self) -> bool:
+        """Whether the program takes a remedy's way."""
+        return not self.cures and "way" in inspect.signature(self.program).parameters
+
+    @functools.cached_property
+    def source(self) -> str:
+        """The program's source text, as the evidence shows it. A generated program brings its own."""
+        return getattr(self.program, "source", None) or inspect.getsource(self.program)
+
+    @property
+    def generated(self) -> bool:
+        """Whether this is a line of many programs (matrix/generated), each of which is given to ``program``."""
+        return "program" in inspect.signature(self.program).parameters
+
+    def unmet(self, capabilities: frozenset[str], reasons: dict[str, str]) -> str | None:
+        """Why it does not apply in a cell with these capabilities; None if it does."""
+        if sys.version_info < self.python:
+            return f"needs Python {self.python[0]}.{self.python[1]}"
+        return next((reasons[need] for need in self.needs if need not in capabilities), None)
+
+
+_declared: dict[str, Scenario] = {}
+_promises: dict[str, Any] = {}
+
+
+def promise(identifier: str) -> dict[str, Any]:
+    """The quotation, its address and the upstream threads of a scenario, from compliance/promises.toml."""
+    if not _promises:
+        _promises.update(tomllib.loads(PROMISES.read_text(encoding="utf-8")))
+    return dict(_promises.get(identifier, {}))
+
+
+def scenario(
+    identifier: str,
+    title: str,
+    *,
+    level: str,
+    needs: tuple[str, ...],
+    orm: OrmSetup | None = None,
+    hold_login: bool = False,
+    python: tuple[int, int] = (3, 10),
+    cancels: str = "",
+    during: tuple[str, ...] = (),
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a scenario; the function's docstring is its contract in one sentence. ``cancels``: this session is
+    cancelled, once at each moment at which it waits (``during``: in operations of these kinds only); answers come frame
+    by frame."""
+
+    def declare(program: Callable[..., Any]) -> Callable[..., Any]:
+        _declare(identifier, title, program, program.__doc__, level, needs, orm, hold_login, python, cancels, during)
+        return program
+
+    return declare
+
+
+def remedy(identifier: str, title: str, *, cures: tuple[str, ...], needs: tuple[str, ...] = ("tortoise",)) -> Any:
+    """Declare a remedy: a class whose instance is given to each cured scenario's program as its ``way``."""
+
+    def declare(made: Any) -> Any:
+        setup = made.setup
+        _declare(identifier, title, made, made.__doc__, "info", needs, setup, False, made.python, "", (), made(), cures)
+        return made
+
+    return declare
+
+
+def _declare(
+    identifier: str,
+    title: str,
+    program: Any,
+    contract: str | None,
+    level: str,
+    needs: tuple[str, ...],
+    orm: OrmSetup | None,
+    hold_login: bool,
+    python: tuple[int, int],
+    cancels: str,
+    during: tuple[str, ...],
+    way: Any = None,
+    cures: tuple[str, ...] = (),
+) -> None:
+    if identifier in _declared:
+        raise ValueError(f"two scenarios are called {identifier}")
+    if not contract:
+        raise ValueError(f"{identifier} has no contract: its docstring is missing")
+    said = promise(identifier)
+    _declared[identifier] = Scenario(
+        identifier,
+        title,
+        " ".join(contract.split()),
+        level,
+        needs,
+        orm,
+        hold_login,
+        python,
+        program,
+        said.get("quote", ""),
+        said.get("url", ""),
+        tuple(said.get("links", ())),
+        cancels,
+        during,
+        way,
+        cures,
+    )
+
+
+def catalogue() -> dict[str, Scenario]:
+    """All scenarios in the order of their families, then of their numbers."""
+    for family in FAMILIES.values():
+        importlib.import_module(f"{SUITE}.{family}")
+    order = list(FAMILIES)
+
+    def place(identifier: str) -> tuple[int, int, str]:
+        prefix, number = identifier.split("-")
+        digits = "".join(character for character in number if character.isdigit())
+        return order.index(prefix), int(digits), number
+
+    return {identifier: _declared[identifier] for identifier in sorted(_declared, key=place)}

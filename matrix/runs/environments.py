@@ -1,0 +1,204 @@
+"""The environments of cells: requirements -> exact versions -> a virtual environment, by uv, cached and shared.
+
+An environment belongs to its exact versions and its interpreter; cells that differ in something else share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from matrix.runs import registry
+
+ROOT = Path(__file__).resolve().parents[2]
+FRESH_SECONDS = 24 * 3600  # a resolution is asked for again after a day: something newer may have appeared
+VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
+
+
+class NotInstallable(Exception):
+    """The requirements cannot be had together on this Python; the message is the resolver's words on one line."""
+
+
+class NotImportable(Exception):
+    """Installed, but cannot be imported; the message is the exception on one line."""
+
+
+class NoPython(Exception):
+    """The machine has no such interpreter."""
+
+
+def state_folder() -> Path:
+    """Where environments, resolutions and stored results are kept (``MATRIX_STATE``; else .matrix in the project)."""
+    return Path(os.environ.get("MATRIX_STATE") or ROOT / ".matrix")
+
+
+def bytecode_folder() -> Path:
+    """Where the bytecode of environments and of the suite is kept, so that no cell compiles what another one has."""
+    return state_folder() / "bytecode"
+
+
+@dataclass(frozen=True)
+class Python:
+    """An interpreter: ``minor`` such as 3.12, its exact version, and where it is."""
+
+    minor: str
+    version: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that is ready."""
+
+    python: Path
+    locked: tuple[str, ...]
+
+
+@cache
+def interpreter(minor: str | None) -> Python:
+    """The interpreter of a minor version, None for the one that runs this. Raises NoPython."""
+    for path in _interpreters(minor):
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            said = subprocess.run([path, "-I", "-c", VERSION], capture_output=True, text=True, check=True, timeout=60)
+            version = said.stdout.strip()
+            found = ".".join(version.split(".")[:2])
+            if minor is None or found == minor:
+                return Python(found, version, path)
+    raise NoPython(f"Python {minor} is not on this machine")
+
+
+def _interpreters(minor: str | None) -> Iterator[Path]:
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if minor in (None, own):
+        yield Path(getattr(sys, "_base_executable", "") or sys.executable)
+        if minor is None:
+            return
+    found = shutil.which(f"python{minor}")
+    if found:
+        yield Path(found)
+    # pyenv's shims name versions that are not selected; the interpreters themselves lie below its root.
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    yield from sorted(pyenv.glob(f"{minor}.*/bin/python"), reverse=True)
+    uv_managed = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "uv" / "python"
+    yield from sorted(uv_managed.glob(f"cpython-{minor}.*/bin/python{minor}"), reverse=True)
+
+
+def resolve(requirements: Sequence[str], python: Python, *, again: bool = False) -> tuple[str, ...]:
+    """The exact versions (``name==version`` lines, sorted). Raises NotInstallable or RegistryError.
+
+    Wheels only, but for a source of the caller's own. An answer is kept for a day, a refusal too; where a branch points
+    to is asked each time.
+    """
+    asked = "\n".join(sorted(requirements))
+    again = again or " @ git+" in asked
+    kept = state_folder() / "resolved" / f"{_digest(asked, python.version)}.json"
+    if not again and kept.exists() and time.time() - kept.stat().st_mtime < FRESH_SECONDS:
+        answer = json.loads(kept.read_text(encoding="utf-8"))
+    else:
+        answer = _ask(asked, python, built=" @ " in asked)
+        write(kept, json.dumps(answer))
+    if "refused" in answer:
+        raise NotInstallable(answer["refused"])
+    return tuple(answer["locked"])
+
+
+def _ask(asked: str, python: Python, built: bool) -> dict[str, object]:
+    options = ["--python", str(python.path), *([] if built else ["--only-binary", ":all:"])]
+    done = registry.run(
+        [*registry.uv(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", *options, "-"], asked
+    )
+    if done.returncode == 0:
+        return {"locked": sorted(line.strip() for line in done.stdout.splitlines() if line.strip())}
+    if "No solution found" in done.stderr or built:
+        return {"refused": registry.reason(done.stderr)}
+    # Everything else (no network, a broken client) says nothing about the requirements and must not be kept.
+    raise registry.RegistryError(f"uv could not resolve: {registry.reason(done.stderr)}")
+
+
+def environment(
+    locked: Sequence[str], python: Python, modules: Sequence[str], variables: Mapping[str, str] | None = None
+) -> Environment:
+    """The environment with exactly these versions, made if need be. Raises NotInstallable,
+    NotImportable or RegistryError.
+
+    ``variables`` are what the modules need to be imported, such as LD_LIBRARY_PATH. Safe against other threads and
+    processes, and against having been killed in the middle.
+    """
+    folder = state_folder() / "environments" / _digest("\n".join([*locked, *map(_content, locked)]), python.version)
+    done, lock = folder / "ready.json", folder.with_suffix(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _make(folder, locked, python)
+            write(done, json.dumps({}))
+        imported = json.loads(done.read_text(encoding="utf-8"))
+        name = " ".join(modules)
+        if imported.get(name) != "":  # what failed is tried again: the machine may have got a library meanwhile
+            imported[name] = _import(folder, modules, variables or {})
+            write(done, json.dumps(imported))
+    if imported[name]:
+        raise NotImportable(imported[name])
+    return Environment(folder / "bin" / "python", tuple(locked))
+
+
+def _make(folder: Path, locked: Sequence[str], python: Python) -> None:
+    made = registry.run([*registry.uv(), "venv", "--quiet", "--no-project", "--python", str(python.path), str(folder)])
+    if made.returncode:
+        raise registry.RegistryError(f"uv could not make an environment: {registry.reason(made.stderr)}")
+    # uv keeps what it built of a folder until its project file changes; its sources may change before that.
+    fresh = ["--refresh"] if any(" @ file:" in line for line in locked) else []
+    inside = ["--python", str(folder / "bin" / "python")]
+    put = registry.run(
+        [*registry.uv(), "pip", "install", "--quiet", "--no-deps", *fresh, *inside, "-r", "-"], "\n".join(locked)
+    )
+    if put.returncode:
+        raise NotInstallable(registry.reason(put.stderr))
+
+
+def _import(folder: Path, modules: Sequence[str], variables: Mapping[str, str]) -> str:
+    """How importing them fails; empty when it does not."""
+    # What is compiled for this is there for the cell.
+    python = [str(folder / "bin" / "python"), "-I", "-X", f"pycache_prefix={bytecode_folder()}"]
+    done = registry.run([*python, "-c", "".join(f"import {m}\n" for m in modules)], variables=variables)
+    return registry.last_line(done.stderr) if done.returncode else ""
+
+
+def _content(locked: str) -> str:
+    """What a path of the caller's own holds, so that a change of it makes another environment."""
+    found = re.search(r" @ file://(.+)$", locked)
+    return tree_digest(Path(found[1])) if found else ""
+
+
+def tree_digest(folder: Path, pattern: str = "*.py") -> str:
+    """A digest of the files below a folder: their names and what they hold."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob(pattern)):
+        if path.is_file() and not {".git", ".tox", ".venv", "__pycache__"} & set(path.relative_to(folder).parts):
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:24]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

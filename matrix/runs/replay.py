@@ -1,0 +1,77 @@
+"""``python -m matrix replay``: runs one schedule again, in its cell's tox environment."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def register(commands: Any) -> None:
+    """Adds ``replay``."""
+    replay = commands.add_parser(
+        "replay",
+        help="run one schedule of a scenario again, step by step",
+        description="Runs one schedule of a scenario again and shows each step, what was in flight after it, and the "
+        "outcome. Without a schedule: the one that decided in results/.",
+    )
+    replay.add_argument("cell", help="such as mysql-aiomysql")
+    replay.add_argument("scenario", help="such as NST-4")
+    replay.add_argument("schedule", nargs="?", help="such as A.A.B.1.1; where it ends, the harness goes on by itself")
+    replay.add_argument("--remedy", metavar="FIX", help="run the scenario with this remedy, such as FIX-1a")
+    replay.add_argument("--database", metavar="KIND", help="which of several databases of the cell (ODBC)")
+    replay.add_argument("--results", default="results", metavar="FOLDER", help="where a schedule is looked up")
+    replay.set_defaults(handler=_replay)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    command = tox()
+    if command is None:
+        print("replay needs tox, which makes the cell's environment: python -m pip install tox", file=sys.stderr)
+        return 2
+    line = line_of(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
+    schedule = options.schedule
+    if schedule is None:
+        schedule = (line.get("cures", {}).get(options.scenario, {}) if options.remedy else line).get("schedule")
+    if schedule is None:
+        print(
+            f"{options.results} has no schedule of {options.scenario} in {options.cell}; the base order is run",
+            file=sys.stderr,
+        )
+    arguments = [options.cell, options.scenario, *([schedule] if schedule else [])]
+    if program := (line.get("generated") or {}).get("deciding"):
+        arguments += ["--program", json.dumps(program)]
+    for name in ("remedy", "database"):
+        if getattr(options, name):
+            arguments += [f"--{name}", getattr(options, name)]
+    make = [*command, "run", "--notest", "-e", options.cell]
+    made = subprocess.run(make, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if made.returncode:
+        print(f"the environment {options.cell} cannot be made:\n{made.stdout.strip()}", file=sys.stderr)
+        return 2
+    python = ROOT / ".tox" / options.cell / "bin" / "python"
+    return subprocess.run([python, "-m", "matrix.cell.replay", *arguments], cwd=ROOT, check=False).returncode
+
+
+def tox() -> list[str] | None:
+    """How tox is started here; None where it is not installed."""
+    if importlib.util.find_spec("tox"):
+        return [sys.executable, "-m", "tox"]
+    found = shutil.which("tox")
+    return [found] if found else None
+
+
+def line_of(file: Path, scenario: str) -> dict[str, Any]:
+    """A scenario's line in a result file; empty if there is none."""
+    try:
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        return {}
+    return next((line for line in lines if line.get("scenario") == scenario), {})
