@@ -192,7 +192,8 @@ class CellRun:
     def begin(self) -> None:
         """Have the selected scenarios run, by as many processes as were asked for."""
         from matrix.harness.processes import Job, Processes, cores
-        from matrix.harness.runner import ERROR, without_verdict
+        from matrix.harness.result_lines import without_verdict
+        from matrix.harness.verdict import ERROR
 
         count = self.config.getoption("processes") or int(os.environ.get("MATRIX_PROCESSES") or cores())
         names = {scenario.id for scenario in self.selected}

@@ -28,11 +28,13 @@ from typing import Any
 
 from matrix import servers
 from matrix.harness.cell import Backing, Cell, CellError
+from matrix.harness.explorer import Explorer
 from matrix.harness.gate import Gate, Recorder
 from matrix.harness.loop import MatrixLoop
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import OrmSetup, Scenario, catalogue
-from matrix.harness.schedule import Explorer, Strategy
+from matrix.harness.schedule import Execution
+from matrix.harness.strategies import Departing
 from matrix.harness.witness import WitnessError
 from matrix.harness.world import HarnessError, World
 from matrix.results.read import CellResult, ResultError, read_folder
@@ -347,7 +349,7 @@ async def _one_hang(backing: Backing, program: Any) -> tuple[float, str]:
 
     runner = Runner(backing, 1)
     runner.on_step, runner.on_world = step, watch
-    outcome = await runner.once(_scenario(program), Strategy())
+    outcome = await runner.once(_scenario(program), Execution(Departing()))
     if backing.server_address is None:  # a worker thread that nobody ends would keep this process from ending
         for connection in (connection for world in worlds for connection in world.connections):
             with contextlib.suppress(Exception):
@@ -424,7 +426,7 @@ async def floor_rows(backing: Backing, repeats: int) -> list[tuple[Any, ...]]:
             await bare(backing, lambda: f"b-{mark}-{next(count)}")
             without.append(time.perf_counter() - began)
             began = time.perf_counter()
-            await runner.once(scenario, Strategy(eager=False))
+            await runner.once(scenario, Execution(Departing(eager=False)))
             within.append(time.perf_counter() - began)
         median, p95, _ = milliseconds(within)
         floor = milliseconds(without)[0]
@@ -547,10 +549,10 @@ async def schedule_rows(
         seconds = []
         used = time.process_time()
         for scenario in scenarios:
-            for strategy in Explorer(ORDERS).strategies():
+            for execution in Explorer(ORDERS).executions():
                 began = time.perf_counter()
                 phases.enter(SET_UP)
-                await runner.once(scenario, strategy)
+                await runner.once(scenario, execution)
                 phases.enter("")
                 seconds.append(time.perf_counter() - began)
         used = time.process_time() - used
@@ -573,7 +575,7 @@ async def growth_rows(cell: str, backing: Backing, scenarios: Sequence[Scenario]
     began, used = time.perf_counter(), time.process_time()
     turns = itertools.cycle([(scenario, eager) for eager in (True, False) for scenario in scenarios])
     for number, (scenario, eager) in zip(range(1, most + 1), turns, strict=False):
-        await runner.once(scenario, Strategy(eager=eager))
+        await runner.once(scenario, Execution(Departing(eager)))
         if number in marks:
             lines.append((number, time.perf_counter() - began, time.process_time() - used))
     return growth(cell, lines)

@@ -30,6 +30,7 @@ class Again:
         self.scenarios = catalogue()
         self.runners = {backing.kind: Runner(backing, 1) for backing in cell.backings}
         self.replays = [each for each in replays if self._known(each)]
+        self._choices: dict[int, Any] = {}  # what was possible at each step of a replay, when it first was as on record
 
     def _known(self, replay: dict[str, Any]) -> bool:
         names = [replay["scenario"], *([replay["remedy"]] if replay["remedy"] else [])]
@@ -45,22 +46,29 @@ class Again:
         told: dict[str, Any] = {"runs": 0, "first_tries": 0, "disagreements": []}
         for number, replay in enumerate(self.replays):
             first = self._once(replay)
-            tries, agreed = 0, self._agrees(replay, first)
+            tries, differs = 0, self._differs(number, replay, first)
+            agreed = not differs
             told["first_tries"] += agreed
             if not agreed and self.cell.adapter.isolated:
                 tries, agreed = self._tried_again(replay, first)
             told["runs"] += 1 + tries
             if not agreed:
-                told["disagreements"].append({"replay": number, **_told(first)})
+                told["disagreements"].append({"replay": number, **_told(first), "sentence": differs})
         told["seconds"] = round(time.monotonic() - began, 3)
         return told
 
-    def _agrees(self, replay: dict[str, Any], seen: Any) -> bool:
-        """The verdict is that on record; where the harness owns the order, so are the properties and the course."""
+    def _differs(self, number: int, replay: dict[str, Any], seen: Any) -> str:
+        """What was seen instead, in words; empty when the verdict is that on record and, where the harness owns the
+        order, so are the properties and the course, and what was possible at each step is what it was before."""
+        from matrix.harness.outcome import other_choices
+
         verdict, properties, schedule = _signature(seen)
+        instead = str(seen) if isinstance(seen, Exception) else seen.reason
         if self.cell.adapter.isolated:
-            return verdict == replay["verdict"]
-        return [verdict, [*properties], schedule] == [replay["verdict"], replay["properties"], replay["schedule"]]
+            return "" if verdict == replay["verdict"] else instead
+        if [verdict, [*properties], schedule] != [replay["verdict"], replay["properties"], replay["schedule"]]:
+            return instead
+        return other_choices(schedule, self._choices.setdefault(number, seen.enabled), seen.enabled)
 
     def _tried_again(self, replay: dict[str, Any], first: Any) -> tuple[int, bool]:
         """Threads race inside the driver: there a run of the cell counts what a schedule shows twice. So a verdict on
@@ -79,7 +87,8 @@ class Again:
         from matrix.generated.program import from_data
         from matrix.generated.search import bound
         from matrix.harness.isolated import once_in_child
-        from matrix.harness.schedule import ScheduleMismatch, Strategy, parse
+        from matrix.harness.schedule import Execution, ScheduleMismatch
+        from matrix.harness.strategies import replay as following
         from matrix.harness.witness import WitnessError
         from matrix.harness.world import HarnessError
 
@@ -88,11 +97,11 @@ class Again:
             scenario = bound(scenario, from_data(replay["program"]))
         way = self.scenarios[replay["remedy"]].way if replay["remedy"] else None
         runner = self.runners[replay["database"] or next(iter(self.runners))]
-        strategy = Strategy(replay=parse(replay["schedule"]), lenient=self.cell.adapter.isolated)
+        execution = Execution(following(replay["schedule"], lenient=self.cell.adapter.isolated))
         try:
             if self.cell.adapter.isolated:
-                return self.loop.run_until_complete(once_in_child(runner, scenario, strategy, way))
-            return self.loop.run_until_complete(runner.once(scenario, strategy, way))
+                return self.loop.run_until_complete(once_in_child(runner, scenario, execution, way))
+            return self.loop.run_until_complete(runner.once(scenario, execution, way))
         except (HarnessError, ScheduleMismatch, WitnessError) as error:
             return error
 
@@ -107,12 +116,11 @@ def _told(seen: Any) -> dict[str, Any]:
     """What was seen instead, with its evidence, for people."""
     verdict, properties, schedule = _signature(seen)
     if isinstance(seen, Exception):
-        return {"verdict": verdict, "properties": [], "schedule": "", "sentence": str(seen), "evidence": None}
+        return {"verdict": verdict, "properties": [], "schedule": "", "evidence": None}
     return {
         "verdict": verdict,
         "properties": list(properties),
         "schedule": schedule,
-        "sentence": seen.reason,
         "evidence": seen.evidence,
     }
 

@@ -66,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
     from matrix.harness.loop import MatrixLoop
     from matrix.harness.runner import Runner
     from matrix.harness.scenario import catalogue
-    from matrix.harness.schedule import ScheduleMismatch, Strategy, parse
+    from matrix.harness.schedule import Execution, ScheduleMismatch
+    from matrix.harness.strategies import replay
     from matrix.harness.witness import WitnessError
     from matrix.harness.world import HarnessError
 
@@ -100,14 +101,14 @@ def run(options: argparse.Namespace) -> int:
             return fail(f"{cell.name} has no {options.database}; it has: {', '.join(b.kind for b in cell.backings)}")
         print(f"{scenario.id} {scenario.title}\n  {backing.server_string}\n")
         runner = Runner(backing, 1)
-        strategy = Strategy(replay=parse(options.schedule), lenient=cell.adapter.isolated)
+        execution = Execution(replay(options.schedule, lenient=cell.adapter.isolated))
         if cell.adapter.isolated:
-            outcome = loop.run_until_complete(once_in_child(runner, scenario, strategy, way))
+            outcome = loop.run_until_complete(once_in_child(runner, scenario, execution, way))
             for step in outcome.evidence["steps"]:
                 trace.on_step(step["action"], step["text"])
         else:
             runner.on_world, runner.on_step = trace.on_world, trace.on_step
-            outcome = loop.run_until_complete(runner.once(scenario, strategy, way))
+            outcome = loop.run_until_complete(runner.once(scenario, execution, way))
         trace.flush()
         show(outcome)
         asked = options.schedule.split(".")[0]

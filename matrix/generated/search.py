@@ -24,9 +24,11 @@ from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 from matrix.harness import cell_scenarios
 from matrix.harness.loop import MatrixLoop
+from matrix.harness.outcome import Exploration
 from matrix.harness.record import PROGRAMS as PROGRAMS_BRIEF
 from matrix.harness.record import Known, Record
-from matrix.harness.runner import Exploration, Runner, line_of, without_verdict
+from matrix.harness.result_lines import line_of, without_verdict
+from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
 from matrix.harness.verdict import ERROR, NOT_APPLICABLE, SAFE, badness, complies
 

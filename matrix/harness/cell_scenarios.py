@@ -6,8 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .isolated import once_in_child
-from .runner import ERROR, NOT_APPLICABLE, Runner, line_of, remedy_line, without_verdict
-from .verdict import VERDICTS, badness, complies
+from .result_lines import line_of, remedy_line, without_verdict
+from .runner import Runner
+from .verdict import ERROR, NOT_APPLICABLE, VERDICTS, badness, complies
 
 if TYPE_CHECKING:
     from .cell import Backing, Cell

@@ -22,14 +22,15 @@ from typing import IO, TYPE_CHECKING, Any
 from .checker import LIVENESS, LOUDNESS, Violation
 from .history import without_folders
 from .loop import MatrixLoop, thread_rests
-from .runner import Outcome, Runner
+from .outcome import Outcome
+from .runner import Runner
 from .threads import fast_asleep
 from .verdict import BREAKS, HANGS
 from .world import HarnessError, World
 
 if TYPE_CHECKING:
     from .scenario import Scenario
-    from .schedule import Strategy
+    from .schedule import Execution
 
 STUCK = 10  # looks at an unmoving loop thread before the pump takes over
 LIMIT = 10.0  # seconds of real time without a step; reached only where a thread never comes back
@@ -41,15 +42,15 @@ PROOFS = {
 }
 
 
-async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any) -> Outcome:
-    """One schedule in a forked child. Fills ``strategy`` with what was chosen, as a run in this process would."""
+async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution, way: Any) -> Outcome:
+    """One schedule in a forked child. Fills ``execution`` with what was chosen, as a run in this process would."""
     _ = scenario.source  # read off once, here: what a child learns is lost with it
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as stacks:
         child = os.fork()
         if child == 0:
             os.close(reading)
-            _child(runner, scenario, strategy, way, writing, stacks)
+            _child(runner, scenario, execution, way, writing, stacks)
         os.close(writing)
         messages, hung = _collect(reading, child, stacks)
         _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
@@ -58,12 +59,12 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
     steps = [m["step"] for m in messages if "step" in m]
     # The others were nobody's choice: the loop was stuck, or a moment of cancellation had come.
     chosen = [step for step in steps if step[0] != "-" and "@" not in step[0]]
-    strategy.taken = [token for token, *_ in chosen]
-    strategy.widths = [width for *_, width in chosen]
+    execution.taken = [token for token, *_ in chosen]
+    execution.enabled = [tuple(enabled) for *_, enabled in chosen]
     if not any("@" in token for token, *_ in steps):
-        strategy.cancel = None  # there was no such moment, or not yet
+        execution.cancel = None  # there was no such moment, or not yet
     finished = next((m for m in messages if "outcome" in m or "error" in m), None)
-    strategy.waits, strategy.victim = (finished or {}).get("waits", (0, ""))
+    execution.waits, execution.victim = (finished or {}).get("waits", (0, ""))
     if finished is not None and "outcome" in finished:
         told = finished["outcome"]
         violations = [Violation(**each) for each in told["violations"]]
@@ -74,10 +75,10 @@ async def once_in_child(runner: Runner, scenario: Scenario, strategy: Strategy, 
         raise HarnessError(finished["error"])
     runner.backing.reopen_witness()  # the child died with a copy of it in hand
     if hung:
-        return _ended(scenario, HANGS, PROOFS[hung], strategy.text, steps, where, hung)
+        return _ended(scenario, HANGS, PROOFS[hung], execution.text, steps, where, hung)
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        return _ended(scenario, BREAKS, f"the interpreter died of {name}", strategy.text, steps, "")
+        return _ended(scenario, BREAKS, f"the interpreter died of {name}", execution.text, steps, "")
     raise HarnessError(f"the child process ended with {os.waitstatus_to_exitcode(status)}")
 
 
@@ -210,7 +211,7 @@ class Pump(threading.Thread):
             channel.let_through()
 
 
-def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, writing: int, stacks: IO[bytes]) -> None:
+def _child(runner: Runner, scenario: Scenario, execution: Execution, way: Any, writing: int, stacks: IO[bytes]) -> None:
     """Runs in the fork, and never returns. It uses the parent's witness, who waits meanwhile."""
 
     def tell(message: dict[str, Any]) -> None:
@@ -225,12 +226,12 @@ def _child(runner: Runner, scenario: Scenario, strategy: Strategy, way: Any, wri
         loop = MatrixLoop()
         asyncio.set_event_loop(loop)
         here = Runner(runner.backing, runner.bound)
-        here.on_step = lambda token, text: tell({"step": [token, text, strategy.widths[-1] if strategy.widths else 1]})
+        here.on_step = lambda token, text: tell({"step": [token, text, (execution.enabled or [()])[-1]]})
         faulthandler.register(SHOW_STACKS, stacks, all_threads=True)
         loop_thread = threading.get_native_id()
         here.on_world = lambda world: Pump(world, loop_thread, lambda helper: tell({"relayed": helper})).start()
-        outcome = loop.run_until_complete(here.once(scenario, strategy, way))
-        tell({"outcome": _plain(outcome), "waits": (strategy.waits, strategy.victim)})
+        outcome = loop.run_until_complete(here.once(scenario, execution, way))
+        tell({"outcome": _plain(outcome), "waits": (execution.waits, execution.victim)})
     except BaseException as error:
         tell({"error": f"{type(error).__name__}: {error}"})
     finally:

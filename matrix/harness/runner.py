@@ -1,4 +1,4 @@
-"""Runs scenarios: one schedule, all schedules within the bound, a remedy over its scenarios. Makes the result lines."""
+"""Runs scenarios in one cell: one schedule, and all schedules within the bound."""
 
 from __future__ import annotations
 
@@ -9,98 +9,30 @@ import gc
 import itertools
 import secrets
 import sys
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from . import evidence
-from .adapters.base import CAPABILITIES
 from .aftermath import look_afterwards
-from .checker import Violation, check, refusals
+from .checker import check, refusals
+from .explorer import Explorer
 from .gate import Gate
 from .loop import MatrixLoop
+from .outcome import Exploration, Outcome, difference
 from .record import ORDERS, Known, Record
 from .remedy import PLAIN
 from .scenario import OrmSetup, Scenario
-from .schedule import Explorer, ScheduleMismatch, Strategy, parse
-from .verdict import ERROR, NOT_APPLICABLE, SAFE, badness, complies, derive, judge_remedy, word_for, worst
+from .schedule import Execution, ScheduleMismatch
+from .strategies import replay
+from .verdict import SAFE, derive
 from .witness import WitnessError
 from .world import HarnessError, World
-
-
-@dataclass
-class Outcome:
-    """One run of one schedule."""
-
-    verdict: str
-    violations: list[Violation]
-    refused: str
-    schedule: str
-    tell: Callable[[], dict[str, Any]]  # makes the evidence; it costs more than the run, and few runs need it
-    proof: str | None
-    crashed: bool = False  # the interpreter died (isolated.py)
-
-    @functools.cached_property
-    def evidence(self) -> dict[str, Any]:
-        """What people read of this run."""
-        return self.tell()
-
-    @property
-    def signature(self) -> tuple[str, tuple[str, ...]]:
-        """What two runs of the same schedule must agree on."""
-        return self.verdict, tuple(sorted({violation.property for violation in self.violations}))
-
-    @property
-    def reason(self) -> str:
-        """One line: the sentence of the worst violation, or what was refused."""
-        if not self.violations:
-            return f"refused: {self.refused}" if self.refused else "every operation completed as told"
-        return max(self.violations, key=lambda violation: badness(word_for(violation))).sentence
-
-
-@dataclass
-class Exploration:
-    """All orders of one scenario that were run."""
-
-    outcomes: list[Outcome]
-    orders: dict[str, Any] = field(default_factory=dict)  # how many there are, and how those that were run were chosen
-    error: str = ""
-    evidence: dict[str, Any] = field(default_factory=dict)
-    once: list[Outcome] = field(default_factory=list)  # seen once and not again (drivers whose threads race inside)
-
-    @property
-    def deciding(self) -> Outcome:
-        """The worst outcome, by the shortest schedule that shows it; what was seen once only does not count."""
-        seen_once = {outcome.verdict for outcome in self.once}
-        counted = [outcome for outcome in self.outcomes if outcome.verdict not in seen_once] or self.outcomes
-        return max(counted, key=lambda outcome: (badness(outcome.verdict), -len(parse(outcome.schedule))))
-
-    @property
-    def counts(self) -> dict[str, int]:
-        made: dict[str, int] = {}
-        for outcome in self.outcomes:
-            made[outcome.verdict] = made.get(outcome.verdict, 0) + 1
-        return made
-
-    @property
-    def anomalies(self) -> list[dict[str, Any]]:
-        """What any order violated: each set of properties with its verdict, and how many orders showed it."""
-        made: dict[tuple[str, tuple[str, ...]], int] = {}
-        for outcome in self.outcomes:
-            if outcome.violations:
-                made[outcome.signature] = made.get(outcome.signature, 0) + 1
-        return [
-            {"verdict": verdict, "properties": list(properties), "orders": number}
-            for (verdict, properties), number in sorted(made.items())
-        ]
-
 
 COLLECT_ALL_EVERY = 200  # runs of this process, whosever: garbage is the process's
 _RUNS = itertools.count(1)
 MEASURE = 3  # times the bound, for scenarios that remedies are tried on
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
-Once = Callable[["Runner", Scenario, Strategy, Any], Awaitable[Outcome]]
+Once = Callable[["Runner", Scenario, Execution, Any], Awaitable[Outcome]]
 
 
 class Runner:
@@ -120,7 +52,7 @@ class Runner:
         self._prefix = f"{secrets.token_hex(3)}x"  # rows of two runners never meet, not even from two processes
 
     # -- one schedule ----------------------------------------------------------------------------------------------
-    async def once(self, scenario: Scenario, strategy: Strategy, way: Any = None) -> Outcome:
+    async def once(self, scenario: Scenario, execution: Execution, way: Any = None) -> Outcome:
         """Run one schedule and judge it. Raises HarnessError, ScheduleMismatch or WitnessError when it cannot."""
         loop = asyncio.get_running_loop()
         if not isinstance(loop, MatrixLoop):
@@ -131,7 +63,7 @@ class Runner:
             gc.collect()  # what the run before left is garbage by now, and would hold the database's lock
             if self.backing.witness.locked():  # not all of it was
                 self.backing.renew()
-        world = World(loop, self.backing, strategy, f"{self._prefix}{self._runs}", scenario)
+        world = World(loop, self.backing, execution, f"{self._prefix}{self._runs}", scenario)
         world.on_step = self.on_step
         if self.on_world is not None:
             self.on_world(world)
@@ -157,8 +89,8 @@ class Runner:
             loop.idle_selector.on_idle = None
             loop.set_exception_handler(None)
         self._program_ended_well(world, program)
-        if strategy.cancel and not (world.sweep and world.sweep.done):
-            strategy.cancel = None  # there was no such moment: nobody was cancelled
+        if execution.cancel and not (world.sweep and world.sweep.done):
+            execution.cancel = None  # there was no such moment: nobody was cancelled
         return self._judge(world, scenario)
 
     def _collect(self, generation: int) -> None:
@@ -264,15 +196,16 @@ class Runner:
             verdict,
             violations,
             refused[0].error.short if refused and refused[0].error else "",
-            world.strategy.text,
+            world.execution.text,
             functools.partial(evidence.of, world, scenario),
             history.hang["proof"] if history.hang else None,
+            enabled=world.execution.enabled,
         )
 
-    async def _run(self, scenario: Scenario, strategy: Strategy, way: Any) -> Outcome:
+    async def _run(self, scenario: Scenario, execution: Execution, way: Any) -> Outcome:
         if self._once is not None:
-            return await self._once(self, scenario, strategy, way)
-        return await self.once(scenario, strategy, way)
+            return await self._once(self, scenario, execution, way)
+        return await self.once(scenario, execution, way)
 
     # -- all schedules ---------------------------------------------------------------------------------------------
     async def explore(
@@ -293,9 +226,9 @@ class Runner:
         exploration = Exploration([])
         taken = 0
         try:
-            for strategy in explorer.strategies():
-                exploration.outcomes.append(await self._run(scenario, strategy, way))
-                taken += len(strategy.taken)
+            for execution in explorer.executions():
+                exploration.outcomes.append(await self._run(scenario, execution, way))
+                taken += len(execution.taken)
                 if exploration.outcomes[-1].proof == "deadline":
                     break  # a defect of the harness, to be mended: more of it would only take longer
                 if self.steps is not None and taken >= self.steps:
@@ -324,11 +257,11 @@ class Runner:
         schedules = known.schedules[1:] if way is not None and known.verdict == SAFE else known.schedules
         try:
             for schedule in schedules:
-                on_record = Strategy(replay=parse(schedule), lenient=True)
+                on_record = Execution(replay(schedule, lenient=True))
                 exploration.outcomes.append(await self._run(scenario, on_record, way))
             explorer = Explorer(ORDERS if known.verdict == SAFE else 0, f"{self.seed} {scenario.id}")
-            for strategy in explorer.strategies():
-                exploration.outcomes.append(await self._run(scenario, strategy, way))
+            for execution in explorer.executions():
+                exploration.outcomes.append(await self._run(scenario, execution, way))
         except (HarnessError, ScheduleMismatch, WitnessError):
             return None
         exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
@@ -338,9 +271,9 @@ class Runner:
     async def _repeat(self, exploration: Exploration, scenario: Scenario, way: Any) -> None:
         """The deciding schedule once more: anything else than the same again is the harness's ``error``."""
         deciding = exploration.deciding
-        again = await self._run(scenario, Strategy(replay=parse(deciding.schedule)), way)
-        if (again.signature, again.schedule) != (deciding.signature, deciding.schedule):
-            exploration.error = f"the harness does not own the order: {_differ(deciding, again)}"
+        again = await self._run(scenario, Execution(replay(deciding.schedule)), way)
+        if differs := difference(deciding, again):
+            exploration.error = f"the harness does not own the order: {differs}"
             exploration.evidence = {**deciding.evidence, "second_run": again.evidence}
 
     async def _confirm(self, exploration: Exploration, scenario: Scenario, way: Any) -> None:
@@ -354,136 +287,7 @@ class Runner:
             if deciding.crashed or deciding.verdict == SAFE or deciding in exploration.once:
                 return
             for _ in range(REPEATS):
-                again = await self._run(scenario, Strategy(replay=parse(deciding.schedule), lenient=True), way)
+                again = await self._run(scenario, Execution(replay(deciding.schedule, lenient=True)), way)
                 if again.verdict == deciding.verdict:
                     return
             exploration.once.append(deciding)
-
-
-def _differ(first: Outcome, second: Outcome) -> str:
-    """In what two runs of one schedule differ, in words."""
-    if first.schedule != second.schedule:
-        return f"schedule {first.schedule} became {second.schedule} ({first.verdict}, then {second.verdict})"
-    if first.verdict != second.verdict:
-        return f"schedule {first.schedule} gave {first.verdict}, then {second.verdict}"
-    properties = [", ".join(outcome.signature[1]) or "none" for outcome in (first, second)]
-    return f"schedule {first.schedule} gave {first.verdict} twice, but violated {properties[0]}, then {properties[1]}"
-
-
-# -- result lines ----------------------------------------------------------------------------------------------------
-
-
-def line_head(scenario: Scenario) -> dict[str, Any]:
-    """What every line of a scenario says, whatever was seen."""
-    return {
-        "type": "scenario",
-        "schema": 1,
-        "scenario": scenario.id,
-        "family": scenario.family,
-        "title": scenario.title,
-        "contract": scenario.contract,
-        "level": scenario.level,
-        "source": {"text": scenario.quote, "url": scenario.url},
-        "links": list(scenario.links),
-        "verdict": "not run",
-        "complies": None,
-        "violations": [],
-        "reason": "",
-        "proof": None,
-        "orders": {"explored": 0, "possible": None, "verdicts": {}},
-        "schedule": None,
-        "seconds": 0.0,
-        "evidence": None,
-    }
-
-
-def without_verdict(scenario: Scenario, verdict: str, reason: str) -> dict[str, Any]:
-    """A line for a scenario that has no verdict: ``n/a``, ``error`` or ``not run``, with the reason."""
-    return {**line_head(scenario), "verdict": verdict, "reason": reason}
-
-
-def line_of(scenario: Scenario, exploration: Exploration, seconds: float) -> dict[str, Any]:
-    """The result line of an explored scenario."""
-    line = line_head(scenario)
-    line.update(_findings(scenario.level, exploration), seconds=round(seconds, 4))
-    return line
-
-
-def _findings(level: str, exploration: Exploration) -> dict[str, Any]:
-    if exploration.error:
-        return {
-            "verdict": ERROR,
-            "reason": exploration.error,
-            "complies": None,
-            "evidence": exploration.evidence or None,
-        }
-    deciding = exploration.deciding
-    explored = len(exploration.outcomes)
-    once = ", ".join(f"{outcome.verdict} by {outcome.schedule or 'its first steps'}" for outcome in exploration.once)
-    return {
-        "verdict": deciding.verdict,
-        "complies": complies(level, deciding.verdict),
-        "violations": [{"property": v.property, "sentence": v.sentence} for v in deciding.violations],
-        "reason": deciding.reason + (f" (seen once and not again: {once})" if once else ""),
-        "proof": deciding.proof,
-        "orders": {
-            "explored": explored,
-            "verdicts": exploration.counts,
-            **exploration.orders,
-            "anomalies": exploration.anomalies,
-        },
-        "schedule": deciding.schedule or None,
-        "evidence": deciding.evidence,
-    }
-
-
-async def remedy_line(
-    runner: Runner, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str]
-) -> dict[str, Any]:
-    """Run a remedy over the scenarios that it claims to cure. ``plain``: their verdicts without it, filled on
-    demand."""
-    started = time.monotonic()
-    cures: dict[str, Any] = {}
-    judged: list[tuple[str, str | None]] = []
-    for identifier in scenario.cures:
-        cured = catalogue[identifier]
-        if cured.unmet(runner.backing.adapter.capabilities, CAPABILITIES) is not None:
-            continue
-        if identifier not in plain:
-            alone = await runner.explore(cured)
-            plain[identifier] = ERROR if alone.error else alone.deciding.verdict
-        exploration = await runner.explore(cured, scenario.way, remedy=scenario.id)
-        findings = _findings(cured.level, exploration)
-        without = plain[identifier] if plain[identifier] != ERROR else None
-        # A remedy claims more than the bare scenario promises: that the pattern works with it.
-        findings["complies"] = None if findings["verdict"] == ERROR else findings["verdict"] in scenario.way.claims
-        cures[identifier] = {**findings, "without": without, "title": cured.title}
-        judged.append((findings["verdict"], without))
-    line = line_head(scenario)
-    line.update(cures=cures, seconds=round(time.monotonic() - started, 4))
-    if any(verdict == ERROR for verdict, _ in judged):
-        bad = next(identifier for identifier, cure in cures.items() if cure["verdict"] == ERROR)
-        return {**line, "verdict": ERROR, "reason": f"{bad}: {cures[bad]['reason']}"}
-    line["verdict"] = worst(verdict for verdict, _ in judged)
-    line["remedy"] = judge_remedy(judged, scenario.way.claims)
-    line["reason"] = _remedy_reason(line["remedy"], cures)
-    line["orders"] = {
-        "explored": sum(cure["orders"]["explored"] for cure in cures.values()),
-        "possible": None,
-        "verdicts": {},
-    }
-    return line
-
-
-def _remedy_reason(word: str, cures: dict[str, Any]) -> str:
-    if word == "holds":
-        return f"{', '.join(cures)} comply with it"
-    broken = [identifier for identifier, cure in cures.items() if cure["complies"] is False]
-    first = cures[broken[0]] if broken else next(iter(cures.values()))
-    if not broken:
-        return f"worse than without it: {first['reason']}"
-    named = ", ".join(f"{identifier} ({cures[identifier]['verdict']})" for identifier in broken)
-    return f"not {named}: {first['reason']}"
-
-
-__all__ = ["NOT_APPLICABLE", "Runner", "line_of", "remedy_line", "without_verdict"]

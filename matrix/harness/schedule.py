@@ -1,19 +1,15 @@
-"""Schedules: which enabled action comes next, as strategies that can be enumerated, printed and replayed.
+"""Schedules: what can be chosen, how it is printed, and the record of what one run chose.
 
 An action is one letter or number: a session that takes its next step, or a connection whose held answer is let through.
-Exploration follows delay bounding: two base orders, then every single departure from them, then two, and so on; where
-that does not reach all orders, a seeded sample goes beyond. A cancellation is swept over every moment at which its
-victim waits: ``A@3`` is "session A is cancelled while it waits for the third time", ``A@3+`` "in the very moment in
-which its third wait ends".
+A cancellation is ``A@3``, "session A is cancelled while it waits for the third time", or ``A@3+``, "in the very moment
+in which its third wait ends". Who chooses is in strategies.py, which schedules are run in explorer.py.
 """
 
 from __future__ import annotations
 
-import collections
-import math
-import random
 import re
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _MOMENT = re.compile(r"(?P<victim>[A-Za-z])@(?P<wait>[1-9][0-9]*)(?P<as_it_ends>\+?)")
@@ -51,66 +47,36 @@ class Moment:
         return cls(found["victim"], int(found["wait"]), bool(found["as_it_ends"])) if found else None
 
 
+class Strategy(ABC):
+    """Chooses the actions of one run."""
+
+    cancel: Moment | None = None  # when the scenario's victim is cancelled; None: not at all
+
+    @abstractmethod
+    def choose(self, enabled: Sequence[Action], taken: Sequence[str]) -> Action:
+        """One of the ``enabled`` actions, of which there is at least one, after those with the tokens ``taken``.
+        Raises ScheduleMismatch when the one it must take is not among them."""
+
+
 @dataclass
-class Strategy:
-    """Chooses among enabled actions and remembers what it chose.
+class Execution:
+    """One run under a strategy: the record of what was chosen, and of what could have been."""
 
-    ``eager``: sessions step before answers arrive, so that operations overlap as much as possible; otherwise answers
-    arrive first and a session goes on as long as it can. ``departures`` maps a choice point to how many positions the
-    choice moves on from the base order's. ``replay`` (tokens) is followed as far as it goes;
-    ``lenient``: where it asks for what is not possible, the base order goes on (drivers that race inside). ``cancel``:
-    when the scenario's victim is cancelled, not at all when None. ``sample``: every choice is drawn from it.
-    """
-
-    eager: bool = True
-    departures: dict[int, int] = field(default_factory=dict)
-    replay: Sequence[str] = ()
-    lenient: bool = False
-    cancel: Moment | None = None
-    sample: random.Random | None = None
+    strategy: Strategy
     taken: list[str] = field(default_factory=list)
-    widths: list[int] = field(default_factory=list)
-    waits: int = 0  # how often the victim waited in this run, told by the world
+    enabled: list[tuple[str, ...]] = field(default_factory=list)  # the tokens among which each of them was chosen
+    waits: int = 0  # how often the victim waited, told by the world
     victim: str = ""  # ... and its letter
 
     def __post_init__(self) -> None:
-        if self.replay and (moment := Moment.parse(self.replay[0])):
-            self.cancel, self.replay = moment, self.replay[1:]
+        self.cancel = self.strategy.cancel  # None when the run is over and there was no such moment
 
     def choose(self, enabled: Sequence[Action]) -> Action:
-        point = len(self.taken)
-        if point < len(self.replay):
-            action = next((a for a in enabled if a.token == self.replay[point]), None)
-            if action is None and self.lenient:
-                action = self._rank(enabled)[0]
-            if action is None:
-                possible = ", ".join(a.token for a in enabled)
-                raise ScheduleMismatch(
-                    f"step {point + 1} of the schedule is {self.replay[point]!r}; possible: {possible}"
-                )
-        elif self.sample is not None:
-            action = self.sample.choice(list(enabled))
-        else:
-            ranked = self._rank(enabled)
-            action = ranked[self.departures.get(point, 0) % len(ranked)]
+        """The strategy's choice, which is remembered."""
+        action = self.strategy.choose(enabled, self.taken)
         self.taken.append(action.token)
-        self.widths.append(len(enabled))
+        self.enabled.append(tuple(each.token for each in enabled))
         return action
-
-    def _rank(self, enabled: Sequence[Action]) -> list[Action]:
-        first, second = ("step", "answer") if self.eager else ("answer", "step")
-        steps = [a for a in enabled if a.kind == "step"]
-        if self.eager:
-            # Fair turns: the session after the one that stepped last comes first.
-            later = [a for a in steps if a.token > self._last_step()]
-            steps = later + [a for a in steps if a not in later]
-        else:
-            steps.sort(key=lambda a: a.token != self._last_step())  # stable: stay with the same session
-        by_kind = {"step": steps, "answer": [a for a in enabled if a.kind == "answer"]}
-        return by_kind[first] + by_kind[second]
-
-    def _last_step(self) -> str:
-        return next((token for token in reversed(self.taken) if not token[0].isdigit()), "")
 
     @property
     def text(self) -> str:
@@ -121,94 +87,3 @@ class Strategy:
 def parse(text: str) -> tuple[str, ...]:
     """The tokens of a printed schedule."""
     return tuple(token for token in text.split(".") if token)
-
-
-SWEEPS = 100  # runs
-
-
-class Explorer:
-    """Enumerates strategies to run: at most ``bound`` orders one by one, then half as many drawn from ``seed``.
-
-    First the two base orders, then departures, fewest first. An order with a victim is swept: run once more for every
-    moment at which that waited. The sweeps of the base orders are complete; other orders are swept as long as there
-    were fewer than SWEEPS runs. The sample is only drawn where orders are left. ``exhausted`` is True when every order
-    was run.
-    """
-
-    def __init__(self, bound: int, seed: str = "") -> None:
-        self.bound = bound
-        self.exhausted = False
-        self.swept = 0  # moments of cancellation
-        self.sampled = 0
-        self._orders: set[str] = set()
-        # One queue for each base order, asked in turn: both kinds of departures have their share of the bound.
-        self._queues = [collections.deque([Strategy(eager)]) for eager in (True, False)]
-        self._random = random.Random(seed)
-        self._moments: list[Moment] = []
-        self._leaves: list[float] = []
-
-    @property
-    def explored(self) -> int:
-        """How many distinct schedules were run."""
-        return len(self._orders) + self.swept + self.sampled
-
-    @property
-    def estimate(self) -> int | None:
-        """About how many schedules there are; None where nothing was sampled.
-
-        The mean, over the sample, of the product of the choices at each point (Knuth 1975, "Estimating the efficiency
-        of backtrack programs").
-        """
-        if not self._leaves:
-            return None
-        return max(round(sum(self._leaves) / len(self._leaves) * (1 + len(self._moments))), self.explored)
-
-    def strategies(self) -> Iterator[Strategy]:
-        """Strategies to run. The consumer runs each before asking for the next."""
-        attempts = 0
-        unswept = False
-        while any(self._queues) and len(self._orders) < self.bound and attempts < 4 * self.bound:
-            queue = self._queues[attempts % 2] or self._queues[1 - attempts % 2]
-            strategy = queue.popleft()
-            attempts += 1
-            yield strategy
-            if strategy.text in self._orders:
-                continue
-            self._orders.add(strategy.text)
-            queue.extend(self._departures(strategy))
-            if not strategy.departures or self.swept < SWEEPS:
-                yield from self._sweep(strategy)
-            else:
-                unswept = True
-        self.exhausted = not any(self._queues) and not unswept
-        if not self.exhausted:
-            yield from self._sample(self.bound // 2)
-
-    def _departures(self, strategy: Strategy) -> list[Strategy]:
-        start = max(strategy.departures, default=-1) + 1
-        made = []
-        for point in range(start, len(strategy.widths)):
-            for shift in range(1, strategy.widths[point]):
-                made.append(Strategy(strategy.eager, {**strategy.departures, point: shift}))
-        return made
-
-    def _sweep(self, base: Strategy) -> Iterator[Strategy]:
-        """The same order, cancelled at each moment at which the victim waited."""
-        moments = [Moment(base.victim, n + 1, ends) for n in range(base.waits) for ends in (False, True)]
-        self._moments = self._moments or moments
-        for moment in moments:
-            swept = Strategy(base.eager, dict(base.departures), cancel=moment)
-            yield swept
-            self.swept += swept.cancel is not None
-
-    def _sample(self, size: int) -> Iterator[Strategy]:
-        seen = set(self._orders)
-        for _ in range(size):  # a fixed number of draws, repeated ones included: else the estimate would be biased
-            moment = self._random.choice([None, *self._moments])
-            # A source of its own: the run may be in a child process, which would draw from a copy.
-            strategy = Strategy(cancel=moment, sample=random.Random(self._random.getrandbits(64)))
-            yield strategy
-            self._leaves.append(math.prod(strategy.widths))
-            if strategy.text not in seen:
-                seen.add(strategy.text)
-                self.sampled += 1

@@ -24,7 +24,7 @@ class Turn(asyncio.Future[None]):
 
 
 class Sweep:
-    """Watches one session of a run and cancels it at the strategy's moment, if that has one.
+    """Watches one session of a run and cancels it at the execution's moment, if that has one.
 
     ``during``: only waits in operations of these kinds count; all when it is empty.
     """
@@ -33,11 +33,11 @@ class Sweep:
         self.world = world
         self.session = session
         self.during = frozenset(during)
-        self.moment = world.strategy.cancel
+        self.moment = world.execution.cancel
         self.done = False
         self._pending: asyncio.Future[Any] | None = None
-        world.strategy.victim = session.letter
-        world.strategy.waits = 0
+        world.execution.victim = session.letter
+        world.execution.waits = 0
         if self.moment and self.moment.victim != session.letter:
             raise ScheduleMismatch(
                 f"the schedule cancels {self.moment.victim}; the scenario's victim is {session.letter}"
@@ -67,8 +67,8 @@ class Sweep:
     def _begins(self, awaited: Any, doer: Session) -> None:
         if isinstance(awaited, Turn) or (self.during and self.during.isdisjoint((doer.doing, self.session.doing))):
             return
-        self.world.strategy.waits += 1
-        if self.moment is None or self.done or self.world.strategy.waits != self.moment.wait:
+        self.world.execution.waits += 1
+        if self.moment is None or self.done or self.world.execution.waits != self.moment.wait:
             return
         if awaited is None:  # a bare yield, as of asyncio.sleep(0): it ends in the next round of the loop
             self.world.loop.call_soon(self.cancel)

@@ -27,7 +27,7 @@ from .history import (
     record_error,
 )
 from .loop import Events, MatrixLoop, thread_rests
-from .schedule import Action, Strategy
+from .schedule import Action, Execution
 from .session import Body, Deliberate, Session, end_of
 from .sweep import WATCH, Sweep, Turn
 from .witness import circle
@@ -52,12 +52,12 @@ class HarnessError(Exception):
 class World:
     """Everything of one run. Scenarios use ``together``, ``connect``, ``create_pool`` and the ORM; see session.py."""
 
-    def __init__(self, loop: MatrixLoop, cell: Any, strategy: Strategy, run: str, scenario: Scenario) -> None:
+    def __init__(self, loop: MatrixLoop, cell: Any, execution: Execution, run: str, scenario: Scenario) -> None:
         self.loop = loop
         self.cell = cell
         self.adapter = cell.adapter
         self.witness = cell.witness
-        self.strategy = strategy
+        self.execution = execution
         self.run = run
         self.scenario = scenario
         self.sweep: Sweep | None = None
@@ -308,7 +308,7 @@ class World:
                 self._is_cancelled(child, f"is cancelled with {target.name}, which waits for it")
 
     def cancellation(self, token: str, text: str) -> None:
-        """Note that the strategy's moment of cancellation has come."""
+        """Note that the execution's moment of cancellation has come."""
         self._jumped, self._jump, self._jumps = 0.0, 0.1, 0
         self._step(token, text)
 
@@ -565,7 +565,7 @@ class World:
             if enabled:
                 if len(self.steps) > PATIENCE:
                     raise HarnessError(f"no end after {PATIENCE} steps")
-                self._perform(self.strategy.choose(enabled))
+                self._perform(self.execution.choose(enabled))
             elif not self._unstick():
                 return False
         return True

@@ -9,9 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from matrix.cell.again import Again
+from matrix.harness.outcome import Outcome
 from matrix.results import documents, schema
 from matrix.results.read import read_cell
 from matrix.runs import stability
@@ -44,6 +47,34 @@ def test_the_interval_holds_the_share_and_shrinks():
         assert low < 0.1 < high
         widths.append(high - low)
     assert widths == sorted(widths, reverse=True)
+
+
+# -- one repeat ------------------------------------------------------------------------------------------------------
+
+
+def repeats(*choices: list[tuple[str, ...]], schedule: str = "A.B") -> list[dict]:
+    """What a cell tells of repeats of one safe schedule that had these choices."""
+    on_record = {"scenario": "NST-3", "remedy": None, "program": None, "database": None}
+    on_record |= {"schedule": "A.B", "verdict": "safe", "properties": []}
+    cell = SimpleNamespace(adapter=SimpleNamespace(isolated=False), backings=[SimpleNamespace(kind="mysql")])
+    again = Again(cell, None, [on_record])
+    outcomes = iter([Outcome("safe", [], "", schedule, dict, None, enabled=each) for each in choices])
+    again._once = lambda replay: next(outcomes)
+    return [again.repeat() for _ in choices]
+
+
+def test_the_same_steps_among_other_choices_disagree():
+    same, other = [("A", "B"), ("B",)], [("A",), ("B",)]
+    told = repeats(same, same, other)
+    assert [line["disagreements"] for line in told[:2]] == [[], []]
+    (disagreement,) = told[2]["disagreements"]
+    assert disagreement["sentence"].endswith("possible at step 1 was A, B, then A")
+    assert disagreement["verdict"] == "safe"
+
+
+def test_another_course_disagrees_and_says_what_was_seen():
+    (told,) = repeats([("A", "B"), ("A",)], schedule="B.A")
+    assert [each["sentence"] for each in told["disagreements"]] == ["every operation completed as told"]
 
 
 # -- what is replayed ------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def test_several_known_anomalies_in_one_program_are_nothing_new(known, parts):
 def test_an_error_of_the_harness_is_the_lines_error():
     def use(search: Search) -> Any:
         async def broken(*_: Any, **__: Any) -> Any:
-            from matrix.harness.runner import Exploration
+            from matrix.harness.outcome import Exploration
 
             return Exploration([], False, error="the witness is gone")
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from matrix.harness import cell_scenarios
-from matrix.harness.runner import without_verdict
+from matrix.harness.result_lines import without_verdict
 from matrix.harness.scenario import Scenario
 
 pytestmark = pytest.mark.asyncio

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from matrix.harness.schedule import Explorer, Strategy
+from matrix.harness.explorer import Explorer
+from matrix.harness.schedule import Execution
+from matrix.harness.strategies import Cancelling, Departing, Sampling
 
 from .test_schedule import Game, every_order, explore, watched
 
@@ -13,16 +15,16 @@ SWEEPS = 20
 
 @pytest.fixture(autouse=True)
 def few_sweeps(monkeypatch):
-    monkeypatch.setattr("matrix.harness.schedule.SWEEPS", SWEEPS)
+    monkeypatch.setattr("matrix.harness.explorer.SWEEPS", SWEEPS)
 
 
 def explore_watched(bound: int, waits: int, questions: tuple[int, ...] = (1, 1)) -> tuple[list[str], Explorer]:
     """All schedules of a game whose session A may be cancelled while it waits, so often."""
     explorer = Explorer(bound)
     played = []
-    for strategy in explorer.strategies():
-        played.append(Game(questions).play(strategy))
-        strategy.waits, strategy.victim = waits, "A"
+    for execution in explorer.executions():
+        played.append(Game(questions).play(execution))
+        execution.waits, execution.victim = waits, "A"
     return played, explorer
 
 
@@ -33,9 +35,10 @@ def test_nothing_is_known_to_be_exhausted_before_it_was_run():
 def test_every_strategy_departs_in_its_own_way():
     explorer = Explorer(30)
     ways = []
-    for strategy in explorer.strategies():
-        Game([2, 2]).play(strategy)
-        if strategy.sample is None:
+    for execution in explorer.executions():
+        Game([2, 2]).play(execution)
+        strategy = execution.strategy
+        if isinstance(strategy, Departing):
             ways.append((strategy.eager, tuple(sorted(strategy.departures.items()))))
     assert len(set(ways)) == len(ways)
     assert all(point >= 0 and shift >= 1 for _, departures in ways for point, shift in departures)
@@ -43,11 +46,11 @@ def test_every_strategy_departs_in_its_own_way():
 
 def test_a_program_that_goes_its_own_way_whatever_is_chosen_is_given_up():
     explorer = Explorer(4)
-    asked: list[Strategy] = []
-    for strategy in explorer.strategies():
-        strategy.taken, strategy.widths = ["A", "1", "A"], [9, 9, 9]
-        asked.append(strategy)
-    departing = [strategy for strategy in asked if strategy.sample is None]
+    asked: list[Execution] = []
+    for execution in explorer.executions():
+        execution.taken, execution.enabled = ["A", "1", "A"], [("A", "1") * 4] * 3
+        asked.append(execution)
+    departing = [execution.strategy for execution in asked if isinstance(execution.strategy, Departing)]
     assert len(departing) == 4 * 4
     assert all(point >= 0 for strategy in departing for point in strategy.departures)
     assert not explorer.exhausted
@@ -56,9 +59,9 @@ def test_a_program_that_goes_its_own_way_whatever_is_chosen_is_given_up():
 def test_half_as_many_orders_are_drawn_as_were_run_one_by_one():
     explorer = Explorer(6)
     drawn = 0
-    for strategy in explorer.strategies():
-        Game([2, 2, 2]).play(strategy)
-        drawn += strategy.sample is not None
+    for execution in explorer.executions():
+        Game([2, 2, 2]).play(execution)
+        drawn += isinstance(execution.strategy, Sampling)
     assert drawn == 3
 
 
@@ -102,10 +105,12 @@ def test_a_sample_draws_moments_of_cancellation_as_well():
     drawn = set()
     for seed in range(20):
         explorer = Explorer(4, str(seed))
-        for strategy in explorer.strategies():
-            watched(strategy)
-            if strategy.sample is not None:
-                drawn.add(strategy.cancel)
+        for execution in explorer.executions():
+            watched(execution)
+            strategy = execution.strategy
+            order = strategy.order if isinstance(strategy, Cancelling) else strategy
+            if isinstance(order, Sampling):
+                drawn.add(execution.cancel)
     assert None in drawn
     assert len(drawn) > 3
 

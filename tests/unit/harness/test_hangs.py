@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from matrix.harness.runner import Exploration, Runner
+from matrix.harness.outcome import Exploration
+from matrix.harness.runner import Runner
 from matrix.harness.scenario import OrmSetup, Scenario
 from matrix.harness.witness import LockWaits, circle
 from tests.unit.miniatures.database import Answer, Database, MiniatureWitness, ServerSession
@@ -185,6 +186,32 @@ async def test_a_program_whose_order_is_not_owned_is_an_error():
 
     exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
     assert "does not own the order" in exploration.error
+
+
+async def test_another_choice_at_the_same_steps_is_an_error():
+    """The schedule, the verdict and the properties are the same again; only what else was possible is not."""
+    late = iter([False] + [True] * 10)
+
+    async def program(world):
+        gone = asyncio.Event()
+        waits = next(late)
+
+        async def first(session):
+            await session.step("go")
+            gone.set()
+
+        async def second(session):
+            if waits:
+                await gone.wait()
+            await session.step("come after")
+
+        await world.together(first=first, second=second)
+
+    exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
+    assert [outcome.schedule for outcome in exploration.outcomes] == ["A.B"]
+    assert "does not own the order" in exploration.error
+    assert exploration.error.endswith("possible at step 1 was A, B, then A")
+    assert "second_run" in exploration.evidence
 
 
 async def test_a_verdict_that_changes_when_its_schedule_is_run_again_is_an_error():

@@ -13,7 +13,8 @@ import pytest
 
 from matrix.harness import isolated
 from matrix.harness.isolated import once_in_child
-from matrix.harness.runner import Exploration, Runner
+from matrix.harness.outcome import Exploration
+from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
 from tests.unit.miniatures.driver import Backing, Queueing
 

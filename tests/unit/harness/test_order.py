@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from matrix.harness.runner import Exploration, Outcome, Runner
+from matrix.harness.outcome import Exploration, Outcome
+from matrix.harness.runner import Runner
 from matrix.harness.scenario import catalogue
-from matrix.harness.schedule import Strategy, parse
+from matrix.harness.schedule import Execution
+from matrix.harness.strategies import replay
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing, Refusing
 from tests.unit.miniatures.faults import LeavesAnswerOnWire, LosesReleaseOnCancel
 
@@ -70,8 +72,8 @@ async def test_a_scenario_run_twice_gives_the_same_schedules_verdicts_and_steps(
 @CASES
 async def test_the_printed_deciding_schedule_gives_its_run_again(miniature, scenario):
     deciding = (await explored(miniature, scenario)).deciding
-    strategy = Strategy(replay=parse(deciding.schedule))
-    again = await Runner(Backing(miniature()), 1).once(catalogue()[scenario], strategy)
+    execution = Execution(replay(deciding.schedule))
+    again = await Runner(Backing(miniature()), 1).once(catalogue()[scenario], execution)
     assert told(again) == told(deciding)
 
 

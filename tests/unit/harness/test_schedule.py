@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matrix.harness.schedule import Action, Explorer, Moment, ScheduleMismatch, Strategy, parse
+from matrix.harness.explorer import Explorer
+from matrix.harness.schedule import Action, Execution, Moment, ScheduleMismatch, parse
+from matrix.harness.strategies import Cancelling, Departing, Replay, replay
 
 LETTERS = "ABCD"
 
@@ -45,10 +47,10 @@ class Game:
         else:
             self.owed.remove(self.owed[0] if self.together else LETTERS[int(action.target) - 1])
 
-    def play(self, strategy: Strategy) -> str:
+    def play(self, execution: Execution) -> str:
         while enabled := self.enabled():
-            self.perform(strategy.choose(enabled))
-        return strategy.text
+            self.perform(execution.choose(enabled))
+        return execution.text
 
 
 def every_order(questions: Sequence[int], *, together: bool = False) -> set[str]:
@@ -73,30 +75,30 @@ def every_order(questions: Sequence[int], *, together: bool = False) -> set[str]
 
 
 def test_eager_steps_come_before_answers_in_fair_turns():
-    assert Game([2, 2]).play(Strategy(eager=True)) == "A.B.1.A.1.2.B.2"
+    assert Game([2, 2]).play(Execution(Departing(eager=True))) == "A.B.1.A.1.2.B.2"
 
 
 def test_lazy_answers_come_before_steps_and_a_session_goes_on():
-    assert Game([2, 1]).play(Strategy(eager=False)) == "A.1.A.1.B.2"
+    assert Game([2, 1]).play(Execution(Departing(eager=False))) == "A.1.A.1.B.2"
 
 
 def test_turns_are_fair_between_capital_and_small_letters():
-    strategy = Strategy()
-    taken = [strategy.choose([step("Z"), step("a")]).token for _ in range(3)]
+    execution = Execution(Departing())
+    taken = [execution.choose([step("Z"), step("a")]).token for _ in range(3)]
     assert taken == ["Z", "a", "Z"]
 
 
 def test_the_first_turn_is_the_first_session_s_however_many_there_are():
-    assert Strategy().choose([step("A"), step("Y"), step("a")]).token == "A"
+    assert Departing().choose([step("A"), step("Y"), step("a")], []).token == "A"
 
 
 def test_a_departure_moves_the_choice_on():
-    assert Game([1, 1]).play(Strategy(departures={0: 1})) == "B.A.1.2"
-    assert Game([1, 1]).play(Strategy(departures={1: 1})) == "A.1.B.2"
+    assert Game([1, 1]).play(Execution(Departing(departures={0: 1}))) == "B.A.1.2"
+    assert Game([1, 1]).play(Execution(Departing(departures={1: 1}))) == "A.1.B.2"
 
 
 def test_a_departure_beyond_the_choices_goes_round():
-    assert Game([1, 1]).play(Strategy(departures={0: 2})) == Game([1, 1]).play(Strategy())
+    assert Game([1, 1]).play(Execution(Departing(departures={0: 2}))) == Game([1, 1]).play(Execution(Departing()))
 
 
 @given(
@@ -105,8 +107,8 @@ def test_a_departure_beyond_the_choices_goes_round():
     st.booleans(),
 )
 def test_every_printed_schedule_replays(questions, departures, eager):
-    text = Game(questions).play(Strategy(eager, departures))
-    assert Game(questions).play(Strategy(replay=parse(text))) == text
+    text = Game(questions).play(Execution(Departing(eager, departures)))
+    assert Game(questions).play(Execution(replay(text))) == text
 
 
 @given(st.lists(st.sampled_from(["A", "b", "1", "12"])))
@@ -116,15 +118,15 @@ def test_parsing_undoes_printing(tokens):
 
 def test_a_replay_that_is_not_possible_says_where_and_what_was():
     with pytest.raises(ScheduleMismatch, match=r"step 2 of the schedule is 'C'; possible: B, 1$"):
-        Game([2, 1]).play(Strategy(replay=("A", "C")))
+        Game([2, 1]).play(Execution(Replay(("A", "C"))))
 
 
 def test_a_lenient_replay_goes_on_with_the_base_order_where_it_must():
-    assert Game([2]).play(Strategy(replay=("A", "B"), lenient=True)) == "A.1.A.1"
+    assert Game([2]).play(Execution(Replay(("A", "B"), lenient=True))) == "A.1.A.1"
 
 
 def test_a_replay_that_ends_early_goes_on_with_the_base_order():
-    assert Game([1, 1]).play(Strategy(replay=("B",))).startswith("B.A")
+    assert Game([1, 1]).play(Execution(Replay(("B",)))).startswith("B.A")
 
 
 # -- the explorer ----------------------------------------------------------------------------------------------------
@@ -132,7 +134,7 @@ def test_a_replay_that_ends_early_goes_on_with_the_base_order():
 
 def explore(questions: Sequence[int], bound: int, *, together: bool = False) -> tuple[list[str], Explorer]:
     explorer = Explorer(bound)
-    played = [Game(questions, together=together).play(strategy) for strategy in explorer.strategies()]
+    played = [Game(questions, together=together).play(execution) for execution in explorer.executions()]
     return played, explorer
 
 
@@ -183,7 +185,7 @@ def test_the_same_program_is_explored_in_the_same_order_twice():
 def test_a_sample_goes_beyond_the_bound_and_depends_on_its_seed_only():
     def sampled(seed: str) -> list[str]:
         explorer = Explorer(4, seed)
-        played = [Game([2, 2, 2]).play(strategy) for strategy in explorer.strategies()]
+        played = [Game([2, 2, 2]).play(execution) for execution in explorer.executions()]
         assert explorer.sampled <= 2
         return played[4:]
 
@@ -195,8 +197,8 @@ def test_the_number_of_orders_is_estimated_without_bias():
     estimates = []
     for seed in range(300):
         explorer = Explorer(8, str(seed))
-        for strategy in explorer.strategies():
-            Game([2, 1, 1]).play(strategy)
+        for execution in explorer.executions():
+            Game([2, 1, 1]).play(execution)
         assert explorer.estimate is not None
         estimates.append(explorer.estimate)
     possible = len(every_order([2, 1, 1]))
@@ -206,16 +208,16 @@ def test_the_number_of_orders_is_estimated_without_bias():
 # -- cancellations ---------------------------------------------------------------------------------------------------
 
 
-def watched(strategy: Strategy, waits: int = 3) -> str:
+def watched(execution: Execution, waits: int = 3) -> str:
     """A game in which session A waits so often and may be cancelled."""
-    text = Game([1, 1]).play(strategy)
-    strategy.waits, strategy.victim = waits, "A"
+    text = Game([1, 1]).play(execution)
+    execution.waits, execution.victim = waits, "A"
     return text
 
 
 def test_every_moment_of_both_base_orders_is_swept_whatever_the_bound():
     explorer = Explorer(2)
-    played = [watched(strategy) for strategy in explorer.strategies()]
+    played = [watched(execution) for execution in explorer.executions()]
     moments = [f"A@{wait}{ends}" for wait in (1, 2, 3) for ends in ("", "+")]
     for base in ("A.B.1.2", "A.1.B.2"):
         assert base in played
@@ -236,8 +238,9 @@ def test_other_tokens_are_no_moments(token):
 
 
 def test_a_schedule_with_a_moment_replays():
-    strategy = Strategy(cancel=Moment("A", 2, as_it_ends=True))
-    text = Game([2, 1]).play(strategy)
-    again = Strategy(replay=parse(text))
-    assert Game([2, 1]).play(again) == text == f"A@2+.{'.'.join(strategy.taken)}"
-    assert again.cancel == strategy.cancel
+    first = Execution(Cancelling(Departing(), Moment("A", 2, as_it_ends=True)))
+    text = Game([2, 1]).play(first)
+    again = Execution(replay(text))
+    assert Game([2, 1]).play(again) == text == f"A@2+.{'.'.join(first.taken)}"
+    assert again.cancel == first.cancel
+    assert again.enabled == first.enabled

@@ -9,7 +9,8 @@ import pytest
 
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
-from matrix.harness.schedule import ScheduleMismatch, Strategy, parse
+from matrix.harness.schedule import Execution, ScheduleMismatch
+from matrix.harness.strategies import replay
 from tests.unit.miniatures.driver import Backing, Queueing
 
 pytestmark = pytest.mark.asyncio
@@ -67,7 +68,7 @@ async def test_while_it_waits_comes_before_the_event_and_as_it_ends_after_it():
         try:
             await woken
         except asyncio.CancelledError:
-            moment = session.world.strategy.cancel.token
+            moment = session.world.execution.cancel.token
             seen[moment] = woken.cancelled()  # cancelled while it waited, or done, and its news lost
             raise
 
@@ -131,12 +132,12 @@ async def test_a_moment_of_somebody_else_is_refused():
         await asyncio.sleep(0)
 
     with pytest.raises(ScheduleMismatch, match="cancels B; the scenario's victim is A"):
-        await Runner(Backing(Queueing()), 1).once(scenario(of_single(victim)), Strategy(replay=parse("B@1")))
+        await Runner(Backing(Queueing()), 1).once(scenario(of_single(victim)), Execution(replay("B@1")))
 
 
 async def test_a_moment_that_never_comes_leaves_the_order_without_it():
     async def victim(session):
         await asyncio.sleep(0)
 
-    outcome = await Runner(Backing(Queueing()), 1).once(scenario(of_single(victim)), Strategy(replay=parse("A@7")))
+    outcome = await Runner(Backing(Queueing()), 1).once(scenario(of_single(victim)), Execution(replay("A@7")))
     assert outcome.schedule == ""

@@ -9,7 +9,8 @@ from typing import Any
 
 from matrix.harness.adapters.base import CAPABILITIES
 from matrix.harness.loop import MatrixLoop
-from matrix.harness.runner import Runner, line_of
+from matrix.harness.result_lines import line_of
+from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario, catalogue
 
 from .driver import Backing, Miniature, Queueing, Refusing

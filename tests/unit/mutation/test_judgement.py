@@ -25,7 +25,7 @@ SHOWN = """# matrix.harness.verdict.x_worst__mutmut_2: survived
         ("matrix.harness.verdict.x_worst__mutmut_2", "verdict.worst"),
         ("matrix.harness.checker.x__in_part__mutmut_17", "checker._in_part"),
         ("matrix.harness.history.xǁHistoryǁfate__mutmut_12", "history.History.fate"),
-        ("matrix.harness.schedule.xǁExplorerǁ__init____mutmut_8", "schedule.Explorer.__init__"),
+        ("matrix.harness.explorer.xǁExplorerǁ__init____mutmut_8", "explorer.Explorer.__init__"),
     ],
 )
 def test_a_mutant_s_function_is_named_as_people_name_it(name, function):

@@ -1,0 +1,127 @@
+"""Makes the result lines: of an explored scenario, of a remedy over its scenarios, of what has no verdict."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from .adapters.base import CAPABILITIES
+from .outcome import Exploration
+from .verdict import ERROR, complies, judge_remedy, worst
+
+if TYPE_CHECKING:
+    from .runner import Runner
+    from .scenario import Scenario
+
+
+def line_head(scenario: Scenario) -> dict[str, Any]:
+    """What every line of a scenario says, whatever was seen."""
+    return {
+        "type": "scenario",
+        "schema": 1,
+        "scenario": scenario.id,
+        "family": scenario.family,
+        "title": scenario.title,
+        "contract": scenario.contract,
+        "level": scenario.level,
+        "source": {"text": scenario.quote, "url": scenario.url},
+        "links": list(scenario.links),
+        "verdict": "not run",
+        "complies": None,
+        "violations": [],
+        "reason": "",
+        "proof": None,
+        "orders": {"explored": 0, "possible": None, "verdicts": {}},
+        "schedule": None,
+        "seconds": 0.0,
+        "evidence": None,
+    }
+
+
+def without_verdict(scenario: Scenario, verdict: str, reason: str) -> dict[str, Any]:
+    """A line for a scenario that has no verdict: ``n/a``, ``error`` or ``not run``, with the reason."""
+    return {**line_head(scenario), "verdict": verdict, "reason": reason}
+
+
+def line_of(scenario: Scenario, exploration: Exploration, seconds: float) -> dict[str, Any]:
+    """The result line of an explored scenario."""
+    line = line_head(scenario)
+    line.update(_findings(scenario.level, exploration), seconds=round(seconds, 4))
+    return line
+
+
+def _findings(level: str, exploration: Exploration) -> dict[str, Any]:
+    if exploration.error:
+        return {
+            "verdict": ERROR,
+            "reason": exploration.error,
+            "complies": None,
+            "evidence": exploration.evidence or None,
+        }
+    deciding = exploration.deciding
+    explored = len(exploration.outcomes)
+    once = ", ".join(f"{outcome.verdict} by {outcome.schedule or 'its first steps'}" for outcome in exploration.once)
+    return {
+        "verdict": deciding.verdict,
+        "complies": complies(level, deciding.verdict),
+        "violations": [{"property": v.property, "sentence": v.sentence} for v in deciding.violations],
+        "reason": deciding.reason + (f" (seen once and not again: {once})" if once else ""),
+        "proof": deciding.proof,
+        "orders": {
+            "explored": explored,
+            "verdicts": exploration.counts,
+            **exploration.orders,
+            "anomalies": exploration.anomalies,
+        },
+        "schedule": deciding.schedule or None,
+        "evidence": deciding.evidence,
+    }
+
+
+async def remedy_line(
+    runner: Runner, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str]
+) -> dict[str, Any]:
+    """Run a remedy over the scenarios that it claims to cure. ``plain``: their verdicts without it, filled on
+    demand."""
+    started = time.monotonic()
+    cures: dict[str, Any] = {}
+    judged: list[tuple[str, str | None]] = []
+    for identifier in scenario.cures:
+        cured = catalogue[identifier]
+        if cured.unmet(runner.backing.adapter.capabilities, CAPABILITIES) is not None:
+            continue
+        if identifier not in plain:
+            alone = await runner.explore(cured)
+            plain[identifier] = ERROR if alone.error else alone.deciding.verdict
+        exploration = await runner.explore(cured, scenario.way, remedy=scenario.id)
+        findings = _findings(cured.level, exploration)
+        without = plain[identifier] if plain[identifier] != ERROR else None
+        # A remedy claims more than the bare scenario promises: that the pattern works with it.
+        findings["complies"] = None if findings["verdict"] == ERROR else findings["verdict"] in scenario.way.claims
+        cures[identifier] = {**findings, "without": without, "title": cured.title}
+        judged.append((findings["verdict"], without))
+    line = line_head(scenario)
+    line.update(cures=cures, seconds=round(time.monotonic() - started, 4))
+    if any(verdict == ERROR for verdict, _ in judged):
+        bad = next(identifier for identifier, cure in cures.items() if cure["verdict"] == ERROR)
+        return {**line, "verdict": ERROR, "reason": f"{bad}: {cures[bad]['reason']}"}
+    line["verdict"] = worst(verdict for verdict, _ in judged)
+    line["remedy"] = judge_remedy(judged, scenario.way.claims)
+    line["reason"] = _remedy_reason(line["remedy"], cures)
+    line["orders"] = {
+        "explored": sum(cure["orders"]["explored"] for cure in cures.values()),
+        "possible": None,
+        "verdicts": {},
+    }
+    return line
+
+
+def _remedy_reason(word: str, cures: dict[str, Any]) -> str:
+    if word == "holds":
+        return f"{', '.join(cures)} comply with it"
+    broken = [identifier for identifier, cure in cures.items() if cure["complies"] is False]
+    first = cures[broken[0]] if broken else next(iter(cures.values()))
+    if not broken:
+        return f"worse than without it: {first['reason']}"
+    named = ", ".join(f"{identifier} ({cures[identifier]['verdict']})" for identifier in broken)
+    return f"not {named}: {first['reason']}"
