@@ -1,4 +1,5 @@
-"""What every protocol tracker speaks: frames, pieces, the tracker's interface, and the buffer of incomplete messages.
+"""What every protocol tracker speaks: frames, pieces, the tracker's interface, and the reading
+of a stream into messages.
 
 Nothing here opens a socket or knows a protocol; see mysql.py and postgres.py for those.
 """
@@ -6,6 +7,8 @@ Nothing here opens a socket or knows a protocol; see mysql.py and postgres.py fo
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -117,6 +120,68 @@ class Inbox:
         return data
 
 
+class FramedTracker(ABC):
+    """The reading of both streams, whatever the protocol; subclasses cut one message off and take it in.
+
+    Bytes are passed on whatever they are: where they are not understood, the tracker goes blind.
+    """
+
+    def __init__(self) -> None:
+        self.owed = 0
+        self.blind = False
+        self._from_client = Inbox()
+        self._from_server = Inbox()
+
+    @abstractmethod
+    def _client_message(self, data: bytes, position: int) -> tuple[int, str, str]:
+        """Take in the driver's message that begins at `position`: where it ends, its kind and its text. Where it is not
+        complete, how far the bytes must reach to try again, and nothing is taken in. May raise anything for garbage."""
+
+    @abstractmethod
+    def _server_message(self, data: bytes, position: int) -> tuple[int, str, str]:
+        """The same for the server's."""
+
+    def _go_blind(self) -> None:
+        self.blind = True
+        self.owed = 0
+
+    def client(self, data: bytes) -> list[Frame]:
+        """Take bytes from the driver; give the messages that they complete."""
+        return [piece.frame for piece in self._pieces(TO_SERVER, self._from_client, data, self._client_message)]
+
+    def server(self, data: bytes) -> list[Piece]:
+        """Take bytes from the server; give the messages that they complete, which joined are the stream unchanged."""
+        return self._pieces(TO_DRIVER, self._from_server, data, self._server_message)
+
+    def _pieces(
+        self, direction: str, inbox: Inbox, data: bytes, take: Callable[[bytes, int], tuple[int, str, str]]
+    ) -> list[Piece]:
+        if self.blind:
+            return _rest(direction, "raw", inbox.drain() + data)
+        data = inbox.take(data)
+        pieces: list[Piece] = []
+        position = 0
+        try:
+            while position < len(data) and not self.blind:
+                owed = self.owed
+                end, kind, text = take(data, position)
+                if end > len(data):
+                    inbox.hold(data[position:], end - position)
+                    return pieces
+                raw = data[position:end]
+                pieces.append(Piece(raw, Frame(direction, kind, len(raw), text), self.owed < owed))
+                position = end
+        except Exception as problem:  # whatever the bytes are, they must be passed on
+            self._go_blind()
+            return pieces + _rest(direction, "garbage", data[position:], reason_of(problem))
+        return pieces + _rest(direction, "raw", data[position:])
+
+
+def _rest(direction: str, kind: str, data: bytes, text: str = "") -> list[Piece]:
+    """What is passed on as it is."""
+    return [Piece(data, Frame(direction, kind, len(data), text), False)] if data else []
+
+
 class Garbage(Exception):
     """The bytes are not of the protocol; the message says why, without quoting them. Never leaves a tracker."""
 
@@ -142,16 +207,6 @@ def speaks_of_secrets(text: str) -> bool:
 def reason_of(problem: Exception) -> str:
     """Return the text of a "garbage" frame: why the bytes were not understood, never the bytes themselves."""
     return str(problem) if isinstance(problem, Garbage) else f"not understood ({type(problem).__name__})"
-
-
-def raw_frames(data: bytes) -> list[Frame]:
-    """Return the frame of bytes from the driver that a blind tracker only passes on."""
-    return [Frame(TO_SERVER, "raw", len(data), "")] if data else []
-
-
-def raw_pieces(data: bytes) -> list[Piece]:
-    """Return the piece of bytes from the server that a blind tracker only passes on."""
-    return [Piece(data, Frame(TO_DRIVER, "raw", len(data), ""), False)] if data else []
 
 
 def short(text: str) -> str:

@@ -9,18 +9,7 @@ from collections import deque
 from typing import NamedTuple
 
 from matrix.harness.wire import mysql_answers as answers
-from matrix.harness.wire.frames import (
-    TO_DRIVER,
-    TO_SERVER,
-    Frame,
-    Garbage,
-    Inbox,
-    Piece,
-    raw_frames,
-    raw_pieces,
-    reason_of,
-    sql_text,
-)
+from matrix.harness.wire.frames import FramedTracker, Garbage, sql_text
 from matrix.harness.wire.mysql_answers import Answer, Session
 
 _HEADER = 4
@@ -74,15 +63,13 @@ _FIRST_STEP = {
 }
 
 
-class MySQLTracker:
+class MySQLTracker(FramedTracker):
     """Tracker of one MySQL or MariaDB connection; see frames.Tracker for what the attributes promise."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.owed = 1  # the greeting
-        self.blind = False
         self._state = Session()
-        self._from_client = Inbox()
-        self._from_server = Inbox()
         # Commands in the order sent, the head being answered. Unanswered ones are kept only behind an answered one,
         # because a server that asks for more (a file, a password) reads whatever comes next as that.
         self._queue: deque[Answer] = deque([Answer("login", answers.greeting, 0)])
@@ -100,58 +87,13 @@ class MySQLTracker:
     def in_transaction(self) -> bool | None:
         return self._state.in_transaction
 
-    def client(self, data: bytes) -> list[Frame]:
-        """Take bytes from the driver; give the messages that they complete."""
-        if self.blind:
-            return raw_frames(self._from_client.drain() + data)
-        data = self._from_client.take(data)
-        frames: list[Frame] = []
-        position = 0
-        try:
-            while position < len(data) and not self.blind:
-                message = _message(data, position)
-                if isinstance(message, int):
-                    self._from_client.hold(data[position:], message - position)
-                    return frames
-                kind, text = self._client_message(message)
-                frames.append(Frame(TO_SERVER, kind, message.end - position, text))
-                position = message.end
-        except Exception as problem:  # whatever the bytes are, they must be passed on
-            self._go_blind()
-            frames.append(Frame(TO_SERVER, "garbage", len(data) - position, reason_of(problem)))
-            return frames
-        return frames + raw_frames(data[position:])
-
-    def server(self, data: bytes) -> list[Piece]:
-        """Take bytes from the server; give the messages that they complete, which joined are the stream unchanged."""
-        if self.blind:
-            return raw_pieces(self._from_server.drain() + data)
-        data = self._from_server.take(data)
-        pieces: list[Piece] = []
-        position = 0
-        try:
-            while position < len(data) and not self.blind:
-                if self._state.thread_id is None:
-                    _expect_greeting(data[position : position + _HEADER + 1])
-                message = _message(data, position)
-                if isinstance(message, int):
-                    self._from_server.hold(data[position:], message - position)
-                    return pieces
-                owed = self.owed
-                kind, text = self._server_message(message)
-                raw = data[position : message.end]
-                pieces.append(Piece(raw, Frame(TO_DRIVER, kind, len(raw), text), self.owed < owed))
-                position = message.end
-        except Exception as problem:  # whatever the bytes are, they must be passed on
-            self._go_blind()
-            rest = data[position:]
-            pieces.append(Piece(rest, Frame(TO_DRIVER, "garbage", len(rest), reason_of(problem)), False))
-            return pieces
-        return pieces + raw_pieces(data[position:])
-
     # -- from the driver
 
-    def _client_message(self, message: _Message) -> tuple[str, str]:
+    def _client_message(self, data: bytes, position: int) -> tuple[int, str, str]:
+        message = _message(data, position)
+        return (message, "", "") if isinstance(message, int) else (message.end, *self._asked_for(message))
+
+    def _asked_for(self, message: _Message) -> tuple[str, str]:
         if self._state.thread_id is None:
             raise Garbage("the driver spoke before the server's greeting")
         asked = self._asked
@@ -215,7 +157,13 @@ class MySQLTracker:
 
     # -- from the server
 
-    def _server_message(self, message: _Message) -> tuple[str, str]:
+    def _server_message(self, data: bytes, position: int) -> tuple[int, str, str]:
+        if self._state.thread_id is None:
+            _expect_greeting(data[position : position + _HEADER + 1])
+        message = _message(data, position)
+        return (message, "", "") if isinstance(message, int) else (message.end, *self._answered(message))
+
+    def _answered(self, message: _Message) -> tuple[str, str]:
         if not self._queue or self._asked is not None:
             return _unasked(message.payload)
         answer = self._queue[0]
@@ -253,8 +201,7 @@ class MySQLTracker:
                 self.owed += 1
 
     def _go_blind(self) -> None:
-        self.blind = True
-        self.owed = 0
+        super()._go_blind()
         self._queue.clear()
         self._asked = None
 

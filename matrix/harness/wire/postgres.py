@@ -9,18 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from matrix.harness.wire import postgres_text as texts
-from matrix.harness.wire.frames import (
-    TO_DRIVER,
-    TO_SERVER,
-    Frame,
-    Garbage,
-    Inbox,
-    Piece,
-    raw_frames,
-    raw_pieces,
-    reason_of,
-    sql_text,
-)
+from matrix.harness.wire.frames import FramedTracker, Garbage, sql_text
 
 _LENGTH_LIMIT = 1 << 30
 _STARTUP_LIMIT = 10_000  # the server's own limit
@@ -121,7 +110,7 @@ class _Request:
         self.columns: list[int] = []
 
 
-class PostgresTracker:
+class PostgresTracker(FramedTracker):
     """Tracker of one PostgreSQL connection; see frames.Tracker for what the attributes promise.
 
     A Sync, a Query and a Flush with something to flush are each owed one answer. Where an error makes the server skip
@@ -129,13 +118,10 @@ class PostgresTracker:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.session: int | None = None
-        self.owed = 0
         self.ready = False
-        self.blind = False
         self.in_transaction: bool | None = None
-        self._from_client = Inbox()
-        self._from_server = Inbox()
         self._started = False  # the driver's startup message was seen: messages have types from there on
         self._queue: deque[_Request] = deque()
         self._skipping = False  # after an error in the extended protocol the server discards everything up to a Sync
@@ -145,58 +131,15 @@ class PostgresTracker:
         self._over = False  # the server said good-bye, or was told to go
         self._book = texts.Book(_STATEMENTS_REMEMBERED)
 
-    def client(self, data: bytes) -> list[Frame]:
-        """Take bytes from the driver; give the messages that they complete."""
-        if self.blind:
-            return raw_frames(self._from_client.drain() + data)
-        data = self._from_client.take(data)
-        frames: list[Frame] = []
-        position = 0
-        try:
-            while position < len(data) and not self.blind:
-                end = _end_of_typed(data, position, _FROM_CLIENT) if self._started else _end_of_startup(data, position)
-                if end > len(data):
-                    self._from_client.hold(data[position:], end - position)
-                    return frames
-                if self._started:
-                    kind, text = self._client_message(_FROM_CLIENT[data[position]], data[position + 5 : end])
-                else:
-                    kind, text = self._startup(data[position + 4 : end])
-                frames.append(Frame(TO_SERVER, kind, end - position, text))
-                position = end
-        except Exception as problem:  # whatever the bytes are, they must be passed on
-            self._go_blind()
-            frames.append(Frame(TO_SERVER, "garbage", len(data) - position, reason_of(problem)))
-            return frames
-        return frames + raw_frames(data[position:])
-
-    def server(self, data: bytes) -> list[Piece]:
-        """Take bytes from the server; give the messages that they complete, which joined are the stream unchanged."""
-        if self.blind:
-            return raw_pieces(self._from_server.drain() + data)
-        data = self._from_server.take(data)
-        pieces: list[Piece] = []
-        position = 0
-        try:
-            while position < len(data) and not self.blind:
-                byte = self._queue and self._queue[0].kind == "Encryption" and data[position] in b"NSG"
-                end = position + 1 if byte else _end_of_typed(data, position, _FROM_SERVER)
-                if end > len(data):
-                    self._from_server.hold(data[position:], end - position)
-                    return pieces
-                raw = data[position:end]
-                owed = self.owed
-                kind, text = self._encryption(raw) if byte else self._server_message(_FROM_SERVER[raw[0]], raw[5:])
-                pieces.append(Piece(raw, Frame(TO_DRIVER, kind, len(raw), text), self.owed < owed))
-                position = end
-        except Exception as problem:  # whatever the bytes are, they must be passed on
-            self._go_blind()
-            rest = data[position:]
-            pieces.append(Piece(rest, Frame(TO_DRIVER, "garbage", len(rest), reason_of(problem)), False))
-            return pieces
-        return pieces + raw_pieces(data[position:])
-
     # -- from the driver
+
+    def _client_message(self, data: bytes, position: int) -> tuple[int, str, str]:
+        end = _end_of_typed(data, position, _FROM_CLIENT) if self._started else _end_of_startup(data, position)
+        if end > len(data):
+            return end, "", ""
+        if self._started:
+            return end, *self._asked_for(_FROM_CLIENT[data[position]], data[position + 5 : end])
+        return end, *self._startup(data[position + 4 : end])
 
     def _startup(self, body: bytes) -> tuple[str, str]:
         code = int.from_bytes(body[:4], "big")
@@ -212,7 +155,7 @@ class PostgresTracker:
         self._push("Startup")
         return "StartupMessage", ""
 
-    def _client_message(self, kind: str, body: bytes) -> tuple[str, str]:
+    def _asked_for(self, kind: str, body: bytes) -> tuple[str, str]:
         if self._over or kind == "Terminate":
             self._over = True
             return kind, ""
@@ -255,6 +198,14 @@ class PostgresTracker:
 
     # -- from the server
 
+    def _server_message(self, data: bytes, position: int) -> tuple[int, str, str]:
+        if self._queue and self._queue[0].kind == "Encryption" and data[position] in b"NSG":
+            return position + 1, *self._encryption(data[position : position + 1])
+        end = _end_of_typed(data, position, _FROM_SERVER)
+        if end > len(data):
+            return end, "", ""
+        return end, *self._answered(_FROM_SERVER[data[position]], data[position + 5 : end])
+
     def _encryption(self, raw: bytes) -> tuple[str, str]:
         if raw == b"N":
             self._pop()
@@ -262,7 +213,7 @@ class PostgresTracker:
         self._go_blind()
         return "EncryptionAccepted", ""
 
-    def _server_message(self, kind: str, body: bytes) -> tuple[str, str]:
+    def _answered(self, kind: str, body: bytes) -> tuple[str, str]:
         if kind in _ANY_TIME:
             return kind, texts.notice(body) if kind == "NoticeResponse" else ""
         if kind == "ErrorResponse":
@@ -364,8 +315,7 @@ class PostgresTracker:
             self._queue.popleft()  # the server ignores it where there is no COPY
 
     def _go_blind(self) -> None:
-        self.blind = True
-        self.owed = 0
+        super()._go_blind()
         self._queue.clear()
         self._copying = None
 
