@@ -28,8 +28,9 @@ from typing import Any
 
 from matrix import servers
 from matrix.harness.cell import Backing, Cell, CellError
+from matrix.harness.channel import Recorder
 from matrix.harness.explorer import Explorer
-from matrix.harness.gate import Gate, Recorder
+from matrix.harness.gate import Gate
 from matrix.harness.loop import MatrixLoop
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import OrmSetup, Scenario, catalogue

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .gate import TOKEN, Channel, FrameRecord, Recorder, Segments
+from .channel import TOKEN, Channel, FrameRecord, Recorder, Segments
 
 LOCKED = "database is locked"
 SEES = re.compile(r"(select|insert|update|delete|replace|with)\b", re.IGNORECASE)  # BEGIN alone looks at nothing

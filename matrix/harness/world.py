@@ -14,8 +14,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from .channel import Channel, Recorder
 from .checker import CANCELLATION
-from .gate import Channel, Gate, Recorder
+from .gate import Gate
 from .history import (
     CANCELLED,
     OWN,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,18 @@ def files(folder: str) -> list[Path]:
     return sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
 
 
-def imports(path: Path) -> Iterator[str]:
+def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but what stands below ``if TYPE_CHECKING``."""
+    yield tree
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from at_run_time(node)
+
+
+def imports(path: Path, nodes: Callable[[ast.AST], Iterator[ast.AST]] = ast.walk) -> Iterator[str]:
     """Full names of all imported modules, relative ones resolved, wherever in the file they stand."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -61,6 +70,38 @@ def test_the_harness_imports_what_a_cell_installs_only(path):
     if path.name.startswith("witness"):
         allowed += WITNESS_CLIENTS
     assert [name for name in imports(path) if not within(name, *allowed)] == []
+
+
+def cycle(folder: str) -> list[str]:
+    """Modules of a folder that import each other at run time, in a circle; empty when there is none."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files(folder)}
+    graph = {}
+    for module, path in modules.items():
+        names = list(imports(path, at_run_time))  # a module's, or that of something in it
+        graph[module] = {found for name in names for found in (name, name.rpartition(".")[0]) if found in modules}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def test_no_modules_of_the_harness_import_each_other_at_run_time():
+    assert cycle("matrix/harness") == []
+
+
+def test_the_linter_sees_a_cycle_but_not_one_of_types_alone(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    folder = tmp_path / "matrix" / "harness"
+    folder.mkdir(parents=True)
+    (folder / "world.py").write_text("from .session import Session\n")
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .world import World\n"
+    (folder / "session.py").write_text(f"{typed}from . import ports\n")
+    (folder / "ports.py").write_text(typed)
+    assert cycle("matrix/harness") == []
+    (folder / "ports.py").write_text("def f():\n    from .world import World\n")
+    assert {name.rpartition(".")[2] for name in cycle("matrix/harness")} == {"world", "session", "ports"}
 
 
 @parameters("matrix/generated")

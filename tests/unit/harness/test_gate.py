@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from matrix.harness import gate as gate_module
-from matrix.harness.gate import Gate, Recorder, Segments, Wire
+from matrix.harness import sockets
+from matrix.harness.channel import Recorder, Segments
+from matrix.harness.gate import Gate
+from matrix.harness.relayed import Wire
 
 pytestmark = pytest.mark.asyncio
 
@@ -106,7 +108,7 @@ class Setting:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         made = type("Server", (SmallServer,), {"servers": self.servers})
-        listening = gate_module._Listening()  # deaf to no connection either
+        listening = sockets.Listening()  # deaf to no connection either
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         self.listener = await loop.create_server(made, sock=listening)
@@ -320,9 +322,10 @@ async def test_a_number_that_a_driver_left_in_the_loop_does_not_make_the_gate_de
 async def test_bytes_that_the_kernel_still_carries_make_the_wire_busy(setting, monkeypatch):
     _, wire = await setting.logged_in()
     await until(lambda: not wire.busy())
-    assert wire._driver_descriptor is not None
+    assert wire.driver_socket is not None
+    assert wire.driver_socket.found
     counts = iter([(100, 50), (50, 99)])  # sent and received: first the driver's end, then ours
-    monkeypatch.setattr(gate_module, "_counters", lambda connection: next(counts))
+    monkeypatch.setattr(sockets, "_counters", lambda connection: next(counts))
     assert wire.busy()
 
 
@@ -402,8 +405,6 @@ async def test_statements_begin_and_end_transactions(statements, placed):
 
 
 def test_outside_of_a_transaction_a_savepoint_is_one_for_sqlite_only():
-    from matrix.harness.gate import Segments
-
     statements = ["SAVEPOINT a", "INSERT 1", "SAVEPOINT b", "RELEASE b", "INSERT 2", "RELEASE a", "INSERT 3"]
     for begins, places in ((True, [(1, 1), (1, 1), None]), (False, [None, None, None])):
         segments = Segments(1, savepoint_begins=begins)
@@ -421,10 +422,10 @@ def test_the_driver_s_socket_is_known_by_both_of_its_ends():
         socket.create_server(("127.0.0.1", 0)) as gate,
         socket.create_connection(gate.getsockname()) as driver,
     ):
-        found = gate_module._descriptor_between(driver.getsockname(), gate.getsockname())
+        found = sockets._descriptor_between(driver.getsockname(), gate.getsockname())
         assert found is not None
         assert found[0] == driver.fileno()
-        assert gate_module._descriptor_between(driver.getsockname(), earlier.getsockname()) is None
+        assert sockets._descriptor_between(driver.getsockname(), earlier.getsockname()) is None
 
 
 async def test_a_call_that_blocks_the_loop_reaches_the_server_beside_it(setting):

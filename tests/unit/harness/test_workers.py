@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from matrix.harness.gate import Recorder
+from matrix.harness.channel import Recorder
 from matrix.harness.workers import CountingQueue, WorkerChannel, WorkerGate, describe
 
 

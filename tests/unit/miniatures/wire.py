@@ -7,7 +7,7 @@ import collections
 from collections.abc import Callable
 from typing import Any
 
-from matrix.harness.gate import TOKEN, Channel, FrameRecord, Segments
+from matrix.harness.channel import TOKEN, Channel, FrameRecord, Segments
 
 from .database import Answer, Database, ServerSession
 

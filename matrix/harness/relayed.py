@@ -1,0 +1,224 @@
+"""A channel with a wire: one connection of the driver, relayed. What counts as an answer is decided by the sans-IO
+trackers in ``wire/``."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+
+from .channel import TOKEN, Channel, FrameRecord, Recorder, Segments
+from .sockets import DriverSocket
+from .wire import tracker_for
+from .wire.frames import Frame, Piece
+
+FAREWELLS = ("Terminate", "COM_QUIT", "CancelRequest")
+
+
+class _End:
+    """The server closed the connection; held back behind the answers before it."""
+
+
+class Wire(Channel):
+    """One connection of the driver, relayed."""
+
+    def __init__(
+        self, kind: str, number: int, recorder: Recorder, *, holding: bool, hold_login: bool, by_frame: bool
+    ) -> None:
+        self.number = number
+        self.recorder = recorder
+        self.label = f"connection {number}"
+        self.tracker = tracker_for(kind)
+        self.segments = Segments(number, begin_commits=kind in ("mysql", "mariadb"))
+        self.holding = holding
+        self.hold_login = hold_login  # answers to the login as well
+        self.by_frame = by_frame  # held answers are let through frame by frame, not whole
+        self.held: collections.deque[Piece | type[_End]] = collections.deque()
+        self.client: asyncio.Transport | None = None
+        self.server: asyncio.Transport | None = None
+        self.closed = False
+        self._farewell = False  # the driver has said goodbye: what the server still owes is the end of the connection
+        self._ending = False  # the server was told to end the session
+        self._left = False  # the driver has hung up, and the server is to notice
+        self._lost = False  # the server has closed the connection: what the driver still sends goes nowhere
+        self._early = bytearray()
+        self.driver_socket: DriverSocket | None = None
+
+    def connected(self, transport: asyncio.Transport) -> None:
+        """The driver is there."""
+        self.client = transport
+        self.driver_socket = DriverSocket(transport)
+
+    def reached(self, transport: asyncio.Transport) -> None:
+        """The server is there: it gets what the driver has said meanwhile."""
+        if self.closed:
+            transport.abort()  # the driver has given up meanwhile
+            return
+        self.server = transport
+        if self._early:
+            transport.write(bytes(self._early))
+            self._early.clear()
+
+    # -- from the driver -------------------------------------------------------------------------------------------
+    def from_client(self, data: bytes) -> None:
+        waiting = self.tracker.owed > 0 or bool(self.held)
+        login = not self.tracker.ready
+        placed: set[bytes] = set()
+        for frame in self.tracker.client(data):
+            self._record(frame, overlap=waiting and not login)
+            self._farewell = self._farewell or frame.kind in FAREWELLS
+            if frame.text:
+                self.segments.statement(frame.text)
+                for token in TOKEN.findall(frame.text.encode()):  # before the next statement of the same chunk
+                    placed.add(token)
+                    self.segments.token(token.decode())
+        for token in set(TOKEN.findall(data)) - placed:
+            self.segments.token(token.decode())
+        if self._lost:
+            return
+        if self.server is None:
+            self._early += data
+        elif not self.server.is_closing():
+            self.server.write(data)
+
+    # -- from the server -------------------------------------------------------------------------------------------
+    def from_server(self, data: bytes) -> None:
+        hold = self.holding and (self.tracker.ready or self.hold_login)
+        through = []
+        for piece in self.tracker.server(data):
+            self._record(piece.frame, held=hold)
+            if hold:
+                self.held.append(piece)
+            else:
+                through.append(piece.data)
+        if through and self.client is not None:
+            self.client.write(b"".join(through))
+        if hold and self.tracker.owed == 0 and not self._ending and not self._complete():
+            self._flush()  # unasked news (notices) are nobody's answer
+
+    def server_lost(self) -> None:
+        self.server = None
+        self._lost = True
+        if self.held or (self._ending and self.holding):
+            self.held.append(_End)
+        else:
+            self._close_client()
+
+    def client_lost(self) -> None:
+        self.client = None
+        self.closed = True
+        if self.server is not None and not self.server.is_closing():
+            # Not closed here: the server does first what it was asked before, a COMMIT perhaps, and then hangs up.
+            self.server.write_eof()
+            self._left = True
+
+    # -- the scheduler's side --------------------------------------------------------------------------------------
+    def busy(self) -> bool:
+        if self.closed:
+            return self._left and self.server is not None
+        if self.server is None and self._early:
+            return True
+        if self.server is not None and (self.tracker.owed > 0 or self._farewell or self._ending):
+            return True
+        return not self._all_arrived()
+
+    def deliverable(self) -> bool:
+        return not self.closed and bool(self.held) and (self.tracker.owed == 0 or self._complete())
+
+    def _complete(self) -> bool:
+        return any(piece is _End or (isinstance(piece, Piece) and piece.ends_answer) for piece in self.held)
+
+    def deliver(self) -> str:
+        kinds = []
+        through = []
+        ends = False
+        while self.held:
+            piece = self.held.popleft()
+            if not isinstance(piece, Piece):
+                ends = True
+                kinds.append("the end of the connection")
+                break
+            through.append(piece.data)
+            kinds.append(piece.frame.kind + (f" {piece.frame.text!r}" if piece.frame.text else ""))
+            if piece.ends_answer or self._ending or self.by_frame:  # last words and the end may come apart
+                break
+        if through and self.client is not None:
+            self.client.write(b"".join(through))
+        if ends:
+            self._close_client()
+        return ", ".join(kinds[:1] + kinds[-1:] if len(kinds) > 1 else kinds)
+
+    def in_flight(self) -> str:
+        if self.closed:
+            return ""
+        kinds = [piece.frame.kind if isinstance(piece, Piece) else "the end of the connection" for piece in self.held]
+        if kinds:
+            return f"{self.label} holds {', '.join(kinds)}"
+        return f"{self.label} waits for the server" if self.tracker.owed > 0 else ""
+
+    def release(self) -> None:
+        self.holding = False
+        self._flush()
+
+    def pump(self) -> None:
+        """Relay what lies in the sockets now; only for a thread that stands in for a loop that is stuck."""
+        self.release()
+        for transport, handle in ((self.client, self.from_client), (self.server, self.from_server)):
+            if transport is None:
+                continue
+            with contextlib.suppress(OSError):
+                data = os.read(transport.get_extra_info("socket").fileno(), 1 << 16)
+                if data:
+                    handle(data)
+
+    def _flush(self) -> None:
+        while self.held:
+            self.deliver()
+
+    def cut(self) -> None:
+        self.closed = True
+        self._left = False
+        self.held.clear()
+        for transport in (self.client, self.server):
+            if transport is not None:
+                transport.abort()
+
+    def session(self) -> int | None:
+        return self.tracker.session
+
+    def expect_end(self) -> None:
+        self._ending = True
+        self.held.clear()
+
+    def in_transaction(self) -> bool:
+        return not self.closed and not self._lost and bool(self.tracker.in_transaction)
+
+    def _close_client(self) -> None:
+        self.closed = True
+        if self.client is not None:
+            self.client.close()
+
+    def _record(self, frame: Frame, *, overlap: bool = False, held: bool = False) -> None:
+        recorder = self.recorder
+        recorder.frames.append(
+            FrameRecord(
+                recorder.next(),
+                recorder.elapsed(),
+                self.number,
+                frame.direction,
+                frame.kind,
+                frame.length,
+                frame.text,
+                overlap,
+                held,
+            )
+        )
+
+    # -- the fence: bytes in flight, exactly -----------------------------------------------------------------------
+    def unread(self) -> int:
+        """Bytes that were delivered to the driver's socket and that it has not read, 0 where that is not known."""
+        return 0 if self.driver_socket is None or self.closed else self.driver_socket.unread()
+
+    def _all_arrived(self) -> bool:
+        return self.driver_socket is None or self.client is None or self.driver_socket.all_arrived()
