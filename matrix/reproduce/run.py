@@ -13,36 +13,35 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 LIMIT = 150  # seconds for one run; a script has bounds of its own far below
 SHOWN, NOT_SHOWN = 1, 0
-CREATE = {
-    "aiomysql": "async def main(a, q):\n    import aiomysql\n"
-    "    c = await aiomysql.connect(host=a.hostname, port=a.port, user=a.username, password=a.password or '')\n"
+PASSWORD = "DATABASE_PASSWORD"  # the variable that a script reads; arguments are seen by every user of the machine
+# How a driver's own environment sends one statement to the server at `a`; `p` is the password.
+STATEMENT = {
+    "aiomysql": "async def main(a, p, q):\n    import aiomysql\n"
+    "    c = await aiomysql.connect(host=a.hostname, port=a.port, user=unquote(a.username), password=p)\n"
     "    await (await c.cursor()).execute(q)\n    await c.ensure_closed()\n",
-    "asyncpg": "async def main(a, q):\n    import asyncpg\n"
-    "    c = await asyncpg.connect(host=a.hostname, port=a.port, user=a.username, password=a.password or '', "
+    "asyncpg": "async def main(a, p, q):\n    import asyncpg\n"
+    "    c = await asyncpg.connect(host=a.hostname, port=a.port, user=unquote(a.username), password=p, "
     "database='postgres', ssl=False)\n    await c.execute(q)\n    await c.close()\n",
-    "psycopg": "async def main(a, q):\n    import psycopg\n"
-    "    c = await psycopg.AsyncConnection.connect(host=a.hostname, port=a.port, user=a.username, "
-    "password=a.password, dbname='postgres', autocommit=True)\n    await c.execute(q)\n    await c.close()\n",
+    "psycopg": "async def main(a, p, q):\n    import psycopg\n"
+    "    c = await psycopg.AsyncConnection.connect(host=a.hostname, port=a.port, user=unquote(a.username), "
+    "password=p, dbname='postgres', autocommit=True)\n    await c.execute(q)\n    await c.close()\n",
+    "asyncodbc": "async def main(a, p, q):\n    import pyodbc\n"
+    "    place = f'Server={a.hostname};Port={a.port};Database=postgres;SSLMode=disable;'\n"
+    "    login = f'Uid={unquote(a.username)};Pwd={{{p}}};'\n"
+    "    pyodbc.connect(f'Driver={sys.argv[3]};{place}{login}', autocommit=True).execute(q)\n",
 }
-CREATE["asyncmy"] = (
-    CREATE["aiomysql"]
+STATEMENT["asyncmy"] = (
+    STATEMENT["aiomysql"]
     .replace("aiomysql", "asyncmy")
     .replace("await (await c.cursor()).execute(q)", "await c.cursor().execute(q)")
 )
-
-
-CREATE["asyncodbc"] = (
-    "async def main(a, q):\n    import pyodbc, sys\n"
-    "    place = f'Server={a.hostname};Port={a.port};Database=postgres;SSLMode=disable;'\n"
-    "    login = f'Uid={a.username};Pwd={{{a.password or str()}}};'\n"
-    "    pyodbc.connect(f'Driver={sys.argv[3]};{place}{login}', autocommit=True).execute(q)\n"
-)
+CALL = f"asyncio.run(main(urlsplit(sys.argv[1]), os.environ[{PASSWORD!r}], sys.argv[2]))"
 
 
 class CannotRun(Exception):
@@ -106,11 +105,12 @@ def _call(command: Sequence[str], variables: Mapping[str, str] | None = None) ->
 class Databases:
     """New databases for one cell: on a private server of its kind, or a file each for SQLite.
 
-    ``arguments`` are what a script is given after the address, ``variables`` what its process needs: for ODBC the
-    driver's library and where the loader finds what that needs.
+    ``arguments`` are what a script is given after the address, ``variables`` what its process needs: the password, and
+    for ODBC where the loader finds what the driver's library needs. ``close`` drops what was made at a given address.
     """
 
     def __init__(self, axes: Mapping[str, Any], progress: Callable[[str], None]) -> None:
+        self.progress = progress
         self.kind, self.driver = str(axes["server"]), str(axes["driver"])
         self.arguments: list[str] = []
         self.variables: dict[str, str] = {}
@@ -118,6 +118,7 @@ class Databases:
         self.count = 0
         self.folder = tempfile.mkdtemp(prefix="matrix-reproduce-")
         self.server: Any = None
+        self.made: list[tuple[Path, str]] = []  # at a given address: the interpreter that made it, its name
         if self.kind != "sqlite":
             from matrix import servers
 
@@ -127,6 +128,7 @@ class Databases:
                     self.kind, version = "postgres", version.partition(",")[0]
                     self.arguments, self.variables = [drivers.drivers["postgres"]], dict(drivers.env)
                 self.server = servers.acquire(_spec(self.kind, version), progress=progress)
+                self.variables[PASSWORD] = self.server.password
             except servers.ServerError as error:
                 raise CannotRun(str(error)) from None
 
@@ -135,17 +137,29 @@ class Databases:
         self.count += 1
         if self.server is None:
             return f"sqlite:///{self.folder}/{self.count}.db"
-        server = self.server
-        scheme = "postgres" if self.kind == "postgres" else "mysql"
-        login = f"{scheme}://{server.user}:{server.password}@{server.host}:{server.port}"
         name = f"repro_{os.getpid()}_{self.count}"
-        code = f"{CREATE[self.driver]}import asyncio, sys\nfrom urllib.parse import urlsplit\n"
-        code += "asyncio.run(main(urlsplit(sys.argv[1]), sys.argv[2]))"
-        _call([str(python), "-c", code, login, f"CREATE DATABASE {name}", *self.arguments], self.variables)
-        return f"{login}/{name}"
+        self._tell(python, f"CREATE DATABASE {name}")
+        if self.server.given:  # a private one goes with all that is in it
+            self.made.append((python, name))
+        return self._address(name)
+
+    def _address(self, database: str = "") -> str:
+        """Without the password, as every argument is."""
+        scheme = "postgres" if self.kind == "postgres" else "mysql"
+        return f"{scheme}:{replace(self.server, database=database).public_url.partition(':')[2]}"
+
+    def _tell(self, python: Path, statement: str) -> None:
+        code = "import asyncio, os, sys\nfrom urllib.parse import unquote, urlsplit\n" + STATEMENT[self.driver] + CALL
+        _call([str(python), "-c", code, self._address(), statement, *self.arguments], self.variables)
 
     def close(self) -> None:
+        """Drop what was made at a given address, stop a private server. Says what could not be dropped."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        for python, name in self.made:
+            try:
+                self._tell(python, f"DROP DATABASE {name}")
+            except CannotRun as problem:
+                self.progress(f"could not drop database {name}: {problem}")
         if self.server is not None:
             self.server.stop()
 

@@ -20,7 +20,9 @@ OURS |= {"mysql-connector-python", "pg8000", "scramp", "asn1crypto", "python-dat
 OURS |= {"pip", "setuptools", "wheel", "hypothesis", "sortedcontainers", "attrs"}
 ORM_ONLY = {"tortoise-orm", "pypika-tortoise", "iso8601", "anyio", "idna", "sniffio", "aiosqlite"}
 SCHEMES = {"postgres": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
-SERVED = "{scheme}://user:password@host:port/database"
+SERVED = "{scheme}://user@host:port/database"
+# The environment is its user's own to read, arguments are everybody's.
+PASSWORD = 'PASSWORD = os.environ.get("DATABASE_PASSWORD") or unquote(ADDRESS.password or "")\n'
 KEYS = {
     "mysql": "id integer PRIMARY KEY AUTO_INCREMENT",
     "mariadb": "id integer PRIMARY KEY AUTO_INCREMENT",
@@ -214,7 +216,7 @@ class _Maker:
             *_wrapped(f"Promised: {line.get('contract')}"),
             *_wrapped(f"Found: {self.found.sentence}"),
             "",
-            f"Usage: uv run repro.py {address}",
+            f"Usage: {'' if self.sqlite else 'DATABASE_PASSWORD=... '}uv run repro.py {address}",
             *(_wrapped(ODBC_DRIVER) if self.odbc else []),
             *_wrapped(
                 "It creates the tables repro_entry and repro_seed in that database and drops them. The order of the "
@@ -223,7 +225,7 @@ class _Maker:
         ]
         doc = "\n".join(_harmless(each) for each in said)
         dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
-        lines = [f"import {module}" for module in STANDARD if f"{module}." in rest]
+        lines = [f"import {module}" for module in STANDARD if f"{module}." in rest + PASSWORD * (not self.sqlite)]
         unquoting = "unquote, " if "unquote(" in rest else ""
         lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
         lines += [f"import {self.driver}"] if f"{self.driver}." in rest.replace("backends.", "") else []
@@ -252,7 +254,7 @@ class _Maker:
             f'if len(sys.argv) != {2 + self.odbc} or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
             f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
             f"    sys.exit(2)\n"
-            f"ADDRESS = urlsplit(sys.argv[1])\n\n"
+            f"ADDRESS = urlsplit(sys.argv[1])\n{'' if self.sqlite else PASSWORD}\n"
         )
 
     def moment(self) -> str:
