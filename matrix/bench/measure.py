@@ -26,7 +26,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from matrix import servers
+from matrix import files, servers
 from matrix.harness.cell import Backing, Cell, CellError
 from matrix.harness.channel import Recorder
 from matrix.harness.explorer import Explorer
@@ -765,9 +765,7 @@ def show(tables: Iterable[Table], where: dict[str, Any]) -> None:
 def write_json(path: Path, tables: Sequence[Table], where: dict[str, Any]) -> None:
     """The same numbers, unrounded, for programs. Raises OSError."""
     text = json.dumps({"machine": where, "tables": [asdict(table) for table in tables]}, ensure_ascii=False, indent=1)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    files.write(path, text + "\n")
 
 
 def _positive(text: str) -> int:

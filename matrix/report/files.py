@@ -1,4 +1,4 @@
-"""Writing the report's files: each appears whole or not at all, and an older one stays until then."""
+"""Writing the report's files: JSON, and a folder that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from matrix.files import write as write
 
 
 def encode(text: str) -> bytes:
@@ -61,14 +63,6 @@ def put(path: Path, content: bytes) -> None:
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-
-def write(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name and renames it. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matrix import files
 from matrix.results import schema
 from matrix.results.read import BadLine, CannotRead, UnknownSchema
 from matrix.results.write import plain
@@ -21,12 +22,8 @@ VERSION = 1
 
 def write(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
     """Write a document whole, under its final name only when it is. Raises OSError."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     text = json.dumps(plain(document), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-    temporary.replace(path)
+    files.write(Path(path), text, durable=True)
 
 
 def read(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from matrix import files
 from matrix.results import documents
 from matrix.results.read import CannotRead, CellResult, CellState, ResultError, moment, read_folder
 from matrix.results.schema import without_evidence
@@ -59,13 +60,10 @@ def write_merged(out: str | os.PathLike[str], folders: Iterable[str | os.PathLik
     unusable = [state.problem for state in states if state.result is None and state.attempt is None]
     if unusable:
         raise MergeError(str(unusable[0]))
-    files = {run.path.name: run.path.read_bytes() for state in states for run in (state.result, state.attempt) if run}
+    contents = {run.path.name: run.path.read_bytes() for state in states for run in (state.result, state.attempt) if run}
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, content in sorted(files.items()):
-            temporary = out / f".{name}.tmp"
-            temporary.write_bytes(content)
-            temporary.replace(out / name)
+        for name, content in sorted(contents.items()):
+            files.write(out / name, content, durable=True)
         for kind, document in told.items():
             documents.write(out / f"{kind}.json", document)
         for state in states:
@@ -92,12 +90,9 @@ def write_trimmed(out: str | os.PathLike[str], folder: str | os.PathLike[str], d
     """
     out, results = Path(out), [state.result for state in read_folder(folder) if state.result]
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for result in results:
             lines = [result.header, *map(without_evidence, result.scenarios), result.footer or {}]
-            temporary = out / f".{result.path.name}.tmp"
-            temporary.write_bytes(b"".join(encode(line) for line in lines))
-            temporary.replace(out / result.path.name)
+            files.write(out / result.path.name, b"".join(map(encode, lines)), durable=True)
         if days is not None:
             _drop_older(out, timedelta(days=days))
     except OSError as problem:

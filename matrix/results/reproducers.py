@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matrix import files
+
 INDEX = "index.json"
 SCHEMA = 1
 KINDS = ("reproducers", "defects", "not_written")
@@ -25,11 +27,8 @@ def read_index(folder: str | Path) -> dict[str, Any]:
 def write_index(folder: str | Path, index: Mapping[str, Any]) -> Path:
     """Writes the index whole or not at all. Raises OSError."""
     path = Path(folder) / INDEX
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{INDEX}.tmp")
     text = json.dumps({"schema": SCHEMA, **index}, ensure_ascii=False, indent=1)
-    temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    files.write(path, text + "\n", durable=True)
     return path
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from matrix import files
 from matrix.runs import registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,7 +109,7 @@ def resolve(requirements: Sequence[str], python: Python, *, again: bool = False)
         answer = json.loads(kept.read_text(encoding="utf-8"))
     else:
         answer = _ask(asked, python, built=" @ " in asked)
-        write(kept, json.dumps(answer))
+        files.write(kept, json.dumps(answer))
     if "refused" in answer:
         raise NotInstallable(answer["refused"])
     return tuple(answer["locked"])
@@ -144,12 +145,12 @@ def environment(
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
             _make(folder, locked, python)
-            write(done, json.dumps({}))
+            files.write(done, json.dumps({}))
         imported = json.loads(done.read_text(encoding="utf-8"))
         name = " ".join(modules)
         if imported.get(name) != "":  # what failed is tried again: the machine may have got a library meanwhile
             imported[name] = _import(folder, modules, variables or {})
-            write(done, json.dumps(imported))
+            files.write(done, json.dumps(imported))
     if imported[name]:
         raise NotImportable(imported[name])
     return Environment(folder / "bin" / "python", tuple(locked))
@@ -194,11 +195,3 @@ def tree_digest(folder: Path, pattern: str = "*.py") -> str:
 
 def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

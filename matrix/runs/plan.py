@@ -18,6 +18,7 @@ from typing import Any
 
 from packaging.version import Version
 
+from matrix import files
 from matrix.harness import record
 from matrix.results import expectations
 from matrix.results.read import ResultError, read_folder
@@ -327,7 +328,7 @@ def _measure(folder: str) -> None:
         VARIANTS: variants(folder, planned, at_hand),
     }
     for path, content in made.items():
-        environments.write(path, _table(content) if path == VARIANTS else json.dumps(content, indent=1) + "\n")
+        files.write(path, _table(content) if path == VARIANTS else json.dumps(content, indent=1) + "\n")
 
 
 def _table(content: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from matrix import files
 from matrix.runs import registry
 
 PATH = Path(__file__).parents[1] / "axes" / "releases.toml"
@@ -230,9 +231,7 @@ def _update(options: argparse.Namespace) -> int:
     if options.check:
         print(f"{PATH.name} is not up to date: run python -m matrix releases update", file=sys.stderr)
         return 1
-    temporary = PATH.with_name(f".{PATH.name}.tmp")
-    temporary.write_text(new, encoding="utf-8")
-    temporary.replace(PATH)
+    files.write(PATH, new)
     print(f"wrote {PATH.name}")
     return 0
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from matrix import servers
+from matrix import files, servers
 from matrix.harness import record
 from matrix.harness.cell_name import UVLOOP as uvloop_reason
 from matrix.results import expectations
@@ -328,8 +328,8 @@ class Runner:
     # -- the store: under the digest of its inputs a result, and the same without evidence, which is read at once ----
     def _keep(self, result: CellResult, inputs: str) -> None:
         short = self.store / inputs / "short" / result.path.name
-        environments.write(short, short_text(result))
-        copy(result.path, self.store / inputs / result.path.name)
+        files.write(short, short_text(result))
+        files.copy(result.path, self.store / inputs / result.path.name)
 
     def _from_store(self, job: Job, inputs: str) -> CellResult | None:
         """The result without its evidence, or None; the whole of it is copied to the results, if it is not there."""
@@ -338,7 +338,7 @@ class Runner:
         with contextlib.suppress(ResultError, FileNotFoundError):
             found = read_cell(kept.parent / "short" / name)
             if not same(path, kept):
-                copy(kept, path)
+                files.copy(kept, path)
             os.utime(kept.parent)  # it was of use
             return replace(found, path=path)
         return None
@@ -382,7 +382,7 @@ class Runner:
             if job.name.server_version and not belongs(answered, job.name.server_version):
                 server = result.header["server_string"]
                 return None, f"its name says {job.name.server_spec}, and the server at the given address is {server}"
-            copy(written, self.results / written.name)
+            files.copy(written, self.results / written.name)
         return replace(result, path=self.results / written.name), ""
 
     def _absent(self, job: Job, why: str, locked: Sequence[str] = ()) -> Done:
@@ -446,20 +446,12 @@ def short_text(result: CellResult) -> str:
 
 
 def same(path: Path, other: Path) -> bool:
-    """Whether one of two files is the untouched copy of the other (``copy``). Raises FileNotFoundError for other."""
+    """Whether one of two files is the other's untouched copy (``files.copy``). Raises FileNotFoundError for other."""
     theirs = other.stat()
     with contextlib.suppress(FileNotFoundError):
         ours = path.stat()
         return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
     return False
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a file and its time of change, so that nobody ever sees half of it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    shutil.copy2(source, temporary)
-    temporary.replace(target)
 
 
 # What is to be run

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from matrix import files
 from matrix.servers import cache, debian, tools
 from matrix.servers.catalogue import catalogue
 from matrix.servers.errors import CommandFailed, NoSpaceError, ServerError
@@ -73,16 +74,14 @@ def missing_libraries(library: str, library_path: str, run: Runner = tools.run) 
 
 
 def _write_registry(folder: Path, drivers: dict[str, str]) -> None:
-    """Write odbcinst.ini, through a temporary name: several cells may start at once."""
+    """Write odbcinst.ini; several cells may start at once."""
     named = catalogue().odbc.drivers
     text = "".join(f"[{named[name].name}]\nDriver={path}\n\n" for name, path in sorted(drivers.items()))
     registry = folder / "odbcinst.ini"
     if registry.is_file() and registry.read_text(encoding="utf-8") == text:
         return
     cache.make_folder(folder)
-    new = registry.with_suffix(f".{os.getpid()}")
-    new.write_text(text, encoding="utf-8")
-    new.replace(registry)
+    files.write(registry, text)
 
 
 def _result(drivers: dict[str, str], folders: list[str], plugins: str, origin: str) -> OdbcDrivers:
