@@ -1,10 +1,12 @@
 """Writing one cell's result file, line by line, so that a crash leaves what is known and never a file that looks whole.
 
-Lines go to ``<cell>.jsonl.part``; only a finished run gets its footer and the final name.
+Lines go to ``<cell>.jsonl.part``; only a finished run gets its footer and the final name. A run holds the lock of its
+part until it ends, however it ends: a second run of the cell in the same folder is told so before it begins.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -25,6 +27,10 @@ class WriteError(Exception):
 
 class CannotWrite(WriteError):
     """The disk is full, the folder is read-only, or the like. An older complete result is untouched."""
+
+
+class BeingWritten(WriteError):
+    """Another run of the same cell writes into the same folder."""
 
 
 class AlreadyWritten(WriteError):
@@ -108,8 +114,8 @@ class ResultWriter:
         self._write(footer)
         try:
             os.fsync(self._writable().fileno())
+            self.part.replace(self.path)  # before the lock goes
             self.close()
-            self.part.replace(self.path)
         except OSError as problem:
             raise self._cannot(problem) from problem
         return self.path
@@ -129,10 +135,27 @@ class ResultWriter:
     def _open(self) -> IO[bytes]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.part.unlink(missing_ok=True)
-            return self.part.open("xb", buffering=0)
+            while True:
+                file = self.part.open("ab", buffering=0)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is_part(file):
+                    file.truncate(0)
+                    return file
+                file.close()  # its run finished between the two lines above: it is a result now
+        except BlockingIOError:
+            file.close()
+            raise BeingWritten(
+                f"another run of this cell is writing {self.part}: wait for its end, or give this one a folder of its "
+                "own (--results FOLDER)"
+            ) from None
         except OSError as problem:
             raise self._cannot(problem) from problem
+
+    def _is_part(self, file: IO[bytes]) -> bool:
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.part.stat())
+        except FileNotFoundError:
+            return False
 
     def _writable(self) -> IO[bytes]:
         if self._file is None:

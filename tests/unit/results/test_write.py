@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +16,8 @@ from matrix.results import schema
 from matrix.results.read import read_cell, read_part
 from matrix.results.write import AlreadyWritten, CannotWrite, ResultWriter, WriterClosed
 from tests.unit.results.samples import header, scenario, write_cell
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_finished_run_has_header_scenarios_and_footer(tmp_path):
@@ -44,6 +51,82 @@ def test_a_stale_part_is_replaced(tmp_path):
     part.write_text("garbage " * 1000)
     write_cell(tmp_path, header(), [scenario("NST-3")], finish=False)
     assert [line["scenario"] for line in read_part(part).scenarios] == ["NST-3"]
+
+
+RUN = """
+import json, sys
+from matrix.results.write import ResultWriter, WriteError
+from tests.unit.results.samples import header, scenario
+sys.stdin.readline()
+try:
+    with ResultWriter(sys.argv[1], header()) as results:
+        print("began", flush=True)
+        sys.stdin.readline()
+        results.scenario(scenario("NST-3", sys.argv[2]))
+        results.scenario(scenario("NST-4"))
+        results.finish()
+        print("finished", flush=True)
+except WriteError as problem:
+    print(problem, flush=True)
+"""
+
+
+@contextlib.contextmanager
+def run_of(path, verdict):
+    """A process that writes a result, a step for each line that it is told."""
+    command = [sys.executable, "-c", RUN, str(path), verdict]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def step() -> str:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return process.stdout.readline().strip()
+
+    with process:
+        yield process, step
+
+
+def test_two_runs_of_a_cell_in_one_folder_lose_nothing(tmp_path):
+    path = write_cell(tmp_path, header(), [scenario("NST-3", "safe")])
+    with run_of(path, "lies") as (_, first), run_of(path, "hangs") as (_, second):
+        assert first() == "began"
+        told = second()
+        assert "another run of this cell is writing" in told
+        assert "mysql-aiomysql.jsonl.part" in told
+        assert read_cell(path).scenarios[0]["verdict"] == "safe"
+        assert first() == "finished"
+    assert [line["verdict"] for line in read_cell(path).scenarios] == ["lies", "safe"]
+    assert [file.name for file in tmp_path.iterdir()] == ["mysql-aiomysql.jsonl"]
+
+
+def test_a_killed_run_locks_nobody_out(tmp_path):
+    path = tmp_path / "mysql-aiomysql.jsonl"
+    with run_of(path, "lies") as (killed, step):
+        assert step() == "began"
+        killed.kill()
+        killed.wait()
+    with run_of(path, "hangs") as (_, step):
+        assert (step(), step()) == ("began", "finished")
+    assert read_cell(path).scenarios[0]["verdict"] == "hangs"
+
+
+def test_a_run_that_begins_as_another_ends_does_not_write_into_its_result(tmp_path, monkeypatch):
+    path = tmp_path / "mysql-aiomysql.jsonl"
+    first = ResultWriter(path, header())
+    lock = fcntl.flock
+
+    def ends_before(file, how):
+        """The other run ends between the opening of the part and the lock on it."""
+        monkeypatch.setattr(fcntl, "flock", lock)
+        first.scenario(scenario("NST-3", "lies"))
+        first.finish()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", ends_before)
+    second = ResultWriter(path, header())
+    assert read_cell(path).scenarios[0]["verdict"] == "lies"
+    second.scenario(scenario("NST-3", "safe"))
+    assert read_cell(second.finish()).scenarios[0]["verdict"] == "safe"
 
 
 def test_a_full_disk_is_one_clear_line_and_keeps_the_older_result(tmp_path):
