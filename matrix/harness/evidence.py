@@ -103,7 +103,6 @@ def _witness(history: History) -> dict[str, Any]:
     return {
         "rows": sorted(history.stored),
         "expected": sorted(o.nonce for o in writes if o.outcome == "ok" and history.fate(o.block) == "committed"),
-        "sessions": [],
         "sentences": [_reading(history, operation) for operation in writes],
     }
 

@@ -77,7 +77,6 @@ class Block:
     session: str
     parent: int | None
     name: str
-    scope: str
     outcome: str = "open"  # open, never begun, committed, rolled back, failed, unknown
     error: ErrorRecord | None = None
 
@@ -90,17 +89,6 @@ class Iteration:
     scope: str
     started: int
     ended: int = 0
-
-
-@dataclass(frozen=True)
-class Note:
-    """A line of the history that is no operation: a cancellation, a session's end, a claim."""
-
-    sequence: int
-    seconds: float
-    session: str
-    event: str
-    text: str
 
 
 @dataclass(frozen=True)

@@ -457,7 +457,7 @@ class World:
     def open_block(self, session: Session, parent: int | None) -> Block:
         number = len(self.history.blocks) + 1
         name = f"{session.name}'s {'nested ' if parent else ''}transaction {number}"
-        block = Block(number, session.name, parent, name, "")
+        block = Block(number, session.name, parent, name)
         self.history.blocks.append(block)
         return block
 

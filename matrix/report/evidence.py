@@ -79,7 +79,6 @@ class Evidence:
     witness: bool = False
     rows: tuple[Reading, ...] = ()
     expected: tuple[Reading, ...] = ()
-    server_sessions: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
     aftermath: tuple[dict[str, Any], ...] = ()
     hang: dict[str, Any] = field(default_factory=dict)
@@ -107,7 +106,6 @@ def read(raw: Any) -> Evidence:
         witness=has_witness,
         rows=rows,
         expected=expected,
-        server_sessions=tuple(shown(item) for item in _list(witness.get("sessions"))),
         sentences=tuple(str(item) for item in _list(witness.get("sentences"))),
         aftermath=_dicts(raw.get("aftermath")),
         hang=_hang(raw.get("hang")),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 LIMIT = 150  # seconds for one run; a script has bounds of its own far below
-SHOWN, NOT_SHOWN = 1, 0
+SHOWN = 1
 PASSWORD = "DATABASE_PASSWORD"  # the variable that a script reads; arguments are seen by every user of the machine
 # How a driver's own environment sends one statement to the server at `a`; `p` is the password.
 STATEMENT = {

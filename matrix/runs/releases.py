@@ -99,7 +99,6 @@ class Releases:
     loops: tuple[str, ...]
     servers: dict[str, tuple[str, ...]]
     packages: dict[str, Package]
-    updated: str = ""
 
     def of(self, name: str) -> Package:
         if name not in self.packages:
@@ -121,7 +120,6 @@ def load(path: Path = PATH) -> Releases:
             tuple(data["loops"]),
             {kind: tuple(versions) for kind, versions in data["servers"].items()},
             {name: _package(name, table, found.get(name, {})) for name, table in data["packages"].items()},
-            str(data.get("updated", "")),
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, ValueError) as problem:
         raise ReleasesError(f"{path}: cannot be used: {type(problem).__name__}: {problem}") from problem

@@ -14,7 +14,6 @@ from matrix.harness.wire.frames import TEXT_LIMIT, Garbage, short, speaks_of_sec
 CONTINUES, ASKS, ENDS = range(3)
 
 OK, INFILE, EOF, ERR = 0x00, 0xFB, 0xFE, 0xFF
-MORE_DATA = 0x01
 FAST_LOGIN = b"\x01\x03"  # caching_sha2_password: the scramble was right, an OK follows without a turn of the driver's
 
 # capabilities, as in the greeting and in the driver's reply

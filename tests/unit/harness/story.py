@@ -28,7 +28,7 @@ class Story:
 
     def block(self, session: str, parent: Block | None = None, outcome: str = "open") -> Block:
         number = len(self.history.blocks) + 1
-        made = Block(number, session, parent.number if parent else None, f"{session}'s transaction {number}", "")
+        made = Block(number, session, parent.number if parent else None, f"{session}'s transaction {number}")
         made.outcome = outcome
         self.history.blocks.append(made)
         return made

@@ -20,7 +20,7 @@ def write(folder: Path) -> Path:
         history=[event(1, TEXT, "invoke", 1, TEXT, TEXT), event(2, TEXT, "error", 1, TEXT, TEXT, error=error)],
         frames=[frame("->", TEXT, TEXT, overlap=True)],
         exceptions=[{"session": TEXT, "operation": 1, **error, "traceback": TEXT}],
-        witness={"rows": [{TEXT: TEXT}], "expected": [TEXT], "sessions": [TEXT], "sentences": [TEXT]},
+        witness={"rows": [{TEXT: TEXT}], "expected": [TEXT], "sentences": [TEXT]},
         aftermath=[{"text": TEXT, "ok": False}],
         hang={"proof": TEXT, "waiting": [{"task": TEXT, "where": TEXT}], "connections": [TEXT], "text": TEXT},
         loop_errors=[TEXT],

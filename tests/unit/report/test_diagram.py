@@ -127,7 +127,6 @@ def test_final_words_mark_what_contradicts():
         witness={
             "rows": ["w-1"],
             "expected": [],
-            "sessions": [],
             "sentences": [
                 "child was told that the write failed: row w-1 is stored.",
                 "parent was told: row w-2 is not.",
