@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "core)",
     )
     group.addoption("--results", default=None, help="folder of the result file (default: results)")
-    group.addoption("--only", default=None, metavar="ID,ID", help="these scenarios; writes a result where --results is")
+    group.addoption("--only", default=None, metavar="ID,ID", help="as -k, and writes a result where --results is")
     group.addoption(
         "--brief",
         action="store_true",
@@ -58,17 +58,23 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> d
     return {"matrix": MatrixLoop}
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """``--only``: exactly these scenarios, in their order (``-k NST-1`` would also take NST-10)."""
-    only = config.getoption("only")
-    if only is None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
+    """``--only`` and ``-k`` of a cell: these scenarios and families. pytest's own ``-k``, for which NST-1 would also be
+    NST-10, stays for all other tests."""
+    if not items or not all("cell_run" in item.fixturenames for item in items):
         return
-    wanted = only.split(",")
-    known = {item.callspec.id: item for item in items if hasattr(item, "callspec")}
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise pytest.UsageError(f"--only: there is no scenario {unknown[0]}; there are: {', '.join(known)}")
-    items[:] = [item for name, item in known.items() if name in wanted]
+    from matrix.harness.scenario import chosen
+
+    for option, words in (("only", config.getoption("only")), ("keyword", config.getoption("keyword") or None)):
+        if words is None:
+            continue
+        try:
+            names = chosen(words)
+        except LookupError as problem:
+            raise pytest.UsageError(f"{'--only' if option == 'only' else '-k'}: {problem.args[0]}") from None
+        items[:] = [item for item in items if item.callspec.params["scenario"].id in names]
+        setattr(config.option, option, ",".join(names) if option == "only" else "")
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tox.config.loader.memory import MemoryLoader
+from tox.config.types import EnvList
 from tox.plugin import impl
 from tox.report import HandledError
 
@@ -20,6 +21,7 @@ if sys.version_info < (3, 11):
     )
 
 sys.path.insert(0, str(Path(__file__).parent))
+from matrix.harness.drivers import TableError, bases
 from matrix.runs import cells, releases
 
 
@@ -29,7 +31,21 @@ def tox_extend_envs() -> list[str]:
     command line; so each word of it that is a cell's name counts."""
     arguments = list(itertools.takewhile(lambda word: word != "--", sys.argv[1:]))
     words = ",".join([*arguments, os.environ.get("TOXENV", "")]).split(",")
-    return list(dict.fromkeys([*cells.bases(), *filter(is_cell, (word.removeprefix("-e").strip() for word in words))]))
+    asked = filter(is_cell, (word.removeprefix("-e").strip() for word in words))
+    return list(dict.fromkeys([*base_cells(), *asked]))
+
+
+@impl
+def tox_add_core_config(core_conf: Any, state: Any) -> None:
+    """A bare ``tox`` runs the cells of the newest releases, then the report."""
+    core_conf.loaders.insert(0, MemoryLoader(env_list=EnvList([*base_cells(), "report"])))
+
+
+def base_cells() -> list[str]:
+    try:
+        return bases()
+    except TableError as problem:
+        raise HandledError(str(problem)) from None
 
 
 def is_cell(name: str) -> bool:
@@ -57,8 +73,8 @@ def tox_add_env_config(env_conf: Any, state: Any) -> None:
             commands=[f"python -m matrix.cell {env_conf.name} {shlex.join(state.conf.pos_args(None) or ())}".strip()],
         ),
     )
-    named = state.conf.options.env
-    names = state.conf.core["env_list"] if named.is_default_list else named
+    named = getattr(state.conf.options, "env", None)  # commands that run nothing, such as list, have none
+    names = state.conf.core["env_list"] if named is None or named.is_default_list else named
     running = [name for name in names if is_cell(name)]
     if env_conf.name in running and len(running) > 1:
         position = f"{running.index(env_conf.name) + 1} of {len(running)}"

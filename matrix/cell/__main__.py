@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python -m matrix.cell CELL [pytest arguments]\n")
         print("Runs one cell, such as mysql-aiomysql, in this environment and writes results/CELL.jsonl.")
-        print("  -k NST-4            one scenario          --orders 50   more orders of each scenario")
+        print("  -k NST-4,CON        scenarios, families   --orders 50   more orders of each scenario")
         print("  --programs 1000     more generated programs   --seed 7      drawn from another seed")
         print("  --processes 1       one scenario after the other (one process per core is the default)")
         print("  --strict-compliance fail for everything that does not comply")

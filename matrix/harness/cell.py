@@ -19,8 +19,9 @@ from typing import Any
 
 from .adapters.base import CAPABILITIES, Adapter, load
 from .cell_name import UVLOOP, CellName, parse
+from .drivers import distribution, drivers
 from .loop import MatrixLoop
-from .witness import SEEDS, Address, Witness, WitnessError, open_witness
+from .witness import SEEDS, WITNESSES, Address, Witness, WitnessError
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = {"eager": "asyncio, eager tasks"}  # what the header calls them
@@ -58,13 +59,13 @@ class Backing:
         self.witness.close()
         for end in ("", "-wal", "-shm"):
             Path(self.database.file + end).unlink(missing_ok=True)
-        self.witness = open_witness(self.database)
+        self.witness = type(self.witness)(self.database)
         self.witness.prepare(self.nonces)
 
     def reopen_witness(self) -> None:
         """A new connection for the witness, after a child process died in the middle of whatever it asked."""
         self.witness.close()
-        self.witness = open_witness(self.database)
+        self.witness = type(self.witness)(self.database)
 
     def alive(self) -> bool:
         """Whether the server still answers its witness."""
@@ -92,7 +93,11 @@ class Cell:
         self.tell = tell
         try:
             self.parts: CellName = parse(name)
-            self.adapter = load(self.parts.driver)
+            self.table = drivers()[self.parts.driver]
+            self.adapter = load(self.table.adapter)
+        except KeyError:
+            known = ", ".join(drivers())
+            raise CellError(f"unknown cell {name!r}: no driver {self.parts.driver}; there are: {known}") from None
         except (LookupError, ValueError) as error:
             raise CellError(f"unknown cell {name!r}: {error}") from None
         except ImportError as error:
@@ -116,9 +121,9 @@ class Cell:
 
     def open(self) -> None:
         """Find or start the servers, make a database in each. Raises CellError."""
-        kinds = self.adapter.families or (self.kind,)
+        kinds = self.table.databases or (self.kind,)
         for kind in kinds:
-            spec = kind if self.adapter.families else self.spec
+            spec = kind if self.table.databases else self.spec
             self._places.append((kind, None, None) if kind == "sqlite" else self._served(spec))
         self.backings = [self._ready(room) for room in self.rooms()]
         # Destructors of connections that a hung run has lost complain when their loop is long gone: no news to anybody.
@@ -140,6 +145,10 @@ class Cell:
         self._closing = []
         self.backings = [self._ready(room) for room in rooms]
 
+    def _witness(self, address: Address) -> Witness:
+        """The driver's witness, logged in. Raises WitnessError."""
+        return WITNESSES[self.table.witnesses[address.kind].name](address)
+
     def _file(self) -> Address:
         folder = tempfile.mkdtemp(prefix="matrix-sqlite-", dir=_in_memory())
         self._closing.append(lambda: shutil.rmtree(folder, ignore_errors=True))
@@ -155,7 +164,7 @@ class Cell:
         self._closing.append(server.stop)
         admin = Address(server.kind, server.host, server.port, server.user, server.password, "")
         try:
-            keeper = open_witness(admin)
+            keeper = self._witness(admin)
         except WitnessError as error:
             hint = "; check user and password in the address that you gave" if server.given else ""
             raise CellError(f"cannot log in: {error}{hint}") from None
@@ -174,7 +183,7 @@ class Cell:
         return database
 
     def _ready(self, room: Room) -> Backing:
-        witness = open_witness(room.database)
+        witness = self._witness(room.database)
         self._closing.append(witness.close)
         return Backing(self.adapter, room.kind, room.database, witness, room.server)
 
@@ -182,7 +191,7 @@ class Cell:
         """Drop a database, whoever is still in it."""
         try:
             with contextlib.suppress(WitnessError):
-                last = open_witness(database)
+                last = self._witness(database)
                 last.end_sessions()
                 last.close()
             keeper.execute(f"DROP DATABASE {database.database}")
@@ -203,6 +212,7 @@ class Cell:
     def header(self, planned: list[str]) -> dict[str, Any]:
         """The result file's first line, without what the writer adds."""
         packages = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+        versions = {distribution(name): version for name, version in packages.items()}
         strings = [backing.server_string for backing in self.backings]
         return {
             "type": "header",
@@ -210,7 +220,7 @@ class Cell:
             "cell": self.name,
             "axes": {
                 "driver": self.driver,
-                "driver_version": packages.get(self.driver, ""),
+                "driver_version": versions.get(self.table.distribution, ""),
                 "tortoise": packages.get("tortoise-orm", ""),
                 "server": self.kind,
                 "server_version": ", ".join(short_version(text) for text in strings),

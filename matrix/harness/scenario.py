@@ -173,6 +173,23 @@ def _declare(
     )
 
 
+def chosen(words: str) -> list[str]:
+    """The ids that words name, in the catalogue's order: ``NST-4`` or a family, ``NST``; separated by commas or spaces
+    (or ``or``), in any case. Raises LookupError with what there is."""
+    known = catalogue()
+    asked = [word for word in words.upper().replace(",", " ").split() if word != "OR"]
+    of = {word: [name for name in known if word in (name.upper(), name.partition("-")[0])] for word in asked}
+    unknown = next((word for word in asked if not of[word]), None)
+    if unknown is not None or not asked:
+        family = (unknown or "").partition("-")[0]
+        shown = [each for each in known.values() if each.id.partition("-")[0] == family] or list(known.values())
+        columns = "\n".join(f"  {each.id:<8} {each.title}" for each in shown)
+        what = f"there is no scenario {unknown}" if unknown else "no scenario is named"
+        raise LookupError(f"{what}; there are (or a family: {', '.join(FAMILIES)}):\n{columns}")
+    wanted = {name for names in of.values() for name in names}
+    return [name for name in known if name in wanted]
+
+
 def catalogue() -> dict[str, Scenario]:
     """All scenarios in the order of their families, then of their numbers."""
     for family in FAMILIES.values():

@@ -1,7 +1,7 @@
 """The witness: an independent synchronous client of another make than the driver, connected past the gate.
 
 It prepares the database, reads what is stored, and asks the server who waits for a lock. pg8000 for PostgreSQL,
-mysql-connector-python for MySQL and MariaDB; for SQLite a child process with apsw (witness_sqlite.py), because two
+mysql-connector-python or PyMySQL for MySQL and MariaDB; for SQLite a child process with apsw (witness_sqlite.py): two
 copies of SQLite in one process would undo each other's file locks.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -259,11 +260,13 @@ def _holds_up(lock: tuple[str, str], wanted: tuple[str, str]) -> bool:
 class MySQLWitness(Witness):
     """mysql-connector-python, for MySQL and MariaDB."""
 
+    module = "mysql.connector"
+    settings: Mapping[str, Any] = {"collation": "utf8mb4_general_ci", "connection_timeout": 30}
+
     def __init__(self, address: Address) -> None:
         super().__init__(address)
-        import mysql.connector
-
-        self._errors = (mysql.connector.Error, OSError, AttributeError)
+        self._client = importlib.import_module(self.module)
+        self._errors = (self._client.Error, OSError, AttributeError)
         try:
             self._connection: Any = self._connect(address)
         except self._errors as error:
@@ -272,10 +275,8 @@ class MySQLWitness(Witness):
     def _connect(self, address: Address) -> Any:
         """In plain text where nothing leaves the machine: quicker, and a forked child may go on with the connection
         while its parent waits (isolated.py); TLS counts on each side and would not survive it."""
-        import mysql.connector
-
         connect = functools.partial(
-            mysql.connector.connect,
+            self._client.connect,
             host=address.host,
             port=address.port,
             user=address.user,
@@ -283,8 +284,7 @@ class MySQLWitness(Witness):
             database=address.database or None,
             autocommit=True,
             charset="utf8mb4",
-            collation="utf8mb4_general_ci",
-            connection_timeout=30,
+            **self.settings,
         )
         near = address.host in ("127.0.0.1", "localhost")
         connection: Any = connect(ssl_disabled=near and address.kind == "mariadb")
@@ -301,7 +301,7 @@ class MySQLWitness(Witness):
             cursor = self._connection.cursor()
             try:
                 cursor.execute(statement)
-                return list(cursor.fetchall()) if cursor.with_rows else []
+                return list(cursor.fetchall()) if cursor.description else []
             finally:
                 cursor.close()
         except self._errors as error:
@@ -337,6 +337,13 @@ class MySQLWitness(Witness):
     def close(self) -> None:
         with contextlib.suppress(Exception):
             self._connection.close()
+
+
+class PyMySQLWitness(MySQLWitness):
+    """PyMySQL, for drivers of the other one's make."""
+
+    module = "pymysql"
+    settings: Mapping[str, Any] = {"connect_timeout": 30}
 
 
 class SQLiteWitness(Witness):
@@ -409,17 +416,12 @@ class SQLiteWitness(Witness):
             self._process.wait(5)
 
 
-WITNESSES: dict[str, type[Witness]] = {
-    "postgres": PostgresWitness,
-    "mysql": MySQLWitness,
-    "mariadb": MySQLWitness,
-    "sqlite": SQLiteWitness,
+WITNESSES: dict[str, type[Witness]] = {  # by their names in drivers.toml
+    "pg8000": PostgresWitness,
+    "mysql-connector-python": MySQLWitness,
+    "pymysql": PyMySQLWitness,
+    "apsw": SQLiteWitness,
 }
-
-
-def open_witness(address: Address) -> Witness:
-    """The witness for an address's kind of server. Raises WitnessError when it cannot get in."""
-    return WITNESSES[address.kind](address)
 
 
 def _first_line(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 
 from packaging.version import Version
 
+from matrix.harness.drivers import drivers
 from matrix.results.text import one_line
 from matrix.runs import cells, environments
 from matrix.runs.cells import CellName
@@ -117,7 +118,7 @@ def axis_of(name: CellName, axis: str, releases: Releases) -> Axis:
     """The axis of a cell. Raises RunError where it has fewer than two versions."""
     if axis in ("tortoise", "driver"):
         key = "tortoise" if axis == "tortoise" else "driver_version"
-        package = releases.of("tortoise-orm" if axis == "tortoise" else name.driver)
+        package = releases.of("tortoise-orm" if axis == "tortoise" else drivers()[name.driver].distribution)
         final = tuple(version for version in package.all if not Version(version).is_prerelease)
         first = tuple(each.version for each in package.tested)
         found = Axis(final, first, lambda version: replace(name, **{key: _exact(version)}), package)
@@ -249,7 +250,7 @@ def _bisect(options: argparse.Namespace) -> int:
 
 def cell_of(text: str) -> str:
     """A driver's first cell for a driver's name, else the text itself."""
-    known = cells.drivers()[1]
+    known = drivers()
     return f"{known[text].servers[0]}-{text}" if text in known else text
 
 

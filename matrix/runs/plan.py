@@ -20,6 +20,7 @@ from packaging.version import Version
 
 from matrix import files
 from matrix.harness import record
+from matrix.harness.drivers import TableError, bases, drivers
 from matrix.results import expectations
 from matrix.results.read import ResultError, read_folder
 from matrix.runs import cells, environments
@@ -39,7 +40,7 @@ OTHERS = "-*"  # what the costs of a base cell's variants stand under
 AXES = {
     NEWEST: "the newest releases",
     "driver": "each release of a driver, all else newest",
-    "pool": "each release of psycopg_pool, all else newest",
+    "pool": "each release of a driver's pool, all else newest",
     "tortoise": "each release of Tortoise with each driver",
     "server": "each version of a server, all else newest",
     "python": "each Python, all else newest",
@@ -94,15 +95,17 @@ def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str,
         early = release is not None and Version(release.version).is_prerelease
         found.setdefault(str(name), Planned(name, axis, seconds, early))
 
-    for base in cells.bases():
+    for base in bases():
         name = cells.read(base)
-        package, tortoise, pool = (axes.of(each) for each in (name.driver, "tortoise-orm", "psycopg-pool"))
+        driver, tortoise = drivers()[name.driver], axes.of("tortoise-orm")
+        package = axes.of(driver.distribution)
         add(NEWEST, name)
         for release in _older(package):
             add("driver", replace(name, driver_version=package.label(release.version)), release)
-        for release in _older(pool) if name.driver == pool.name.removesuffix("-pool") else ():
+        pool = axes.of(driver.pool["package"]) if driver.pool else package
+        for release in _older(pool) if driver.pool else ():
             add("pool", replace(name, pool=pool.label(release.version)), release)
-        if any(module.startswith("tortoise") for module in cells.imports(name)):
+        if driver.orm:
             for release in _older(tortoise):
                 add("tortoise", replace(name, tortoise=tortoise.label(release.version)), release)
         for version in axes.servers.get(name.server, ())[:-1]:  # the newest one is what the bare cell has
@@ -341,7 +344,7 @@ def _plan(options: argparse.Namespace) -> int:
         if options.measure:
             _measure(options.measure)
         found = chosen(options, lambda text: print(text, file=sys.stderr))
-    except (ReleasesError, PlanError, ResultError, expectations.ExpectationError) as problem:
+    except (ReleasesError, TableError, PlanError, ResultError, expectations.ExpectationError) as problem:
         print(problem, file=sys.stderr)
         return 2
     seconds = round(sum(each.seconds for each in found), 1)

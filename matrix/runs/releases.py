@@ -1,11 +1,11 @@
-"""The releases axis: matrix/axes/releases.toml, read and refreshed (``python -m matrix releases update``)."""
+"""The releases axis: policies, and what the registry had when ``python -m matrix releases update`` asked it."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from matrix import files
+from matrix.harness.drivers import TableError, drivers
 from matrix.runs import registry
 
 PATH = Path(__file__).parents[1] / "axes" / "releases.toml"
@@ -43,10 +44,10 @@ class Release:
 
 @dataclass(frozen=True)
 class Package:
-    """One package of the axis: the policy, and what the registry had when it was asked."""
+    """One package of the axis: the policy, and what the registry had when it was asked. Without ``since`` nobody wants
+    other releases than the newest."""
 
     name: str
-    factor: str
     since: str
     each: str
     prereleases: bool
@@ -102,7 +103,7 @@ class Releases:
 
     def of(self, name: str) -> Package:
         if name not in self.packages:
-            raise ReleasesError(f"{PATH.name} has no package {name}; it has: {', '.join(self.packages)}")
+            raise ReleasesError(f"there is no package {name} here; there are: {', '.join(self.packages)}")
         return self.packages[name]
 
 
@@ -119,10 +120,21 @@ def load(path: Path = PATH) -> Releases:
             tuple(data["pythons"]),
             tuple(data["loops"]),
             {kind: tuple(versions) for kind, versions in data["servers"].items()},
-            {name: _package(name, table, found.get(name, {})) for name, table in data["packages"].items()},
+            {name: _package(name, table, found.get(name, {})) for name, table in _policies(data["packages"])},
         )
+    except TableError as problem:
+        raise ReleasesError(str(problem)) from None
     except (OSError, tomllib.TOMLDecodeError, KeyError, ValueError) as problem:
         raise ReleasesError(f"{path}: cannot be used: {type(problem).__name__}: {problem}") from problem
+
+
+def _policies(packages: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each package and its policy: those of the file, then the drivers' own. Raises TableError."""
+    yield from packages.items()
+    for driver in drivers().values():
+        yield driver.distribution, driver.releases
+        if driver.pool:
+            yield driver.pool["package"], driver.pool
 
 
 def _package(name: str, policy: Mapping[str, Any], found: Mapping[str, Any]) -> Package:
@@ -130,16 +142,15 @@ def _package(name: str, policy: Mapping[str, Any], found: Mapping[str, Any]) -> 
     for _, install in pins:
         for requirement in install:
             Requirement(requirement)
-    if policy["each"] not in ("minor", "patch"):
+    if policy.get("each", "minor") not in ("minor", "patch"):
         raise ValueError(f"'each' of {name} is neither minor nor patch")
     tested = (
         Release(each["version"], tuple(each["pythons"]), each.get("uploaded", "")) for each in found.get("tested", ())
     )
     return Package(
         name=name,
-        factor=policy.get("factor", ""),
-        since=policy["since"],
-        each=policy["each"],
+        since=policy.get("since", ""),
+        each=policy.get("each", "minor"),
         prereleases=policy.get("prereleases", False),
         wheels=policy.get("wheels", name),
         pins=pins,
@@ -184,6 +195,8 @@ def written(releases: Releases) -> str:
     """The generated part of the file."""
     lines = [GENERATED]
     for name, package in releases.packages.items():
+        if not package.since:
+            continue
         lines.append(f"[releases.{name}]")
         lines.append(f"all = {_toml(package.all)}")
         lines.append("tested = [")
@@ -216,8 +229,10 @@ def _update(options: argparse.Namespace) -> int:
     try:
         current = load()
         for name in options.packages:
-            current.of(name)
-        found = refreshed(current, options.packages or list(current.packages))
+            if not current.of(name).since:
+                raise ReleasesError(f"{name}: its table in drivers.toml has no `since`, so only the newest is tested")
+        wanted = options.packages or [name for name, package in current.packages.items() if package.since]
+        found = refreshed(current, wanted)
     except (ReleasesError, registry.RegistryError) as problem:
         print(problem, file=sys.stderr)
         return 2

@@ -28,6 +28,8 @@ from typing import Any
 from matrix import files, servers
 from matrix.harness import record
 from matrix.harness.cell_name import UVLOOP as uvloop_reason
+from matrix.harness.drivers import TableError, drivers, folders
+from matrix.harness.scenario import chosen
 from matrix.results import expectations
 from matrix.results.cli import unmet_of
 from matrix.results.read import CellResult, CellState, ResultError, read_cell
@@ -392,10 +394,11 @@ class Runner:
             return Done(job, "absent", kept, why)
         versions = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", "\n".join(locked), re.MULTILINE))
         name = job.name
-        tortoise, driver = self.axes.of("tortoise-orm"), self.axes.of(name.driver)
+        distribution = drivers()[name.driver].distribution
+        tortoise, driver = self.axes.of("tortoise-orm"), self.axes.of(distribution)
         axes = {
             "driver": name.driver,
-            "driver_version": versions.get(name.driver) or meant(driver, name.driver_version),
+            "driver_version": versions.get(distribution) or meant(driver, name.driver_version),
             "tortoise": versions.get("tortoise-orm") or meant(tortoise, name.tortoise),
             "server": name.server,
             "server_version": name.server_version or "",
@@ -430,8 +433,7 @@ def digest(*parts: str) -> str:
 def deciding_digest() -> str:
     """A digest of the scenarios and the harness."""
     digest = hashlib.sha256()
-    for name in DECIDING:
-        path = ROOT / name
+    for path in (*(ROOT / name for name in DECIDING), *folders()):
         if path.is_dir():
             digest.update(environments.tree_digest(path).encode() + environments.tree_digest(path, "*.toml").encode())
         else:
@@ -459,7 +461,10 @@ def same(path: Path, other: Path) -> bool:
 
 def jobs_of(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Job]:
     """The jobs that the options ask for. Raises RunError, PlanError or ReleasesError."""
-    only = tuple(filter(None, (options.only or "").split(",")))
+    try:
+        only = tuple(chosen(options.only)) if options.only else ()
+    except LookupError as problem:
+        raise RunError(f"--only: {problem.args[0]}") from None
     arguments = ("--orders", str(options.orders)) if options.orders else ()
     factors = (options.tortoise, options.driver, options.server, options.python)
     if not options.filters and not options.all and not any(factors):
@@ -501,7 +506,7 @@ def with_factors(name: CellName, options: argparse.Namespace) -> tuple[CellName,
     own = []
     for key, package, text in (
         ("tortoise", "tortoise-orm", options.tortoise),
-        ("driver_version", name.driver, options.driver),
+        ("driver_version", drivers()[name.driver].distribution, options.driver),
     ):
         if text:
             label, source = version_or_source(text)
@@ -554,7 +559,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--driver", metavar="V", help="the same for the driver")
     parser.add_argument("--server", metavar="S", help="a version (10.11) or a server (mariadb-10.11)")
     parser.add_argument("--python", metavar="P", help="such as 3.12")
-    parser.add_argument("--only", metavar="ID,ID", help="these scenarios only")
+    parser.add_argument("--only", metavar="ID,ID", help="these scenarios or families only (NST-4,CON)")
     parser.add_argument("--orders", type=int, help="how many orders of a scenario are run at most")
     parser.add_argument(
         "--full",
@@ -585,7 +590,7 @@ def _run(options: argparse.Namespace) -> int:
         results = Path(options.results or ("build/selection" if options.only else "results"))
         registry.uv()  # said once, before a whole plan, not by each of its cells
         runner = Runner(jobs, results, fresh=options.fresh, resolve_again=options.resolve)
-    except (RunError, PlanError, releases.ReleasesError, registry.RegistryError) as problem:
+    except (RunError, TableError, PlanError, releases.ReleasesError, registry.RegistryError) as problem:
         print(problem, file=sys.stderr)
         return 0 if options.allow_none and isinstance(problem, NoCell) else 2
     signal.signal(signal.SIGTERM, interrupt)

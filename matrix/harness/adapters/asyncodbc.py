@@ -29,7 +29,6 @@ class AsyncodbcAdapter(Adapter):
     isolated = True
     orders = 5  # each costs a process, on each of three databases
     steps = 250  # of a crowd's hundreds of steps each costs a look at every thread
-    families = ("postgres", "mariadb", "sqlite")
     select = Adapter.select.replace("%s", "?")
     insert = Adapter.insert.replace("%s", "?")
     select_rows = Adapter.select_rows.replace("%s", "?")

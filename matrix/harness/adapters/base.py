@@ -47,7 +47,6 @@ class Adapter:
     isolated = False  # run scenarios in a child process: the driver can crash it or block a thread for good
     orders = 1_000_000  # how many orders of a scenario are run at most
     steps: int | None = None  # no further order is begun when all together took as many steps
-    families: tuple[str, ...] = ()  # databases that one cell covers one after the other, empty for the cell's own
     select = f"SELECT nonce FROM {SEED} WHERE nonce = %s"
     insert = f"INSERT INTO {ENTRY} (token) VALUES (%s)"
     select_rows = f"SELECT nonce FROM {SEED} WHERE nonce IN (%s, %s, %s) ORDER BY id"
@@ -158,12 +157,9 @@ def _orm_errors() -> tuple[type[BaseException], ...]:
 
 
 def load(name: str) -> Adapter:
-    """The adapter of a driver. Raises LookupError when there is no such adapter file."""
-    try:
-        module = importlib.import_module(f"matrix.harness.adapters.{name}")
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("matrix.harness.adapters"):
-            raise LookupError(f"no adapter for driver {name!r}: matrix/harness/adapters/{name}.py is missing") from None
-        raise
-    adapter: Adapter = module.ADAPTER
+    """The adapter of an adapter file (``Driver.adapter``). Raises LookupError where it has no ``ADAPTER``."""
+    module = importlib.import_module(f"matrix.harness.adapters.{name}")
+    adapter = getattr(module, "ADAPTER", None)
+    if not isinstance(adapter, Adapter):
+        raise LookupError(f"{module.__file__} has no ADAPTER: end it with ADAPTER = YourAdapter()")
     return adapter

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from matrix.harness.cell import Backing
-from matrix.harness.witness import Address, circle, innodb_lock_waits, open_witness
+from matrix.harness.witness import Address, SQLiteWitness, circle, innodb_lock_waits
 
 WAIT = """------- TRX HAS BEEN WAITING 0 SEC FOR THIS LOCK TO BE GRANTED:
 RECORD LOCKS space id 4 page no 5 n bits 72 index name of table `t`.`counter` trx id 1 {mode} waiting
@@ -105,7 +105,7 @@ def test_a_deadlock_as_innodb_would_show_it_is_a_circle():
 def test_a_file_that_a_lost_connection_keeps_locked_is_replaced(tmp_path):
     """What aiosqlite up to 0.21 can leave behind: a cursor that outlives its connection, in a transaction."""
     address = Address("sqlite", file=str(tmp_path / "matrix.db"))
-    backing = Backing(cast(Any, None), "sqlite", address, open_witness(address), None)
+    backing = Backing(cast(Any, None), "sqlite", address, SQLiteWitness(address), None)
     try:
         assert not backing.witness.locked()
         lost = sqlite3.connect(address.file, isolation_level=None)

@@ -44,7 +44,7 @@ def test_a_name_has_one_canonical_form(text, canonical, spec):
         ("mysql-nodriver", "there is no driver nodriver"),
         ("postgres-aiomysql", "runs on mysql, mariadb here"),
         ("mysql-aiomysql-postgres15", "runs on mysql, mariadb here"),
-        ("mysql-aiomysql-pool3.1", "only psycopg has a pool"),
+        ("mysql-aiomysql-pool3.1", "has no pool with releases of its own"),
     ],
 )
 def test_what_is_no_cell_is_told_in_one_line(text, says):

@@ -241,10 +241,12 @@ def test_bad_input_is_told_in_one_line(run, arguments, says):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_selection_of_unknown_scenarios_fails_with_what_was_said(run, tmp_path):
-    done = run("run", "sqlite-aiosqlite", "--only", "NST-999", "--results", tmp_path / "results")
-    assert done.returncode == 1
-    assert "FAILED" in done.stdout
+def test_a_selection_of_unknown_scenarios_says_which_there_are(run, tmp_path):
+    done = run("run", "sqlite-aiosqlite", "--only", "nst-1,NST-999", "--results", tmp_path / "results")
+    assert done.returncode == 2
+    first, *listed = done.stderr.splitlines()
+    assert first.startswith("--only: there is no scenario NST-999; there are (or a family: CON, CAN, ")
+    assert listed[0] == "  NST-1    Two levels, the inner rolls back"
     assert not list((tmp_path / "results").glob("*.jsonl"))
 
 
