@@ -98,10 +98,14 @@ def suite() -> tuple[str, ...]:
     return tuple(_read(FILE)["suite"]["install"])
 
 
-@cache
 def drivers() -> dict[str, Driver]:
     """Every driver by its name, in the order of the tables. Raises TableError."""
-    places = [(FILE, ADAPTERS), *((folder / "drivers.toml", folder) for folder in folders())]
+    return _drivers((FILE, ADAPTERS), *((folder / "drivers.toml", folder) for folder in folders()))
+
+
+@cache
+def _drivers(*places: tuple[Path, Path]) -> dict[str, Driver]:
+    """The same, of tables and the folders of their adapters."""
     tables = [(path, adapters, _read(path)) for path, adapters in places]
     witnesses = [
         WitnessTable(name, *(tuple(table[key]) for key in ("servers", "install", "make")))

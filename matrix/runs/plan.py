@@ -100,7 +100,7 @@ def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str,
         driver, tortoise = drivers()[name.driver], axes.of("tortoise-orm")
         package = axes.of(driver.distribution)
         add(NEWEST, name)
-        for release in _older(package):
+        for release in _older(package) if driver.releases else ():
             add("driver", replace(name, driver_version=package.label(release.version)), release)
         pool = axes.of(driver.pool["package"]) if driver.pool else package
         for release in _older(pool) if driver.pool else ():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +120,7 @@ def load(path: Path = PATH) -> Releases:
             tuple(data["pythons"]),
             tuple(data["loops"]),
             {kind: tuple(versions) for kind, versions in data["servers"].items()},
-            {name: _package(name, table, found.get(name, {})) for name, table in _policies(data["packages"])},
+            {name: _package(name, table, found.get(name, {})) for name, table in _policies(data["packages"]).items()},
         )
     except TableError as problem:
         raise ReleasesError(str(problem)) from None
@@ -128,13 +128,14 @@ def load(path: Path = PATH) -> Releases:
         raise ReleasesError(f"{path}: cannot be used: {type(problem).__name__}: {problem}") from problem
 
 
-def _policies(packages: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each package and its policy: those of the file, then the drivers' own. Raises TableError."""
-    yield from packages.items()
+def _policies(packages: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The policy of each package: of those of the file, then of the drivers and their pools. Raises TableError."""
+    found = dict(packages)
     for driver in drivers().values():
-        yield driver.distribution, driver.releases
+        found[driver.distribution] = driver.releases or found.get(driver.distribution, {})
         if driver.pool:
-            yield driver.pool["package"], driver.pool
+            found[driver.pool["package"]] = driver.pool
+    return found
 
 
 def _package(name: str, policy: Mapping[str, Any], found: Mapping[str, Any]) -> Package:

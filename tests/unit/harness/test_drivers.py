@@ -1,0 +1,124 @@
+"""The tables of drivers: what they may leave out, and what is told where one cannot be used."""
+
+import pytest
+
+from matrix.harness.adapters.base import Adapter, load
+from matrix.harness.drivers import FURTHER, TableError, bases, distribution, drivers
+from matrix.harness.witness import WITNESSES
+
+
+@pytest.fixture
+def declare(tmp_path, monkeypatch):
+    """``declare('[drivers.new]…')``: a further folder with this table and an adapter ``new.py``."""
+
+    def declare(text):
+        (tmp_path / "new.py").write_text("ADAPTER = None\n")
+        (tmp_path / "drivers.toml").write_text(text)
+        monkeypatch.setenv(FURTHER, str(tmp_path))
+        return drivers
+
+    return declare
+
+
+def test_a_table_needs_to_say_no_more_than_its_servers(declare):
+    driver = declare('[drivers.new]\nservers = ["mysql", "sqlite"]\n')()["new"]
+    assert (driver.package, driver.imports, driver.adapter, driver.orm) == ("new", ("new",), "new", False)
+    assert {kind: each.name for kind, each in driver.witnesses.items()} == {
+        "mysql": "mysql-connector-python",
+        "sqlite": "apsw",
+    }
+    assert driver.requirements == ("new", "mysql-connector-python", "apsw")
+    assert (driver.releases, driver.pool) == ({}, {})
+    assert bases()[-2:] == ["mysql-new", "sqlite-new"]
+
+
+def test_a_package_with_a_hyphen_and_a_dotted_module_can_be_said(declare):
+    driver = declare(
+        '[drivers.new]\nservers = ["mysql"]\npackage = "mysql_connector.python[gssapi]>=9"\n'
+        'imports = ["mysql.connector.aio", "tortoise.backends.mysql"]\n'
+    )()["new"]
+    assert (driver.distribution, driver.imports[0], driver.orm) == (
+        "mysql-connector-python",
+        "mysql.connector.aio",
+        True,
+    )
+    assert driver.witnesses["mysql"].name == "pymysql"  # the first of another make
+
+
+@pytest.mark.parametrize(
+    ("table", "says", "does"),
+    [
+        ('[drivers.new-driver]\nservers = ["mysql"]', "cannot hold this word", 'package = "new-driver"'),
+        ('[drivers.pg8000]\nservers = ["postgres"]', "cannot hold this word", 'package = "pg8000"'),
+        ("[drivers.new]", "say which ones: sqlite, postgres", ""),
+        ('[drivers.new]\nservers = ["mysql", "db2"]', "not db2", "sqlite, postgres, mysql"),
+        ('[drivers.new]\nservers = "mysql"', "servers is a list of words", ""),
+        ('[drivers.new]\nservers = ["mysql"]\nmodule = "new"', "unknown 'module'", "package, install, imports"),
+        ('[drivers.new]\nservers = ["mysql"]\nadapter = "old"', "its adapter is missing", "CONTRIBUTING.md"),
+        ('[drivers.new]\nservers = ["mysql"]\nwitness = "apsw"', "'apsw' is no witness of mysql", "there are: mysql-c"),
+        ('[drivers.new]\nservers = ["mssql"]', "no witness for mssql", "none yet"),
+        ('[drivers.asyncpg]\nservers = ["mysql"]\nadapter = "new"', "of this name already", ""),
+        ("[drivers.new\n", "cannot be read", ""),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_told_in_two_lines(declare, table, says, does):
+    with pytest.raises(TableError) as problem:
+        declare(table)()
+    text = str(problem.value)
+    assert says in text and does in text and "drivers.toml: " in text
+    assert text.count("\n") <= 1
+
+
+@pytest.mark.parametrize("imports", ["mysql.connector.aio", "mysql.connector"])
+def test_a_witness_of_the_drivers_own_make_is_refused(declare, imports):
+    table = f'[drivers.new]\nservers = ["mysql"]\nimports = ["{imports}"]\nwitness = "mysql-connector-python"\n'
+    with pytest.raises(TableError, match=rf"of the same make \({imports}\)\.\nWrite witness = NAME .*: pymysql$"):
+        declare(table)()
+
+
+def test_every_witness_is_of_another_make_and_has_its_class():
+    for driver in drivers().values():
+        for witness in driver.witnesses.values():
+            assert not witness.made_as(driver.imports), (driver.name, witness.name)
+            assert witness.name in WITNESSES
+
+
+def test_a_driver_that_stands_on_the_witness_is_of_its_make():
+    """aiomysql shows PyMySQL's exceptions, asyncmy is its code in Cython."""
+    made = WITNESSES.keys() - {each.name for one in drivers().values() for each in one.witnesses.values()}
+    assert made == {"pymysql"}
+    assert {drivers()[name].witnesses["mysql"].name for name in ("aiomysql", "asyncmy")} == {"mysql-connector-python"}
+
+
+def test_a_relative_folder_is_refused(monkeypatch):
+    monkeypatch.setenv(FURTHER, "somewhere")
+    with pytest.raises(TableError, match="somewhere is no absolute path of a folder"):
+        drivers()
+
+
+def test_an_adapter_file_without_an_adapter_is_told(tmp_path, monkeypatch):
+    import matrix.harness.adapters as package
+
+    (tmp_path / "empty.py").write_text("ADAPTER = Ellipsis\n")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    with pytest.raises(LookupError, match=r"empty.py has no ADAPTER: end it with ADAPTER = YourAdapter\(\)"):
+        load("empty")
+
+
+def test_the_adapters_in_the_tree_are_those_of_the_tables():
+    files = {path.stem for path in (drivers.__globals__["ADAPTERS"]).glob("*.py")}
+    assert files - {"__init__", "base", "mysql_common"} == {each.adapter for each in drivers().values()}
+    assert issubclass(type(load("aiosqlite")), Adapter)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "name"),
+    [
+        ("psycopg[binary,pool]", "psycopg"),
+        ("hypothesis==6.1; python_version < '3.11'", "hypothesis"),
+        ("pytest-asyncio>=1.5", "pytest-asyncio"),
+        ("Mysql_Connector.Python @ file:///x", "mysql-connector-python"),
+    ],
+)
+def test_the_name_of_a_distribution(requirement, name):
+    assert distribution(requirement) == name
