@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
 
 from matrix.harness.loop import MatrixLoop  # noqa: E402
-from matrix.results.words import GLYPHS  # noqa: E402
+from matrix.words import GLYPHS  # noqa: E402
 
 RUN = pytest.StashKey["CellRun"]()
 COLOURS = {"safe": "green", "refuses": "cyan", "n/a": "white", "error": "purple"}  # everything else: red
@@ -199,7 +199,7 @@ class CellRun:
         """Have the selected scenarios run, by as many processes as were asked for."""
         from matrix.harness.processes import Job, Processes, cores
         from matrix.harness.result_lines import without_verdict
-        from matrix.harness.verdict import ERROR
+        from matrix.words import ERROR
 
         count = self.config.getoption("processes") or int(os.environ.get("MATRIX_PROCESSES") or cores())
         names = {scenario.id for scenario in self.selected}

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from matrix.results.read import CellResult, read_cell
-from matrix.results.words import VERDICTS, complies
 from matrix.results.write import encode
+from matrix.words import VERDICTS, complies
 
 TORTOISE = ("1.1.9", "1.0.0", "0.25.4", "0.24.2", "0.23.0", "0.22.2", "0.21.7", "0.20.1", "0.19.3")
 OLDER = ("", "0.9.0", "0.8.2", "0.8.0", "0.7.1")  # of a driver: its own release, then made up ones below it

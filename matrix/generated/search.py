@@ -30,7 +30,7 @@ from matrix.harness.record import Known, Record
 from matrix.harness.result_lines import line_of, without_verdict
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
-from matrix.harness.verdict import ERROR, NOT_APPLICABLE, SAFE, badness, complies
+from matrix.words import ERROR, NOT_APPLICABLE, SAFE, badness, complies
 
 from .interpreter import Bound
 from .printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS, POOL, TWO_ALIASES

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from .checker import RECOVERY
+from matrix.words import RECOVERY
+
 from .history import CANCELLED
 from .session import DriverPort, OrmPort, Port, Session
 

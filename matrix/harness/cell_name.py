@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-SERVERS = ("sqlite", "postgres", "mysql", "mariadb", "odbc", "mssql", "oracle")
-LOOPS = ("asyncio", "eager", "uvloop")
+from matrix.words import LOOPS, SERVERS
+
 UVLOOP = (
     "uvloop cannot be driven: the harness owns the order of steps through the selector and the clock of asyncio's own "
     "loop, and uvloop has both in libuv"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from matrix.words import ERROR, NOT_APPLICABLE, VERDICTS, badness, complies
+
 from .isolated import once_in_child
 from .result_lines import line_of, remedy_line, without_verdict
 from .runner import Runner
-from .verdict import ERROR, NOT_APPLICABLE, VERDICTS, badness, complies
 
 if TYPE_CHECKING:
     from .cell import Backing, Cell

@@ -9,6 +9,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from matrix.words import (
+    ATOMICITY,
+    CANCELLATION,
+    CONTAINMENT,
+    DURABILITY,
+    LIVENESS,
+    LOUDNESS,
+    RECOVERY,
+    ROUTING,
+)
+
 from .history import (
     ABORTED,
     CREATED,
@@ -25,10 +36,7 @@ from .history import (
     SessionRecord,
 )
 
-ROUTING, DURABILITY, ATOMICITY, CONTAINMENT = "routing", "durability", "atomicity", "containment"
-LIVENESS, LOUDNESS, CANCELLATION, RECOVERY = "liveness", "loudness", "cancellation", "recovery"
 REFUSED = "no_such_table"  # stands in the error of every statement that was sent to be refused
-PROPERTIES = (ROUTING, DURABILITY, ATOMICITY, CONTAINMENT, LIVENESS, LOUDNESS, CANCELLATION, RECOVERY)
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ import time
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
-from .checker import LIVENESS, LOUDNESS, Violation
+from matrix.words import BREAKS, HANGS, LIVENESS, LOUDNESS
+
+from .checker import Violation
 from .history import without_folders
 from .loop import MatrixLoop, thread_rests
 from .outcome import Outcome
 from .runner import Runner
 from .threads import fast_asleep
-from .verdict import BREAKS, HANGS
 from .world import HarnessError, World
 
 if TYPE_CHECKING:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from matrix.words import badness
+
 from .checker import Violation
 from .schedule import parse
-from .verdict import badness, word_for
+from .verdict import word_for
 
 Choices = Sequence[tuple[str, ...]]  # at each step, the tokens of all actions that were possible
 

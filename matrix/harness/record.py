@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matrix.words import NOT_VERDICTS
+
 FILE = Path(__file__).resolve().parents[1] / "axes" / "schedules.json"
 ORDERS = 1  # beside the schedule on record, where that is of a safe verdict: it says little of other releases
 PROGRAMS = 2  # of a line of generated ones, under the same condition
@@ -68,7 +70,7 @@ def entries(lines: list[dict[str, Any]]) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for line in lines:
         for scenario, seen in (line.get("cures") or {"": line}).items():
-            if seen["verdict"] in ("n/a", "error", "not run"):
+            if seen["verdict"] in NOT_VERDICTS:
                 continue
             known = {"verdict": seen["verdict"], "schedule": seen.get("schedule") or ""}
             if program := (line.get("generated") or {}).get("deciding"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from matrix.words import ERROR, HOLDS, NOT_APPLICABLE, NOT_RUN, SCHEMA, complies, worst
+
 from .adapters.base import CAPABILITIES
 from .outcome import Exploration
-from .verdict import ERROR, complies, judge_remedy, worst
+from .verdict import judge_remedy
 
 if TYPE_CHECKING:
     from .runner import Runner
@@ -18,7 +20,7 @@ def line_head(scenario: Scenario) -> dict[str, Any]:
     """What every line of a scenario says, whatever was seen."""
     return {
         "type": "scenario",
-        "schema": 1,
+        "schema": SCHEMA,
         "scenario": scenario.id,
         "family": scenario.family,
         "title": scenario.title,
@@ -26,7 +28,7 @@ def line_head(scenario: Scenario) -> dict[str, Any]:
         "level": scenario.level,
         "source": {"text": scenario.quote, "url": scenario.url},
         "links": list(scenario.links),
-        "verdict": "not run",
+        "verdict": NOT_RUN,
         "complies": None,
         "violations": [],
         "reason": "",
@@ -105,6 +107,8 @@ async def remedy_line(
     if any(verdict == ERROR for verdict, _ in judged):
         bad = next(identifier for identifier, cure in cures.items() if cure["verdict"] == ERROR)
         return {**line, "verdict": ERROR, "reason": f"{bad}: {cures[bad]['reason']}"}
+    if not judged:
+        return {**line, "verdict": NOT_APPLICABLE, "reason": "none of the scenarios that it is to cure applies here"}
     line["verdict"] = worst(verdict for verdict, _ in judged)
     line["remedy"] = judge_remedy(judged, scenario.way.claims)
     line["reason"] = _remedy_reason(line["remedy"], cures)
@@ -117,7 +121,7 @@ async def remedy_line(
 
 
 def _remedy_reason(word: str, cures: dict[str, Any]) -> str:
-    if word == "holds":
+    if word == HOLDS:
         return f"{', '.join(cures)} comply with it"
     broken = [identifier for identifier, cure in cures.items() if cure["complies"] is False]
     first = cures[broken[0]] if broken else next(iter(cures.values()))

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from matrix.words import SAFE
+
 from . import evidence
 from .aftermath import look_afterwards
 from .checker import check, refusals
@@ -24,7 +26,7 @@ from .remedy import PLAIN
 from .scenario import OrmSetup, Scenario
 from .schedule import Execution, ScheduleMismatch
 from .strategies import replay
-from .verdict import SAFE, derive
+from .verdict import derive
 from .witness import WitnessError
 from .world import HarnessError, World
 

@@ -11,22 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matrix.words import FAMILIES, INFO
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-FAMILIES = {
-    "CON": "connection",
-    "CAN": "cancellation",
-    "POOL": "pool",
-    "ORM": "client",
-    "TXN": "transaction",
-    "NST": "nested",
-    "CTX": "context",
-    "FIX": "remedies",
-    "GEN": "generated",
-}
 SUITE = "tests.compliance"  # the package that declares the scenarios, a module per family
 PROMISES = Path(__file__).resolve().parents[2] / "tests" / "compliance" / "promises.toml"
 
@@ -64,7 +55,7 @@ class Scenario:
 
     @property
     def family(self) -> str:
-        return FAMILIES[self.id.split("-")[0]]
+        return FAMILIES[self.id.split("-")[0]].key
 
     @functools.cached_property
     def curable(self) -> bool:
@@ -127,7 +118,7 @@ def remedy(identifier: str, title: str, *, cures: tuple[str, ...], needs: tuple[
 
     def declare(made: Any) -> Any:
         setup = made.setup
-        _declare(identifier, title, made, made.__doc__, "info", needs, setup, False, made.python, "", (), made(), cures)
+        _declare(identifier, title, made, made.__doc__, INFO, needs, setup, False, made.python, "", (), made(), cures)
         return made
 
     return declare
@@ -193,7 +184,7 @@ def chosen(words: str) -> list[str]:
 def catalogue() -> dict[str, Scenario]:
     """All scenarios in the order of their families, then of their numbers."""
     for family in FAMILIES.values():
-        importlib.import_module(f"{SUITE}.{family}")
+        importlib.import_module(f"{SUITE}.{family.key}")
     order = list(FAMILIES)
 
     def place(identifier: str) -> tuple[int, int, str]:

@@ -7,12 +7,11 @@ in which its third wait ends". Who chooses is in strategies.py, which schedules 
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_MOMENT = re.compile(r"(?P<victim>[A-Za-z])@(?P<wait>[1-9][0-9]*)(?P<as_it_ends>\+?)")
+from matrix.words import MOMENT
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Moment:
     @classmethod
     def parse(cls, token: str) -> Moment | None:
         """The moment that a schedule's token names; None for the token of an action."""
-        found = _MOMENT.fullmatch(token)
+        found = MOMENT.fullmatch(token)
         return cls(found["victim"], int(found["wait"]), bool(found["as_it_ends"])) if found else None
 
 

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .checker import RECOVERY
+from matrix.words import RECOVERY
+
 from .history import ABORTED, DOCUMENTED, OWN, THE_END, Block, ErrorRecord, Iteration, SessionRecord, record_error
 from .loop import SideLoop
 from .scenario import OrmSetup

@@ -1,15 +1,30 @@
-"""The verdict rules: from violations to one word, and from word and contract level to compliance. Pure functions."""
+"""The verdict rules: from violations to one word, from a remedy's verdicts to its word. Pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .checker import ATOMICITY, CONTAINMENT, DURABILITY, LIVENESS, ROUTING, Violation
+from matrix.words import (
+    ATOMICITY,
+    BREAKS,
+    CONTAINMENT,
+    DURABILITY,
+    FAILS,
+    HANGS,
+    HOLDS,
+    LIES,
+    LIVENESS,
+    PARTLY,
+    POISONS,
+    REFUSES,
+    ROUTING,
+    SAFE,
+    WORSE,
+    badness,
+    worst,
+)
 
-SAFE, REFUSES, BREAKS, HANGS, POISONS, LIES = VERDICTS = ("safe", "refuses", "breaks", "hangs", "poisons", "lies")
-NOT_APPLICABLE, ERROR, NOT_RUN = "n/a", "error", "not run"
-MUST, LOUD, INFO = LEVELS = ("must", "loud", "info")
-REMEDIES = ("holds", "partly", "fails", "worse")
+from .checker import Violation
 
 WRONG_DATA = (ROUTING, DURABILITY, ATOMICITY, CONTAINMENT)
 
@@ -32,30 +47,13 @@ def derive(violations: Sequence[Violation], *, refused: bool) -> str:
     return REFUSES if refused else SAFE
 
 
-def badness(verdict: str) -> int:
-    """0 for safe up to 5 for lies. Raises ValueError for a word that is no verdict."""
-    return VERDICTS.index(verdict)
-
-
-def worst(verdicts: object) -> str:
-    """The worst of some verdicts; safe of none."""
-    return max(verdicts, key=badness, default=SAFE)  # type: ignore[call-overload]
-
-
-def complies(level: str, verdict: str) -> bool | None:
-    """Whether a verdict keeps what the level promises; None where nothing is judged."""
-    if level == INFO or verdict not in VERDICTS:
-        return None
-    return verdict == SAFE or (level == LOUD and verdict == REFUSES)
-
-
 def judge_remedy(verdicts: Sequence[tuple[str, str | None]], claims: Sequence[str]) -> str:
     """holds, partly, fails or worse. Each item: a scenario's verdict with the remedy and without it (None: not known);
     ``claims``: the verdicts that keep what the remedy claims."""
     if any(w is not None and verdict not in claims and badness(verdict) > badness(w) for verdict, w in verdicts):
-        return "worse"
+        return WORSE
     if all(verdict in claims for verdict, _ in verdicts):
-        return "holds"
+        return HOLDS
     # What was well without it is not its merit.
     cured = any(verdict in claims and without not in claims for verdict, without in verdicts)
-    return "partly" if cured else "fails"
+    return PARTLY if cured else FAILS

@@ -14,8 +14,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from matrix.words import CANCELLATION, CONTAINMENT, LETTERS
+
 from .channel import Channel, Recorder
-from .checker import CANCELLATION
 from .gate import Gate
 from .history import (
     CANCELLED,
@@ -37,7 +38,6 @@ from .workers import WorkerChannel, WorkerGate
 if TYPE_CHECKING:
     from .scenario import Scenario
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 HORIZON = 3600.0  # seconds of the program's clock after which a world without change is called hung
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
 ASK_SERVER_AFTER = 0.004  # seconds of real time that a server may take before it is asked whether it waits for a lock
@@ -438,7 +438,7 @@ class World:
         visible = self.witness.stored([token])
         if operation.block is None and not visible:
             self.claim(
-                "containment",
+                CONTAINMENT,
                 False,
                 f"{'the next user' if operation.after else operation.session} was told that row {token} is "
                 "written, outside of any transaction, and nobody else can see it.",

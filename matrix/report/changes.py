@@ -8,8 +8,8 @@ from typing import Any
 from xml.etree import ElementTree as xml
 
 from matrix.report.junit import text
-from matrix.results.ranges import rank
 from matrix.results.read import CellResult, CellState
+from matrix.words import rank
 
 ATOM = "http://www.w3.org/2005/Atom"
 FEED_ID = "urn:tortoise-driver-compliance-matrix:changes"

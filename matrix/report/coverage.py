@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matrix.report.view import Table, page_of
-from matrix.results.words import NOT_VERDICTS
+from matrix.words import NOT_VERDICTS
 
 
 @dataclass(frozen=True)

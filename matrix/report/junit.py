@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree as xml
 
 from matrix.results.text import clean
-from matrix.results.words import NOT_VERDICTS
+from matrix.words import NOT_VERDICTS
 
 NOT_XML = re.compile("[\ufffe\uffff]")  # what ``clean`` leaves and XML 1.0 forbids
 

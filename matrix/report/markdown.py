@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from matrix.report.narrow import narrowed
 from matrix.report.view import Mark, Row, Table
 from matrix.results.text import one_line
-from matrix.results.words import REMEDY_MEANS, VERDICT_MEANS
+from matrix.words import REMEDY_MEANS, VERDICT_MEANS
 
 
 def markdown(table: Table) -> str:

@@ -1,8 +1,8 @@
-"""Style class, style rule and terminal colour of each word; the glyphs are in ``matrix.results.words``."""
+"""Style class, style rule and terminal colour of each word; the glyphs are in ``matrix.words``."""
 
 from __future__ import annotations
 
-from matrix.results.words import GLYPHS
+from matrix.words import GLYPHS
 
 TERMINAL = {
     "safe": "green",

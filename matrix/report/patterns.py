@@ -14,7 +14,7 @@ from typing import Any
 
 from matrix.report.summary import Summary, summarise
 from matrix.report.view import Column, Mark, Row, Table
-from matrix.results.ranges import rank
+from matrix.words import NOT_APPLICABLE, NOT_RUN, rank
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -113,7 +113,7 @@ def _pattern(
 
 
 def _worst(marks: Sequence[Mark]) -> Mark:
-    return max(marks, key=lambda mark: rank(mark.word), default=Mark("not run", reason="No result has it yet."))
+    return max(marks, key=lambda mark: rank(mark.word), default=Mark(NOT_RUN, reason="No result has it yet."))
 
 
 def _remedy(
@@ -140,7 +140,7 @@ def cured(column: Column, remedy: str, scenarios: Sequence[str]) -> Mark:
     cures = (line or {}).get("cures") or {}
     own = [(name, cures[name]) for name in scenarios if name in cures]
     if not own:
-        return Mark("n/a", reason="The remedy is not run over it here.")
+        return Mark(NOT_APPLICABLE, reason="The remedy is not run over it here.")
     name, cure = max(own, key=lambda pair: rank(pair[1]["verdict"]))
     complies = cure.get("complies")
     return Mark(

@@ -28,10 +28,20 @@ from matrix.report.marks import glyph, style_class, style_rules
 from matrix.report.summary import Group, Summary, axis_ranges, group, summarise
 from matrix.report.workers import Call, each
 from matrix.results import schema
-from matrix.results.ranges import AXES, rank, version_key
+from matrix.results.ranges import AXES, version_key
 from matrix.results.read import BadLine, CellResult, parse, read_cell, without_evidence
 from matrix.results.text import clean
-from matrix.results.words import LEVEL_MEANS, NOT_VERDICTS, REMEDY_MEANS, SCHEMA, VERDICT_MEANS, VERDICTS
+from matrix.words import (
+    LEVEL_MEANS,
+    NOT_APPLICABLE,
+    NOT_RUN,
+    NOT_VERDICTS,
+    REMEDY_MEANS,
+    SCHEMA,
+    VERDICT_MEANS,
+    VERDICTS,
+    rank,
+)
 
 HERE = Path(__file__).parent
 FEW = 4  # cells that are built faster without more processes
@@ -224,7 +234,7 @@ def _programs(table: view.Table) -> dict[str, str]:
 
 
 def _ran(line: Mapping[str, Any]) -> bool:
-    return line["verdict"] not in ("n/a", "not run")
+    return line["verdict"] not in (NOT_APPLICABLE, NOT_RUN)
 
 
 # -- what belongs to the whole ---------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matrix.results.ranges import AXES, Range, along, newest, ranges, rank, version_key
+from matrix.results.ranges import AXES, Range, along, newest, ranges, version_key
+from matrix.words import rank
 
 
 @dataclass(frozen=True)

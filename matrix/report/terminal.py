@@ -12,7 +12,7 @@ from matrix.report.marks import TERMINAL
 from matrix.report.narrow import Variant, narrowed
 from matrix.report.view import Mark, Row, Table
 from matrix.results.text import one_line
-from matrix.results.words import REMEDY_MEANS, VERDICT_MEANS
+from matrix.words import REMEDY_MEANS, VERDICT_MEANS
 
 TITLE_LEAST = 24
 HEAD_AGAIN_AFTER = 20

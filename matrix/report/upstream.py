@@ -11,7 +11,7 @@ from typing import Any
 
 from matrix.report.markdown import escape
 from matrix.results.text import clean, one_line
-from matrix.results.words import LEVEL_MEANS, VERDICT_MEANS
+from matrix.words import LEVEL_MEANS, VERDICT_MEANS
 
 LINES = 60  # lines of the history at most
 SAID = {"invoke": "asks to", "ok": "is done:", "error": "fails to", "cancelled": "is cancelled:"}

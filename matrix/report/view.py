@@ -13,29 +13,20 @@ from matrix.report.marks import glyph, style_class
 from matrix.report.summary import Group, group
 from matrix.results import expectations
 from matrix.results.read import CellResult, CellState
-from matrix.results.words import REMEDIES, VERDICTS, badness
-
-# Prefix of the ids, key and name of each family, in the order of the published table.
-FAMILIES = (
-    ("CON", "connection", "Overlap"),
-    ("CAN", "cancellation", "Cancellation"),
-    ("POOL", "pool", "Pool"),
-    ("ORM", "client", "Client"),
-    ("TXN", "transaction", "Transactions"),
-    ("NST", "nested", "Nested"),
-    ("CTX", "context", "Context"),
-    ("FIX", "remedies", "Remedies"),
-    ("GEN", "generated", "Generated"),
+from matrix.words import (
+    ERROR,
+    FAMILIES,
+    INFO,
+    NOT_APPLICABLE,
+    NOT_RUN,
+    NOT_VERDICTS,
+    REMEDIES,
+    SAFE,
+    SERVER_NAMES,
+    VERDICTS,
+    badness,
+    family_of,
 )
-SERVER_NAMES = {
-    "sqlite": "SQLite",
-    "postgres": "PostgreSQL",
-    "mysql": "MySQL",
-    "mariadb": "MariaDB",
-    "odbc": "ODBC",
-    "mssql": "SQL Server",
-    "oracle": "Oracle",
-}
 
 
 @dataclass(frozen=True)
@@ -245,25 +236,22 @@ def _families(columns: Sequence[Column], records: dict[tuple[str, str], dict[str
     for name in sorted(lines, key=natural):
         marks = tuple(mark(column, name, records) for column in columns)
         line, prefix = lines[name], name.split("-")[0]
-        row = Row(name, line.get("title", ""), line.get("contract", ""), line["level"], marks, named_family(prefix)[0])
+        row = Row(name, line.get("title", ""), line.get("contract", ""), line["level"], marks, family_of(name).key)
         grouped.setdefault(prefix, []).append(row)
-    order = list(dict.fromkeys([*(prefix for prefix, _, _ in FAMILIES), *sorted(grouped)]))
-    return tuple(Family(*named_family(prefix), tuple(grouped[prefix])) for prefix in order if prefix in grouped)
-
-
-def named_family(prefix: str) -> tuple[str, str]:
-    """Key and name of the family whose ids begin so; a prefix that is not known is its own name."""
-    return {prefix: (key, title) for prefix, key, title in FAMILIES}.get(prefix, (prefix.lower(), prefix))
+    order = list(dict.fromkeys([*FAMILIES, *sorted(grouped)]))
+    return tuple(Family(*family_of(prefix)[1:], tuple(grouped[prefix])) for prefix in order if prefix in grouped)
 
 
 def mark(column: Column, scenario: str, records: dict[tuple[str, str], dict[str, Any]]) -> Mark:
     """The word of one scenario in one cell."""
     if column.result is None:
-        return Mark("error", f"cells/{column.cell}/index.html", reason=column.problem or "", detail="incomplete run")
+        return Mark(ERROR, f"cells/{column.cell}/index.html", reason=column.problem or "", detail="incomplete run")
     line = column.result.by_id.get(scenario)
     if line is None:
         absent = column.result.not_installed
-        return Mark("n/a", reason=absent) if absent else Mark("not run", reason="This cell has no result for it.")
+        return (
+            Mark(NOT_APPLICABLE, reason=absent) if absent else Mark(NOT_RUN, reason="This cell has no result for it.")
+        )
     record = records.get((column.cell, scenario))
     return Mark(
         word=line.get("remedy") or line["verdict"],
@@ -278,7 +266,7 @@ def mark(column: Column, scenario: str, records: dict[tuple[str, str], dict[str,
 def _note(line: dict[str, Any], record: dict[str, Any] | None) -> str:
     if record and not record["met"]:
         return "unexpected"
-    if line["level"] == "info" and line["verdict"] in VERDICTS and not line.get("remedy"):
+    if line["level"] == INFO and line["verdict"] in VERDICTS and not line.get("remedy"):
         return "info"
     return "known" if record and line["complies"] is False else ""
 
@@ -298,12 +286,14 @@ def worst_mark(family: Family, columns: Sequence[Column], places: Sequence[int])
     seen = [(row, place) for row in family.rows for place in places if row.marks[place].word in VERDICTS]
     if not seen:
         words = {row.marks[place].word for row in family.rows for place in places}
-        return Mark("error" if "error" in words else "n/a", reason="No scenario of this family has a verdict here.")
+        return Mark(
+            ERROR if ERROR in words else NOT_APPLICABLE, reason="No scenario of this family has a verdict here."
+        )
     row, at = max(seen, key=lambda pair: badness(pair[0].marks[pair[1]].word))
     shown = row.marks[at]
     where = [place for place in places if any(each.marks[place].word == shown.word for each in family.rows)]
     tried = len({other.scenario for other, _ in seen})
-    detail = row.scenario if shown.word != "safe" else f"{tried} scenario{'s' if tried > 1 else ''}"
+    detail = row.scenario if shown.word != SAFE else f"{tried} scenario{'s' if tried > 1 else ''}"
     if len(where) < len(places):
         detail += f" on {', '.join(sorted({columns[place].server for place in where}))}"
     return Mark(shown.word, shown.href, shown.complies, "", shown.reason, detail)
@@ -312,5 +302,5 @@ def worst_mark(family: Family, columns: Sequence[Column], places: Sequence[int])
 def counts(result: CellResult) -> list[tuple[str, int]]:
     """How many scenarios of a cell have each word, from good to bad."""
     words = [line.get("remedy") or line["verdict"] for line in result.scenarios]
-    order = [*VERDICTS, *REMEDIES, "n/a", "error", "not run"]
+    order = [*VERDICTS, *REMEDIES, *NOT_VERDICTS]
     return [(word, words.count(word)) for word in order if word in words]

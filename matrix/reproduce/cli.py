@@ -17,9 +17,9 @@ from typing import Any
 
 from matrix.results import reproducers
 from matrix.results.text import clean, one_line
-from matrix.results.words import VERDICTS
+from matrix.words import REMEDIES, VERDICTS
 
-DOES_NOT_HOLD = ("partly", "fails", "worse")  # words for remedies
+DOES_NOT_HOLD = REMEDIES[1:]  # words for remedies
 TRIED = 4  # scenarios of a remedy that does not hold, the worst first: one script is enough
 TIMES = 2  # runs of each script; it must show the symptom in all of them
 

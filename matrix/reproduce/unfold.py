@@ -13,6 +13,7 @@ from typing import Any
 from matrix.reproduce import NotWritten
 from matrix.reproduce.said import NOTHING, Said
 from matrix.results.text import one_line
+from matrix.words import LETTERS, MOMENT
 
 AFTER = "the next user"
 NONCE = re.compile(r"\bn-[a-z]+-(\d+)\b")
@@ -157,7 +158,6 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
     return sorted(tasks, key=lambda task: (task.name in children, LETTERS.index(task.letter)))
 
 
-MOMENT = re.compile(r"(?P<victim>[A-Za-z])@(?P<wait>[1-9][0-9]*)(?P<ends>\+?)")
 BEGINNINGS = {"rollback": "roll back "}  # of an operation's name; others begin with their kind
 
 
@@ -198,7 +198,7 @@ def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Facts) -> Sw
     if victim is None:
         raise NotWritten("who is cancelled never came to its first step")
     during = tuple(BEGINNINGS.get(kind, f"{kind} ") for kind in facts.during)
-    return Sweep(victim, int(found["wait"]), bool(found["ends"]) or _never_quiet(line, facts), during or ("",))
+    return Sweep(victim, int(found["wait"]), bool(found["as_it_ends"]) or _never_quiet(line, facts), during or ("",))
 
 
 def _never_quiet(line: Mapping[str, Any], facts: Facts) -> bool:
@@ -223,9 +223,6 @@ def order_of(line: Mapping[str, Any]) -> str:
         return schedule
     actions = [str(step["action"]) for step in line["evidence"]["steps"]]
     return ".".join(action for action in actions if action != "-" and not action.endswith("+"))
-
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def afterwards(evidence: Mapping[str, Any], until: Any) -> list[Item]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from matrix.results.read import CellResult
 from matrix.results.text import one_line
-from matrix.results.words import REMEDIES, VERDICTS
+from matrix.words import REMEDIES, VERDICTS
 
 KINDS = ("worse", "better", "changed", "new", "gone")  # "changed": one of both words is no verdict
 

@@ -23,7 +23,10 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from matrix.results.text import one_line
-from matrix.results.words import CATEGORIES, REMEDIES, SERVERS, VERDICTS, badness, complies
+from matrix.words import (
+    CATEGORIES, DRIVER_NAME, ERROR, HOLDS, INFO, NOT_APPLICABLE, NOT_RUN, REMEDIES, SAFE, SCENARIO_ID, SERVERS,
+    VERDICTS, complies, rank,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,9 +37,7 @@ FOLDER = Path(__file__).parent.parent / "axes" / "expectations"
 VARIANTS = "variants.json"  # {cell: {scenario: verdict or remedy's word}}; null for a cell that cannot be had
 ON_RECORD = "So it was when the whole plan was recorded."
 KEYS = ("scenarios", "verdict", "remedy", "server", "versions", "reason", "category", "link", "also")
-EXPECTABLE = (*VERDICTS, "n/a")
-SCENARIO_ID = re.compile(r"[A-Z]{2,8}-[0-9]{1,4}[a-z]?")
-DRIVER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+EXPECTABLE = (*VERDICTS, NOT_APPLICABLE)
 
 
 class ExpectationError(Exception):
@@ -75,7 +76,7 @@ class Entry:
     @property
     def absent(self) -> bool:
         """Whether it says that the cell cannot be had at all."""
-        return bool(self.cell) and self.verdict == "n/a" and not self.scenarios
+        return bool(self.cell) and self.verdict == NOT_APPLICABLE and not self.scenarios
 
     @property
     def where(self) -> str:
@@ -173,7 +174,7 @@ def load_variants(path: Path, driver: str) -> tuple[Entry, ...]:
     for cell, words in read_variants(path).items():
         if not re.match(rf"[a-z]+-{driver}(?![a-z_])", cell):
             continue
-        known: dict[str, list[str]] = {"n/a" if words is None else "": []}
+        known: dict[str, list[str]] = {NOT_APPLICABLE if words is None else "": []}
         for scenario, word in (words or {}).items():
             known.setdefault(word, []).append(scenario)
         for word, scenarios in known.items():
@@ -344,7 +345,7 @@ def judge(
     ran = {line["scenario"] for line in lines}
     for name in header.get("planned", ()):
         if name not in ran:
-            unmet.append(Unmet("not run", header["cell"], name, f"{name} was planned and has no result"))
+            unmet.append(Unmet(NOT_RUN, header["cell"], name, f"{name} was planned and has no result"))
     return unmet
 
 
@@ -354,7 +355,7 @@ def _whole_cell(lines: Sequence[Any], entries: Sequence[Entry], header: Mapping[
     own = [entry for entry in entries if entry.cell == cell]
     could, can = not any(entry.absent for entry in own), bool(lines or header.get("planned"))
     if _is_newest(header):
-        return [] if can else [Unmet("not run", cell, None, "cannot be had: the result says why")]
+        return [] if can else [Unmet(NOT_RUN, cell, None, "cannot be had: the result says why")]
     if informational(header, entries) or could == can:
         return []
     if can:
@@ -390,7 +391,7 @@ def _is_known(name: str, axes: Mapping[str, Any], packages: Mapping[str, str]) -
 def judge_line(line: Mapping[str, Any], entries: Sequence[Entry], header: Mapping[str, Any]) -> list[Unmet]:
     """In what one scenario's line differs from what is on record for it."""
     cell, name, verdict = header["cell"], line["scenario"], line["verdict"]
-    if verdict in ("error", "not run"):
+    if verdict in (ERROR, NOT_RUN):
         return [Unmet(verdict, cell, name, f"{name} {verdict}: {one_line(line.get('reason') or 'no reason given')}")]
     if informational(header, entries) or _absent(entries, cell):
         return []
@@ -441,8 +442,8 @@ def deviations(
     shared = [entry for entry in entries if not entry.cell]
     found = {}
     for line in lines:
-        if line["verdict"] not in ("error", "not run") and _against_record(line, shared, header):
-            found[str(line["scenario"])] = str(line["verdict"] if line["verdict"] == "n/a" else _word(line))
+        if line["verdict"] not in (ERROR, NOT_RUN) and _against_record(line, shared, header):
+            found[str(line["scenario"])] = str(line["verdict"] if line["verdict"] == NOT_APPLICABLE else _word(line))
     return found
 
 
@@ -453,29 +454,29 @@ def _word(line: Mapping[str, Any]) -> str:
 
 def _without_entry(line: Mapping[str, Any]) -> list[tuple[str, str]]:
     verdict, level, remedy = line["verdict"], line["level"], line.get("remedy")
-    if verdict == "n/a":
+    if verdict == NOT_APPLICABLE:
         return []
     if remedy is not None:
-        return [] if remedy == "holds" else [("remedy worse", f"{remedy}, expected to hold: {_reason(line)}")]
-    if level == "info":
-        return [] if verdict == "safe" else [("worse", f"{verdict}, and no expectation is on record: {_reason(line)}")]
+        return [] if remedy == HOLDS else [("remedy worse", f"{remedy}, expected to hold: {_reason(line)}")]
+    if level == INFO:
+        return [] if verdict == SAFE else [("worse", f"{verdict}, and no expectation is on record: {_reason(line)}")]
     return [] if complies(level, verdict) else [("worse", f"{verdict}, expected to comply: {_reason(line)}")]
 
 
 def _against(line: Mapping[str, Any], entry: Entry) -> list[tuple[str, str]]:
     verdict, remedy = line["verdict"], line.get("remedy")
-    if verdict == "n/a":
-        if entry.verdict == "n/a":
+    if verdict == NOT_APPLICABLE:
+        if entry.verdict == NOT_APPLICABLE:
             return []
         return [("does not apply", f"does not apply here, expected {entry.words}: narrow the expectation")]
     found = []
     if entry.verdict and verdict not in (entry.verdict, *entry.also):
-        found.append(_compared(badness(verdict) - max(badness(entry.verdict), 0), "", verdict, entry.verdict, line))
-    promised = entry.remedy or ("holds" if remedy is not None else None)
+        found.append(_compared(rank(verdict) - max(rank(entry.verdict), 0), "", verdict, entry.verdict, line))
+    promised = entry.remedy or (HOLDS if remedy is not None else None)
     if promised and remedy is None:
         found.append(("remedy worse", f"has no word for the remedy, expected {promised}"))
     elif promised and remedy is not None and remedy != promised:
-        found.append(_compared(_remedy_rank(remedy) - _remedy_rank(promised), "remedy ", remedy, promised, line))
+        found.append(_compared(rank(remedy) - rank(promised), "remedy ", remedy, promised, line))
     return found
 
 
@@ -483,10 +484,6 @@ def _compared(difference: int, prefix: str, seen: str, promised: str, line: Mapp
     if difference > 0:
         return f"{prefix}worse", f"{seen}, expected {promised}: {_reason(line)}"
     return f"{prefix}better", f"{seen}, expected {promised}: unexpectedly better: update the expectation"
-
-
-def _remedy_rank(word: str) -> int:
-    return REMEDIES.index(word) if word in REMEDIES else len(REMEDIES)
 
 
 def _near_misses(entries: Iterable[Entry], scenario: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from matrix.results.words import NOT_VERDICTS, REMEDIES, VERDICTS
+from matrix.words import rank, worst
 
 # The axes along which a verdict may change, and what each is called. The first ones decide what is 'newest' first.
 AXES = {
@@ -70,19 +70,6 @@ def version_key(version: str) -> tuple[Any, ...]:
     except InvalidVersion:
         parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", version)]
         return (0, tuple(parts), version)
-
-
-def rank(word: str) -> int:
-    """How much a word says against somebody; words that are no verdicts are below all others."""
-    for order in (VERDICTS, REMEDIES):
-        if word in order:
-            return order.index(word)
-    return -1 - NOT_VERDICTS.index(word) if word in NOT_VERDICTS else -9
-
-
-def worst(words: Iterable[str]) -> str:
-    """The worst of some words; ``not run`` for none."""
-    return max(words, key=lambda word: (rank(word), word), default="not run")
 
 
 def at_versions(points: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from matrix.results.text import one_line
-from matrix.results.words import NOT_VERDICTS, SCHEMA, VERDICTS
+from matrix.words import CELL_ID, NOT_VERDICTS, SCENARIO_ID, SCHEMA, VERDICTS
 
-CELL_ID = re.compile(r"[a-z0-9][a-z0-9._+-]{0,99}")
-SCENARIO_ID = re.compile(r"[A-Z]{2,8}-[0-9]{1,4}[a-z]?")
 NEEDED = {
     "header": ("cell", "axes", "planned", "started"),
     "scenario": ("scenario", "family", "level", "verdict", "complies"),

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from matrix.results.words import SCHEMA
+from matrix.words import SCHEMA
 
 
 class WriteError(Exception):

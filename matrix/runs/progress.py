@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from matrix.results.text import one_line
-from matrix.results.words import GLYPHS, NOT_VERDICTS, VERDICTS
+from matrix.words import GLYPHS, NOT_VERDICTS, VERDICTS
 
 if TYPE_CHECKING:
     from matrix.runs.run import Done, Job

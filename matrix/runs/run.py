@@ -55,6 +55,7 @@ from matrix.servers.builds import belongs
 
 # What decides a verdict beside versions: the scenarios, the harness, and what wires them to pytest.
 DECIDING = (
+    "matrix/words.py",
     "matrix/harness",
     "tests/compliance",
     "matrix/generated",

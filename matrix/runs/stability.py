@@ -28,8 +28,8 @@ from typing import Any
 from matrix.results import documents
 from matrix.results.read import CellResult, ResultError, read_cell, read_folder
 from matrix.results.text import clean
-from matrix.results.words import VERDICTS, badness
 from matrix.results.write import utc_now
+from matrix.words import VERDICTS, rank
 
 ROOT = Path(__file__).resolve().parents[2]
 # What is repeated; a change to it makes earlier repeats worthless.
@@ -81,7 +81,7 @@ def replays_of(result: CellResult) -> list[dict[str, Any]]:
                         "scenario": scenario,
                         "remedy": remedy,
                         "program": generated and generated["deciding"],
-                        "database": max(variants, key=lambda kind: badness(variants[kind])),
+                        "database": max(variants, key=lambda kind: rank(variants[kind])),
                         "schedule": seen.get("schedule") or "",
                         "verdict": seen["verdict"],
                         "properties": sorted({violation["property"] for violation in seen["violations"]}),

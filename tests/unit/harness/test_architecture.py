@@ -20,6 +20,7 @@ DRIVERS = sorted(
 )
 WITNESS_CLIENTS = sorted({each for one in drivers().values() for w in one.witnesses.values() for each in w.make})
 STANDARD = (*sys.stdlib_module_names, "__future__", "tomli")  # tomli is tomllib on Python 3.10
+GROUND = ("matrix.words",)  # what everything may import
 
 
 def files(folder: str) -> list[Path]:
@@ -60,13 +61,13 @@ def parameters(*folders: str) -> pytest.MarkDecorator:
 
 @parameters("tests/compliance")
 def test_scenarios_import_the_harness_only(path):
-    allowed = (*STANDARD, "matrix.harness", *(["pytest"] if path.name.startswith("test_") else []))
+    allowed = (*STANDARD, *GROUND, "matrix.harness", *(["pytest"] if path.name.startswith("test_") else []))
     assert [name for name in imports(path) if not within(name, *allowed)] == []
 
 
 @parameters("matrix/harness")
 def test_the_harness_imports_what_a_cell_installs_only(path):
-    allowed = [*STANDARD, "matrix.harness", "matrix.servers"]
+    allowed = [*STANDARD, *GROUND, "matrix.harness", "matrix.servers"]
     if path.parent.name == "adapters":
         allowed += DRIVERS
     if path.name in ("orm.py", "models.py", "base.py"):  # base.py: how Tortoise's own exceptions are classed
@@ -110,7 +111,7 @@ def test_the_linter_sees_a_cycle_but_not_one_of_types_alone(tmp_path, monkeypatc
 
 @parameters("matrix/generated")
 def test_generated_programs_import_the_harness_and_hypothesis(path):
-    allowed = [*STANDARD, "matrix.harness", "matrix.generated"]
+    allowed = [*STANDARD, *GROUND, "matrix.harness", "matrix.generated"]
     if path.name in ("strategies.py", "search.py"):
         allowed.append("hypothesis")
     assert [name for name in imports(path) if not within(name, *allowed)] == []
@@ -127,26 +128,27 @@ def test_the_harness_knows_of_no_plan_and_no_report(path):
     assert [
         name
         for name in imports(path)
-        if within(name, "matrix") and not within(name, "matrix.servers", "matrix.harness")
+        if within(name, "matrix") and not within(name, *GROUND, "matrix.servers", "matrix.harness")
     ] == []
 
 
 @parameters("matrix/report")
 def test_the_report_knows_of_results_only(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
-    assert [name for name in ours if not within(name, "matrix.results", "matrix.report")] == []
+    assert [name for name in ours if not within(name, *GROUND, "matrix.results", "matrix.report")] == []
 
 
 @parameters("matrix/reproduce")
 def test_reproducers_know_of_results_and_servers_only(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
-    assert [name for name in ours if not within(name, "matrix.results", "matrix.servers", "matrix.reproduce")] == []
+    rooms = ("matrix.results", "matrix.servers", "matrix.reproduce")
+    assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
 
 
 @parameters("matrix/results")
 def test_results_know_of_nothing_else(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
-    assert [name for name in ours if not within(name, "matrix.results")] == []
+    assert [name for name in ours if not within(name, *GROUND, "matrix.results")] == []
 
 
 @parameters("matrix")
@@ -159,8 +161,14 @@ def test_servers_need_the_standard_library_only(path):
     assert [name for name in imports(path) if not within(name, *STANDARD, "matrix.servers")] == []
 
 
+@pytest.mark.parametrize("name", GROUND)
+def test_the_ground_floor_needs_the_standard_library_only(name):
+    path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+    assert [each for each in imports(path) if not within(each, *STANDARD)] == []
+
+
 def test_the_wiring_imports_harness_results_and_pytest_only():
-    allowed = (*STANDARD, "pytest", "matrix.harness", "matrix.generated", "matrix.results")
+    allowed = (*STANDARD, *GROUND, "pytest", "matrix.harness", "matrix.generated", "matrix.results")
     assert [name for name in imports(ROOT / "conftest.py") if not within(name, *allowed)] == []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from matrix.harness.checker import PROPERTIES, check
+from matrix.harness.checker import check
 from matrix.harness.history import (
     ABORTED,
     CREATED,
@@ -20,6 +20,7 @@ from matrix.harness.history import (
     History,
     Iteration,
 )
+from matrix.words import PROPERTIES
 
 from .story import Story
 

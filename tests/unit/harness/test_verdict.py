@@ -6,18 +6,9 @@ import itertools
 
 import pytest
 
-from matrix.harness.checker import PROPERTIES, Violation
-from matrix.harness.verdict import (
-    LEVELS,
-    REMEDIES,
-    VERDICTS,
-    badness,
-    complies,
-    derive,
-    judge_remedy,
-    word_for,
-    worst,
-)
+from matrix.harness.checker import Violation
+from matrix.harness.verdict import derive, judge_remedy, word_for
+from matrix.words import LEVELS, NOT_VERDICTS, PROPERTIES, REMEDIES, VERDICTS, badness, complies, rank, worst
 
 WRONG_DATA = {"routing", "durability", "atomicity", "containment"}
 FLAGS = list(itertools.product((False, True), repeat=3))
@@ -38,8 +29,19 @@ def test_the_word_for_one_violation(property, after, warned, foreign):
 def test_the_words_from_good_to_bad():
     assert VERDICTS == ("safe", "refuses", "breaks", "hangs", "poisons", "lies")
     assert [badness(word) for word in VERDICTS] == list(range(6))
-    assert worst([]) == "safe"
     assert worst(["breaks", "lies", "safe"]) == "lies"
+
+
+def test_the_worst_of_nothing_is_not_safe():
+    assert worst([]) == "not run"
+
+
+def test_any_word_has_a_rank_and_what_is_no_verdict_is_below_all_that_are():
+    assert [rank(word) for word in VERDICTS] == list(range(6))
+    assert [rank(word) for word in REMEDIES] == list(range(4))
+    assert max(map(rank, NOT_VERDICTS)) < rank("safe") == rank("holds")
+    assert sorted(["a word to come", *NOT_VERDICTS], key=rank) == ["a word to come", "not run", "error", "n/a"]
+    assert worst(["error", "safe", "n/a"]) == "safe"
 
 
 @pytest.mark.parametrize("word", ["n/a", "error", "not run", "holds"])

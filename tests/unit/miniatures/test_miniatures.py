@@ -7,12 +7,11 @@ import functools
 
 import pytest
 
-from matrix.harness.checker import PROPERTIES
 from matrix.harness.result_lines import remedy_line
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import catalogue
-from matrix.harness.verdict import VERDICTS
 from matrix.results import schema
+from matrix.words import PROPERTIES, VERDICTS
 
 from . import __main__ as published
 from . import proposed

@@ -16,7 +16,7 @@ from matrix.report import badges, changes, files, site
 from matrix.report.marks import style_class
 from matrix.results import read
 from matrix.results.read import ResultError, read_folder
-from matrix.results.words import GLYPHS
+from matrix.words import GLYPHS
 from tests.unit.report import hostile
 from tests.unit.report.conftest import table_of
 from tests.unit.results.samples import header, remedy, scenario, write_cell

@@ -9,7 +9,7 @@ from matrix.report import terminal, view
 from matrix.report.markdown import markdown
 from matrix.report.narrow import narrowed
 from matrix.results.read import read_folder
-from matrix.results.words import GLYPHS
+from matrix.words import GLYPHS
 from tests.unit.results.samples import header, scenario, write_cell
 
 

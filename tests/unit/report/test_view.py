@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matrix.report import evidence, view
 from matrix.results.read import read_folder
+from matrix.words import FAMILIES
 from tests.unit.results import samples
 
 
@@ -14,7 +15,7 @@ def of(table, cell, scenario):
 
 
 def test_families_and_scenarios_are_in_the_published_order(table):
-    named = [name for prefix, _, name in view.FAMILIES if prefix != "GEN"]  # of which the samples have none
+    named = [family.name for family in FAMILIES.values() if family.prefix != "GEN"]  # of which the samples have none
     assert [family.name for family in table.families] == named
     transactions = next(family for family in table.families if family.key == "transaction")
     assert [row.scenario for row in transactions.rows] == ["TXN-2", "TXN-10"]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from matrix.results.words import complies
+from matrix.words import complies
 from matrix.results.write import ResultWriter
 
 CELLS = (

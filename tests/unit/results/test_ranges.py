@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from matrix.results import ranges
-from matrix.results.words import NOT_VERDICTS, REMEDIES, VERDICTS
+from matrix.words import NOT_VERDICTS, REMEDIES, VERDICTS, rank
 
 WORDS = st.sampled_from((*VERDICTS, *NOT_VERDICTS, *REMEDIES))
 VERSIONS = st.one_of(st.from_regex(r"[0-9]{1,2}\.[0-9]{1,2}(\.[0-9]|b[0-9])?", fullmatch=True), st.text(max_size=4))
@@ -46,7 +46,7 @@ def test_ranges_cover_every_judged_version_and_do_not_depend_on_the_order(points
     assert ranges.ranges(mixed) == found
     assert all(one.word != other.word for one, other in zip(found, found[1:], strict=False))
     for version, word in ranges.at_versions(points):
-        if ranges.rank(word) >= 0:
+        if rank(word) >= 0:
             own = [
                 each
                 for each in found
