@@ -65,6 +65,17 @@ def read(cell: str, base: str, file: Path = FILE) -> Record:
     return Record(on_record.get(base, {}), on_record.get(cell, {}) if cell != base else {})
 
 
+def text(on_record: Mapping[str, Mapping[str, Any]]) -> str:
+    """The file's content, a line for each entry: a diff then shows which entries changed."""
+    return table({c: table({key: json.dumps(entry) for key, entry in own.items()}, 2) for c, own in on_record.items()})
+
+
+def table(rows: Mapping[str, str], indent: int = 1) -> str:
+    """A JSON object of values that are JSON text already, a line for each."""
+    lines = ",\n".join(f"{' ' * indent}{json.dumps(key)}: {value}" for key, value in rows.items())
+    return f"{{\n{lines}\n{' ' * (indent - 1)}}}" if rows else "{}"
+
+
 def entries(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """A cell's result lines as the file has them; what is no verdict is left out."""
     made: dict[str, Any] = {}

@@ -325,18 +325,15 @@ def _measure(folder: str) -> None:
     axes = load()
     at_hand = pythons_at_hand(axes, lambda text: None)
     planned = {each.cell for each in plan(axes, OWN, at_hand, {})}
+    shown = {cell: json.dumps(words) for cell, words in variants(folder, planned, at_hand).items()}
     made = {
-        COSTS: dict(sorted({**read_costs(), **measured(folder)}.items())),
-        record.FILE: on_record(folder, planned, at_hand),
-        VARIANTS: variants(folder, planned, at_hand),
+        COSTS: json.dumps(dict(sorted({**read_costs(), **measured(folder)}.items())), indent=1),
+        record.FILE: record.text(on_record(folder, planned, at_hand)),
+        VARIANTS: record.table(shown),
     }
     for path, content in made.items():
-        files.write(path, _table(content) if path == VARIANTS else json.dumps(content, indent=1) + "\n")
-
-
-def _table(content: Mapping[str, Any]) -> str:
-    """JSON with one line per key."""
-    return "{\n" + ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()) + "\n}\n"
+        files.write(path, content + "
+")
 
 
 def _plan(options: argparse.Namespace) -> int:

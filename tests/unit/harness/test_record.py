@@ -117,3 +117,11 @@ def test_a_cells_own_entries_stand_before_those_of_its_base(tmp_path):
     assert read.of("CON-2") == record.Known("safe", "A")
     assert read.of("CON-9") == record.Known("safe", "B")
     assert record.read("mysql-aiomysql0.3", "mysql-aiomysql", file).of("CON-1") == record.Known("lies", "A.B")
+
+
+def test_the_file_has_a_line_for_each_entry():
+    content = record.FILE.read_text("utf-8")
+    on_record = json.loads(content)
+    assert content == record.text(on_record) + "\n"
+    entries = sum(map(len, on_record.values()))
+    assert len(content.splitlines()) == 2 + entries + sum(2 if own else 1 for own in on_record.values())

@@ -189,3 +189,16 @@ def test_a_measured_run_is_kept_as_costs_and_as_the_record_of_its_cells(tmp_path
     assert "sqlite-aiosqlite0.21" in plan.on_record(str(tmp_path / "results"), planned, HAND)
     assert entries["sqlite-aiosqlite"]["NST-99"]["verdict"] == "lies"
     assert entries["sqlite-aiosqlite0.20"] == {}  # as with the newest releases
+
+
+def test_what_is_measured_is_written_with_a_line_for_each_entry(tmp_path, monkeypatch):
+    cell, lines = "sqlite-aiosqlite", [samples.scenario("NST-3"), samples.scenario("NST-4", "lies")]
+    samples.write_cell(tmp_path / "results", samples.header(cell), lines)
+    for holder, name in ((plan, "COSTS"), (record, "FILE"), (plan, "VARIANTS")):
+        monkeypatch.setattr(holder, name, tmp_path / f"{name}.json")
+    plan._measure(str(tmp_path / "results"))
+    read = json.loads(record.FILE.read_text("utf-8"))
+    assert [*read[cell]] == ["NST-3", "NST-4"]
+    assert record.FILE.read_text("utf-8") == record.text(read) + "\n"
+    assert plan.VARIANTS.read_text("utf-8") == "{}\n"
+    assert [*json.loads(plan.COSTS.read_text("utf-8"))] == [cell]
