@@ -201,4 +201,4 @@ def test_what_is_measured_is_written_with_a_line_for_each_entry(tmp_path, monkey
     assert [*read[cell]] == ["NST-3", "NST-4"]
     assert record.FILE.read_text("utf-8") == record.text(read) + "\n"
     assert plan.VARIANTS.read_text("utf-8") == "{}\n"
-    assert [*json.loads(plan.COSTS.read_text("utf-8"))] == [cell]
+    assert cell in json.loads(plan.COSTS.read_text("utf-8"))
