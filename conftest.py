@@ -251,9 +251,9 @@ class CellRun:
 
     def record(self, scenario: Any, line: dict[str, Any]) -> None:
         """Write a scenario's line, print it, and fail when it is not as expected."""
-        from matrix.results import expectations
+        from matrix.results import judging
 
-        line["expectation"] = expectations.record(line, self.entries, self.header)
+        line["expectation"] = judging.record(line, self.entries, self.header)
         self.done += 1
         if self.writer is not None:
             self.writer.scenario(line)
@@ -267,7 +267,7 @@ class CellRun:
             )
         if self.writer is not None and self.done == len(self.planned):
             self.writer.finish()
-        unmet = expectations.judge_line(line, self.entries, self.header)
+        unmet = judging.judge_line(line, self.entries, self.header)
         if unmet:
             pytest.fail("; ".join(str(problem) for problem in unmet), pytrace=False)
         if self.config.getoption("strict_compliance") and line["complies"] is False:

@@ -11,7 +11,7 @@ from typing import Any
 
 from matrix.report.marks import glyph, style_class
 from matrix.report.summary import Group, group
-from matrix.results import expectations
+from matrix.results import expectations, judging
 from matrix.results.read import CellResult, CellState
 from matrix.words import (
     ERROR,
@@ -220,7 +220,7 @@ def _records(columns: Iterable[Column], folder: str | os.PathLike[str]) -> dict[
             continue
         entries = expectations.load_driver(column.driver, folder)
         for line in column.result.scenarios:
-            record = expectations.record(line, entries, column.result.header)
+            record = judging.record(line, entries, column.result.header)
             if record:
                 records[column.cell, line["scenario"]] = record
     return records

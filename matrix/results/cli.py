@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix.results import expectations
+from matrix.results import expectations, judging
 from matrix.results.read import CellResult, CellState, ResultError, read_cell, read_folder
 from matrix.results.text import clean
 
@@ -90,7 +90,7 @@ def problems(
     return found
 
 
-def unmet_of(states: Sequence[CellState], folder: str | os.PathLike[str]) -> list[expectations.Unmet]:
+def unmet_of(states: Sequence[CellState], folder: str | os.PathLike[str]) -> list[judging.Unmet]:
     """What the complete results do not meet, in the order of the cells. Raises ExpectationError."""
     results = [state.result for state in states if state.result]
     known = {name for result in results for name in (*result.by_id, *result.header["planned"])}
@@ -98,7 +98,7 @@ def unmet_of(states: Sequence[CellState], folder: str | os.PathLike[str]) -> lis
     unmet = []
     for result in results:
         entries = expectations.load_driver(str(result.axes.get("driver", "")), folder)
-        unmet += expectations.judge(result.scenarios, entries, result.header, known)
+        unmet += judging.judge(result.scenarios, entries, result.header, known)
     return unmet
 
 
@@ -137,12 +137,12 @@ def _check(options: argparse.Namespace) -> int:
     return 0
 
 
-def _without_cell(states: Sequence[CellState], folder: str) -> list[expectations.Unmet]:
+def _without_cell(states: Sequence[CellState], folder: str) -> list[judging.Unmet]:
     headers = [state.result.header for state in states if state.result]
     unmet = []
     for path in sorted(Path(folder).glob("*.toml")):
         own = [header for header in headers if header["axes"].get("driver") == path.stem]
-        unmet += expectations.without_cell(expectations.load(path), own)
+        unmet += judging.without_cell(expectations.load(path), own)
     return unmet
 
 

@@ -21,7 +21,7 @@ from packaging.version import Version
 from matrix import files
 from matrix.harness import record
 from matrix.harness.drivers import TableError, bases, drivers
-from matrix.results import expectations
+from matrix.results import expectations, judging
 from matrix.results.read import ResultError, read_folder
 from matrix.runs import cells, environments
 from matrix.runs.cells import CellName
@@ -247,7 +247,7 @@ def variants(folder: str, planned: Collection[str], at_hand: Collection[str]) ->
             continue
         if result.not_installed or result.header.get("effort") == "brief":
             entries = expectations.load_driver(result.axes["driver"])
-            made[state.cell] = expectations.deviations(result.scenarios, entries, result.header)
+            made[state.cell] = judging.deviations(result.scenarios, entries, result.header)
     return dict(sorted(made.items()))
 
 
@@ -332,8 +332,7 @@ def _measure(folder: str) -> None:
         VARIANTS: record.table(shown),
     }
     for path, content in made.items():
-        files.write(path, content + "
-")
+        files.write(path, content + "\n")
 
 
 def _plan(options: argparse.Namespace) -> int:

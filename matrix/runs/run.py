@@ -30,7 +30,7 @@ from matrix.harness import record
 from matrix.harness.cell_name import UVLOOP as uvloop_reason
 from matrix.harness.drivers import TableError, drivers, folders
 from matrix.harness.scenario import chosen
-from matrix.results import expectations
+from matrix.results import expectations, judging
 from matrix.results.cli import unmet_of
 from matrix.results.read import CellResult, CellState, ResultError, read_cell
 from matrix.results.text import clean
@@ -621,7 +621,7 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if unmet or any(each.how == "failed" for each in done) else 0
 
 
-def not_as_expected(done: Sequence[Done]) -> list[expectations.Unmet]:
+def not_as_expected(done: Sequence[Done]) -> list[judging.Unmet]:
     """In what the results differ from what is on record, errors among it. Raises ExpectationError."""
     states = [CellState(each.job.cell, each.result) for each in done if each.result]
     return unmet_of(sorted(states, key=lambda state: state.cell), expectations.FOLDER)

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from matrix.results import expectations
-from matrix.results.expectations import BadEntry, BadExpectationFile, TwoEntries, expected, judge, load, record
+from matrix.results import expectations, judging
+from matrix.results.expectations import BadEntry, BadExpectationFile, TwoEntries, expected, load
+from matrix.results.judging import judge, record
 from tests.unit.results.samples import header, remedy, scenario
 
 BASE = {"verdict": '"lies"', "reason": '"Because."', "category": '"orm"', "scenarios": '["NST-4"]'}
@@ -207,7 +208,7 @@ def test_a_planned_scenario_without_a_line_is_unmet():
 
 def test_an_entry_for_no_cell_at_all_is_found(entries):
     found = entries(entry(versions='{ aiomysql = ">=9" }'), entry(scenarios='["NST-3"]'))
-    (unmet,) = expectations.without_cell(found, [header()])
+    (unmet,) = judging.without_cell(found, [header()])
     assert unmet.kind == "no cell"
 
 
@@ -254,11 +255,11 @@ def test_the_expectations_in_the_tree_can_be_read():
 def test_a_cell_of_other_releases_is_reported_and_only_an_error_counts():
     old = header(cell="mysql-aiomysql") | {"cell": "mysql-aiomysql-tortoise0.23"}
     worse, wrong = scenario("NST-3", "lies"), scenario("NST-4", "error")
-    assert expectations.judge_line(worse, (), old) == []
-    assert expectations.record(worse, (), old) is None
-    assert [unmet.kind for unmet in expectations.judge([worse, wrong], (), old)] == ["error"]
+    assert judging.judge_line(worse, (), old) == []
+    assert judging.record(worse, (), old) is None
+    assert [unmet.kind for unmet in judging.judge([worse, wrong], (), old)] == ["error"]
     newest = header(cell="mysql-aiomysql")
-    assert [unmet.kind for unmet in expectations.judge([worse], (), newest | {"planned": ["NST-3"]})] == ["worse"]
+    assert [unmet.kind for unmet in judging.judge([worse], (), newest | {"planned": ["NST-3"]})] == ["worse"]
 
 
 # Cells of other releases, as the whole plan recorded them (variants.json)
@@ -341,9 +342,9 @@ def test_the_record_of_a_cell_is_what_differs_from_the_entries_for_all(on_record
     found = on_record({"NST-3": "hangs"}, entry(scenarios='["NST-3", "NST-4", "NST-5"]'))
     lines = [scenario("NST-3", "safe"), scenario("NST-4", "lies"), scenario("NST-5", "n/a"), scenario("NST-6", "breaks")]
     lines += [scenario("NST-7"), scenario("NST-8", "error"), remedy(word="partly")]
-    made = expectations.deviations(lines, found, old())
+    made = judging.deviations(lines, found, old())
     assert made == {"NST-3": "safe", "NST-5": "n/a", "NST-6": "breaks", "FIX-1a": "partly"}
-    assert expectations.deviations([], found, old([])) is None
+    assert judging.deviations([], found, old([])) is None
     again = on_record(made, entry(scenarios='["NST-3", "NST-4", "NST-5"]'))
     assert kinds([line for line in lines if line["verdict"] != "error"], again, old()) == []
 
