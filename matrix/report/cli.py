@@ -57,13 +57,13 @@ def _publish(
     documents: dict[str, Any],
     options: argparse.Namespace,
 ) -> int:
-    from matrix.report import changes, files, site, suite, terminal, view
+    from matrix.report import changes, files, pages, site, suite, terminal, view
     from matrix.report.markdown import markdown
 
     table, out = view.build(states, options.expectations, problems), Path(options.out)
     table = dataclasses.replace(table, documents=documents)
     address = f"{options.address.rstrip('/')}/" if options.address else ""
-    how = site.Options(options.older is not None, changes.between(older, states), address)
+    how = pages.Options(options.older is not None, changes.between(older, states), address)
     try:
         index = site.build(table, out, how)
         files.write(out / "table.md", files.encode(markdown(table)))

@@ -11,71 +11,27 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from matrix.report import badges, evidence, exhibits, files, junit, listing, patterns, suite, view
-from matrix.report.changes import Change, feed
+from matrix.report import badges, exhibits, files, junit, patterns, published, suite, view
+from matrix.report.changes import feed
 from matrix.report.coverage import coverage
 from matrix.report.diagram import STYLE
-from matrix.report.marks import glyph, style_class, style_rules
+from matrix.report.marks import style_rules
+from matrix.report.pages import HERE, Options, Site, compile_templates, environment, page, put
 from matrix.report.summary import Group, Summary, axis_ranges, group, summarise
 from matrix.report.workers import Call, each
 from matrix.results import schema
 from matrix.results.ranges import AXES, version_key
-from matrix.results.read import BadLine, CellResult, parse, read_cell, without_evidence
-from matrix.results.text import clean
-from matrix.words import (
-    LEVEL_MEANS,
-    NOT_APPLICABLE,
-    NOT_RUN,
-    NOT_VERDICTS,
-    REMEDY_MEANS,
-    SCHEMA,
-    VERDICT_MEANS,
-    VERDICTS,
-    rank,
-)
+from matrix.results.read import BadLine, CellResult, parse, read_cell
+from matrix.words import NOT_APPLICABLE, NOT_RUN, rank
 
-HERE = Path(__file__).parent
 FEW = 4  # cells that are built faster without more processes
 METHODS = HERE.parents[1] / "docs" / "methods.md"
-RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a site is built. ``older``: whether an older folder of results was given, and ``changes`` since then.
-    ``address``: where the site will be, for what cannot be relative. ``workers``: processes, None for as many as make
-    sense."""
-
-    older: bool = False
-    changes: tuple[Change, ...] = ()
-    address: str = ""
-    workers: int | None = None
-
-
-@dataclass(frozen=True)
-class Site:
-    """What all pages share."""
-
-    table: view.Table
-    folder: Path
-    options: Options = field(default_factory=Options)
-    drivers: dict[str, str] = field(default_factory=dict)  # name -> file name without its ending
-    releases: dict[str, str] = field(default_factory=dict)  # of Tortoise, newest first -> the same
-    programs: dict[str, str] = field(default_factory=dict)
-    lines: Mapping[str, Mapping[str, files.Json]] = field(default_factory=dict)  # per cell and scenario, no evidence
-
-    @cached_property
-    def rows(self) -> dict[str, view.Row]:
-        return {row.scenario: row for family in self.table.families for row in family.rows}
 
 
 def build(table: view.Table, out: str | os.PathLike[str], options: Options | None = None) -> Path:
@@ -84,113 +40,20 @@ def build(table: view.Table, out: str | os.PathLike[str], options: Options | Non
     out, options = Path(out), options or Options()
     with files.replaced_folder(out / "site") as folder:
         names = _drivers(table), _releases(table)
-        site = Site(table, folder, options, *names, _programs(table), _lines(table))
+        site = Site(table, folder, options, *names, _programs(table), published.lines(table))
         for path in ("cells", "scenarios", "drivers", "badges", "tortoise"):
             (folder / path).mkdir()
-        summary = files.as_json_lines(_summary(site), "cells")
+        summary = files.as_json_lines(published.summary(site), "cells")
         calls: list[Call] = [(_shared, (site, summary)), (_patterns, (site,)), (_methods, (site,)), (_changes, (site,))]
         calls += [(_document, (site, kind)) for kind in table.documents]
         calls += [(_home, (site, release)) for release in ("", *site.releases)]
         calls += [(_driver, (site, driver)) for driver in site.drivers]
         calls += [(_scenario, (site, name)) for name in site.rows]
         calls += [(_cell, (site, column)) for column in table.columns]
-        _compile_templates()
+        compile_templates()
         each(options.workers if options.workers or len(table.columns) > FEW else 1, calls)
     files.write(out / "results.json", summary)
     return out / "site" / "index.html"
-
-
-# -- templates -------------------------------------------------------------------------------------------------------
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """Templates in which every value is escaped; keys that a result line may lack are empty."""
-    pages = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.ChainableUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: "" if value is None else value,
-        auto_reload=False,
-    )
-    pages.globals |= {
-        "glyph": glyph,
-        "style_class": style_class,
-        "means": {**VERDICT_MEANS, **REMEDY_MEANS},
-        "verdict_means": {word: VERDICT_MEANS[word] for word in VERDICTS},
-        "other_means": {word: VERDICT_MEANS[word] for word in NOT_VERDICTS},
-        "remedy_means": REMEDY_MEANS,
-        "level_means": LEVEL_MEANS,
-        "page_of": view.page_of,
-        "counts": view.counts,
-        "read_evidence": evidence.read,
-        "history_of": listing.history,
-        "frames_of": listing.frames,
-        "diagram_of": exhibits.diagram,
-        "orders_in_words": orders_in_words,
-        "is_link": is_link,
-        "natural": view.natural,
-    }
-    return pages
-
-
-def _compile_templates() -> None:
-    """All of them, so that processes that are forked from this one have them already."""
-    for name in environment().list_templates():
-        environment().get_template(name)
-
-
-def is_link(text: Any) -> bool:
-    """Whether a text from outside may become a link: http and https only."""
-    return isinstance(text, str) and text.startswith(("https://", "http://"))
-
-
-def orders_in_words(orders: Any) -> str:
-    """``10 of about 420 orders explored: 7 hangs, 2 safe, 1 lies``."""
-    if not isinstance(orders, Mapping) or not orders.get("explored"):
-        return ""
-    explored, possible, estimate = orders["explored"], orders.get("possible"), orders.get("estimate")
-    many = (
-        f" of {possible}" if possible is not None else f" of about {_about(estimate)}" if _is_number(estimate) else ""
-    )
-    verdicts = orders.get("verdicts")
-    pairs = sorted(verdicts.items(), key=lambda pair: -rank(pair[0])) if isinstance(verdicts, Mapping) else ()
-    which = ", ".join(f"{count} {word}" for word, count in pairs)
-    rest = "" if many else ", more are possible"
-    if orders.get("on_record") is not None:
-        rest = ", those on record first, which gave the same verdict before"
-    text = f"{explored}{many} order{'' if (possible or explored) == 1 else 's'} explored{rest}"
-    return f"{text}: {which}" if which else text
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _about(estimate: float) -> str:
-    """``420``, ``184,756`` or ``6.7·10⁴²``: of a large estimate more digits would say what nobody knows."""
-    if estimate < 1e9:
-        return f"{estimate:,}"
-    first, _, power = f"{estimate:.1e}".partition("e")
-    return f"{first}·10{str(int(power)).translate(RAISED)}"
-
-
-def render(site: Site, path: str, template: str, **values: Any) -> str:
-    """A page; ``path`` is from the root of the site. Harmful characters are spelled out on the whole page."""
-    root = "../" * path.count("/")
-    return clean(
-        environment().get_template(template).render(root=root, site=site, table=site.table, path=path, **values)
-    )
-
-
-def _page(site: Site, path: str, template: str, **values: Any) -> None:
-    files.put(site.folder / path, files.encode(render(site, path, template, **values)))
-
-
-def _put(site: Site, path: str, content: bytes) -> None:
-    files.put(site.folder / path, content)
 
 
 # -- names of files --------------------------------------------------------------------------------------------------
@@ -241,13 +104,13 @@ def _ran(line: Mapping[str, Any]) -> bool:
 
 
 def _shared(site: Site, summary: bytes) -> None:
-    _put(site, "results.json", summary)
-    _put(site, schema.PATH.name, schema.PATH.read_bytes())
-    _put(site, "style.css", (HERE / "style.css").read_bytes() + files.encode(style_rules() + STYLE))
-    _put(site, "matrix.js", (HERE / "matrix.js").read_bytes())
+    put(site, "results.json", summary)
+    put(site, schema.PATH.name, schema.PATH.read_bytes())
+    put(site, "style.css", (HERE / "style.css").read_bytes() + files.encode(style_rules() + STYLE))
+    put(site, "matrix.js", (HERE / "matrix.js").read_bytes())
     results = [column.result for column in site.table.columns if column.result]
-    _page(site, "cells/index.html", "cells.html")
-    _put(site, "junit.xml", junit.junit((result.cell, result.scenarios) for result in results))
+    page(site, "cells/index.html", "cells.html")
+    put(site, "junit.xml", junit.junit((result.cell, result.scenarios) for result in results))
 
 
 def _home(site: Site, release: str) -> None:
@@ -256,7 +119,7 @@ def _home(site: Site, release: str) -> None:
     places = [place for place, column in enumerate(columns) if release in ("", column.tortoise)]
     path = f"tortoise/{site.releases[release]}.html" if release else "index.html"
     facts = suite.facts(site.table.documents)
-    _page(site, path, "home.html", tortoise=release, facts=facts, **home_tables(site, places))
+    page(site, path, "home.html", tortoise=release, facts=facts, **home_tables(site, places))
 
 
 def home_tables(site: Site, places: Iterable[int]) -> dict[str, Any]:
@@ -289,7 +152,7 @@ def family_summary(table: view.Table, family: view.Family, groups: Sequence[Grou
 
 
 def _patterns(site: Site) -> None:
-    _page(site, "patterns.html", "patterns.html", patterns=patterns.build(site.table), groups=site.table.groups)
+    page(site, "patterns.html", "patterns.html", patterns=patterns.build(site.table), groups=site.table.groups)
 
 
 def _methods(site: Site) -> None:
@@ -305,15 +168,15 @@ def _methods(site: Site) -> None:
     heads = [(name, Markup(title)) for name, title in re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', body)]
     facts, cover = suite.facts(site.table.documents), coverage(site.table)
     shown = {"lead": Markup(lead.removeprefix("<p>")), "body": Markup(body), "heads": heads}
-    _page(site, "methods.html", "methods.html", **shown, facts=facts, cover=cover)
+    page(site, "methods.html", "methods.html", **shown, facts=facts, cover=cover)
 
 
 def _document(site: Site, kind: str) -> None:
     """A page of what the suite knows of itself, such as the faults that it caught."""
     document = site.table.documents[kind]
-    _page(site, f"{kind}.html", f"{kind}.html", **suite.seen(kind, document))
-    _put(site, f"{kind}.json", files.as_json(document))
-    _put(site, schema.DOCUMENTS[kind].name, schema.DOCUMENTS[kind].read_bytes())
+    page(site, f"{kind}.html", f"{kind}.html", **suite.seen(kind, document))
+    put(site, f"{kind}.json", files.as_json(document))
+    put(site, schema.DOCUMENTS[kind].name, schema.DOCUMENTS[kind].read_bytes())
 
 
 def _with_id(match: re.Match[str]) -> str:
@@ -330,9 +193,9 @@ def _changes(site: Site) -> None:
                 found = axis_ranges([each_group], axis, row.marks)
                 if len(found) > 1:
                     releases.append((row, each_group, name, found))
-    _page(site, "changes.html", "changes.html", releases=releases)
+    page(site, "changes.html", "changes.html", releases=releases)
     moments = [run.header["started"] for column in table.columns if (run := column.result or column.state.attempt)]
-    _put(
+    put(
         site, "feed.xml", feed(site.options.changes, max(moments, default="1970-01-01T00:00:00Z"), site.options.address)
     )
 
@@ -346,7 +209,7 @@ def _scenario(site: Site, name: str) -> None:
     lines = {cell: by_id[name] for cell, by_id in having if name in by_id}
     newest = (lines.get(table.columns[group.newest].cell) for group in table.groups)
     at = names.index(name)
-    _page(
+    page(
         site,
         f"scenarios/{name}.html",
         "scenario.html",
@@ -359,10 +222,8 @@ def _scenario(site: Site, name: str) -> None:
         before=names[at - 1] if at else None,
         after=names[at + 1] if at + 1 < len(names) else None,
     )
-    cells = {cell: site.lines[cell][name] for cell in lines}
-    summary = {"schema": SCHEMA, "scenario": name, "title": row.title, "cells": cells, "ranges": _ranges(table, row)}
-    _put(site, f"scenarios/{name}.json", files.as_json_lines(summary, "cells"))
-    _put(site, f"scenarios/{name}.xml", junit.junit((cell, [line]) for cell, line in lines.items()))
+    put(site, f"scenarios/{name}.json", files.as_json_lines(published.scenario(site, row), "cells"))
+    put(site, f"scenarios/{name}.xml", junit.junit((cell, [line]) for cell, line in lines.items()))
 
 
 def charts(of: Group, row: view.Row) -> list[dict[str, Any]]:
@@ -382,18 +243,6 @@ def charts(of: Group, row: view.Row) -> list[dict[str, Any]]:
             )
         found.append({"axis": name, "parts": parts})
     return found
-
-
-def _ranges(table: view.Table, row: view.Row) -> dict[str, dict[str, list[dict[str, str]]]]:
-    """The ranges of a row for programs: per group and axis."""
-    return {
-        each_group.key: {
-            name: [{"word": one.word, "from": one.low, "to": one.high} for one in found]
-            for axis, name in AXES.items()
-            if (found := axis_ranges([each_group], axis, row.marks))
-        }
-        for each_group in table.groups
-    }
 
 
 def _cures_of(table: view.Table, name: str) -> list[tuple[view.Row, list[view.Mark]]]:
@@ -416,7 +265,7 @@ def _driver(site: Site, driver: str) -> None:
     shown = [_badge(site, name, f"{driver} coroutine-safe", place) for _, place in judged[:1]]
     for family, place in judged:
         shown.append(_badge(site, f"{name}-{family.key}", f"{driver} {family.name.lower()}", place))
-    _page(
+    page(
         site,
         f"drivers/{name}.html",
         "driver.html",
@@ -428,18 +277,14 @@ def _driver(site: Site, driver: str) -> None:
         badges=shown,
         rows=[(family, [(row, _row_places(row, own)) for row in family.rows]) for family in table.families],
     )
-    columns = [table.columns[place] for place in places]
-    cells = [files.json_object(_cell_json(site, column)) for column in columns]
-    _put(
-        site, f"drivers/{name}.json", files.as_json_lines({"schema": SCHEMA, "driver": driver, "cells": cells}, "cells")
-    )
-    results = [column.result for column in columns if column.result]
-    _put(site, f"drivers/{name}.xml", junit.junit((run.cell, run.scenarios) for run in results))
+    put(site, f"drivers/{name}.json", files.as_json_lines(published.driver(site, driver), "cells"))
+    results = [table.columns[place].result for place in places]
+    put(site, f"drivers/{name}.xml", junit.junit((run.cell, run.scenarios) for run in results if run))
 
 
 def _badge(site: Site, name: str, label: str, place: Summary) -> dict[str, Any]:
-    _put(site, f"badges/{name}.svg", files.encode(badges.svg(label, place.word, place.versions)))
-    _put(site, f"badges/{name}.json", files.as_json(badges.endpoint(label, place.word, place.versions)))
+    put(site, f"badges/{name}.svg", files.encode(badges.svg(label, place.word, place.versions)))
+    put(site, f"badges/{name}.json", files.as_json(badges.endpoint(label, place.word, place.versions)))
     said = f"{label}: {badges.message(place.word, place.versions)}"
     return {"file": f"badges/{name}", "label": label, "said": said, "word": place.word}
 
@@ -449,10 +294,10 @@ def _badge(site: Site, name: str, label: str, place: Summary) -> dict[str, Any]:
 
 def _cell(site: Site, column: view.Column) -> None:
     """All pages of one cell, with their data."""
-    _page(site, f"cells/{column.cell}/index.html", "cell.html", column=column, **_run_of(column))
+    page(site, f"cells/{column.cell}/index.html", "cell.html", column=column, **_run_of(column))
     run = column.result
-    _put(site, f"cells/{column.cell}.json", files.as_json_lines(_cell_json(site, column), "scenarios"))
-    _put(site, f"cells/{column.cell}.xml", junit.junit([(column.cell, run.scenarios if run else ())]))
+    put(site, f"cells/{column.cell}.json", files.as_json_lines(published.cell(site, column), "scenarios"))
+    put(site, f"cells/{column.cell}.xml", junit.junit([(column.cell, run.scenarios if run else ())]))
     if run is None:
         return
     raw = BytesIO(run.path.read_bytes()).readlines()[1:-1]  # between header and footer: a line for each scenario
@@ -461,7 +306,7 @@ def _cell(site: Site, column: view.Column) -> None:
     versions = Markup(environment().get_template("versions.html").render(header=run.header))
     for text in raw:
         line = parse(text)
-        _put(site, f"cells/{column.cell}/{line['scenario']}.json", text)
+        put(site, f"cells/{column.cell}/{line['scenario']}.json", text)
         _evidence(site, column, run, line, versions)
 
 
@@ -480,8 +325,8 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: dict[str, 
     row = site.rows[name]
     scripts = exhibits.reproducers(run.path.parent, line, run.header)
     for scenario, script in scripts.items():
-        _put(site, f"cells/{cell}/{scenario}.py", files.encode(script))
-    _page(
+        put(site, f"cells/{cell}/{scenario}.py", files.encode(script))
+    page(
         site,
         f"cells/{cell}/{name}.html",
         "evidence.html",
@@ -503,41 +348,3 @@ def replay_command(cell: str, scenario: str, schedule: Any) -> str:
     if not schedule:
         return ""
     return shlex.join(["python", "-m", "matrix", "replay", cell, scenario, str(schedule)])
-
-
-# -- JSON ------------------------------------------------------------------------------------------------------------
-
-
-def _lines(table: view.Table) -> dict[str, dict[str, files.Json]]:
-    """The scenario lines of each cell without their evidence; they stand in four files."""
-    return {
-        column.cell: {line["scenario"]: files.json_text(without_evidence(line)) for line in column.result.scenarios}
-        for column in table.columns
-        if column.result
-    }
-
-
-def _summary(site: Site) -> dict[str, Any]:
-    """All cells without their evidence, and why the whole is not green."""
-    return {
-        "schema": SCHEMA,
-        "newest": site.table.newest,
-        "problems": list(site.table.problems),
-        "cells": [
-            files.json_object({**_cell_json(site, column), "page": f"cells/{column.cell}/index.html"})
-            for column in site.table.columns
-        ],
-    }
-
-
-def _cell_json(site: Site, column: view.Column) -> dict[str, Any]:
-    """One cell: its state, the header, the scenario lines without evidence, and the footer of the result shown."""
-    state, result = column.state, column.state.result
-    return {
-        "cell": state.cell,
-        "complete": state.complete,
-        "problem": column.problem,
-        "header": result.header if result else (state.attempt.header if state.attempt else None),
-        "scenarios": list(site.lines.get(column.cell, {}).values()),
-        "footer": result.footer if result else None,
-    }

@@ -14,6 +14,7 @@ import pytest
 
 from matrix.report import badges, changes, files, site
 from matrix.report.marks import style_class
+from matrix.report.pages import HERE, Options, orders_in_words
 from matrix.results import read
 from matrix.results.read import ResultError, read_folder
 from matrix.words import GLYPHS
@@ -174,7 +175,7 @@ def test_a_build_that_fails_leaves_the_older_site(built, table, tmp_path, monkey
 
     monkeypatch.setattr(files, "put", full)
     with pytest.raises(OSError, match="No space"):
-        site.build(table, tmp_path, site.Options(workers=workers))
+        site.build(table, tmp_path, Options(workers=workers))
     assert snapshot(tmp_path) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "site"]
 
@@ -183,7 +184,7 @@ def test_hostile_texts_stay_texts(hostile_table, tmp_path):
     older = read_folder(hostile.write_older(tmp_path / "older"))
     found_changes = changes.between(older, [column.state for column in hostile_table.columns])
     assert {change.direction for change in found_changes} == {"worse", "new"}
-    site.build(hostile_table, tmp_path / "out", site.Options(True, found_changes, "https://example.org/x/"))
+    site.build(hostile_table, tmp_path / "out", Options(True, found_changes, "https://example.org/x/"))
     built = tmp_path / "out" / "site"
     found = pages(built)
     assert len([path for path in found if path.parent.name == "tortoise"]) == 3
@@ -217,7 +218,7 @@ def test_hostile_texts_stay_texts(hostile_table, tmp_path):
 
 def test_many_processes_build_the_same(results, expectations, tmp_path):
     for workers in (1, 3):
-        site.build(table_of(results, expectations), tmp_path / str(workers), site.Options(workers=workers))
+        site.build(table_of(results, expectations), tmp_path / str(workers), Options(workers=workers))
     assert snapshot(tmp_path / "1") == snapshot(tmp_path / "3")
 
 
@@ -351,7 +352,7 @@ def test_methods_count_what_is_covered_and_what_generation_found(tmp_path, expec
     ],
 )
 def test_orders_in_words(orders, said):
-    assert site.orders_in_words(orders) == said
+    assert orders_in_words(orders) == said
 
 
 def test_a_replay_command_cannot_be_broken_out_of():
@@ -368,7 +369,7 @@ def test_file_names_hold_nothing_odd_and_are_never_the_same():
 
 
 def colours(scheme):
-    css = (site.HERE / "style.css").read_text("utf-8")
+    css = (HERE / "style.css").read_text("utf-8")
     light, dark = re.findall(r":root \{(.*?)\n\s*\}", css, re.S)[:2]
     found = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", light))
     return found | (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", dark)) if scheme == "dark" else {})

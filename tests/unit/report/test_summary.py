@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from matrix.report import site, view
+from matrix.report import pages, site, view
 from matrix.report.summary import summarise
 from matrix.results.read import read_folder
 from tests.unit.results.samples import header, scenario, write_cell
@@ -89,8 +89,8 @@ def many(tmp_path_factory):
 
 
 def test_110_cells_make_a_home_page_that_is_small_and_has_a_column_per_driver_and_server(many, tmp_path):
-    shared = site.Site(many, tmp_path, site.Options(), site.file_names(many.drivers))
-    html = site.render(shared, "index.html", "home.html", tortoise="", **site.home_tables(shared, range(110)))
+    shared = pages.Site(many, tmp_path, pages.Options(), site.file_names(many.drivers))
+    html = pages.render(shared, "index.html", "home.html", tortoise="", **site.home_tables(shared, range(110)))
     assert len(html.encode()) < 300 * 1024
     heads = re.search(r'<table class="matrix full">.*?</thead>', html, re.S).group()
     assert heads.count("data-s=") == 5

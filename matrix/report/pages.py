@@ -1,0 +1,142 @@
+"""What all pages share: the site that they are of, the templates, and how a page is written into it.
+
+Every value in a template is escaped; harmful characters are spelled out on the whole page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import jinja2
+
+from matrix.report import evidence, exhibits, files, listing, view
+from matrix.report.changes import Change
+from matrix.report.marks import glyph, style_class
+from matrix.results.text import clean
+from matrix.words import LEVEL_MEANS, NOT_VERDICTS, REMEDY_MEANS, VERDICT_MEANS, VERDICTS, rank
+
+HERE = Path(__file__).parent
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a site is built. ``older``: whether an older folder of results was given, and ``changes`` since then.
+    ``address``: where the site will be, for what cannot be relative. ``workers``: processes, None for as many as make
+    sense."""
+
+    older: bool = False
+    changes: tuple[Change, ...] = ()
+    address: str = ""
+    workers: int | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all pages share."""
+
+    table: view.Table
+    folder: Path
+    options: Options = field(default_factory=Options)
+    drivers: dict[str, str] = field(default_factory=dict)  # name -> file name without its ending
+    releases: dict[str, str] = field(default_factory=dict)  # of Tortoise, newest first -> the same
+    programs: dict[str, str] = field(default_factory=dict)
+    lines: Mapping[str, Mapping[str, files.Json]] = field(default_factory=dict)  # per cell and scenario, no evidence
+
+    @cached_property
+    def rows(self) -> dict[str, view.Row]:
+        return {row.scenario: row for family in self.table.families for row in family.rows}
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Templates in which every value is escaped; keys that a result line may lack are empty."""
+    pages = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: "" if value is None else value,
+        auto_reload=False,
+    )
+    pages.globals |= {
+        "glyph": glyph,
+        "style_class": style_class,
+        "means": {**VERDICT_MEANS, **REMEDY_MEANS},
+        "verdict_means": {word: VERDICT_MEANS[word] for word in VERDICTS},
+        "other_means": {word: VERDICT_MEANS[word] for word in NOT_VERDICTS},
+        "remedy_means": REMEDY_MEANS,
+        "level_means": LEVEL_MEANS,
+        "page_of": view.page_of,
+        "counts": view.counts,
+        "read_evidence": evidence.read,
+        "history_of": listing.history,
+        "frames_of": listing.frames,
+        "diagram_of": exhibits.diagram,
+        "orders_in_words": orders_in_words,
+        "is_link": is_link,
+        "natural": view.natural,
+    }
+    return pages
+
+
+def compile_templates() -> None:
+    """All of them, so that processes that are forked from this one have them already."""
+    for name in environment().list_templates():
+        environment().get_template(name)
+
+
+def is_link(text: Any) -> bool:
+    """Whether a text from outside may become a link: http and https only."""
+    return isinstance(text, str) and text.startswith(("https://", "http://"))
+
+
+def orders_in_words(orders: Any) -> str:
+    """``10 of about 420 orders explored: 7 hangs, 2 safe, 1 lies``."""
+    if not isinstance(orders, Mapping) or not orders.get("explored"):
+        return ""
+    explored, possible, estimate = orders["explored"], orders.get("possible"), orders.get("estimate")
+    many = (
+        f" of {possible}" if possible is not None else f" of about {_about(estimate)}" if _is_number(estimate) else ""
+    )
+    verdicts = orders.get("verdicts")
+    pairs = sorted(verdicts.items(), key=lambda pair: -rank(pair[0])) if isinstance(verdicts, Mapping) else ()
+    which = ", ".join(f"{count} {word}" for word, count in pairs)
+    rest = "" if many else ", more are possible"
+    if orders.get("on_record") is not None:
+        rest = ", those on record first, which gave the same verdict before"
+    text = f"{explored}{many} order{'' if (possible or explored) == 1 else 's'} explored{rest}"
+    return f"{text}: {which}" if which else text
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _about(estimate: float) -> str:
+    """``420``, ``184,756`` or ``6.7·10⁴²``: of a large estimate more digits would say what nobody knows."""
+    if estimate < 1e9:
+        return f"{estimate:,}"
+    first, _, power = f"{estimate:.1e}".partition("e")
+    return f"{first}·10{str(int(power)).translate(RAISED)}"
+
+
+def render(site: Site, path: str, template: str, **values: Any) -> str:
+    """A page; ``path`` is from the root of the site. Harmful characters are spelled out on the whole page."""
+    root = "../" * path.count("/")
+    return clean(
+        environment().get_template(template).render(root=root, site=site, table=site.table, path=path, **values)
+    )
+
+
+def page(site: Site, path: str, template: str, **values: Any) -> None:
+    files.put(site.folder / path, files.encode(render(site, path, template, **values)))
+
+
+def put(site: Site, path: str, content: bytes) -> None:
+    files.put(site.folder / path, content)
