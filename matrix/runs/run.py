@@ -56,6 +56,7 @@ from matrix.servers.builds import belongs
 # What decides a verdict beside versions: the scenarios, the harness, and what wires them to pytest.
 DECIDING = (
     "matrix/words.py",
+    "matrix/lines.py",
     "matrix/harness",
     "tests/compliance",
     "matrix/generated",

@@ -1,0 +1,325 @@
+"""The lines of a result file as types: header, one line per scenario (a remedy's among them), footer, and the evidence.
+
+The harness makes them (``harness/cell.py``, ``harness/result_lines.py``, ``harness/evidence.py``), ``results/write.py``
+writes and ``results/read.py`` reads them. They are plain dictionaries, as JSON has them. A test holds every field and
+its type to ``results/schema/results-1.schema.json``, which also says what each means; a key of a class with
+``total=False`` may be missing. Ground floor: the standard library only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+# -- header ----------------------------------------------------------------------------------------------------------
+
+
+class _Axes(TypedDict):
+    driver: str
+    driver_version: str
+    tortoise: str | None
+    server: str
+    server_version: str | None
+    python: str
+
+
+class Axes(_Axes, total=False):
+    """What a cell is made of."""
+
+    loop: str | None
+
+
+class _Header(TypedDict):
+    type: str
+    schema: int
+    cell: str
+    axes: Axes
+    packages: dict[str, str]
+    started: str
+    planned: list[str]
+
+
+class Header(_Header, total=False):
+    """The first line."""
+
+    server_string: str | None
+    platform: str | None
+    commit: str | None
+    catalogue: list[str]
+    inputs: str | None
+    effort: str
+
+
+# -- evidence --------------------------------------------------------------------------------------------------------
+
+
+class Step(TypedDict, total=False):
+    """One action of the schedule."""
+
+    n: int
+    at: int
+    action: str | int | None
+    text: str | None
+
+
+class Error(TypedDict, total=False):
+    """What an operation was told instead of an answer."""
+
+    type: str
+    message: str
+
+
+class _Event(TypedDict):
+    event: str
+
+
+class Event(_Event, total=False):
+    """One line of the history."""
+
+    n: int
+    ms: float | None
+    session: str | int | None
+    operation: int | str | None
+    what: str | None
+    text: str | None
+    block: str | int | None
+    result: Any
+    error: Error | None
+
+
+class _Frame(TypedDict):
+    direction: str
+
+
+class Frame(_Frame, total=False):
+    """One frame on the wire."""
+
+    n: int
+    ms: float | None
+    wire: int | str | None
+    kind: str | None
+    length: int | None
+    text: str | None
+    held: bool | None
+    overlap: bool | None
+
+
+class ExceptionSeen(TypedDict, total=False):
+    """One exception in full."""
+
+    session: str | int | None
+    operation: int | str | None
+    type: str | None
+    message: str | None
+    traceback: str | None
+    classed: str | None
+
+
+class Witness(TypedDict, total=False):
+    """What the witness read, against what the tasks were told."""
+
+    rows: list[Any] | None
+    expected: list[Any] | None
+    sentences: list[str]
+
+
+class _Look(TypedDict):
+    text: str
+
+
+class Look(_Look, total=False):
+    """One thing that was checked afterwards."""
+
+    ok: bool | None
+
+
+class Waiting(TypedDict, total=False):
+    """A task that waited for ever, and where."""
+
+    task: Any
+    where: Any
+
+
+class Hang(TypedDict, total=False):
+    """How a hang was proven."""
+
+    proof: str | None
+    waiting: list[Waiting]
+    connections: list[Any] | None
+    text: str | None
+
+
+class Evidence(TypedDict, total=False):
+    """What was seen in the deciding run."""
+
+    program: str | None
+    setup: dict[str, Any] | None
+    steps: list[Step]
+    history: list[Event]
+    frames: list[Frame]
+    exceptions: list[ExceptionSeen]
+    witness: Witness | None
+    aftermath: list[Look]
+    hang: Hang | None
+    loop_errors: list[Any] | None
+
+
+# -- a scenario ------------------------------------------------------------------------------------------------------
+
+
+class Violation(TypedDict):
+    """A property that did not hold."""
+
+    property: str
+    sentence: str
+
+
+class _OrdersAnomaly(TypedDict):
+    verdict: str
+    properties: list[str]
+
+
+class OrdersAnomaly(_OrdersAnomaly, total=False):
+    """A set of properties that some orders violated."""
+
+    orders: int
+
+
+class _Orders(TypedDict):
+    explored: int
+
+
+class Orders(_Orders, total=False):
+    """The orders that were run."""
+
+    possible: int | None
+    verdicts: dict[str, int]
+    estimate: int | None
+    swept: int
+    sampled: int
+    seed: int | None
+    anomalies: list[OrdersAnomaly]
+    on_record: str
+
+
+class Findings(TypedDict, total=False):
+    """What exploring a scenario shows: of a line, and of each scenario under a remedy."""
+
+    complies: bool | None
+    violations: list[Violation]
+    reason: str | None
+    proof: str | None
+    orders: Orders | None
+    schedule: str | None
+    evidence: Evidence | None
+
+
+class _Cure(TypedDict):
+    verdict: str
+
+
+class Cure(_Cure, Findings, total=False):
+    """A scenario under a remedy."""
+
+    without: str | None
+    title: str
+
+
+class _Anomaly(TypedDict):
+    signature: str
+    verdict: str
+    properties: list[str]
+    program: str
+
+
+class Anomaly(_Anomaly, total=False):
+    """What generated programs showed: one set of violated properties."""
+
+    programs: int
+    reason: str | None
+    schedule: str | None
+    known_by: list[str]
+    made_of: list[str]
+    found_by_generation: bool | None
+
+
+class _Generated(TypedDict):
+    seed: int
+    programs: int
+    anomalies: list[Anomaly]
+
+
+class Generated(_Generated, total=False):
+    """The generated programs that a line stands for."""
+
+    deciding: list[Any]
+
+
+class Source(TypedDict, total=False):
+    """Where a promise is made."""
+
+    text: str
+    url: str | None
+
+
+class _Expectation(TypedDict):
+    met: bool
+
+
+class Expectation(_Expectation, total=False):
+    """What was on record when the cell ran."""
+
+    verdict: str | None
+    remedy: str | None
+    reason: str | None
+    category: str | None
+    link: str | None
+
+
+class _ScenarioLine(TypedDict):
+    type: str
+    schema: int
+    scenario: str
+    family: str
+    title: str
+    contract: str
+    level: str
+    verdict: str
+    complies: bool | None
+    violations: list[Violation]
+
+
+class ScenarioLine(_ScenarioLine, total=False):
+    """One scenario in one cell; ``remedy`` and ``cures`` where it is a remedy, ``generated`` where it is programs."""
+
+    source: Source | None
+    links: list[str]
+    reason: str | None
+    proof: str | None
+    orders: Orders | None
+    schedule: str | None
+    seconds: float | None
+    remedy: str | None
+    cures: dict[str, Cure] | None
+    variants: dict[str, str] | None
+    expectation: Expectation | None
+    evidence: Evidence | None
+    generated: Generated | None
+
+
+# -- footer ----------------------------------------------------------------------------------------------------------
+
+
+class _Footer(TypedDict):
+    type: str
+    schema: int
+    counts: dict[str, int]
+    scenarios: int
+    seconds: float
+    finished: str
+
+
+class Footer(_Footer, total=False):
+    """The last line. A file without it is incomplete."""
+
+    planned: int
+    not_installed: str | None
