@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix.bench.measure import Column, Table
+from matrix.bench import many
+from matrix.bench.tables import Column, Table
 
 CELLS = (10, 50, 110)
 OPENINGS = 5
@@ -55,7 +56,6 @@ def table(results: Path, scenarios: int, tell: Callable[[str], None], cells: Seq
 
 
 def _row(results: Path, scenarios: int, cells: int, browser: str | None) -> tuple[Any, ...]:
-    from matrix.bench import many
     from matrix.report import site, view
     from matrix.report.read import read
     from matrix.results.expectations import FOLDER

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from matrix.bench import measure as bench
+from matrix.bench import __main__ as command
+from matrix.bench import measure, recorded, tables
+from matrix.bench.tables import Column, Table
 from matrix.results.read import CellResult
 
 
@@ -26,7 +28,7 @@ def result(*lines: dict[str, Any]) -> CellResult:
 
 
 def row(*lines: dict[str, Any]) -> dict[str, Any]:
-    table = bench.cells([result(*lines)])
+    table = recorded.cells([result(*lines)])
     return dict(zip((column.name for column in table.columns), table.rows[0], strict=True))
 
 
@@ -54,50 +56,34 @@ def test_a_cell_in_which_nothing_ran_has_a_row():
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 5), (0.95, 10), (0.9, 9), (1, 10), (0, 1)])
 def test_percentiles(share, value):
-    assert bench.percentile(range(10, 0, -1), share) == value
+    assert tables.percentile(range(10, 0, -1), share) == value
 
 
 def test_no_values_have_no_percentile():
     with pytest.raises(ValueError, match="no values"):
-        bench.percentile([], 0.5)
+        tables.percentile([], 0.5)
 
 
 def test_the_gate_is_compared_with_the_direct_way():
-    table = bench.gate_table("any", {"direct": [1e-4] * 3, "through the gate": [3e-4] * 3})
+    table = measure.gate_table("any", {"direct": [1e-4] * 3, "through the gate": [3e-4] * 3})
     assert [row[1] for row in table.rows] == pytest.approx([100, 300])
     assert [row[3] for row in table.rows] == pytest.approx([0, 200])
     assert [row[4] for row in table.rows] == pytest.approx([1, 3])
 
 
-def test_the_cost_of_schedules_is_told_for_each_stretch_alone():
-    rows = bench.growth("a cell", [(0, 0.0, 0.0), (100, 1.0, 0.5), (300, 5.0, 2.5)])
-    assert [row[:3] for row in rows] == [("a cell", 100, 1.0), ("a cell", 300, 5.0)]
-    assert [row[3] for row in rows] == pytest.approx([10, 20])
-    assert [row[4] for row in rows] == pytest.approx([5, 10])
-    assert [row[5] for row in rows] == pytest.approx([1, 2])
-
-
-def test_phases_follow_one_another_and_their_shares_make_a_whole(monkeypatch):
-    moments = iter((0.0, 1.0, 4.0, 10.0))
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(moments))
-    phases = bench.Phases()
-    for phase in (bench.SET_UP, bench.STEPS, bench.JUDGING, ""):
-        phases.enter(phase)
-    phases.seconds[bench.WAITING] = 2.5
-    shares = dict(zip((*bench.PHASES, *bench.ACROSS), phases.shares(), strict=True))
-    assert (shares[bench.SET_UP], shares[bench.STEPS], shares[bench.JUDGING]) == pytest.approx((10, 30, 60))
-    assert shares[bench.WAITING] == pytest.approx(25)
-    assert sum(shares[phase] for phase in bench.PHASES) == pytest.approx(100)
-
-
 def test_every_number_is_printed_under_its_unit_and_a_gap_as_a_dash():
-    table = bench.Table("A title", (bench.Column("what"), bench.Column("time", "ms")), (("a", 1234.5), ("b", None)))
-    assert bench.plain(table).splitlines() == ["A title", "  what  time (ms)", "  a         1,234", "  b             –"]
+    table = Table("A title", (Column("what"), Column("time", "ms")), (("a", 1234.5), ("b", None)))
+    assert tables.plain(table).splitlines() == [
+        "A title",
+        "  what  time (ms)",
+        "  a         1,234",
+        "  b             –",
+    ]
 
 
 def test_the_file_holds_the_unrounded_numbers(tmp_path):
-    table = bench.Table("A title", (bench.Column("time", "ms"),), ((1.23456,),))
-    bench.write_json(tmp_path / "bench.json", [table], bench.machine())
+    table = Table("A title", (Column("time", "ms"),), ((1.23456,),))
+    tables.write_json(tmp_path / "bench.json", [table], tables.machine())
     read = json.loads((tmp_path / "bench.json").read_text("utf-8"))
     assert read["tables"][0]["rows"] == [[1.23456]]
     assert read["tables"][0]["columns"] == [{"name": "time", "unit": "ms"}]
@@ -106,15 +92,15 @@ def test_the_file_holds_the_unrounded_numbers(tmp_path):
 
 
 def test_live_figures_say_why_they_are_missing():
-    options = bench._parser().parse_args([])
-    tables = bench.live(["postgres-nothing"], options, lambda text: None)
+    options = command._parser().parse_args([])
+    tables = measure.live(["postgres-nothing"], options, lambda text: None)
     assert all(not table.rows for table in tables)
     assert "unknown cell 'postgres-nothing'" in tables[0].note
 
 
 def test_schedules_are_measured_of_scenarios_that_are_one_program_each():
     cell: Any = SimpleNamespace(unmet=lambda scenario: "no pool" if scenario.id == "POOL-3" else None)
-    names = {scenario.id for scenario in bench.plain_scenarios(cell)}
+    names = {scenario.id for scenario in measure.plain_scenarios(cell)}
     assert {"CON-1", "NST-4", "TXN-25"} <= names
     assert not [name for name in names if name.startswith(("FIX-", "GEN-")) or name == "POOL-3"]
 
@@ -122,13 +108,13 @@ def test_schedules_are_measured_of_scenarios_that_are_one_program_each():
 def test_the_statements_that_tortoise_keeps_are_not_those_of_another_cell_s_database(monkeypatch):
     kept = {("default", None, "entry"): "INSERT"}
     monkeypatch.setitem(sys.modules, "tortoise.backends.base.executor", SimpleNamespace(EXECUTOR_CACHE=kept))
-    bench.forget_statements()
+    measure.forget_statements()
     assert kept == {}
 
 
 def test_drivers_are_hushed_only_while_something_is_measured():
     before = logging.root.manager.disable, threading.excepthook, list(warnings.filters)
-    with pytest.raises(LookupError), bench.hushed():
+    with pytest.raises(LookupError), measure.hushed():
         assert logging.root.manager.disable == logging.CRITICAL
         raise LookupError
     assert (logging.root.manager.disable, threading.excepthook, list(warnings.filters)) == before

@@ -1,0 +1,60 @@
+"""What the cells took, as their result files say."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from matrix.bench.tables import Column, Table
+from matrix.results.read import CellResult
+
+CELL_COLUMNS = (
+    Column("cell"),
+    Column("run", "s"),
+    Column("scenarios run"),
+    Column("median scenario", "ms"),
+    Column("worst scenario", "ms"),
+    Column("which"),
+    Column("schedules"),
+    Column("per schedule", "ms"),
+)
+
+
+def cells(results: Iterable[CellResult]) -> Table:
+    """One row per complete cell."""
+    note = (
+        "run: from an open server to the last line. A schedule's time is over the scenarios that are no remedies; the "
+        "deciding schedule is run twice and counts twice. It is left out where a cell covers several databases."
+    )
+    return Table("Cells, from the result files", CELL_COLUMNS, tuple(_cell_row(each) for each in results), note)
+
+
+def _cell_row(result: CellResult) -> tuple[Any, ...]:
+    ran = [line for line in result.scenarios if line.get("seconds")]
+    seconds = [line["seconds"] for line in ran]
+    schedules, per_schedule = _schedules(ran)
+    footer = result.footer or {}
+    if not ran:
+        return (result.cell, footer.get("seconds"), 0, None, None, "", None, None)
+    slowest = max(ran, key=lambda line: line["seconds"])
+    return (
+        result.cell,
+        footer.get("seconds"),
+        len(ran),
+        statistics.median(seconds) * 1000,
+        slowest["seconds"] * 1000,
+        slowest["scenario"],
+        schedules,
+        per_schedule,
+    )
+
+
+def _schedules(lines: Iterable[dict[str, Any]]) -> tuple[int | None, float | None]:
+    """How many schedules were run, and the mean time of one in ms; None where the lines do not tell."""
+    plain = [line for line in lines if "cures" not in line and len(line.get("variants", ())) < 2]
+    counted = [line for line in plain if line["orders"]["explored"]]
+    schedules = sum(line["orders"]["explored"] + 1 for line in counted)
+    if not schedules:
+        return None, None
+    return schedules, sum(line["seconds"] for line in counted) / schedules * 1000
