@@ -35,7 +35,7 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 def server_account() -> Account | None:
-    """The unprivileged user for servers that refuse to run as root; None when we are not root."""
+    """The unprivileged user for servers, so that nobody writes files as root through them; None when we are not."""
     if os.getuid() != 0:
         return None
     try:

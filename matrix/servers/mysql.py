@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 from matrix.servers import tools
 from matrix.servers.builds import Build
 from matrix.servers.errors import ServerError
+from matrix.servers.tools import Account
 
 USER = "tester"
 STOP_SIGNAL = signal.SIGKILL  # nothing to save; an orderly end takes MySQL 1.5 s
@@ -18,6 +20,7 @@ GREETING_TIMEOUT = 0.5
 SETTINGS = (
     "--max-connections=300",
     "--bind-address=127.0.0.1",
+    "--local-infile=OFF",
     "--skip-name-resolve",
     "--skip-log-bin",
     "--performance-schema=OFF",
@@ -30,6 +33,12 @@ SETTINGS = (
     "--innodb-use-native-aio=0",
     "--innodb-status-output-locks=ON",  # who holds what, for SHOW ENGINE INNODB STATUS
     "--default-time-zone=+00:00",
+)
+# What a cell needs, and no more: no files, no other users, no settings of the server. Its own sessions it may end.
+RIGHTS = (
+    *("SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE", "LOCK TABLES", "PROCESS", "SHOW DATABASES"),
+    *("CREATE", "ALTER", "DROP", "INDEX", "REFERENCES", "TRIGGER", "EVENT", "CREATE TEMPORARY TABLES"),
+    *("CREATE VIEW", "SHOW VIEW", "CREATE ROUTINE", "ALTER ROUTINE"),
 )
 # The order in which mariadb-install-db feeds them; each is mysql_* until 10.11 and mariadb_* later.
 BOOTSTRAP = ("system_tables", "performance_tables", "system_tables_data", "maria_add_gis_sp_bootstrap", "sys_schema")
@@ -44,8 +53,6 @@ BOOTSTRAP_AFTER = "DELETE FROM mysql.global_priv WHERE User='root';\n"
 def _base(build: Build) -> list[str]:
     """`--no-defaults` must come first. Without the folders the program would look below the machine's /usr."""
     words = [*build.command(), "--no-defaults"]
-    if os.getuid() == 0:
-        words.append("--user=root")
     if build.share:
         words += [f"--lc-messages-dir={build.share}", f"--character-sets-dir={build.share / 'charsets'}"]
     if build.plugins:
@@ -53,22 +60,23 @@ def _base(build: Build) -> list[str]:
     if build.kind == "mysql":
         words += ["--secure-file-priv=NULL", "--innodb-redo-log-capacity=8M"]
     else:
-        words.append("--innodb-log-file-size=8M")
+        # MariaDB knows no NULL here: statements may touch files below this path alone, and below a file there are none.
+        words += ["--secure-file-priv=/dev/null", "--innodb-log-file-size=8M"]
     return words
 
 
-def make_data(build: Build, data: Path) -> None:
+def make_data(build: Build, data: Path, account: Account | None) -> None:
     """Make a data folder. Nobody can log in over TCP until `users_file` was run."""
-    doing = "preparing the data folder"
-    data.mkdir(exist_ok=True)
+    run = functools.partial(
+        tools.run, doing="preparing the data folder", account=account, environment=tools.plain_environment()
+    )
     if build.kind == "mysql":
         words = [*_base(build), "--initialize-insecure", f"--datadir={data}", "--innodb-flush-method=nosync"]
-        tools.run(words, doing=doing)
+        run(words)
         return
-    (data / "mysql").mkdir()
     words = [*_base(build), "--bootstrap", f"--datadir={data}", "--skip-networking", "--max-allowed-packet=8M"]
     words += ["--net-buffer-length=16K", "--innodb-flush-method=nosync"]
-    tools.run(words, doing=doing, input_text=bootstrap_statements(build.share))
+    run(words, input_text=bootstrap_statements(build.share))
 
 
 def bootstrap_statements(share: Path | None) -> str:
@@ -90,7 +98,7 @@ def write_users_file(build: Build, path: Path, password: str) -> None:
     """Statements for --init-file: the tests' user, and no other who could log in. Readable by the server alone."""
     statements = [
         f"CREATE USER '{USER}'@'%' IDENTIFIED BY '{password}';",
-        f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'%' WITH GRANT OPTION;",
+        f"GRANT {', '.join(RIGHTS)} ON *.* TO '{USER}'@'%';",
     ]
     if build.kind == "mysql":
         statements.append("DROP USER 'root'@'localhost';")
@@ -98,10 +106,10 @@ def write_users_file(build: Build, path: Path, password: str) -> None:
         stream.write("\n".join(statements) + "\n")
 
 
-def command(build: Build, data: Path, unix_socket: Path, port: int, users: Path) -> list[str]:
+def command(build: Build, data: Path, temporary: Path, unix_socket: Path, port: int, users: Path) -> list[str]:
     """The server's command line."""
     words = [*_base(build), *SETTINGS, f"--datadir={data}", f"--port={port}", f"--socket={unix_socket}"]
-    words += [f"--pid-file={data / 'server.pid'}", f"--tmpdir={data.parent}", f"--init-file={users}"]
+    words += [f"--pid-file={data / 'server.pid'}", f"--tmpdir={temporary}", f"--init-file={users}"]
     if build.kind == "mysql":
         words.append("--mysqlx=OFF")
     return words

@@ -39,10 +39,6 @@ SETTINGS = {
 }
 
 
-def _environment() -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
-
-
 def make_data(build: Build, data: Path, account: Account | None) -> None:
     """Make a data folder with the superuser USER, who has no password yet and so cannot log in."""
     words: list[str | Path] = [build.program.with_name("initdb"), "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8"]
@@ -50,7 +46,7 @@ def make_data(build: Build, data: Path, account: Account | None) -> None:
         [*words, "--no-locale", "--no-sync", "--wal-segsize=1"],
         doing="preparing the data folder",
         account=account,
-        environment=_environment(),
+        environment=tools.plain_environment(),
     )
     (data / "pg_hba.conf").write_text(HOST_BASED_ACCESS, encoding="utf-8")
 
@@ -75,7 +71,7 @@ def set_password(build: Build, data: Path, password: str, account: Account | Non
         doing="setting the password",
         account=account,
         input_text=f"ALTER USER {USER} PASSWORD '{scram_verifier(password)}'\n",
-        environment=_environment(),
+        environment=tools.plain_environment(),
     )
 
 

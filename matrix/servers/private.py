@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from matrix.servers._supervisor import start_time
 from matrix.servers.errors import ServerError
-from matrix.servers.tools import Account
+from matrix.servers.tools import Account, plain_environment
 
 SUPERVISOR = Path(__file__).with_name("_supervisor.py")
 LONGEST_SOCKET_PATH = 107  # bytes; the kernel's limit
@@ -178,7 +178,7 @@ class ServerProcess:
             "command": list(order.command),
             "signal": int(order.signal),
             "account": [order.account.uid, order.account.gid] if order.account else None,
-            "environment": {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"},
+            "environment": plain_environment(),
             "folder": str(folder),
             "log": str(self.log),
             "record": dict(order.record),

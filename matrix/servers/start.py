@@ -24,27 +24,23 @@ PORT_TAKEN = ("Address already in use", "Bind on TCP/IP port", "could not bind")
 TEMPLATE_MEGABYTES = {"postgres": 40, "mariadb": 60, "mysql": 100}
 
 
-def _account(build: Build) -> Account | None:
-    """PostgreSQL refuses to run as root; MySQL and MariaDB do when told so."""
-    return cache.server_account() if build.kind == "postgres" else None
-
-
-def _hand_over(folder: Path, account: Account | None) -> None:
+def _hand_over(path: Path, account: Account | None) -> None:
     if account:
-        for parent, folders, files in os.walk(folder):
-            for name in (".", *folders, *files):
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        for parent, folders, files in os.walk(path):
+            for name in (*folders, *files):
                 os.chown(os.path.join(parent, name), account.uid, account.gid, follow_symlinks=False)  # noqa: PTH118
 
 
 def _make_template(build: Build, folder: Path) -> None:
-    account = _account(build)
+    account = cache.server_account()
     data = folder / "data"
     data.mkdir(mode=0o700)
     _hand_over(data, account)
     if build.kind == "postgres":
         postgres.make_data(build, data, account)
     else:
-        mysql.make_data(build, data)
+        mysql.make_data(build, data, account)
     cache.write_manifest(folder, {"release": build.release, "origin": build.origin, "format": TEMPLATE_FORMAT})
 
 
@@ -120,10 +116,12 @@ def _start_once(build: Build, template: Path, root: Path) -> Server | None:
 
 def _prepare(build: Build, template: Path, folder: Path, password: str, port: int) -> tuple[Order, Path]:
     """Copy the template and set the password. Returns what to run, and the path that shows readiness."""
-    data, sockets, account = folder / "data", folder / "socket", _account(build)
+    data, sockets, temporary = folder / "data", folder / "socket", folder / "tmp"
+    account = cache.server_account()
     _copy(template, data)
     sockets.mkdir(mode=0o755)
-    for own in (data, sockets):
+    temporary.mkdir(mode=0o700)
+    for own in (data, sockets, temporary):
         _hand_over(own, account)
     record = {"kind": build.kind, "version": build.version, "port": port, "owner": os.getpid()}
     if build.kind == "postgres":
@@ -131,7 +129,9 @@ def _prepare(build: Build, template: Path, folder: Path, password: str, port: in
         return Order(postgres.command(build, data, sockets, port), postgres.STOP_SIGNAL, account, record), data
     users, unix_socket = folder / "users.sql", sockets / "mysql"
     mysql.write_users_file(build, users, password)
-    return Order(mysql.command(build, data, unix_socket, port, users), mysql.STOP_SIGNAL, account, record), unix_socket
+    _hand_over(users, account)
+    words = mysql.command(build, data, temporary, unix_socket, port, users)
+    return Order(words, mysql.STOP_SIGNAL, account, record), unix_socket
 
 
 def _wait_until_ready(build: Build, process: ServerProcess, sign: Path) -> bool:

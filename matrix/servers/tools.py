@@ -22,13 +22,18 @@ NEARLY_NOTHING = 1_000_000  # bytes
 
 @dataclass(frozen=True)
 class Account:
-    """The unprivileged user that a server runs as when we are root."""
+    """The unprivileged user that every server runs as when we are root."""
 
     uid: int
     gid: int
 
     def popen_options(self) -> dict[str, Any]:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def plain_environment() -> dict[str, str]:
+    """What a server's programs need of the environment; TMPDIR and the like may name folders closed to their user."""
+    return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
 def quiet(_line: str) -> None:

@@ -84,14 +84,6 @@ def test_each_server_has_its_own_password_and_port(host_postgres: str) -> None:
         assert one.port != two.port
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root has rights to drop")
-def test_postgres_runs_without_roots_rights(host_postgres: str) -> None:
-    with acquire(host_postgres) as server:
-        status = Path(f"/proc/{server.pid}/status").read_text()
-    (uids,) = [line.split()[1:] for line in status.splitlines() if line.startswith("Uid:")]
-    assert "0" not in uids
-
-
 def test_server_that_dies_is_noticed_and_its_log_is_kept(host_postgres: str) -> None:
     with acquire(host_postgres) as server:
         assert server.pid

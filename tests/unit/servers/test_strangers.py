@@ -1,0 +1,208 @@
+"""Real private servers of every kind at hand, as another user of the machine meets them: he learns no password, gets
+in nowhere, and who did get in reads and writes no files."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mysql.connector
+import pg8000.native
+import pytest
+
+from matrix.harness.cell import Cell
+from matrix.harness.witness import Address, WitnessError, open_witness
+from matrix.servers import acquire, builds
+from matrix.servers import mysql as mysql_family
+from matrix.servers.server import Server
+
+STRANGER: Mapping[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
+COMMAND_LINES = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
+SERVERS_OWN = {"mysql.infoschema", "mysql.session", "mysql.sys", "mariadb.sys"}  # nobody can log in as these
+LISTENS = "0A"  # the state in /proc/net/tcp
+LOOPBACK = "0100007F"
+ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root has rights to drop")
+
+
+@dataclass(frozen=True)
+class Met:
+    """A running server, the arguments of every process that its start began, and all that a stranger sees."""
+
+    server: Server
+    arguments: str
+    command_lines: str
+
+    @property
+    def kind(self) -> str:
+        return self.server.kind
+
+    def login(self, user: str, password: str, **more: Any) -> Any:
+        """A connection over TCP, or what is raised."""
+        server = self.server
+        if server.kind == "postgres":
+            return pg8000.native.Connection(user, server.host, "postgres", server.port, password or None, **more)
+        return mysql.connector.connect(host=server.host, port=server.port, user=user, password=password, **more)
+
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        address = Address(self.kind, self.server.host, self.server.port, self.server.user, self.server.password)
+        witness = open_witness(address)
+        try:
+            return witness.execute(statement)
+        finally:
+            witness.close()
+
+
+def at_hand(kind: str) -> str:
+    """The spec of a server that is on the machine or in the real cache: nothing is fetched by a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MATRIX_CACHE", raising=False)
+        found = [*builds.host_builds(kind), *builds.cached_builds(kind)]
+    if not found:
+        pytest.skip(f"no {kind} on this machine or in the cache: python -m matrix servers fetch {kind}")
+    return str(found[0].spec)
+
+
+def meet(kind: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Met]:
+    spec, began = at_hand(kind), []
+
+    class Recorded(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, command: Any, *rest: Any, **options: Any) -> None:
+            began.append(str(command))
+            super().__init__(command, *rest, **options)
+
+    patch.delenv("MATRIX_CACHE", raising=False)
+    patch.delenv(f"MATRIX_{kind.upper()}_URL", raising=False)
+    patch.setenv("MATRIX_RUN", str(folder / "run"))
+    patch.setattr(subprocess, "Popen", Recorded)
+    with acquire(spec) as server:
+        seen = subprocess.run(["sh", "-c", COMMAND_LINES], cwd="/", capture_output=True, text=True, **STRANGER)
+        yield Met(server, "\n".join(began), seen.stdout)
+
+
+@pytest.fixture(scope="module", params=["postgres", "mysql", "mariadb"])
+def met(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Met]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield from meet(request.param, shared_folder, patch)
+
+
+@pytest.fixture(scope="module", params=["mysql", "mariadb"])
+def with_file_right(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Met]:
+    """A server whose user was given the right that he does not have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mysql_family, "RIGHTS", (*mysql_family.RIGHTS, "FILE"))
+        yield from meet(request.param, shared_folder, patch)
+
+
+def test_no_argument_of_any_process_holds_the_password(met: Met) -> None:
+    assert f"{met.server.port}" in met.command_lines  # the server's own line was seen
+    assert "_supervisor.py" in met.arguments
+    assert met.server.password not in met.command_lines
+    assert met.server.password not in met.arguments
+
+
+def test_nobody_gets_in_without_the_password(met: Met) -> None:
+    met.login(met.server.user, met.server.password).close()
+    refused = (mysql.connector.Error, pg8000.exceptions.Error)
+    over_socket = {"unix_sock" if met.kind == "postgres" else "unix_socket": met.server.socket}
+    if met.kind == "postgres":
+        over_socket["unix_sock"] += f"/.s.PGSQL.{met.server.port}"
+    for user in (met.server.user, "root", "postgres", "mysql", "nobody"):
+        for password in ("", user, "root"):
+            for more in ({}, over_socket):
+                with pytest.raises(refused):
+                    met.login(user, password, **more).close()
+
+
+def test_there_is_no_account_but_that_of_the_tests(met: Met) -> None:
+    if met.kind == "postgres":
+        asked = "SELECT rolname FROM pg_roles WHERE rolcanlogin"
+    else:
+        asked = "SELECT user FROM mysql.user"
+    assert {name for (name,) in met.execute(asked)} - SERVERS_OWN == {met.server.user}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel")
+def test_it_listens_on_loopback_alone(met: Met) -> None:
+    links = [os.readlink(each) for each in Path(f"/proc/{met.server.pid}/fd").iterdir() if each.is_symlink()]
+    inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
+    found = []
+    for table in ("tcp", "tcp6"):
+        rows = [line.split() for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+        found += [row[1] for row in rows if row[3] == LISTENS and row[9] in inodes]
+    assert found == [f"{LOOPBACK}:{met.server.port:04X}"]
+
+
+@ROOT_ONLY
+def test_it_runs_without_roots_rights(met: Met) -> None:
+    status = Path(f"/proc/{met.server.pid}/status").read_text()
+    for ids in re.findall(r"^(?:Uid|Gid):(.*)$", status, re.MULTILINE):
+        assert "0" not in ids.split()
+    (groups,) = re.findall(r"^Groups:(.*)$", status, re.MULTILINE)
+    assert "0" not in groups.split()
+
+
+def test_its_user_has_no_right_beyond_his_own_data(met: Met) -> None:
+    if met.kind == "postgres":
+        pytest.skip("its user is the one that initdb makes; the operating system keeps him out of files")
+    (granted,) = (text for (text,) in met.execute("SHOW GRANTS") if " ON *.* " in text)
+    assert not re.search(r"\b(ALL|FILE|SUPER|SHUTDOWN|RELOAD|CREATE USER|GRANT OPTION|\w+_ADMIN)\b", granted)
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1 INTO OUTFILE '{}'", "SELECT 1 INTO DUMPFILE '{}'"])
+def test_no_statement_writes_a_file(with_file_right: Met, tmp_path: Path, statement: str) -> None:
+    tmp_path.chmod(0o777)
+    for path in (tmp_path / "x", f"/dev/null/../..{tmp_path}/x"):
+        with pytest.raises(WitnessError, match="secure.file.priv"):
+            with_file_right.execute(statement.format(path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_statement_reads_a_file(with_file_right: Met, tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("1")
+    assert with_file_right.execute(f"SELECT LOAD_FILE('{tmp_path / 'x'}')") == [(None,)]
+    client = with_file_right.login(
+        with_file_right.server.user, with_file_right.server.password, allow_local_infile=True
+    )
+    cursor = client.cursor()
+    cursor.execute("CREATE DATABASE matrix_files")
+    cursor.execute("CREATE TABLE matrix_files.t (a int)")
+    for word in ("", "LOCAL"):
+        with pytest.raises(mysql.connector.Error):
+            cursor.execute(f"LOAD DATA {word} INFILE '{tmp_path / 'x'}' INTO TABLE matrix_files.t")
+    cursor.execute("DROP DATABASE matrix_files")
+    client.close()
+
+
+def test_the_file_with_the_password_is_its_owners_alone(tmp_path: Path) -> None:
+    class Build:
+        kind = "mysql"
+
+    mysql_family.write_users_file(Build(), tmp_path / "users.sql", "secret")  # type: ignore[arg-type]
+    assert (tmp_path / "users.sql").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_cell_leaves_no_database_at_a_given_address(met: Met, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is still in it: the server is somebody's."""
+    monkeypatch.setenv(f"MATRIX_{met.kind.upper()}_URL", met.server.url)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    asked = "SELECT datname FROM pg_database" if met.kind == "postgres" else "SHOW DATABASES"
+    before = met.execute(asked)
+    cell = Cell("sqlite-aiosqlite", server=met.kind)
+    cell.kind = met.kind
+    try:
+        cell.open()
+        assert len(met.execute(asked)) == len(before) + 1
+        (backing,) = cell.backings
+        left = open_witness(backing.database)
+    finally:
+        cell.close()
+        gc.unfreeze()
+    assert sorted(met.execute(asked)) == sorted(before)
+    left.close()
