@@ -25,7 +25,7 @@ HOST_FOLDERS = {
 }
 PROGRAMS = {"postgres": ("postgres",), "mariadb": ("mariadbd", "mysqld"), "mysql": ("mysqld",)}
 RELEASE = re.compile(r"(?:Ver|\(PostgreSQL\))\s+(\d+(?:\.\d+)*)")
-LEFT_OUT = ("./usr/bin",)  # MySQL's and MariaDB's clients: a third of the size, and nothing here runs them
+LEFT_OUT = ("usr/bin",)  # MySQL's and MariaDB's clients: a third of the size, and nothing here runs them
 
 # The C library would open the machine's /usr/share/zoneinfo and locales all the same: both are data only.
 WRAPPER = """\

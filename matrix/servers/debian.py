@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import tarfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from matrix.servers import sources, tools
 from matrix.servers.catalogue import catalogue
 from matrix.servers.errors import CommandFailed, ServerError
 from matrix.servers.tools import Progress
+from matrix.servers.unpack import Tree
 
 Runner = Callable[..., str]
 APT_CONFIGURATION = Path("/etc/apt")
@@ -26,7 +29,7 @@ OS_RELEASE = Path("/etc/os-release")
 SECONDS = 120.0  # for one step of apt-get
 URI_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+)", re.MULTILINE)
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-LEFT_OUT = ("./usr/share/doc", "./usr/share/man", "./usr/share/locale", "./usr/share/lintian", "./usr/share/icu")
+LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/icu")
 
 # The machine's own settings stay (proxies, certificates, compression of indexes); what would touch it does not.
 SETTINGS = """\
@@ -148,25 +151,46 @@ def megabytes(archives: Sequence[Archive]) -> str:
     return f"{sum(archive.size for archive in archives) / 1e6:.0f} MB"
 
 
-def unpack(debs: Sequence[Path], tree: Path, *, leave_out: Sequence[str] = (), run: Runner = tools.run) -> None:
-    """Unpack archives into a tree with merged /usr, as current Debian has it, without programs' owners or papers."""
+def unpack(debs: Sequence[Path], folder: Path, *, leave_out: Sequence[str] = ()) -> None:
+    """Unpack archives into a tree with merged /usr, as current Debian has it, without programs' owners or papers.
+
+    Raises ServerError if one cannot be read or would write outside of the tree.
+    """
     for name in MERGED:
-        (tree / "usr" / name).mkdir(parents=True, exist_ok=True)
-        if not (tree / name).is_symlink():
-            (tree / name).symlink_to(f"usr/{name}")
-    excludes = " ".join(f"--exclude={path}" for path in (*LEFT_OUT, *leave_out))
-    # plain `dpkg-deb -x` would replace the links to usr/; a shell of POSIX has no pipefail, so dpkg-deb's own failure
-    # (a full disk) is passed on by hand
-    script = (
-        'tree=$1; shift; for deb; do { dpkg-deb --fsys-tarfile "$deb" || echo "dpkg-deb failed: $deb" >&2; } | '
-        f'tar -x -C "$tree" --keep-directory-symlink --no-same-owner {excludes} || exit 1; done'
-    )
+        (folder / "usr" / name).mkdir(parents=True, exist_ok=True)
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"usr/{name}")
+    tree, left_out = Tree(folder), (*LEFT_OUT, *leave_out)
+
+    def unpack_some(some: Sequence[Path]) -> None:
+        for deb in some:
+            _unpack_one(deb, tree, lambda name: not f"{name}/".startswith(tuple(f"{each}/" for each in left_out)))
+
     workers = max(1, min(4, os.cpu_count() or 1))
     by_size = sorted(debs, key=lambda deb: -deb.stat().st_size)
     batches = [by_size[:1], by_size[1:]] if workers > 1 and len(by_size) > 1 else [by_size]
     with ThreadPoolExecutor(workers) as pool:
-        for finished in [pool.submit(run, ["sh", "-c", script, "sh", tree, *b], doing="unpacking") for b in batches]:
-            finished.result()
+        list(pool.map(unpack_some, batches))
+    tree.check_links()
+
+
+def _unpack_one(deb: Path, tree: Tree, wanted: Callable[[str], bool]) -> None:
+    command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False) as process:
+        assert process.stdout and process.stderr
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+                tree.extract(archive, wanted)
+            while process.stdout.read(1 << 16):  # what pads the archive
+                pass
+        except tarfile.TarError as error:
+            said = tools.last_lines(process.stderr.read().decode("utf-8", "replace"))
+            raise CommandFailed(f"unpacking {deb.name}: {said or error}") from None
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode:
+        raise CommandFailed(f"unpacking {deb.name}: dpkg-deb failed")
 
 
 def find_loader(tree: Path) -> tuple[str, list[str]]:
@@ -242,6 +266,6 @@ def _fill_tree(
     progress(f"fetching {title}: {len(wanted)} packages of Debian {suite}, {megabytes(wanted)}")
     debs = world.download(wanted)
     progress(f"unpacking {title}")
-    unpack(debs, tree, leave_out=leave_out, run=world.run)
+    unpack(debs, tree, leave_out=leave_out)
     shutil.rmtree(world.folder)
     return {archive.package: archive.version for archive in wanted}

@@ -170,7 +170,7 @@ def _fetch_set(packages: Sequence[str], folder: Path, progress: Progress, run: R
     debs = world.download(archives)
     progress("unpacking the ODBC drivers")
     tree = folder / "tree"
-    debian.unpack(debs, tree, run=run)
+    debian.unpack(debs, tree)
     shutil.rmtree(world.folder)
     drivers = find_drivers([tree / "usr/lib"])
     lacking = [driver.file for name, driver in catalogue().odbc.drivers.items() if name not in drivers]

@@ -14,6 +14,7 @@ from matrix.servers import tools
 from matrix.servers.catalogue import Package
 from matrix.servers.errors import CommandFailed, ServerError
 from matrix.servers.tools import Progress
+from matrix.servers.unpack import Tree
 
 Runner = Callable[..., str]
 # The package asks for a newer Python than the cell's; it holds no Python code that would be run.
@@ -69,9 +70,10 @@ def _unpack(package: Package, wheels: Path, tree: Path) -> dict[str, str]:
     information = sorted(wheels.glob(f"{module}-*.dist-info"))
     if len(archives) != 1 or len(information) != 1:
         raise ServerError(f"the package {package.name} is not laid out as expected")
+    unpacked = Tree(tree.with_name("unpacked"))
     with tarfile.open(archives[0]) as archive:
-        options = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
-        archive.extractall(tree.with_name("unpacked"), **options)  # type: ignore[arg-type]
+        unpacked.extract(archive)
+    unpacked.check_links()
     (top,) = tree.with_name("unpacked").iterdir()
     top.rename(tree)
     tree.with_name("unpacked").rmdir()

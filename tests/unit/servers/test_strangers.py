@@ -130,7 +130,7 @@ def test_there_is_no_account_but_that_of_the_tests(met: Met) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel")
 def test_it_listens_on_loopback_alone(met: Met) -> None:
-    links = [os.readlink(each) for each in Path(f"/proc/{met.server.pid}/fd").iterdir() if each.is_symlink()]
+    links = [str(each.readlink()) for each in Path(f"/proc/{met.server.pid}/fd").iterdir() if each.is_symlink()]
     inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
     found = []
     for table in ("tcp", "tcp6"):
@@ -159,7 +159,7 @@ def test_its_user_has_no_right_beyond_his_own_data(met: Met) -> None:
 def test_no_statement_writes_a_file(with_file_right: Met, tmp_path: Path, statement: str) -> None:
     tmp_path.chmod(0o777)
     for path in (tmp_path / "x", f"/dev/null/../..{tmp_path}/x"):
-        with pytest.raises(WitnessError, match="secure.file.priv"):
+        with pytest.raises(WitnessError, match=r"secure.file.priv"):
             with_file_right.execute(statement.format(path))
     assert list(tmp_path.iterdir()) == []
 
