@@ -81,19 +81,27 @@ def cell_run(request: pytest.FixtureRequest) -> Iterator[CellOfPytest]:
     config = request.config
     items: list[Any] = request.session.items
     run = CellOfPytest(config, [item.callspec.params["scenario"] for item in items])
+    interrupted: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        """Ended from outside is as by Ctrl-C: databases are taken from a server that was given, and processes end.
+        Once: tox asks three times within a second, and the later ones would cut short how pytest comes to the end."""
+        if not interrupted:
+            interrupted.append(number)
+            raise KeyboardInterrupt
+
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
-    # Ended from outside is as by Ctrl-C: databases are taken from a server that was given, and processes end.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = [signal.signal(number, interrupt) for number in numbers]
     try:
         run.open()
         yield run
     finally:
-        for number in numbers:  # tox asks three times, within a second: that must not cut this short
+        for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         run.close()
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+        if not interrupted:  # else nothing counts any more: not while pytest tells of it, nor while Python ends
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
 
 
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
