@@ -33,6 +33,7 @@ from .world import HarnessError, World
 COLLECT_ALL_EVERY = 200  # runs of this process, whosever: garbage is the process's
 _RUNS = itertools.count(1)
 MEASURE = 3  # times the bound, for scenarios that remedies are tried on
+NOT_OWNED = "the harness does not own the order: {} (what to do: CONTRIBUTING.md, When the order is not owned)"
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
 Once = Callable[["Runner", Scenario, Execution, Any], Awaitable[Outcome]]
 
@@ -245,7 +246,9 @@ class Runner:
             }
             if confirm:
                 await (self._confirm if self._once else self._repeat)(exploration, scenario, way)
-        except (HarnessError, ScheduleMismatch, WitnessError) as error:
+        except ScheduleMismatch as error:
+            exploration.error = NOT_OWNED.format(error)
+        except (HarnessError, WitnessError) as error:
             exploration.error = str(error)
         return exploration
 
@@ -275,7 +278,7 @@ class Runner:
         deciding = exploration.deciding
         again = await self._run(scenario, Execution(replay(deciding.schedule)), way)
         if differs := difference(deciding, again):
-            exploration.error = f"the harness does not own the order: {differs}"
+            exploration.error = NOT_OWNED.format(differs)
             exploration.evidence = {**deciding.evidence, "second_run": again.evidence}
 
     async def _confirm(self, exploration: Exploration, scenario: Scenario, way: Any) -> None:

@@ -14,6 +14,7 @@ from .base import CAPABILITIES, Adapter
 class AsyncpgAdapter(Adapter):
     name = "asyncpg"
     engine = "tortoise.backends.asyncpg"
+    streams_in_transaction = True
     documented = (asyncpg.PostgresError, asyncpg.InterfaceError)
     aborted = (asyncpg.InFailedSQLTransactionError,)
     internal_types = (asyncpg.ProtocolViolationError,)

@@ -1,6 +1,7 @@
 """What an adapter is: the only place where a driver's name, its calls and its exception types are known.
 
-One file per driver. Scenarios ask for capabilities, never for a driver.
+One file per driver. Scenarios ask for capabilities, never for a driver. Each hook says when it is called and what it
+must not do; CONTRIBUTING.md says how a wrong adapter shows.
 """
 
 from __future__ import annotations
@@ -27,10 +28,20 @@ CAPABILITIES = {
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
     "row locks": "the database locks no single rows (SELECT ... FOR UPDATE)",
 }
+# What an adapter has to bring for a capability. Without it a hook that is missing would look like the driver's error.
+HOOKS = {
+    "connection": ("connect", "close", "read", "write", "fail", "rows", "begin", "commit", "rollback"),
+    "pool": ("create_pool", "acquire", "release", "close_pool", "read", "write", "change", "setting"),
+    "tortoise": ("engine",),
+}
 
 
 class Adapter:
     """One driver. Subclasses name the exception types and make the calls as the driver's documentation shows them.
+
+    One instance serves all runs of a process: it keeps nothing of a run, but what ``remove`` takes back.
+    A hook makes the driver's calls and no other: it catches nothing, repeats nothing, starts no task, thread or timer,
+    looks at no clock, and draws no random number. What the driver raises is what the verdict is made of.
 
     ``documented``: the exception types that the driver documents for its users. ``aborted``: those of them which say
     that the transaction had been aborted before. ``internal_types`` and ``internal_texts``: documented types that say
@@ -45,6 +56,7 @@ class Adapter:
     internal_types: tuple[type[BaseException], ...] = ()
     internal_texts: tuple[str, ...] = ()
     isolated = False  # run scenarios in a child process: the driver can crash it or block a thread for good
+    streams_in_transaction = False  # ``rows`` opens a transaction for a streamed result, and ends it with it
     orders = 1_000_000  # how many orders of a scenario are run at most
     steps: int | None = None  # no further order is begun when all together took as many steps
     select = f"SELECT nonce FROM {SEED} WHERE nonce = %s"
@@ -66,64 +78,85 @@ class Adapter:
 
     # -- the driver alone ------------------------------------------------------------------------------------------
     async def connect(self, address: Address) -> Any:
+        """A connection to this address, which is the gate's where the driver speaks over a socket: without TLS, with
+        autocommit, without the driver's own reconnecting. Called before a program's tasks begin, and by the next user
+        afterwards. It runs no statement of the adapter's own."""
         raise NotImplementedError
 
     async def close(self, connection: Any) -> None:
+        """Close it as a user would who says goodbye. Called by scenarios that close in mid-use, and at the end of each
+        run, when the connection may be in any state."""
         raise NotImplementedError
 
     async def read(self, connection: Any, nonce: str) -> str:
-        """The value of the seed row with this nonce."""
+        """The value of the seed row with this nonce (``select``); "no row" where the driver gave none. One statement.
+        It returns what the driver gave, and never what the caller would like: this is what shows a foreign answer."""
         raise NotImplementedError
 
     async def write(self, connection: Any, token: str) -> None:
+        """Insert this token (``insert``). One statement, in whatever transaction the connection is in: it neither
+        begins nor commits one. It returns when the driver says that the row is written."""
         raise NotImplementedError
 
     async def fail(self, connection: Any) -> None:
-        """A statement that the server refuses."""
+        """A statement that the server refuses (``refused``); the driver's error comes out as it is."""
         raise NotImplementedError
 
     def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
-        """Iterate over a result of three seed rows, one fetch at a time. ``streamed``: through a cursor whose rows
-        stay with the server until they are asked for, else through one that has got them all."""
+        """Iterate over a result of three seed rows (``select_rows``), one fetch at a time: an async generator, closed
+        early where the reader leaves. ``streamed``: through a cursor whose rows stay with the server until they are
+        asked for, else through one that has got them all. It fetches nothing ahead by itself. Where the driver has such
+        cursors in transactions only, it opens one and says so in ``streams_in_transaction``."""
         raise NotImplementedError
 
     async def change(self, connection: Any, value: str) -> None:
-        """Change a setting of the session (``change_setting``)."""
+        """Change a setting of the session (``change_setting``): one that the server forgets with the session, and that
+        a pool which resets its connections sets back."""
         raise NotImplementedError
 
     async def setting(self, connection: Any) -> str:
-        """The session's value of that setting, ``unset`` in a new session."""
+        """The session's value of that setting, ``unset`` in a new session. It asks the server, not the driver."""
         raise NotImplementedError
 
     def identity(self, connection: Any) -> Any:
-        """What stays the same when a pool hands the same connection out in another wrapper."""
+        """What stays the same when a pool hands the same connection out in another wrapper. Called at each acquire; it
+        sends nothing."""
         return connection
 
     async def begin(self, connection: Any) -> Any:
-        """Begin a transaction; what it returns is given to commit and rollback."""
+        """Begin a transaction by the driver's own call; what it returns is given to commit and rollback."""
         raise NotImplementedError
 
     async def commit(self, connection: Any, state: Any) -> None:
+        """Commit it; ``state`` is what ``begin`` returned. It returns only when the driver says that it is committed,
+        and does not roll back where that fails: the program decides."""
         raise NotImplementedError
 
     async def rollback(self, connection: Any, state: Any) -> None:
+        """Roll it back; called also after an error, and after a commit that was cancelled."""
         raise NotImplementedError
 
     async def create_pool(self, address: Address, size: int) -> Any:
+        """The driver's own pool of 1 to ``size`` connections, with its defaults for everything else: no health check
+        or recycling that its documentation does not switch on."""
         raise NotImplementedError
 
     async def acquire(self, pool: Any) -> Any:
+        """A connection of the pool, by the call that waits without a limit."""
         raise NotImplementedError
 
     async def release(self, pool: Any, connection: Any) -> None:
+        """Give it back as it is: cleaning up is the pool's promise, not the adapter's."""
         raise NotImplementedError
 
     async def close_pool(self, pool: Any) -> None:
+        """Close the pool, and wait until it says that it is closed. Called in mid-use too."""
         raise NotImplementedError
 
     # -- Tortoise --------------------------------------------------------------------------------------------------
     def credentials(self, address: Address, size: int) -> dict[str, Any]:
-        """Tortoise's ``credentials`` for a pool of 1 to ``size`` connections."""
+        """Tortoise's ``credentials`` for a pool of 1 to ``size`` connections: as ``connect``, without TLS. Called once
+        per connection name and run, before Tortoise connects."""
         return {
             "host": address.host,
             "port": address.port,
@@ -135,17 +168,22 @@ class Adapter:
         }
 
     def make_orm(self, world: World, setup: OrmSetup) -> Any:
-        """Tortoise for one run, not yet initialised."""
+        """Tortoise for one run, not yet initialised. Drivers leave this as it is; the miniatures bring an ORM of their
+        own."""
         from ..orm import Orm
 
         return Orm(world, size=setup.size, aliases=setup.aliases, fallback=setup.fallback)
 
     # -- the harness's hooks ---------------------------------------------------------------------------------------
     def install(self, world: World) -> None:
-        """Put what the gate needs in place for one run; nothing where the driver speaks over a socket."""
+        """Put what the gate needs in place for one run. Called before each run, before anything is connected.
+
+        Nothing where the driver speaks over a socket from the loop's own thread. A driver with threads gives the gate
+        its queue (aiosqlite.py) or its jobs (asyncodbc.py); one with timers of its own lets them go by
+        ``world.loop.time`` (psycopg.py). It changes when things happen, never what the driver does."""
 
     def remove(self) -> None:
-        """Undo ``install``."""
+        """Undo ``install``: the driver is as it was. Called after each run, also after a failed one."""
 
 
 def _orm_errors() -> tuple[type[BaseException], ...]:
@@ -157,9 +195,16 @@ def _orm_errors() -> tuple[type[BaseException], ...]:
 
 
 def load(name: str) -> Adapter:
-    """The adapter of an adapter file (``Driver.adapter``). Raises LookupError where it has no ``ADAPTER``."""
+    """The adapter of an adapter file (``Driver.adapter``). Raises LookupError in one line where it is not whole."""
     module = importlib.import_module(f"matrix.harness.adapters.{name}")
     adapter = getattr(module, "ADAPTER", None)
     if not isinstance(adapter, Adapter):
         raise LookupError(f"{module.__file__} has no ADAPTER: end it with ADAPTER = YourAdapter()")
+    if unknown := adapter.capabilities - CAPABILITIES.keys():
+        raise LookupError(f"{module.__file__}: no capability {min(unknown)!r}; there are: {', '.join(CAPABILITIES)}")
+    for capability, hooks in HOOKS.items():
+        missing = [hook for hook in hooks if getattr(type(adapter), hook) is getattr(Adapter, hook)]
+        if capability in adapter.capabilities and missing:
+            needed = ", ".join(missing)
+            raise LookupError(f"{module.__file__}: write {needed}, or leave {capability!r} out of its capabilities")
     return adapter

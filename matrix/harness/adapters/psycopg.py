@@ -27,6 +27,7 @@ CLOCKS: list[Any] = [
 class PsycopgAdapter(Adapter):
     name = "psycopg"
     engine = "tortoise.backends.psycopg"
+    streams_in_transaction = True
     documented = (psycopg.Error,)
     aborted = (psycopg.errors.InFailedSqlTransaction,)
     change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"

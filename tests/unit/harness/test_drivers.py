@@ -96,13 +96,29 @@ def test_a_relative_folder_is_refused(monkeypatch):
         drivers()
 
 
-def test_an_adapter_file_without_an_adapter_is_told(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("ADAPTER = Ellipsis", r" has no ADAPTER: end it with ADAPTER = YourAdapter\(\)$"),
+        (
+            'class A(Adapter):\n    capabilities = frozenset({"pols"})\nADAPTER = A()',
+            r": no capability 'pols'; there are: connection, pool, ",
+        ),
+        (
+            'class A(Adapter):\n    capabilities = frozenset({"connection"})\n    def connect(self, to): ...\n'
+            "ADAPTER = A()",
+            r": write close, read, write, fail, rows, begin, commit, rollback, or leave 'connection' out of its",
+        ),
+    ],
+)
+def test_an_adapter_that_is_not_whole_is_told_in_one_line(tmp_path, monkeypatch, text, says):
     import matrix.harness.adapters as package
 
-    (tmp_path / "empty.py").write_text("ADAPTER = Ellipsis\n")
+    name = f"part_{len(text)}"
+    (tmp_path / f"{name}.py").write_text(f"from .base import Adapter\n{text}\n")
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
-    with pytest.raises(LookupError, match=r"empty.py has no ADAPTER: end it with ADAPTER = YourAdapter\(\)"):
-        load("empty")
+    with pytest.raises(LookupError, match=f"{name}.py{says}"):
+        load(name)
 
 
 def test_the_adapters_in_the_tree_are_those_of_the_tables():

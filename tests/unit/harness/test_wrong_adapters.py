@@ -1,0 +1,56 @@
+"""Adapters that are wrong in the ways that CONTRIBUTING.md shows: the harness says that it does not own the order."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from matrix.harness import loop
+from matrix.harness.runner import NOT_OWNED, Runner
+from matrix.harness.scenario import catalogue
+from tests.unit.miniatures.driver import Backing, Queueing
+
+ROOT = Path(__file__).parents[3]
+SOMETHING_OUTLIVES_THE_RUN: set[str] = set()
+
+
+class Remembers(Queueing):
+    """Asks once more where a value is new to this process."""
+
+    async def read(self, connection, nonce):
+        if nonce not in SOMETHING_OUTLIVES_THE_RUN:
+            SOMETHING_OUTLIVES_THE_RUN.add(nonce)
+            await connection.execute("SHOW")
+        return await super().read(connection, nonce)
+
+
+class ClockOrChance(Queueing):
+    """Something that is not the program's decides whether it asks once more. Here it is a count, so that this test always
+    says the same."""
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = itertools.count()
+
+    async def read(self, connection, nonce):
+        if next(self.drawn) % 7 == 0:
+            await connection.execute("SHOW")
+        return await super().read(connection, nonce)
+
+
+@pytest.mark.parametrize("adapter", [Remembers, ClockOrChance])
+def test_what_else_decides_is_told_and_is_no_verdict(adapter):
+    SOMETHING_OUTLIVES_THE_RUN.clear()
+    exploration = loop.run(Runner(Backing(adapter()), 1).explore(catalogue()["CON-1"]))
+    before, _, after = NOT_OWNED.partition("{}")
+    assert exploration.error.startswith(before) and exploration.error.endswith(after)
+
+
+def test_the_message_points_to_a_section_that_exists():
+    file, _, heading = NOT_OWNED.partition("(what to do: ")[2].rstrip(")").partition(", ")
+    assert f"\n### {heading}\n" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_a_right_adapter_is_asked_twice_and_stays_a_verdict():
+    exploration = loop.run(Runner(Backing(Queueing()), 1).explore(catalogue()["CON-1"]))
+    assert not exploration.error
