@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from matrix.results.read import CellResult
-from matrix.results.text import one_line
+from matrix.results.text import code, one_line
 from matrix.words import REMEDIES, VERDICTS
 
 KINDS = ("worse", "better", "changed", "new", "gone")  # "changed": one of both words is no verdict
@@ -95,9 +94,7 @@ def markdown(found: Sequence[Difference]) -> str:
     if not found:
         return "No verdict changed."
     rows = [
-        f"| {each.kind} | {each.cell} | {each.scenario or ''} | {each.before or ''} | {each.after or ''} | "
-        + re.sub(r"([\\`*_\[\]<>|])", r"\\\1", each.reason)
-        + " |"
+        "| " + " | ".join(code(part) for part in (each.cell, each.scenario, each.before, each.after, each.reason)) + " |"
         for each in found
     ]
     return "\n".join(["| | cell | scenario | before | after | reason |", "|---|---|---|---|---|---|", *rows])

@@ -31,6 +31,17 @@ def one_line(text: object) -> str:
     return clean(" ".join(str(text).split()))
 
 
+def code(text: object) -> str:
+    """Foreign text in Markdown, in a list or a table's cell: a code span that it cannot end, in which nothing is a
+    mention, a link, a picture, HTML or the end of the cell. Empty for an empty text."""
+    line = one_line(text).replace("|", r"\x7c")
+    if not line:
+        return ""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    space = " " * line.startswith("`"), " " * line.endswith("`")
+    return f"{fence}{space[0]}{line}{space[1]}{fence}"
+
+
 def _spelled(match: re.Match[str]) -> str:
     code = ord(match.group())
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

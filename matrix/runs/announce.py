@@ -1,20 +1,30 @@
 """``python -m matrix announce``: an issue for each verdict that got worse, one per change and never twice.
 
-It reads what ``diff --json`` wrote and speaks to GitHub through its command-line client, ``gh``.
+It reads what ``diff --json`` wrote and speaks to GitHub through its command-line client, ``gh``. What it tells of a
+change comes from drivers and servers, so all of it is shown as code, and a change is known again only by the lines
+that an issue of ours begins with, where nothing foreign stands.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import itertools
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matrix.results.text import code, one_line
+
 LABEL = "verdict got worse"
-MOST = 20  # a broken release changes many verdicts at once: what is more than this goes into one issue together
+MOST = 20  # a broken release changes many verdicts at once: what is more than this goes into issues together
+TOGETHER = 50  # of them in one issue, which GitHub limits to 65,536 characters
+LONGEST = 300  # characters of a reason
+MARKER = re.compile(r"<!-- change: ([0-9a-f]{64}) -->")
 Client = Callable[[Sequence[str]], str]
 
 
@@ -24,28 +34,34 @@ class AnnounceError(Exception):
 
 def marker(key: str) -> str:
     """The line of an issue by which its change is known again."""
-    return f"<!-- change: {key} -->"
+    return f"<!-- change: {hashlib.sha256(key.encode()).hexdigest()} -->"
 
 
-def issues(differences: Sequence[dict[str, Any]], known: str, link: str = "") -> list[tuple[str, str]]:
-    """Title and text of the issues that are missing; ``known`` is the text of all issues that were ever opened."""
+def markers(body: str) -> list[str]:
+    """Those of an issue's text: the lines that it begins with."""
+    return list(itertools.takewhile(MARKER.fullmatch, body.splitlines()))
+
+
+def issues(differences: Sequence[dict[str, Any]], known: Sequence[str], link: str = "") -> list[tuple[str, str]]:
+    """Title and text of the issues that are missing; ``known`` are the markers of all that were ever opened."""
     worse = [each for each in differences if each["kind"] == "worse" and marker(each["key"]) not in known]
     made = [(title(each), text([each], link)) for each in worse[:MOST]]
-    rest = worse[MOST:]
-    if rest:
+    for start in range(MOST, len(worse), TOGETHER):
+        rest = worse[start : start + TOGETHER]
         made.append((f"{len(rest)} more verdicts got worse", text(rest, link)))
     return made
 
 
 def title(difference: dict[str, Any]) -> str:
     what = f"{difference['scenario']} in {difference['cell']}" if difference["scenario"] else difference["cell"]
-    return f"{what}: {difference['before']} -> {difference['after']}"[:200]
+    return one_line(f"{what}: {difference['before']} -> {difference['after']}")[:200]
 
 
 def text(differences: Sequence[dict[str, Any]], link: str) -> str:
-    lines = [f"- **{title(each)}**: {each['reason'] or 'no reason given'}" for each in differences]
+    told = [(code(title(each)), code(each["reason"][:LONGEST]) or "no reason given") for each in differences]
+    lines = [f"- **{what}**: {why}" for what, why in told]
     found = "Found by the scheduled run" + (f": {link}" if link else "") + "."
-    return "\n".join([found, "", *lines, "", *(marker(each["key"]) for each in differences)])
+    return "\n".join([*(marker(each["key"]) for each in differences), "", found, "", *lines])
 
 
 def register(commands: Any) -> None:
@@ -73,9 +89,10 @@ def announce(differences: Sequence[dict[str, Any]], link: str, client: Client) -
     """Open the missing issues. Returns their titles. Raises AnnounceError."""
     if not any(each["kind"] == "worse" for each in differences):
         return []
-    known = client(["issue", "list", "--label", LABEL, "--state", "all", "--limit", "5000", "--json", "body"])
-    bodies = "\n".join(str(each["body"]) for each in json.loads(known))
-    missing = issues(differences, bodies, link)
+    # Only who may triage gives an issue its label, so a stranger's issue is none of these.
+    listed = client(["issue", "list", "--label", LABEL, "--state", "all", "--limit", "5000", "--json", "body"])
+    known = [each for issue in json.loads(listed) for each in markers(str(issue["body"]))]
+    missing = issues(differences, known, link)
     if missing:
         client(["label", "create", LABEL, "--force", "--description", "Opened by the scheduled run"])
     for name, body in missing:
@@ -89,5 +106,5 @@ def _gh(arguments: Sequence[str]) -> str:
     except FileNotFoundError:
         raise AnnounceError("issues are opened with GitHub's client gh, which was not found") from None
     if done.returncode:
-        raise AnnounceError(f"gh {arguments[0]} {arguments[1]}: {done.stderr.strip()[:300]}")
+        raise AnnounceError(f"gh {arguments[0]} {arguments[1]}: {one_line(done.stderr)[:300]}")
     return done.stdout

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -155,18 +156,29 @@ def test_its_user_has_no_right_beyond_his_own_data(met: Met) -> None:
     assert not re.search(r"\b(ALL|FILE|SUPER|SHUTDOWN|RELOAD|CREATE USER|GRANT OPTION|\w+_ADMIN)\b", granted)
 
 
+@pytest.fixture
+def everybodys(shared_folder: Path) -> Iterator[Path]:
+    """A folder in which every user of the machine may read and write."""
+    folder = shared_folder / "everybodys"
+    folder.mkdir()
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize("statement", ["SELECT 1 INTO OUTFILE '{}'", "SELECT 1 INTO DUMPFILE '{}'"])
-def test_no_statement_writes_a_file(with_file_right: Met, tmp_path: Path, statement: str) -> None:
-    tmp_path.chmod(0o777)
-    for path in (tmp_path / "x", f"/dev/null/../..{tmp_path}/x"):
+def test_no_statement_writes_a_file(with_file_right: Met, everybodys: Path, statement: str) -> None:
+    for path in (everybodys / "x", f"/dev/null/../..{everybodys}/x"):
         with pytest.raises(WitnessError, match=r"secure.file.priv"):
             with_file_right.execute(statement.format(path))
-    assert list(tmp_path.iterdir()) == []
+    assert list(everybodys.iterdir()) == []
 
 
-def test_no_statement_reads_a_file(with_file_right: Met, tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("1")
-    assert with_file_right.execute(f"SELECT LOAD_FILE('{tmp_path / 'x'}')") == [(None,)]
+def test_no_statement_reads_a_file(with_file_right: Met, everybodys: Path) -> None:
+    path = everybodys / "x"
+    path.write_text("1")
+    path.chmod(0o644)
+    assert with_file_right.execute(f"SELECT LOAD_FILE('{path}')") == [(None,)]
     client = with_file_right.login(
         with_file_right.server.user, with_file_right.server.password, allow_local_infile=True
     )
@@ -175,7 +187,7 @@ def test_no_statement_reads_a_file(with_file_right: Met, tmp_path: Path) -> None
     cursor.execute("CREATE TABLE matrix_files.t (a int)")
     for word in ("", "LOCAL"):
         with pytest.raises(mysql.connector.Error):
-            cursor.execute(f"LOAD DATA {word} INFILE '{tmp_path / 'x'}' INTO TABLE matrix_files.t")
+            cursor.execute(f"LOAD DATA {word} INFILE '{path}' INTO TABLE matrix_files.t")
     cursor.execute("DROP DATABASE matrix_files")
     client.close()
 
