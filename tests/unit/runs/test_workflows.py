@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix.__main__ import parser
+from matrix.__main__ import main, parser
 from tests.unit.results import samples
 
 ROOT = Path(__file__).parents[3]
@@ -43,7 +43,7 @@ def test_rights_are_given_job_by_job_and_explained(path):
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_every_command_exists(path):
-    commands = re.findall(r"python -m matrix ([^\n|>#]+)", path.read_text(encoding="utf-8"))
+    commands = re.findall(r"python3? (?:-S )?-m matrix ([^\n|>#]+)", path.read_text(encoding="utf-8"))
     assert commands
     for command in commands:
         options = parser().parse_args(shlex.split(command))  # argparse exits where it does not understand
@@ -56,29 +56,81 @@ def test_every_command_of_the_scripts_exists():
             assert callable(parser().parse_args(shlex.split(command)).handler)
 
 
+def jobs(path):
+    """The text of each job by its name."""
+    parts = re.split(r"^  ([a-z]+):$", path.read_text(encoding="utf-8").partition("\njobs:\n")[2], flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_who_may_write_runs_nobodys_packages(path):
+    allowed = ("ci/history.sh kept", "python3 -S -m matrix announce diff.json ")
+    for name, job in jobs(path).items():
+        if re.search(r"^ +(?:contents|issues): write\b", job, re.MULTILINE):
+            commands = re.findall(r"run: (.*)", job)
+            assert commands, name
+            assert [each for each in commands if not each.startswith(allowed)] == [], name
+            assert not re.search(r"setup-python|container:", job), name
+
+
+def test_the_history_of_a_week_is_written_by_git_alone():
+    script = (ROOT / "ci" / "history.sh").read_text(encoding="utf-8")
+    assert not re.search(r"\b(python|pip|uv|tox|bash -c|eval)\b", script.partition("\n")[2])
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_what_is_installed_is_known_by_its_hash(path):
+    text = path.read_text(encoding="utf-8")
+    installed = re.findall(r"\b(?:pip install|uv pip|uv tool|pipx|npm) .*", text)
+    assert set(installed) == {"pip install --quiet --require-hashes -r ci/requirements.txt"}
+
+
+def test_every_requirement_has_a_version_and_a_hash():
+    wanted = [line for line in (ROOT / "ci/requirements.in").read_text().splitlines() if not line.startswith("#")]
+    pinned = re.split(r"\n(?=[\w.-]+==)", (ROOT / "ci/requirements.txt").read_text(encoding="utf-8"))[1:]
+    assert all(re.search(r"^    --hash=sha256:[0-9a-f]{64}", each, re.MULTILINE) for each in pinned)
+    assert set(wanted) <= {each.partition("==")[0] for each in pinned}
+
+
+def test_issues_are_announced_without_any_package(tmp_path):
+    (tmp_path / "diff.json").write_text("[]")
+    command = [sys.executable, "-S", "-m", "matrix", "announce", tmp_path / "diff.json"]
+    said = subprocess.run(command, cwd=ROOT, env={"PATH": ""}, check=True, capture_output=True, text=True).stdout
+    assert said == "0 issues opened\n"
+
+
+GIT = """#!/bin/sh
+# Keeps its arguments, and what it would log in with.
+printf '%s\\n' "$*" >> "$KEPT/arguments"
+printf 'protocol=https\\nhost=example.org\\n\\n' | "$REAL" credential fill >> "$KEPT/logins"
+exec "$REAL" -c "$RULE" "$@"
+"""
+
+
 def test_the_history_is_appended_to(tmp_path):
     """ci/history.sh against a repository of its own: the first run makes the branch, the next one adds to it."""
     remote, program = tmp_path / "remote.git", tmp_path / "bin"
     subprocess.run(["git", "init", "--quiet", "--bare", remote], check=True)
     program.mkdir()
-    # git goes to the local repository in the place of the address that the script makes.
-    rule = [f"url.{remote.as_uri()}.insteadOf", "https://x-access-token:secret@example.org/owner/name.git"]
-    (program / "git").write_text(f'#!/bin/sh\nexec {shutil.which("git")} -c "$RULE" "$@"\n')
-    (program / "python").symlink_to(sys.executable)
+    (program / "git").write_text(GIT)
     (program / "git").chmod(0o755)
     environment = {
         **os.environ,
         "PATH": f"{program}{os.pathsep}{os.environ['PATH']}",
-        "RULE": "=".join(rule),
+        "REAL": str(shutil.which("git")),
+        "RULE": f"url.{remote.as_uri()}.insteadOf=https://example.org/owner/name.git",
+        "KEPT": str(tmp_path),
         "TOKEN": "secret",
         "REPOSITORY": "owner/name",
         "GITHUB_SERVER_URL": "https://example.org",
     }
+    kept = tmp_path / "kept"
     for day, cell in enumerate(("mysql-aiomysql", "sqlite-aiosqlite"), start=20):
         header = samples.header(cell, started=f"2026-11-{day}T18:00:00Z")
         samples.write_cell(tmp_path / cell, header, [samples.scenario("NST-3"), samples.scenario("NST-4")])
-        command = [ROOT / "ci" / "history.sh", tmp_path / cell]
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+        assert main(["results", "trim", str(kept), str(tmp_path / cell), "--drop-older", "35"]) == 0
+        command = [ROOT / "ci" / "history.sh", "kept"]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
     told = ["git", "-C", remote, "log", "--format=%s", "history"]
     assert len(subprocess.run(told, check=True, capture_output=True, text=True).stdout.splitlines()) == 2
     files = ["git", "-C", remote, "ls-tree", "-r", "--name-only", "history"]
@@ -86,3 +138,6 @@ def test_the_history_is_appended_to(tmp_path):
         "results/mysql-aiomysql.jsonl",
         "results/sqlite-aiosqlite.jsonl",
     ]
+    assert "username=x-access-token\npassword=secret\n" in (tmp_path / "logins").read_text()
+    assert "push" in (tmp_path / "arguments").read_text()
+    assert "secret" not in (tmp_path / "arguments").read_text()
