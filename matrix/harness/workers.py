@@ -247,9 +247,12 @@ def statement_of(text: str) -> str:
 
 
 def describe(function: Callable[..., Any]) -> str:
-    """A worker's request in words: the function's name and its SQL and values, shortened."""
+    """A worker's request in words: the function's name and its SQL and values, shortened. Where to connect and how to
+    log in is not said: the words are published, and hold a password where the driver is given one text for all."""
     if isinstance(function, partial):
         name = getattr(function.func, "__name__", str(function.func))
+        if name == "connect":
+            return name
         details = [str(part) for part in function.args if isinstance(part, (str, list, tuple))]
         return f"{name}: {' '.join(details)}"[:300] if details else name
     return getattr(function, "__name__", str(function))

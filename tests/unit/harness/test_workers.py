@@ -317,6 +317,10 @@ def test_a_request_in_words():
 
     assert describe(partial(execute, "SELECT ?", ["n-1"])) == "execute: SELECT ? ['n-1']"
     assert describe(partial(execute)) == "execute"
+
+    def connect(dsn): ...
+
+    assert describe(partial(connect, "Driver=x;Uid=me;Pwd={secret};")) == "connect"
     assert describe(execute) == "execute"
 
 
