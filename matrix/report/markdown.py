@@ -17,9 +17,11 @@ def markdown(table: Table) -> str:
 
 
 def escape(text: object) -> str:
-    """Foreign text as Markdown that is read as written, also inside a table."""
+    """Foreign text as Markdown that is read as written, also inside a table. GitHub looks for people and issues in what
+    it has rendered, so what would name one is taken apart by a comment, which is not seen."""
     line = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", line)
+    line = re.sub(r"([\\`*_{}\[\]()#!|~])", r"\\\1", line)
+    return re.sub(r"(@|#|\bGH-)(?=\w)", r"\1<!-- -->", line)
 
 
 def _lines(table: Table) -> Iterator[str]:

@@ -89,6 +89,14 @@ def test_hostile_texts_break_out_of_nothing():
     assert "\n" not in issue_title(line, head)
 
 
+def test_nobody_is_mentioned_and_no_issue_referred_to():
+    """GitHub reads what it has rendered: a backslash does not keep it from that."""
+    line = scenario("NST-4", "lies", reason="thanks @maintainer and @org/team, see #1, owner/name#1 and GH-1: a@b")
+    prose = "\n".join(outside_of_fences(issue_text(line, header(), None))[1:])
+    assert "@<!-- -->maintainer and @<!-- -->org/team" in prose
+    assert not re.search(r"@\w|#\d|\bGH-\d", prose.replace("\\", ""))
+
+
 def test_a_line_without_evidence_makes_a_text_too():
     text = issue_text(scenario(evidence=None, source=None, links=None), header(), None)
     assert "### Observed" in text
