@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from matrix import servers
-from matrix.harness.witness import Address, open_witness
+from matrix.harness.witness import Address, PostgresWitness
 from matrix.reproduce import run
 from matrix.servers import builds
 
@@ -73,7 +73,7 @@ def test_a_given_server_has_no_database_of_ours_afterwards(
     with servers.acquire(f"postgres-{spec}") as server:
         monkeypatch.setenv("MATRIX_POSTGRES_URL", server.url)
         admin = Address("postgres", server.host, server.port, server.user, server.password, "")
-        keeper = open_witness(admin)
+        keeper = PostgresWitness(admin)
         list_them = "SELECT datname FROM pg_database WHERE datname LIKE 'repro%'"
         with run.Databases({**AXES, "server_version": spec}, print) as databases:
             assert databases.server.given

@@ -3,6 +3,7 @@ in nowhere, and who did get in reads and writes no files."""
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import os
 import re
@@ -19,7 +20,8 @@ import pg8000.native
 import pytest
 
 from matrix.harness.cell import Cell
-from matrix.harness.witness import Address, WitnessError, open_witness
+from matrix.harness.drivers import drivers
+from matrix.harness.witness import Address, MySQLWitness, PostgresWitness, Witness, WitnessError
 from matrix.servers import acquire, builds
 from matrix.servers import mysql as mysql_family
 from matrix.servers.server import Server
@@ -51,9 +53,13 @@ class Met:
             return pg8000.native.Connection(user, server.host, "postgres", server.port, password or None, **more)
         return mysql.connector.connect(host=server.host, port=server.port, user=user, password=password, **more)
 
+    def witness(self, database: str = "") -> Witness:
+        server = self.server
+        address = Address(server.kind, server.host, server.port, server.user, server.password, database)
+        return (PostgresWitness if server.kind == "postgres" else MySQLWitness)(address)
+
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
-        address = Address(self.kind, self.server.host, self.server.port, self.server.user, self.server.password)
-        witness = open_witness(address)
+        witness = self.witness()
         try:
             return witness.execute(statement)
         finally:
@@ -208,11 +214,13 @@ def test_a_cell_leaves_no_database_at_a_given_address(met: Met, monkeypatch: pyt
     before = met.execute(asked)
     cell = Cell("sqlite-aiosqlite", server=met.kind)
     cell.kind = met.kind
+    of_its_kind = drivers()["asyncpg" if met.kind == "postgres" else "aiomysql"]
+    cell.table = dataclasses.replace(cell.table, witnesses=of_its_kind.witnesses)
     try:
         cell.open()
         assert len(met.execute(asked)) == len(before) + 1
         (backing,) = cell.backings
-        left = open_witness(backing.database)
+        left = met.witness(backing.database.database)
     finally:
         cell.close()
         gc.unfreeze()
