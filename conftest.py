@@ -119,7 +119,7 @@ def pytest_runtest_makereport(item: Any, call: Any) -> Generator[None, Any, None
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     run = config.stash.get(RUN, None)
-    if run is not None and run.header:
+    if run is not None and run.opened:
         terminalreporter.ensure_newline()
         terminalreporter.write_line(run.summary())
 

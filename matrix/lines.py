@@ -146,6 +146,7 @@ class Hang(TypedDict, total=False):
     waiting: list[Waiting]
     connections: list[Any] | None
     text: str | None
+    stack: str
 
 
 class Evidence(TypedDict, total=False):
@@ -161,6 +162,7 @@ class Evidence(TypedDict, total=False):
     aftermath: list[Look]
     hang: Hang | None
     loop_errors: list[Any] | None
+    second_run: dict[str, Any] | None
 
 
 # -- a scenario ------------------------------------------------------------------------------------------------------
@@ -184,25 +186,34 @@ class OrdersAnomaly(_OrdersAnomaly, total=False):
     orders: int
 
 
-class _Orders(TypedDict):
-    explored: int
-
-
-class Orders(_Orders, total=False):
-    """The orders that were run."""
+class Chosen(TypedDict, total=False):
+    """How many orders there are, and how those that were run were chosen."""
 
     possible: int | None
-    verdicts: dict[str, int]
     estimate: int | None
     swept: int
     sampled: int
     seed: int | None
-    anomalies: list[OrdersAnomaly]
     on_record: str
 
 
-class Findings(TypedDict, total=False):
-    """What exploring a scenario shows: of a line, and of each scenario under a remedy."""
+class _Orders(TypedDict):
+    explored: int
+
+
+class Orders(_Orders, Chosen, total=False):
+    """The orders that were run."""
+
+    verdicts: dict[str, int]
+    anomalies: list[OrdersAnomaly]
+
+
+class _Found(TypedDict):
+    verdict: str
+
+
+class Found(_Found, total=False):
+    """What exploring a scenario shows, alone or under a remedy."""
 
     complies: bool | None
     violations: list[Violation]
@@ -213,15 +224,20 @@ class Findings(TypedDict, total=False):
     evidence: Evidence | None
 
 
-class _Cure(TypedDict):
-    verdict: str
-
-
-class Cure(_Cure, Findings, total=False):
+class Cure(Found, total=False):
     """A scenario under a remedy."""
 
     without: str | None
     title: str
+
+
+class CureLine(Cure, total=False):
+    """A scenario under a remedy as a line of its own; in no file (``results/reproducers.py`` makes it)."""
+
+    scenario: str
+    remedy_id: str
+    cured: str
+    contract: str
 
 
 class _Anomaly(TypedDict):

@@ -6,8 +6,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from matrix.lines import ScenarioLine
 from matrix.results.read import CellResult, read_cell
 from matrix.results.write import encode
 from matrix.words import VERDICTS, complies
@@ -44,7 +44,7 @@ def _write(original: CellResult, folder: Path, turn: int, scenarios: int) -> Non
     (folder / f"{header['cell']}.jsonl").write_bytes(b"".join(map(encode, [header, *lines, footer])))
 
 
-def _enough(original: CellResult, scenarios: int) -> Iterator[dict[str, Any]]:
+def _enough(original: CellResult, scenarios: int) -> Iterator[ScenarioLine]:
     yield from original.scenarios
     lines, number = original.scenarios, 100
     for at in range(max(0, scenarios - len(lines))):
@@ -53,7 +53,7 @@ def _enough(original: CellResult, scenarios: int) -> Iterator[dict[str, Any]]:
         yield {**line, "scenario": f"{line['scenario'].split('-')[0]}-{number}"}
 
 
-def _older(line: dict[str, Any], turn: int) -> dict[str, Any]:
+def _older(line: ScenarioLine, turn: int) -> ScenarioLine:
     """Every fifth scenario has another verdict on the older half of the releases of Tortoise."""
     place = sum(map(ord, line["scenario"]))
     if turn % len(TORTOISE) < len(TORTOISE) // 2 or place % 5 or line["verdict"] not in VERDICTS or line.get("remedy"):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from matrix.bench.tables import Column, Table
+from matrix.lines import ScenarioLine
 from matrix.results.read import CellResult
 
 CELL_COLUMNS = (
@@ -32,29 +33,30 @@ def cells(results: Iterable[CellResult]) -> Table:
 
 def _cell_row(result: CellResult) -> tuple[Any, ...]:
     ran = [line for line in result.scenarios if line.get("seconds")]
-    seconds = [line["seconds"] for line in ran]
+    seconds = [line["seconds"] or 0.0 for line in ran]
     schedules, per_schedule = _schedules(ran)
-    footer = result.footer or {}
+    whole = result.footer["seconds"] if result.footer else None
     if not ran:
-        return (result.cell, footer.get("seconds"), 0, None, None, "", None, None)
-    slowest = max(ran, key=lambda line: line["seconds"])
+        return (result.cell, whole, 0, None, None, "", None, None)
+    slowest = seconds.index(max(seconds))
     return (
         result.cell,
-        footer.get("seconds"),
+        whole,
         len(ran),
         statistics.median(seconds) * 1000,
-        slowest["seconds"] * 1000,
-        slowest["scenario"],
+        seconds[slowest] * 1000,
+        ran[slowest]["scenario"],
         schedules,
         per_schedule,
     )
 
 
-def _schedules(lines: Iterable[dict[str, Any]]) -> tuple[int | None, float | None]:
+def _schedules(lines: Iterable[ScenarioLine]) -> tuple[int | None, float | None]:
     """How many schedules were run, and the mean time of one in ms; None where the lines do not tell."""
-    plain = [line for line in lines if "cures" not in line and len(line.get("variants", ())) < 2]
-    counted = [line for line in plain if line["orders"]["explored"]]
-    schedules = sum(line["orders"]["explored"] + 1 for line in counted)
+    plain = [line for line in lines if "cures" not in line and len(line.get("variants") or ()) < 2]
+    counted = [(orders["explored"], line["seconds"] or 0.0) for line in plain if (orders := line.get("orders"))]
+    counted = [each for each in counted if each[0]]
+    schedules = sum(explored + 1 for explored, _ in counted)
     if not schedules:
         return None, None
-    return schedules, sum(line["seconds"] for line in counted) / schedules * 1000
+    return schedules, sum(seconds for _, seconds in counted) / schedules * 1000

@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
         if cell.adapter.isolated:
             outcome = loop.run_until_complete(once_in_child(runner, scenario, execution, way))
             for step in outcome.evidence["steps"]:
-                trace.on_step(step["action"], step["text"])
+                trace.on_step(str(step["action"]), str(step["text"]))
         else:
             runner.on_world, runner.on_step = trace.on_world, trace.on_step
             outcome = loop.run_until_complete(runner.once(scenario, execution, way))

@@ -17,12 +17,13 @@ from matrix.harness.cell import Cell, CellError, check_python
 from matrix.harness.processes import Job, Processes, cores
 from matrix.harness.result_lines import without_verdict
 from matrix.harness.scenario import Scenario, catalogue
+from matrix.lines import Header, OrdersAnomaly, ScenarioLine
 from matrix.results import expectations, judging
 from matrix.results.write import ResultWriter, WriteError, utc_now
-from matrix.words import ERROR, GLYPHS
+from matrix.words import ERROR, GLYPHS, NOT_APPLICABLE, REFUSES, SAFE
 
 ROOT = Path(__file__).resolve().parents[2]
-COLOURS = {"safe": "green", "refuses": "cyan", "n/a": "white", "error": "purple"}  # everything else: red
+COLOURS = {SAFE: "green", REFUSES: "cyan", NOT_APPLICABLE: "white", ERROR: "purple"}  # everything else: red
 Anomalies = dict[tuple[str, tuple[str, ...]], list[str]]  # verdict and properties -> the scenarios that show them
 
 
@@ -72,13 +73,14 @@ class CellRun:
         self.selected = selected
         self.whole = len(selected) >= len(self.catalogue)
         self.terminal = terminal
-        self.header: dict[str, Any] = {}
+        self.opened = False
+        self.header: Header  # of an opened one
         self.cell: Cell | None = None
         self.processes: Processes | None = None
         self.record_of_newest: Any = None
         self.writer: ResultWriter | None = None
         self.entries: Sequence[Any] = ()
-        self.seen: dict[str, tuple[str, list[dict[str, Any]]]] = {}  # verdicts and anomalies of the lines so far
+        self.seen: dict[str, tuple[str, list[OrdersAnomaly]]] = {}  # verdicts and anomalies of the lines so far
         self.done = 0
         self.started = time.monotonic()
 
@@ -107,7 +109,8 @@ class CellRun:
         )
 
     def _begin_result(self, cell: Cell) -> None:
-        self.header = {**cell.header(self.planned), "started": utc_now()}
+        self.header = cell.header(self.planned, utc_now())
+        self.opened = True
         if self.options.brief:
             self.header["effort"] = "brief"
             self.record_of_newest = record.read(cell.name, cell.parts.base)
@@ -167,20 +170,21 @@ class CellRun:
         if self.options.strict and line["complies"] is False:
             raise NotAsExpected(f"{scenario.id} does not comply: {line['verdict']} ({line['reason']})")
 
-    def _learn(self, line: dict[str, Any]) -> None:
+    def _learn(self, line: ScenarioLine) -> None:
         """Keep what later lines need of this one."""
-        self.seen[line["scenario"]] = line["verdict"], list((line.get("orders") or {}).get("anomalies", ()))
+        orders = line.get("orders")
+        self.seen[line["scenario"]] = line["verdict"], orders.get("anomalies", []) if orders else []
 
     def _given(self) -> tuple[dict[str, str], Anomalies]:
         """What a scenario may need of the lines before it: verdicts, and the anomalies with those that show them."""
-        plain = {name: verdict for name, (verdict, _) in self.seen.items() if verdict != "n/a"}
+        plain = {name: verdict for name, (verdict, _) in self.seen.items() if verdict != NOT_APPLICABLE}
         known: Anomalies = {}
         for name in self.catalogue:
             for each in self.seen.get(name, ("", []))[1]:
                 known.setdefault((each["verdict"], tuple(each["properties"])), []).append(name)
         return plain, known
 
-    def _work(self, cell: Cell, name: str, given: tuple[dict[str, str], Anomalies]) -> dict[str, Any]:
+    def _work(self, cell: Cell, name: str, given: tuple[dict[str, str], Anomalies]) -> ScenarioLine:
         """Run a scenario; in one of the processes."""
         scenario, (plain, known) = self.catalogue[name], given
         newest = self.record_of_newest
@@ -196,12 +200,12 @@ class CellRun:
         )
 
     # -- printing --------------------------------------------------------------------------------------------------
-    def _show(self, line: dict[str, Any]) -> None:
+    def _show(self, line: ScenarioLine) -> None:
         verdict = line["verdict"]
         word = f"{GLYPHS.get(verdict, '?')} {verdict}" + (f", {line['remedy']}" if line.get("remedy") else "")
-        mark = {COLOURS.get(verdict, "red"): True, "bold": verdict not in ("safe", "n/a")}
+        mark = {COLOURS.get(verdict, "red"): True, "bold": verdict not in (SAFE, NOT_APPLICABLE)}
         text = f"  {self.done:>3}/{len(self.planned)} {line['scenario']:<7} {word:<18} "
-        reason = "" if verdict == "safe" and not line.get("remedy") else " ".join(line["reason"].split())
+        reason = "" if verdict == SAFE and not line.get("remedy") else " ".join((line["reason"] or "").split())
         room = self.terminal.width() - len(text) - 1
         self.terminal.say(text + (reason if len(reason) <= room else reason[: max(room - 1, 20)] + "…"), **mark)
 

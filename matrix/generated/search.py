@@ -22,6 +22,7 @@ from hypothesis.errors import StopTest
 from hypothesis.internal.conjecture.data import ConjectureData
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 
+from matrix import lines
 from matrix.harness import cell_scenarios
 from matrix.harness.loop import MatrixLoop
 from matrix.harness.outcome import Exploration
@@ -30,6 +31,7 @@ from matrix.harness.record import Known, Record
 from matrix.harness.result_lines import line_of, without_verdict
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
+from matrix.lines import ScenarioLine
 from matrix.words import ERROR, NOT_APPLICABLE, SAFE, badness, complies
 
 from .interpreter import Bound
@@ -175,7 +177,7 @@ class Search:
         return exploration.deciding not in exploration.once and exploration.deciding.signature == wanted
 
     # -- the line --------------------------------------------------------------------------------------------------
-    def line(self) -> dict[str, Any]:
+    def line(self) -> ScenarioLine:
         """The result line."""
         started = time.monotonic()
         try:
@@ -186,7 +188,7 @@ class Search:
         line["seconds"] = round(time.monotonic() - started, 4)
         return line
 
-    def _line(self) -> dict[str, Any]:
+    def _line(self) -> ScenarioLine:
         if self.record and self.record.program:
             others = self.draw()[:PROGRAMS_BRIEF] if self.record.verdict == SAFE else []
             asked = dict.fromkeys([*map(from_data, self.record.programs), *others])
@@ -195,7 +197,7 @@ class Search:
                 return line
         return self._line_of(self.draw())
 
-    def _line_of(self, drawn: list[Program], *, shrunk: bool = False) -> dict[str, Any]:
+    def _line_of(self, drawn: list[Program], *, shrunk: bool = False) -> ScenarioLine:
         """The line of these programs; ``shrunk``: they were made small before they were put on record."""
         anomalies: dict[Signature, Anomaly] = {}
         counts: dict[str, int] = {}
@@ -253,7 +255,7 @@ class Search:
             return []
         return list(dict.fromkeys(scenario for _, scenarios in parts for scenario in scenarios))
 
-    def _told(self, anomaly: Anomaly) -> dict[str, Any]:
+    def _told(self, anomaly: Anomaly) -> lines.Anomaly:
         verdict, properties = anomaly.signature
         assert anomaly.shrunk is not None
         known_by = self._known_by(anomaly.signature)

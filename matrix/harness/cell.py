@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matrix.lines import Header
+from matrix.words import SCHEMA
+
 from .adapters.base import CAPABILITIES, Adapter, load
 from .cell_name import UVLOOP, CellName, parse
 from .drivers import distribution, drivers
@@ -209,14 +212,14 @@ class Cell:
         return scenario.unmet(self.adapter.capabilities, CAPABILITIES)
 
     # -- what the header says --------------------------------------------------------------------------------------
-    def header(self, planned: list[str]) -> dict[str, Any]:
-        """The result file's first line, without what the writer adds."""
+    def header(self, planned: list[str], started: str) -> Header:
+        """The result file's first line; ``started`` as ISO 8601."""
         packages = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
         versions = {distribution(name): version for name, version in packages.items()}
         strings = [backing.server_string for backing in self.backings]
         return {
             "type": "header",
-            "schema": 1,
+            "schema": SCHEMA,
             "cell": self.name,
             "axes": {
                 "driver": self.driver,
@@ -231,6 +234,7 @@ class Cell:
             "server_string": "; ".join(strings),
             "platform": platform.platform(),
             "commit": commit(),
+            "started": started,
             "planned": planned,
         }
 

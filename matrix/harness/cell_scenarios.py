@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from matrix.words import ERROR, NOT_APPLICABLE, VERDICTS, badness, complies
+from matrix.lines import ScenarioLine
+from matrix.words import ERROR, NOT_APPLICABLE, SAFE, VERDICTS, badness, complies
 
 from .isolated import once_in_child
 from .result_lines import line_of, remedy_line, without_verdict
@@ -24,7 +25,7 @@ async def run(
     plain: dict[str, str],
     bound: int,
     record: Record | None = None,
-) -> dict[str, Any]:
+) -> ScenarioLine:
     """The result line of a scenario in a cell. ``plain`` remembers verdicts without remedy; ``record`` is asked
     first."""
     reason = cell.unmet(scenario)
@@ -50,7 +51,7 @@ def runner(cell: Cell, backing: Backing, bound: int, record: Record | None = Non
 
 async def _run(
     runner: Runner, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str]
-) -> dict[str, Any]:
+) -> ScenarioLine:
     if scenario.cures:
         return await remedy_line(runner, scenario, catalogue, plain)
     started = time.monotonic()
@@ -58,14 +59,14 @@ async def _run(
     return line_of(scenario, exploration, time.monotonic() - started)
 
 
-def merge(lines: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def merge(lines: dict[str, ScenarioLine]) -> ScenarioLine:
     """One line for several databases: the worst verdict's, with every database's word in ``variants``."""
     errors = [kind for kind, line in lines.items() if line["verdict"] not in VERDICTS]
     deciding = errors[0] if errors else max(lines, key=lambda kind: badness(lines[kind]["verdict"]))
-    line = dict(lines[deciding])
+    line = lines[deciding].copy()
     line["variants"] = {kind: each["verdict"] for kind, each in lines.items()}
-    line["seconds"] = round(sum(each["seconds"] for each in lines.values()), 4)
-    line["reason"] = f"{deciding}: {line['reason']}" if line["verdict"] != "safe" else line["reason"]
+    line["seconds"] = round(sum(each["seconds"] or 0.0 for each in lines.values()), 4)
+    line["reason"] = f"{deciding}: {line['reason']}" if line["verdict"] != SAFE else line["reason"]
     if line["verdict"] != ERROR:
         line["complies"] = complies(line["level"], line["verdict"])
     return line

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
+
+from matrix.lines import Error, Evidence, ExceptionSeen, Frame, Hang, Witness
 
 from .history import ErrorRecord, History, Operation
 
@@ -14,7 +16,7 @@ FRAMES = 600  # more frames than this are cut in the middle of the list, and the
 TRACEBACK = 6000  # characters of a traceback
 
 
-def of(world: World, scenario: Scenario) -> dict[str, Any]:
+def of(world: World, scenario: Scenario) -> Evidence:
     """The evidence of one run; keys as in matrix/results/schema."""
     history = world.history
     return {
@@ -43,17 +45,17 @@ def of(world: World, scenario: Scenario) -> dict[str, Any]:
         "exceptions": _exceptions(history),
         "witness": _witness(history),
         "aftermath": [{"text": text, "ok": ok} for text, ok in world.aftermath],
-        "hang": history.hang,
+        "hang": cast("Hang | None", history.hang),
         "loop_errors": [_exception("event loop", None, error) for error in history.loop_errors],
     }
 
 
-def _error(error: ErrorRecord | None) -> dict[str, str] | None:
+def _error(error: ErrorRecord | None) -> Error | None:
     return None if error is None else {"type": error.type, "message": error.message}
 
 
-def _frames(world: World) -> list[dict[str, Any]]:
-    frames = [
+def _frames(world: World) -> list[Frame]:
+    frames: list[Frame] = [
         {
             "n": frame.sequence,
             "ms": round(frame.seconds * 1000, 2),
@@ -69,11 +71,11 @@ def _frames(world: World) -> list[dict[str, Any]]:
     ]
     if len(frames) <= FRAMES:
         return frames
-    cut = {**frames[FRAMES // 2], "kind": "(cut)", "text": f"{len(frames) - FRAMES} frames are left out here"}
+    cut: Frame = {**frames[FRAMES // 2], "kind": "(cut)", "text": f"{len(frames) - FRAMES} frames are left out here"}
     return [*frames[: FRAMES // 2], cut, *frames[-FRAMES // 2 :]]
 
 
-def _exceptions(history: History) -> list[dict[str, Any]]:
+def _exceptions(history: History) -> list[ExceptionSeen]:
     seen = set()
     made = []
     for operation in history.operations:
@@ -87,7 +89,7 @@ def _exceptions(history: History) -> list[dict[str, Any]]:
     return made
 
 
-def _exception(session: str, operation: int | None, error: ErrorRecord) -> dict[str, Any]:
+def _exception(session: str, operation: int | None, error: ErrorRecord) -> ExceptionSeen:
     return {
         "session": session,
         "operation": operation,
@@ -98,7 +100,7 @@ def _exception(session: str, operation: int | None, error: ErrorRecord) -> dict[
     }
 
 
-def _witness(history: History) -> dict[str, Any]:
+def _witness(history: History) -> Witness:
     writes = history.written()
     return {
         "rows": sorted(history.stored),

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
+from matrix.lines import Evidence, Hang
 from matrix.words import BREAKS, HANGS, LIVENESS, LOUDNESS
 
 from .checker import Violation
@@ -94,8 +95,8 @@ def _ended(
 ) -> Outcome:
     last = steps[-1][1] if steps else "the set-up"
     sentence = f"{what}; the last step was: {last}."
-    hang: dict[str, Any] = {"proof": proof, "waiting": [], "connections": [], "text": sentence, "stack": stack}
-    evidence = {
+    hang: Hang = {"proof": proof, "waiting": [], "connections": [], "text": sentence, "stack": stack}
+    evidence: Evidence = {
         "program": scenario.source,
         "steps": [{"n": n, "action": token, "text": text} for n, (token, text, _) in enumerate(steps, 1)],
         "hang": hang if verdict == HANGS else None,

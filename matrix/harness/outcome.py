@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from matrix.lines import Chosen, Evidence, OrdersAnomaly
 from matrix.words import badness
 
 from .checker import Violation
@@ -24,13 +24,13 @@ class Outcome:
     violations: list[Violation]
     refused: str
     schedule: str
-    tell: Callable[[], dict[str, Any]]  # makes the evidence; it costs more than the run, and few runs need it
+    tell: Callable[[], Evidence]  # makes the evidence; it costs more than the run, and few runs need it
     proof: str | None
     crashed: bool = False  # the interpreter died (isolated.py)
     enabled: Choices = ()  # among what each step was chosen; not known of a run in a child process
 
     @functools.cached_property
-    def evidence(self) -> dict[str, Any]:
+    def evidence(self) -> Evidence:
         """What people read of this run."""
         return self.tell()
 
@@ -52,9 +52,9 @@ class Exploration:
     """All orders of one scenario that were run."""
 
     outcomes: list[Outcome]
-    orders: dict[str, Any] = field(default_factory=dict)  # how many there are, and how those that were run were chosen
+    orders: Chosen = field(default_factory=Chosen)
     error: str = ""
-    evidence: dict[str, Any] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=Evidence)
     once: list[Outcome] = field(default_factory=list)  # seen once and not again (drivers whose threads race inside)
 
     @property
@@ -72,7 +72,7 @@ class Exploration:
         return made
 
     @property
-    def anomalies(self) -> list[dict[str, Any]]:
+    def anomalies(self) -> list[OrdersAnomaly]:
         """What any order violated: each set of properties with its verdict, and how many orders showed it."""
         made: dict[tuple[str, tuple[str, ...]], int] = {}
         for outcome in self.outcomes:

@@ -21,13 +21,14 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import IO, Any
 
+from matrix.lines import ScenarioLine
+
 from .cell import Cell, Room
 from .history import without_folders
 
 PATIENCE = 600  # seconds that one job may take before its process shows its stacks and ends
 PR_SET_PDEATHSIG = 1
-Line = dict[str, Any]
-Work = Callable[[Cell, str, Any], Line]
+Work = Callable[[Cell, str, Any], ScenarioLine]
 
 
 def cores() -> int:
@@ -65,13 +66,13 @@ class Processes:
     count: int
     jobs: list[Job]
     work: Work
-    died: Callable[[str, str], Line]
-    learn: Callable[[Line], None]
+    died: Callable[[str, str], ScenarioLine]
+    learn: Callable[[ScenarioLine], None]
     _processes: list[_Process] = field(default_factory=list)
-    _lines: dict[str, Line] = field(default_factory=dict)
+    _lines: dict[str, ScenarioLine] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
 
-    async def line(self, scenario: str) -> Line:
+    async def line(self, scenario: str) -> ScenarioLine:
         """The result line of one of the jobs, as soon as it is there. Give lines to nobody twice."""
         if not self._processes:
             every = [self.cell.rooms() for _ in range(min(self.count, len(self.jobs)))]

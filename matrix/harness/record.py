@@ -8,11 +8,12 @@ another one, all the orders are run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matrix.lines import Cure, ScenarioLine
 from matrix.words import NOT_VERDICTS
 
 FILE = Path(__file__).resolve().parents[1] / "axes" / "schedules.json"
@@ -76,15 +77,17 @@ def table(rows: Mapping[str, str], indent: int = 1) -> str:
     return f"{{\n{lines}\n{' ' * (indent - 1)}}}" if rows else "{}"
 
 
-def entries(lines: list[dict[str, Any]]) -> dict[str, Any]:
+def entries(lines: Iterable[ScenarioLine]) -> dict[str, Any]:
     """A cell's result lines as the file has them; what is no verdict is left out."""
     made: dict[str, Any] = {}
     for line in lines:
-        for scenario, seen in (line.get("cures") or {"": line}).items():
+        cures = line.get("cures")
+        found: Mapping[str, Cure | ScenarioLine] = cures if cures else {"": line}
+        for scenario, seen in found.items():
             if seen["verdict"] in NOT_VERDICTS:
                 continue
-            known = {"verdict": seen["verdict"], "schedule": seen.get("schedule") or ""}
-            if program := (line.get("generated") or {}).get("deciding"):
+            known: dict[str, Any] = {"verdict": seen["verdict"], "schedule": seen.get("schedule") or ""}
+            if (generated := line.get("generated")) and (program := generated.get("deciding")):
                 known["program"] = program
             made[f"{line['scenario']} {scenario}".strip()] = known
     return made

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from matrix.lines import Cure, Found, ScenarioLine
 from matrix.words import ERROR, HOLDS, NOT_APPLICABLE, NOT_RUN, SCHEMA, complies, worst
 
 from .adapters.base import CAPABILITIES
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from .scenario import Scenario
 
 
-def line_head(scenario: Scenario) -> dict[str, Any]:
+def line_head(scenario: Scenario) -> ScenarioLine:
     """What every line of a scenario says, whatever was seen."""
     return {
         "type": "scenario",
@@ -40,19 +41,17 @@ def line_head(scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def without_verdict(scenario: Scenario, verdict: str, reason: str) -> dict[str, Any]:
+def without_verdict(scenario: Scenario, verdict: str, reason: str) -> ScenarioLine:
     """A line for a scenario that has no verdict: ``n/a``, ``error`` or ``not run``, with the reason."""
     return {**line_head(scenario), "verdict": verdict, "reason": reason}
 
 
-def line_of(scenario: Scenario, exploration: Exploration, seconds: float) -> dict[str, Any]:
+def line_of(scenario: Scenario, exploration: Exploration, seconds: float) -> ScenarioLine:
     """The result line of an explored scenario."""
-    line = line_head(scenario)
-    line.update(_findings(scenario.level, exploration), seconds=round(seconds, 4))
-    return line
+    return {**line_head(scenario), **_findings(scenario.level, exploration), "seconds": round(seconds, 4)}
 
 
-def _findings(level: str, exploration: Exploration) -> dict[str, Any]:
+def _findings(level: str, exploration: Exploration) -> Found:
     if exploration.error:
         return {
             "verdict": ERROR,
@@ -82,11 +81,11 @@ def _findings(level: str, exploration: Exploration) -> dict[str, Any]:
 
 async def remedy_line(
     runner: Runner, scenario: Scenario, catalogue: dict[str, Scenario], plain: dict[str, str]
-) -> dict[str, Any]:
+) -> ScenarioLine:
     """Run a remedy over the scenarios that it claims to cure. ``plain``: their verdicts without it, filled on
     demand."""
     started = time.monotonic()
-    cures: dict[str, Any] = {}
+    cures: dict[str, Cure] = {}
     judged: list[tuple[str, str | None]] = []
     for identifier in scenario.cures:
         cured = catalogue[identifier]
@@ -103,24 +102,24 @@ async def remedy_line(
         cures[identifier] = {**findings, "without": without, "title": cured.title}
         judged.append((findings["verdict"], without))
     line = line_head(scenario)
-    line.update(cures=cures, seconds=round(time.monotonic() - started, 4))
+    line["cures"], line["seconds"] = cures, round(time.monotonic() - started, 4)
     if any(verdict == ERROR for verdict, _ in judged):
         bad = next(identifier for identifier, cure in cures.items() if cure["verdict"] == ERROR)
         return {**line, "verdict": ERROR, "reason": f"{bad}: {cures[bad]['reason']}"}
     if not judged:
         return {**line, "verdict": NOT_APPLICABLE, "reason": "none of the scenarios that it is to cure applies here"}
     line["verdict"] = worst(verdict for verdict, _ in judged)
-    line["remedy"] = judge_remedy(judged, scenario.way.claims)
-    line["reason"] = _remedy_reason(line["remedy"], cures)
+    line["remedy"] = word = judge_remedy(judged, scenario.way.claims)
+    line["reason"] = _remedy_reason(word, cures)
     line["orders"] = {
-        "explored": sum(cure["orders"]["explored"] for cure in cures.values()),
+        "explored": sum(orders["explored"] for cure in cures.values() if (orders := cure.get("orders"))),
         "possible": None,
         "verdicts": {},
     }
     return line
 
 
-def _remedy_reason(word: str, cures: dict[str, Any]) -> str:
+def _remedy_reason(word: str, cures: dict[str, Cure]) -> str:
     if word == HOLDS:
         return f"{', '.join(cures)} comply with it"
     broken = [identifier for identifier, cure in cures.items() if cure["complies"] is False]

@@ -279,7 +279,7 @@ class Runner:
         again = await self._run(scenario, Execution(replay(deciding.schedule)), way)
         if differs := difference(deciding, again):
             exploration.error = NOT_OWNED.format(differs)
-            exploration.evidence = {**deciding.evidence, "second_run": again.evidence}
+            exploration.evidence = {**deciding.evidence, "second_run": {**again.evidence}}
 
     async def _confirm(self, exploration: Exploration, scenario: Scenario, way: Any) -> None:
         """For threads that race inside a C driver, which no schedule can own: a verdict counts when it is seen twice.

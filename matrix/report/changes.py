@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from xml.etree import ElementTree as xml
 
+from matrix.lines import ScenarioLine
 from matrix.report.junit import text
 from matrix.results.read import CellResult, CellState
 from matrix.words import rank
@@ -71,7 +71,7 @@ def _of_cell(old: CellResult, new: CellResult) -> list[Change]:
     return found
 
 
-def _word(line: dict[str, Any] | None) -> str:
+def _word(line: ScenarioLine | None) -> str:
     return str(line.get("remedy") or line["verdict"]) if line else ""
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from matrix.lines import ScenarioLine
 from matrix.report.view import Table, page_of
 from matrix.words import NOT_VERDICTS
 
@@ -42,10 +42,9 @@ class Coverage:
 def coverage(table: Table) -> Coverage:
     """What the complete runs of a table cover."""
     lines = list(_lines(table))
-    orders = [line["orders"] for _, line in lines if isinstance(line.get("orders"), Mapping)]
-    orders = [each for each in orders if each.get("explored")]
+    orders = [each for _, line in lines if (each := line.get("orders")) and each["explored"]]
     absent = [(line["verdict"], str(line.get("reason") or "no reason given")) for _, line in lines if _absent(line)]
-    generated = [(cell, line["scenario"], line["generated"]) for cell, line in lines if line.get("generated")]
+    generated = [(cell, line["scenario"], said) for cell, line in lines if (said := line.get("generated"))]
     anomalies = [
         (cell, scenario, each) for cell, scenario, said in generated for each in said.get("anomalies") or () if each
     ]
@@ -68,11 +67,11 @@ def coverage(table: Table) -> Coverage:
     )
 
 
-def _lines(table: Table) -> Iterator[tuple[str, dict[str, Any]]]:
+def _lines(table: Table) -> Iterator[tuple[str, ScenarioLine]]:
     for column in table.columns:
         for line in column.result.scenarios if column.result else ():
             yield column.cell, line
 
 
-def _absent(line: Mapping[str, Any]) -> bool:
+def _absent(line: ScenarioLine) -> bool:
     return line["verdict"] in NOT_VERDICTS

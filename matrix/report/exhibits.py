@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from matrix.lines import CureLine, Header, ScenarioLine
 from matrix.report import upstream
 from matrix.report.diagram import STYLE
 from matrix.report.diagram import diagram as draw
 from matrix.results.reproducers import line_of_cure, read_index, source_of
 
 
-def diagram(line: Mapping[str, Any]) -> Markup:
+def diagram(line: ScenarioLine) -> Markup:
     """The sequence diagram as SVG, empty where nothing was recorded; its rules stand in the site's style sheet."""
     return Markup(draw(line).replace(f"<style>{STYLE}</style>", "", 1))
 
 
-def issue_text(line: Mapping[str, Any], header: Mapping[str, Any], script: str | None) -> str:
+def issue_text(line: ScenarioLine, header: Header, script: str | None) -> str:
     """A text for an upstream issue; empty for what complies, and for remedies: nobody can be told of those."""
     return upstream.issue_text(line, header, script) if line["complies"] is False and not line.get("remedy") else ""
 
 
-def reproducers(results: Path, line: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, str]:
+def reproducers(results: Path, line: ScenarioLine, header: Header) -> dict[str, str]:
     """The stand-alone scripts that showed the findings of this very line: name in the index -> source.
 
     Those of a remedy have names such as ``FIX-4-NST-4``: each shows a scenario that the remedy does not cure.
     """
     folder = results / "reproducers"
-    lines = [line, *(line_of_cure(line, cured) for cured in line.get("cures") or ())]
+    lines: list[ScenarioLine | CureLine] = [line, *(line_of_cure(line, cured) for cured in line.get("cures") or ())]
     known = [each for each in lines if (header["cell"], each["scenario"]) in _scripts(folder)]
     found = {str(each["scenario"]): source_of(folder, each, header) for each in known}
     return {name: source for name, source in found.items() if source}

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree import ElementTree as xml
 
+from matrix.lines import ScenarioLine
 from matrix.results.text import clean
 from matrix.words import NOT_VERDICTS
 
 NOT_XML = re.compile("[\ufffe\uffff]")  # what ``clean`` leaves and XML 1.0 forbids
 
 
-def junit(suites: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> bytes:
+def junit(suites: Iterable[tuple[str, Iterable[ScenarioLine]]]) -> bytes:
     """The document of these suites: each a name (a cell) and its scenario lines."""
     root = xml.Element("testsuites")
     for name, lines in suites:
@@ -37,7 +38,7 @@ def text(value: Any) -> str:
     return NOT_XML.sub("?", clean(value))
 
 
-def _case(suite: str, line: Mapping[str, Any]) -> xml.Element:
+def _case(suite: str, line: ScenarioLine) -> xml.Element:
     case = xml.Element("testcase", classname=text(suite), name=text(f"{line['scenario']} {line.get('title') or ''}"))
     if isinstance(line.get("seconds"), (int, float)):
         case.set("time", f"{line['seconds']:.3f}")
@@ -53,6 +54,6 @@ def _case(suite: str, line: Mapping[str, Any]) -> xml.Element:
     return case
 
 
-def violations(line: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def violations(line: ScenarioLine) -> list[Mapping[str, Any]]:
     found = line.get("violations")
     return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []

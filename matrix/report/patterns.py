@@ -137,7 +137,7 @@ def _cure(row: Row, marks: Sequence[Mark], remedies: Mapping[str, str], cures: M
 def cured(column: Column, remedy: str, scenarios: Sequence[str]) -> Mark:
     """The worst word that some scenarios have under a remedy in one cell."""
     line = column.result.by_id.get(remedy) if column.result else None
-    cures = (line or {}).get("cures") or {}
+    cures = (line.get("cures") if line else None) or {}
     own = [(name, cures[name]) for name in scenarios if name in cures]
     if not own:
         return Mark(NOT_APPLICABLE, reason="The remedy is not run over it here.")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from matrix.lines import ScenarioLine
 from matrix.report import badges, exhibits, files, junit, patterns, published, suite, view
 from matrix.report.changes import feed
 from matrix.report.coverage import coverage
@@ -96,7 +97,7 @@ def _programs(table: view.Table) -> dict[str, str]:
     return found
 
 
-def _ran(line: Mapping[str, Any]) -> bool:
+def _ran(line: ScenarioLine) -> bool:
     return line["verdict"] not in (NOT_APPLICABLE, NOT_RUN)
 
 
@@ -320,7 +321,7 @@ def stamp(run: CellResult) -> str:
     return "run-" + re.sub(r"[^0-9TZ]", "", str(run.header["started"]))
 
 
-def _evidence(site: Site, column: view.Column, run: CellResult, line: dict[str, Any], versions: Markup) -> None:
+def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLine, versions: Markup) -> None:
     name, cell = line["scenario"], column.cell
     row = site.rows[name]
     scripts = exhibits.reproducers(run.path.parent, line, run.header)

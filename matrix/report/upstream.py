@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from matrix.lines import Header, ScenarioLine
 from matrix.report.markdown import escape
 from matrix.results.text import clean, one_line
 from matrix.words import LEVEL_MEANS, VERDICT_MEANS
@@ -17,14 +18,14 @@ LINES = 60  # lines of the history at most
 SAID = {"invoke": "asks to", "ok": "is done:", "error": "fails to", "cancelled": "is cancelled:"}
 
 
-def issue_title(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
+def issue_title(line: ScenarioLine, header: Header) -> str:
     """One plain line: the driver's version, what was done, what came of it."""
     axes = _mapping(header.get("axes"))
     subject = f"{axes.get('driver', '?')} {axes.get('driver_version', '?')}"
     return one_line(f"{subject}: {line.get('title', line.get('scenario', '?'))}: {line.get('reason', '')}")[:200]
 
 
-def issue_text(line: Mapping[str, Any], header: Mapping[str, Any], reproducer: str | None) -> str:
+def issue_text(line: ScenarioLine, header: Header, reproducer: str | None) -> str:
     """The issue as Markdown; its first line is ``Title: …``, to be cut off and put where titles go.
 
     ``line`` is a scenario line that does not comply, ``header`` the header of its cell, ``reproducer`` the source of
@@ -41,7 +42,7 @@ def fenced(text: object, language: str = "") -> str:
     return f"{fence}{language}\n{content}\n{fence}"
 
 
-def _text(line: Mapping[str, Any], header: Mapping[str, Any], reproducer: str | None) -> Iterator[str]:
+def _text(line: ScenarioLine, header: Header, reproducer: str | None) -> Iterator[str]:
     yield f"Title: {issue_title(line, header)}"
     yield ""
     yield escape(line.get("contract") or line.get("title") or "")
@@ -73,7 +74,7 @@ def _text(line: Mapping[str, Any], header: Mapping[str, Any], reproducer: str | 
             yield from (f"- <{link}>" for link in some)
 
 
-def _versions(header: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _versions(header: Header) -> Iterator[tuple[str, Any]]:
     axes, packages = _mapping(header.get("axes")), _mapping(header.get("packages"))
     named = (
         (axes.get("driver"), axes.get("driver_version")),
@@ -87,7 +88,7 @@ def _versions(header: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((name, packages[name]) for name in below if name in packages)
 
 
-def _reproducer(line: Mapping[str, Any], reproducer: str | None) -> Iterator[str]:
+def _reproducer(line: ScenarioLine, reproducer: str | None) -> Iterator[str]:
     if reproducer:
         yield "Save it as `repro.py` and run `uv run repro.py ADDRESS`. It says what it expects and what it observes;"
         yield "its exit code is 1 when the symptom shows. The order of the steps is forced, so it shows every time."
@@ -106,7 +107,7 @@ def _reproducer(line: Mapping[str, Any], reproducer: str | None) -> Iterator[str
         yield fenced("\n".join(one_line(f"{step.get('action', '')}  {step.get('text', '')}") for step in steps))
 
 
-def _expected(line: Mapping[str, Any]) -> Iterator[str]:
+def _expected(line: ScenarioLine) -> Iterator[str]:
     source = _mapping(line.get("source"))
     if source.get("text"):
         yield f"> {escape(source['text'])}"
@@ -118,7 +119,7 @@ def _expected(line: Mapping[str, Any]) -> Iterator[str]:
     yield escape(f"{line.get('contract') or ''}{f' ({means})' if means else ''}".strip() or "Not stated.")
 
 
-def _observed(line: Mapping[str, Any]) -> Iterator[str]:
+def _observed(line: ScenarioLine) -> Iterator[str]:
     verdict = str(line.get("verdict"))
     yield f"**{escape(line.get('reason') or verdict)}**"
     yield ""

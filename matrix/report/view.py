@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from matrix.lines import Expectation, ScenarioLine
 from matrix.report.marks import glyph, style_class
 from matrix.report.summary import Group, group
 from matrix.results import expectations, judging
@@ -127,7 +128,7 @@ class Table:
     newest: str
     groups: tuple[Group, ...] = ()
     problems: tuple[str, ...] = ()
-    records: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    records: dict[tuple[str, str], Expectation] = field(default_factory=dict)
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the suite itself (results/documents.py)
 
     @property
@@ -171,7 +172,7 @@ def _column_order(state: CellState) -> tuple[Any, ...]:
 
 def _column(state: CellState, newest: datetime | None) -> Column:
     run = state.result or state.attempt
-    axes = run.axes if run else {}
+    axes: Mapping[str, Any] = run.axes if run else {}
     shown = state.result.started if state.result else None
     server = str(axes.get("server") or "")
     return Column(
@@ -213,7 +214,7 @@ def _age(shown: datetime | None, newest: datetime | None) -> str:
 # Rows
 
 
-def _records(columns: Iterable[Column], folder: str | os.PathLike[str]) -> dict[tuple[str, str], dict[str, Any]]:
+def _records(columns: Iterable[Column], folder: str | os.PathLike[str]) -> dict[tuple[str, str], Expectation]:
     records = {}
     for column in columns:
         if column.result is None:
@@ -226,8 +227,8 @@ def _records(columns: Iterable[Column], folder: str | os.PathLike[str]) -> dict[
     return records
 
 
-def _families(columns: Sequence[Column], records: dict[tuple[str, str], dict[str, Any]]) -> tuple[Family, ...]:
-    lines: dict[str, dict[str, Any]] = {}
+def _families(columns: Sequence[Column], records: dict[tuple[str, str], Expectation]) -> tuple[Family, ...]:
+    lines: dict[str, ScenarioLine] = {}
     for column in columns:
         run = column.result or column.state.attempt
         for line in run.scenarios if run else ():
@@ -242,16 +243,15 @@ def _families(columns: Sequence[Column], records: dict[tuple[str, str], dict[str
     return tuple(Family(*family_of(prefix)[1:], tuple(grouped[prefix])) for prefix in order if prefix in grouped)
 
 
-def mark(column: Column, scenario: str, records: dict[tuple[str, str], dict[str, Any]]) -> Mark:
+def mark(column: Column, scenario: str, records: dict[tuple[str, str], Expectation]) -> Mark:
     """The word of one scenario in one cell."""
     if column.result is None:
         return Mark(ERROR, f"cells/{column.cell}/index.html", reason=column.problem or "", detail="incomplete run")
     line = column.result.by_id.get(scenario)
     if line is None:
         absent = column.result.not_installed
-        return (
-            Mark(NOT_APPLICABLE, reason=absent) if absent else Mark(NOT_RUN, reason="This cell has no result for it.")
-        )
+        word, why = (NOT_APPLICABLE, absent) if absent else (NOT_RUN, "This cell has no result for it.")
+        return Mark(word, reason=why)
     record = records.get((column.cell, scenario))
     return Mark(
         word=line.get("remedy") or line["verdict"],
@@ -259,11 +259,11 @@ def mark(column: Column, scenario: str, records: dict[tuple[str, str], dict[str,
         complies=line["complies"],
         note=_note(line, record),
         reason=line.get("reason") or "",
-        detail=record["reason"] if record else "",
+        detail=(record["reason"] or "") if record else "",
     )
 
 
-def _note(line: dict[str, Any], record: dict[str, Any] | None) -> str:
+def _note(line: ScenarioLine, record: Expectation | None) -> str:
     if record and not record["met"]:
         return "unexpected"
     if line["level"] == INFO and line["verdict"] in VERDICTS and not line.get("remedy"):

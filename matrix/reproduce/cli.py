@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from matrix.lines import CureLine, Header, ScenarioLine
 from matrix.results import reproducers
 from matrix.results.text import clean, one_line
 from matrix.words import REMEDIES, VERDICTS
@@ -60,8 +61,8 @@ class Report:
 class Job:
     """One line that does not comply, of one cell."""
 
-    header: Mapping[str, Any]
-    line: Mapping[str, Any]
+    header: Header
+    line: Mapping[str, Any]  # ScenarioLine or CureLine
 
     @property
     def cell(self) -> str:
@@ -104,15 +105,16 @@ def _reproduce(options: argparse.Namespace) -> int:
     return _summary(report, jobs, out)
 
 
-def _lines(scenarios: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def _lines(scenarios: Sequence[ScenarioLine]) -> Iterator[ScenarioLine | CureLine]:
     """The lines that do not comply, and what those of remedies that do not hold say of the scenarios they do worst."""
     for line in scenarios:
-        if not line.get("cures"):
+        cures = line.get("cures")
+        if not cures:
             if line["complies"] is False:
                 yield line
         elif line.get("remedy") in DOES_NOT_HOLD:
-            bad = [cured for cured, cure in line["cures"].items() if cure["verdict"] != "safe" and not cure["complies"]]
-            bad.sort(key=lambda cured: -VERDICTS.index(line["cures"][cured]["verdict"]))
+            bad = [cured for cured, cure in cures.items() if cure["verdict"] != "safe" and not cure["complies"]]
+            bad.sort(key=lambda cured: -VERDICTS.index(cures[cured]["verdict"]))
             yield from (reproducers.line_of_cure(line, cured) for cured in bad[:TRIED])
 
 
@@ -214,7 +216,7 @@ def _try(job: Job, source: str, databases: Any, environments: Path, times: int, 
     return f"shown {facts['shown']} of {facts['runs']} times, {last.seconds:.1f} s"
 
 
-def _python(header: Mapping[str, Any]) -> str:
+def _python(header: Header) -> str:
     """The Python that the cell ran on, by its minor version; this interpreter when it is of that version."""
     minor = ".".join(str(header["axes"]["python"]).split(".")[:2])
     return sys.executable if minor == f"{sys.version_info[0]}.{sys.version_info[1]}" else minor

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from matrix.lines import ScenarioLine
 from matrix.results.read import CellResult
 from matrix.results.text import code, one_line
 from matrix.words import REMEDIES, VERDICTS
@@ -73,13 +74,13 @@ def of_cell(before: CellResult, after: CellResult, name: str) -> list[Difference
     return found
 
 
-def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _pairs(one: ScenarioLine, other: ScenarioLine) -> list[tuple[str, str]]:
     """The words to compare: of a remedy what it does before its worst verdict."""
     return list(zip(_words(one), _words(other), strict=False))
 
 
-def _words(line: Mapping[str, Any]) -> Sequence[str]:
-    return [line["remedy"], line["verdict"]] if line.get("remedy") else [line["verdict"]]
+def _words(line: ScenarioLine) -> Sequence[str]:
+    return [remedy, line["verdict"]] if (remedy := line.get("remedy")) else [line["verdict"]]
 
 
 def _kind(old: str, new: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from matrix.lines import Expectation, Header, ScenarioLine
 from matrix.results.expectations import Entry, TwoEntries, applies, expected
 from matrix.results.text import one_line
 from matrix.words import (
@@ -48,9 +49,9 @@ KINDS = {
 
 
 def judge(
-    lines: Iterable[Mapping[str, Any]],
+    lines: Iterable[ScenarioLine],
     entries: Sequence[Entry],
-    header: Mapping[str, Any],
+    header: Header,
     known: Collection[str] | None = None,
 ) -> list[Unmet]:
     """Everything in which a run differs from what is on record; an empty list is a green run.
@@ -70,7 +71,7 @@ def judge(
     return unmet
 
 
-def _whole_cell(lines: Sequence[Any], entries: Sequence[Entry], header: Mapping[str, Any]) -> list[Unmet]:
+def _whole_cell(lines: Sequence[Any], entries: Sequence[Entry], header: Header) -> list[Unmet]:
     """Whether a cell of other releases can be had, as it is on record; a cell without planned scenarios cannot."""
     cell = header["cell"]
     own = [entry for entry in entries if entry.cell == cell]
@@ -84,7 +85,7 @@ def _whole_cell(lines: Sequence[Any], entries: Sequence[Entry], header: Mapping[
     return [Unmet("worse", cell, None, f"cannot be had any more ({own[0].where})", own[0])]
 
 
-def _entries_unmet(entries: Sequence[Entry], header: Mapping[str, Any], known: Collection[str]) -> list[Unmet]:
+def _entries_unmet(entries: Sequence[Entry], header: Header, known: Collection[str]) -> list[Unmet]:
     unmet: list[Unmet] = []
     cell, axes = header["cell"], header["axes"]
     if informational(header, entries):
@@ -109,7 +110,7 @@ def _is_known(name: str, axes: Mapping[str, Any], packages: Mapping[str, str]) -
     return canonicalize_name(name) in (*always, *map(canonicalize_name, packages))
 
 
-def judge_line(line: Mapping[str, Any], entries: Sequence[Entry], header: Mapping[str, Any]) -> list[Unmet]:
+def judge_line(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> list[Unmet]:
     """In what one scenario's line differs from what is on record for it."""
     cell, name, verdict = header["cell"], line["scenario"], line["verdict"]
     if verdict in (ERROR, NOT_RUN):
@@ -119,7 +120,7 @@ def judge_line(line: Mapping[str, Any], entries: Sequence[Entry], header: Mappin
     return _against_record(line, entries, header)
 
 
-def _against_record(line: Mapping[str, Any], entries: Sequence[Entry], header: Mapping[str, Any]) -> list[Unmet]:
+def _against_record(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> list[Unmet]:
     cell, name = header["cell"], line["scenario"]
     try:
         entry = expected(entries, name, header["axes"], header.get("packages"), cell)
@@ -133,7 +134,7 @@ def _against_record(line: Mapping[str, Any], entries: Sequence[Entry], header: M
     return [Unmet(kind, cell, name, f"{name} {text}{hint}", entry) for kind, text in difference]
 
 
-def informational(header: Mapping[str, Any], entries: Iterable[Entry] = ()) -> bool:
+def informational(header: Header, entries: Iterable[Entry] = ()) -> bool:
     """Whether what the cell shows is reported, and nothing is expected of it.
 
     Expected is something of the cells of the newest releases, and of those of other releases that are on record, when
@@ -145,7 +146,7 @@ def informational(header: Mapping[str, Any], entries: Iterable[Entry] = ()) -> b
     return not (as_recorded and any(entry.cell == header["cell"] for entry in entries))
 
 
-def _is_newest(header: Mapping[str, Any]) -> bool:
+def _is_newest(header: Header) -> bool:
     return bool(header["cell"] == f"{header['axes'].get('server')}-{header['axes'].get('driver')}")
 
 
@@ -154,7 +155,7 @@ def _absent(entries: Iterable[Entry], cell: str) -> bool:
 
 
 def deviations(
-    lines: Iterable[Mapping[str, Any]], entries: Iterable[Entry], header: Mapping[str, Any]
+    lines: Iterable[ScenarioLine], entries: Iterable[Entry], header: Header
 ) -> dict[str, str] | None:
     """What variants.json has of a cell of other releases: the words that are not as the entries for all cells have
     them; None for a cell that cannot be had. What is no verdict is left out."""
@@ -168,12 +169,12 @@ def deviations(
     return found
 
 
-def _word(line: Mapping[str, Any]) -> str:
+def _word(line: ScenarioLine) -> str:
     """What a scenario or a remedy is known by."""
     return str(line.get("remedy") or line["verdict"])
 
 
-def _without_entry(line: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _without_entry(line: ScenarioLine) -> list[tuple[str, str]]:
     verdict, level, remedy = line["verdict"], line["level"], line.get("remedy")
     if verdict == NOT_APPLICABLE:
         return []
@@ -184,7 +185,7 @@ def _without_entry(line: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [] if complies(level, verdict) else [("worse", f"{verdict}, expected to comply: {_reason(line)}")]
 
 
-def _against(line: Mapping[str, Any], entry: Entry) -> list[tuple[str, str]]:
+def _against(line: ScenarioLine, entry: Entry) -> list[tuple[str, str]]:
     verdict, remedy = line["verdict"], line.get("remedy")
     if verdict == NOT_APPLICABLE:
         if entry.verdict == NOT_APPLICABLE:
@@ -201,7 +202,7 @@ def _against(line: Mapping[str, Any], entry: Entry) -> list[tuple[str, str]]:
     return found
 
 
-def _compared(difference: int, prefix: str, seen: str, promised: str, line: Mapping[str, Any]) -> tuple[str, str]:
+def _compared(difference: int, prefix: str, seen: str, promised: str, line: ScenarioLine) -> tuple[str, str]:
     if difference > 0:
         return f"{prefix}worse", f"{seen}, expected {promised}: {_reason(line)}"
     return f"{prefix}better", f"{seen}, expected {promised}: unexpectedly better: update the expectation"
@@ -212,7 +213,7 @@ def _near_misses(entries: Iterable[Entry], scenario: str) -> str:
     return f" (entries that cover {scenario} elsewhere: {', '.join(missed)})" if missed else ""
 
 
-def without_cell(entries: Iterable[Entry], headers: Iterable[Mapping[str, Any]]) -> list[Unmet]:
+def without_cell(entries: Iterable[Entry], headers: Iterable[Header]) -> list[Unmet]:
     """The entries that match none of the cells; ask only where the cells are all that are planned."""
     headers = list(headers)
     unmet = []
@@ -223,7 +224,7 @@ def without_cell(entries: Iterable[Entry], headers: Iterable[Mapping[str, Any]])
     return unmet
 
 
-def record(line: Mapping[str, Any], entries: Sequence[Entry], header: Mapping[str, Any]) -> dict[str, Any] | None:
+def record(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> Expectation | None:
     """The ``expectation`` object of a scenario line: what is on record for it and whether it is met.
 
     None where no entry covers it and it complies or does not apply.
@@ -238,14 +239,14 @@ def record(line: Mapping[str, Any], entries: Sequence[Entry], header: Mapping[st
     if entry is None:
         promise = "hold" if line.get("remedy") else "comply"
         reason = f"Nothing is on record, so it is expected to {promise}."
-        unmet = {"verdict": None, "met": False, "reason": reason, "category": None, "link": None}
+        unmet: Expectation = {"verdict": None, "met": False, "reason": reason, "category": None, "link": None}
         return None if met else unmet
-    found: dict[str, Any] = {"verdict": entry.verdict, "met": met, "reason": entry.reason}
+    found: Expectation = {"verdict": entry.verdict, "met": met, "reason": entry.reason}
     found |= {"category": entry.category, "link": entry.link}
     if entry.remedy:
         found["remedy"] = entry.remedy
     return found
 
 
-def _reason(line: Mapping[str, Any]) -> str:
+def _reason(line: ScenarioLine) -> str:
     return one_line(line.get("reason") or "no reason given")

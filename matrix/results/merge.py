@@ -91,7 +91,7 @@ def write_trimmed(out: str | os.PathLike[str], folder: str | os.PathLike[str], d
     out, results = Path(out), [state.result for state in read_folder(folder) if state.result]
     try:
         for result in results:
-            lines = [result.header, *map(without_evidence, result.scenarios), result.footer or {}]
+            lines = result.without_evidence().lines
             files.write(out / result.path.name, b"".join(map(encode, lines)), durable=True)
         if days is not None:
             _drop_older(out, timedelta(days=days))

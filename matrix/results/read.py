@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from matrix.lines import Axes, Cure, Footer, Header, ScenarioLine
 from matrix.results.text import one_line
 from matrix.words import CELL_ID, NOT_VERDICTS, SCENARIO_ID, SCHEMA, VERDICTS
 
@@ -84,17 +85,17 @@ class CellResult:
     """One run of one cell as its file tells it; ``footer`` is None for an incomplete run."""
 
     path: Path
-    header: dict[str, Any]
-    scenarios: tuple[dict[str, Any], ...]
-    footer: dict[str, Any] | None
+    header: Header
+    scenarios: tuple[ScenarioLine, ...]
+    footer: Footer | None
 
     @property
     def cell(self) -> str:
         return str(self.header["cell"])
 
     @property
-    def axes(self) -> dict[str, Any]:
-        return dict(self.header["axes"])
+    def axes(self) -> Axes:
+        return self.header["axes"]
 
     @property
     def started(self) -> datetime:
@@ -109,8 +110,13 @@ class CellResult:
         """Why the cell cannot be had at all, such as ``does not install: …``; None for a cell that ran."""
         return str(self.footer["not_installed"]) if self.footer and self.footer.get("not_installed") else None
 
+    @property
+    def lines(self) -> list[Header | ScenarioLine | Footer]:
+        """All lines in the order of the file."""
+        return [self.header, *self.scenarios, *([self.footer] if self.footer else [])]
+
     @cached_property
-    def by_id(self) -> dict[str, dict[str, Any]]:
+    def by_id(self) -> dict[str, ScenarioLine]:
         return {line["scenario"]: line for line in self.scenarios}
 
 
@@ -136,14 +142,20 @@ class CellState:
         return replace(self, result=result, attempt=attempt)
 
 
-def without_evidence(line: Mapping[str, Any]) -> dict[str, Any]:
+def without_evidence(line: ScenarioLine) -> ScenarioLine:
     """A line without its evidence and that of the scenarios it cures."""
-    short = {key: value for key, value in line.items() if key != "evidence"}
-    if isinstance(short.get("cures"), dict):
-        short["cures"] = {
-            name: {key: value for key, value in cure.items() if key != "evidence"} if isinstance(cure, dict) else cure
-            for name, cure in short["cures"].items()
-        }
+    short = line.copy()
+    short.pop("evidence", None)
+    if isinstance(cures := short.get("cures"), dict):
+        short["cures"] = {name: _without_evidence(cure) for name, cure in cures.items()}
+    return short
+
+
+def _without_evidence(cure: Cure) -> Cure:
+    if not isinstance(cure, dict):  # a reader is asked before a schema is
+        return cure
+    short = cure.copy()
+    short.pop("evidence", None)
     return short
 
 
@@ -216,9 +228,9 @@ def read_state(path: Path, check: Check | None = None) -> CellState:
 
 
 def _read(path: Path, check: Check | None, partial: bool) -> CellResult:
-    header: dict[str, Any] | None = None
-    footer: dict[str, Any] | None = None
-    scenarios: dict[str, dict[str, Any]] = {}
+    header: Header | None = None
+    footer: Footer | None = None
+    scenarios: dict[str, ScenarioLine] = {}
     raw = _raw_lines(path)
     for number, text in enumerate(raw, start=1):
         if partial and number == len(raw) and not text.endswith(b"\n"):
@@ -266,9 +278,10 @@ def parse(text: bytes) -> Any:
     return json.loads(text.decode("utf-8"), parse_constant=_no_number)
 
 
-def _parse(path: Path, number: int, text: bytes) -> dict[str, Any]:
+def _parse(path: Path, number: int, text: bytes) -> Any:
+    """A line; of what type it is, its ``type`` says."""
     try:
-        line = parse(text)
+        line: Any = parse(text)
     except (ValueError, RecursionError) as problem:
         raise BadLine(path, f"not a line of JSON: {problem}", number) from problem
     if not isinstance(line, dict) or line.get("type") not in NEEDED:
@@ -288,14 +301,14 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no JSON number")
 
 
-def _check_scenario(path: Path, number: int, line: dict[str, Any]) -> None:
+def _check_scenario(path: Path, number: int, line: Mapping[str, Any]) -> None:
     if not isinstance(line["scenario"], str) or not SCENARIO_ID.fullmatch(line["scenario"]):
         raise BadLine(path, f"{line['scenario']!r} is not a scenario id", number)
     if line["verdict"] not in (*VERDICTS, *NOT_VERDICTS):
         raise BadLine(path, f"{line['verdict']!r} is not a verdict", number)
 
 
-def _checked_header(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+def _checked_header(path: Path, header: Header) -> Header:
     name = path.name.removesuffix(".part").removesuffix(".jsonl")
     if not isinstance(header["cell"], str) or not CELL_ID.fullmatch(header["cell"]):
         raise BadLine(path, f"{header['cell']!r} is not a cell id", 1)

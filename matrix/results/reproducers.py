@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matrix.lines import CureLine, Header, ScenarioLine
 from matrix import files
 
 INDEX = "index.json"
@@ -32,13 +33,13 @@ def write_index(folder: str | Path, index: Mapping[str, Any]) -> Path:
     return path
 
 
-def line_of_cure(line: Mapping[str, Any], cured: str) -> dict[str, Any]:
+def line_of_cure(line: ScenarioLine, cured: str) -> CureLine:
     """What a remedy's line says of one scenario that it claims to cure, as a line of its own.
 
     Its ``scenario`` is ``FIX-4-NST-4``, as in the index; ``remedy_id`` and ``cured`` are its two parts. With this line
     ``source_of`` finds the script.
     """
-    cure, remedy = line["cures"][cured], str(line["scenario"])
+    cure, remedy = (line["cures"] or {})[cured], line["scenario"]
     return {
         **cure,
         "scenario": f"{remedy}-{cured}",
@@ -49,7 +50,7 @@ def line_of_cure(line: Mapping[str, Any], cured: str) -> dict[str, Any]:
     }
 
 
-def source_of(folder: str | Path, line: Mapping[str, Any], header: Mapping[str, Any]) -> str | None:
+def source_of(folder: str | Path, line: ScenarioLine | CureLine, header: Header) -> str | None:
     """The script that showed the finding of this very line, or None.
 
     ``line`` is a scenario line, ``header`` its cell's. A script that was made for another run's line of other words

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from matrix.lines import Footer, Header, ScenarioLine
 from matrix.words import SCHEMA
 
 
@@ -75,7 +76,7 @@ class ResultWriter:
     ``type`` and ``schema`` are added to every line; ``header`` needs the keys of the schema.
     """
 
-    def __init__(self, path: str | os.PathLike[str], header: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | os.PathLike[str], header: Header) -> None:
         self.path = Path(path)
         self.part = self.path.with_name(self.path.name + ".part")
         self.counts: Counter[str] = Counter()
@@ -85,7 +86,7 @@ class ResultWriter:
         self._file: IO[bytes] | None = self._open()
         self._write({"type": "header", "schema": SCHEMA, **header})
 
-    def scenario(self, line: Mapping[str, Any]) -> None:
+    def scenario(self, line: ScenarioLine) -> None:
         """Adds the line of one scenario; it is on its way to the disk when this returns."""
         name = str(line["scenario"])
         if name in self._seen:
@@ -100,7 +101,7 @@ class ResultWriter:
         ``not_installed``: why the cell cannot be had at all (it does not install, it does not import); then it has no
         scenarios, and that is its result.
         """
-        footer: dict[str, Any] = {
+        footer: Footer = {
             "type": "footer",
             "schema": SCHEMA,
             "counts": dict(sorted(self.counts.items())),

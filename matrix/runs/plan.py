@@ -224,9 +224,9 @@ def on_record(folder: str, planned: Collection[str], at_hand: Collection[str]) -
         if result is None or not result.footer or "catalogue" in result.header:
             continue
         if cells.parse(state.cell).default:
-            made[state.cell] = record.entries(list(result.scenarios))
+            made[state.cell] = record.entries(result.scenarios)
         elif state.cell in planned or result.header.get("effort") == "brief":  # all orders tell more of what to ask
-            asked[state.cell] = record.entries(list(result.scenarios))
+            asked[state.cell] = record.entries(result.scenarios)
     for cell, entries in asked.items():
         made[cell] = record.differing(entries, made.get(cells.parse(cell).base, {}))
     return dict(sorted(made.items()))

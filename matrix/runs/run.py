@@ -30,6 +30,7 @@ from matrix.harness import record
 from matrix.harness.cell_name import UVLOOP as uvloop_reason
 from matrix.harness.drivers import TableError, drivers, folders
 from matrix.harness.scenario import chosen
+from matrix.lines import Axes, Header
 from matrix.results import expectations, judging
 from matrix.results.cli import unmet_of
 from matrix.results.read import CellResult, CellState, ResultError, read_cell
@@ -52,6 +53,7 @@ from matrix.runs.plan import (
 )
 from matrix.runs.plan import chosen as planned_by
 from matrix.servers.builds import belongs
+from matrix.words import SCHEMA
 
 # What decides a verdict beside versions: the scenarios, the harness, and what wires them to pytest.
 DECIDING = (
@@ -398,7 +400,7 @@ class Runner:
         name = job.name
         distribution = drivers()[name.driver].distribution
         tortoise, driver = self.axes.of("tortoise-orm"), self.axes.of(distribution)
-        axes = {
+        axes: Axes = {
             "driver": name.driver,
             "driver_version": versions.get(distribution) or meant(driver, name.driver_version),
             "tortoise": versions.get("tortoise-orm") or meant(tortoise, name.tortoise),
@@ -407,14 +409,17 @@ class Runner:
             "python": name.python or f"{sys.version_info.major}.{sys.version_info.minor}",
             "loop": {"eager": "asyncio, eager tasks"}.get(name.loop, name.loop),
         }
-        header: dict[str, Any] = {
+        header: Header = {
+            "type": "header",
+            "schema": SCHEMA,
             "cell": job.cell,
             "axes": axes,
             "packages": versions,
             "server_string": None,
+            "started": utc_now(),
             "planned": [],
         }
-        with ResultWriter(self.results / f"{job.cell}.jsonl", {**header, "started": utc_now()}) as writer:
+        with ResultWriter(self.results / f"{job.cell}.jsonl", header) as writer:
             path = writer.finish(not_installed=why)
         result = read_cell(path)
         self._keep(result, inputs)
@@ -445,8 +450,7 @@ def deciding_digest() -> str:
 
 def short_text(result: CellResult) -> str:
     """A result file without its evidence."""
-    lines = [result.header, *result.without_evidence().scenarios, result.footer or {}]
-    return b"".join(encode(line) for line in lines).decode("utf-8")
+    return b"".join(map(encode, result.without_evidence().lines)).decode("utf-8")
 
 
 def same(path: Path, other: Path) -> bool:

@@ -19,12 +19,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matrix.lines import Cure, ScenarioLine
 from matrix.results import documents
 from matrix.results.read import CellResult, ResultError, read_cell, read_folder
 from matrix.results.text import clean
@@ -75,13 +76,13 @@ def replays_of(result: CellResult) -> list[dict[str, Any]]:
         ):
             generated = line.get("generated")
             if seen["verdict"] in VERDICTS and (generated is None or "deciding" in generated):
-                variants = line.get("variants") or {None: seen["verdict"]}
+                variants: Mapping[str, str] = line.get("variants") or {}
                 made.append(
                     {
                         "scenario": scenario,
                         "remedy": remedy,
                         "program": generated and generated["deciding"],
-                        "database": max(variants, key=lambda kind: rank(variants[kind])),
+                        "database": max(variants, key=lambda kind: rank(variants[kind]), default=None),
                         "schedule": seen.get("schedule") or "",
                         "verdict": seen["verdict"],
                         "properties": sorted({violation["property"] for violation in seen["violations"]}),
@@ -311,8 +312,8 @@ class CellRun:
         keys = ("verdict", "remedy") if rule == "seen twice" else ("verdict", "remedy", "schedule")
         differing = []
         for line in self.result.scenarios:
-            other = again.by_id.get(line["scenario"], {})
-            pairs = [(line, other)]
+            other: Any = again.by_id.get(line["scenario"], {})
+            pairs: list[tuple[ScenarioLine | Cure, Any]] = [(line, other)]
             pairs += [
                 (cure, (other.get("cures") or {}).get(name, {})) for name, cure in (line.get("cures") or {}).items()
             ]

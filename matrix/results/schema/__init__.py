@@ -39,7 +39,7 @@ def checker(evidence: bool = True) -> Callable[[Mapping[str, Any]], str | None]:
     except ImportError:
         quick = {kind: lambda _line: False for kind in parts}
 
-    def check(line: Mapping[str, Any]) -> str | None:
+    def check(line: Any) -> str | None:
         checked = line if evidence else without_evidence(line)
         if quick[line["type"]](checked):
             return None
