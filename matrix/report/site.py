@@ -106,7 +106,8 @@ def _ran(line: ScenarioLine) -> bool:
 
 def _shared(site: Site, summary: bytes) -> None:
     put(site, "results.json", summary)
-    put(site, schema.PATH.name, schema.PATH.read_bytes())
+    for path in schema.HERE.glob("*.schema.json"):
+        put(site, path.name, path.read_bytes())
     put(site, "style.css", (HERE / "style.css").read_bytes() + files.encode(style_rules() + STYLE))
     put(site, "matrix.js", (HERE / "matrix.js").read_bytes())
     results = [column.result for column in site.table.columns if column.result]
@@ -177,7 +178,6 @@ def _document(site: Site, kind: str) -> None:
     document = site.table.documents[kind]
     page(site, f"{kind}.html", f"{kind}.html", **suite.seen(kind, document))
     put(site, f"{kind}.json", files.as_json(document))
-    put(site, schema.DOCUMENTS[kind].name, schema.DOCUMENTS[kind].read_bytes())
 
 
 def _with_id(match: re.Match[str]) -> str:

@@ -1,24 +1,36 @@
-"""The published JSON Schemas of the result lines and of the documents beside them, and checks against them.
+"""The published JSON Schemas: of the result lines, of the documents beside them, and of the JSON that the site has.
 
-Only the checks need ``jsonschema``.
+Only the checks need ``jsonschema``. Schemas refer to each other by their ``$id``.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from matrix.results.read import without_evidence
 
-PATH = Path(__file__).parent / "results-1.schema.json"
-DOCUMENTS = {kind: PATH.with_name(f"{kind}-1.schema.json") for kind in ("faults", "stability")}
+HERE = Path(__file__).parent
+PATH = HERE / "results-1.schema.json"
+DOCUMENTS = {kind: HERE / f"{kind}-1.schema.json" for kind in ("faults", "stability")}
+# The site's files, by what they are called from its root.
+PUBLISHED = {
+    "results.json": "summary",
+    "drivers/*.json": "driver",
+    "scenarios/*.json": "scenario",
+    "cells/*.json": "cell",
+    "cells/*/*.json": "evidence",
+    "badges/*.json": "badge",
+    **{f"{kind}.json": kind for kind in DOCUMENTS},
+}
 
 
-def load() -> dict[str, Any]:
-    """The schema itself."""
-    schema: dict[str, Any] = json.loads(PATH.read_text("utf-8"))
+def load(kind: str = "results") -> dict[str, Any]:
+    """A schema, by the name of its file."""
+    schema: dict[str, Any] = json.loads((HERE / f"{kind}-1.schema.json").read_text("utf-8"))
     return schema
 
 
@@ -49,11 +61,22 @@ def checker(evidence: bool = True) -> Callable[[Mapping[str, Any]], str | None]:
 
 
 def document_checker(kind: str) -> Callable[[Mapping[str, Any]], str | None]:
-    """The same for a whole document of DOCUMENTS. Raises ImportError."""
+    """The same for a whole document, of DOCUMENTS or of PUBLISHED. Raises ImportError."""
     import jsonschema
 
-    validator = jsonschema.Draft202012Validator(json.loads(DOCUMENTS[kind].read_text("utf-8")))
+    validator = jsonschema.Draft202012Validator(load(kind), registry=_registry())
     return lambda document: _told(jsonschema.exceptions.best_match(validator.iter_errors(document)), kind)
+
+
+@cache
+def _registry() -> Any:
+    """All schemas, for those that refer to others."""
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
+
+    kinds = ("results", *PUBLISHED.values())
+    found = [DRAFT202012.create_resource(load(kind)) for kind in kinds]
+    return Registry().with_resources((resource.contents["$id"], resource) for resource in found)
 
 
 def _told(error: Any, whole: str) -> str | None:

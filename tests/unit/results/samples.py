@@ -103,7 +103,6 @@ def evidence(**changes: Any) -> dict[str, Any]:
         "witness": {
             "rows": [{"id": 1, "name": "parent"}, {"id": 2, "name": "child"}],
             "expected": [{"id": 1, "name": "parent"}],
-            "sessions": ["12 idle in transaction"],
             "sentences": ["The child was told that its block failed, and its row is stored."],
         },
         "aftermath": [
