@@ -95,10 +95,3 @@ def test_every_word_has_its_glyph_and_its_sentence():
     assert tuple(words.GLYPHS) == shown
     assert (*words.VERDICT_MEANS, *words.REMEDY_MEANS) == shown
     assert tuple(words.LEVEL_MEANS) == words.LEVELS
-
-
-@pytest.mark.parametrize(
-    ("scenario", "key"), [("NST-4", "nested"), ("FIX-1a", "remedies"), ("NEW-1", "new"), ("ODD", "odd")]
-)
-def test_the_family_of_an_id(scenario, key):
-    assert words.family_of(scenario).key == key

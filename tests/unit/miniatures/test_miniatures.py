@@ -11,7 +11,9 @@ from matrix.harness.result_lines import remedy_line
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import catalogue
 from matrix.results import schema
+from matrix.results.write import plain
 from matrix.words import PROPERTIES, VERDICTS
+from tests.unit.results.strict import validators
 
 from . import __main__ as published
 from . import proposed
@@ -21,6 +23,9 @@ from .table import Right, Row, applicable, line, table
 
 # What the program does there cannot end well for everybody: somebody is told so, in a documented way.
 REFUSED_BY_THE_RIGHT_ONE = ("CON-7", "POOL-6", "POOL-7", "POOL-9", "POOL-12", "POOL-13", "TXN-8", "TXN-23", "TXN-24")
+
+
+LINE = validators()["evidence"]  # a line has no key that the schema lacks
 
 
 @functools.cache
@@ -59,6 +64,7 @@ async def test_the_refusing_one_complies_everywhere(scenario):
     assert found["complies"], found["reason"]
     if scenario.level == "must":
         assert found["verdict"] == "safe", found["reason"]
+    assert [error.message for error in LINE.iter_errors(plain(found))] == []
 
 
 def test_the_published_table_fits_its_schema_and_names_what_is_missing():
