@@ -35,7 +35,7 @@ class Survivor:
 
 def function_of(name: str) -> str:
     """``matrix.harness.history.xǁHistoryǁfate__mutmut_12`` is in ``history.History.fate``."""
-    module, _, mutant = name.removeprefix("matrix.harness.").rpartition(".")
+    module, _, mutant = name.removeprefix("matrix.").removeprefix("harness.").rpartition(".")
     plain = mutant.rpartition("__mutmut_")[0]
     return f"{module}." + (".".join(plain.split("ǁ")[1:]) if "ǁ" in plain else plain.removeprefix("x_"))
 
@@ -91,7 +91,7 @@ def main() -> int:
         print(f"survived: {each}")
     for each in gone:
         print(f"explained, but killed or gone: {each}")
-    files = Counter(name.removeprefix("matrix.harness.").split(".")[0] for name in states)
+    files = Counter(name.removeprefix("matrix.").removeprefix("harness.").split(".")[0] for name in states)
     print(", ".join(f"{file} {number}" for file, number in sorted(files.items())))
     print(
         f"{len(states)} mutants, {len(states) - len(alive)} killed, {len(alive)} survived: "
