@@ -10,6 +10,7 @@ from pathlib import Path
 from matrix.bench import measure, recorded, site
 from matrix.bench.measure import REPEATS, ROUND_TRIPS
 from matrix.bench.tables import machine, show, write_json
+from matrix.harness.drivers import bases
 from matrix.harness.scenario import catalogue
 from matrix.results.read import CellResult, ResultError, read_folder
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     results = _results(options.results, tell)
     kinds = [kind for kind in ("postgres", "mysql", "mariadb") if not results or _uses(results, kind)]
-    names = options.cell or [name for name in measure.CELLS if measure.importable(name)]
+    names = options.cell or [name for name in bases() if measure.importable(name)]
     if not names:
         tell("no driver with its witness is installed here: run it with tox -e bench")
     tables = []

@@ -25,6 +25,7 @@ from matrix import servers
 from matrix.bench.tables import Column, Table, milliseconds, percentile
 from matrix.harness.cell import Backing, Cell, CellError
 from matrix.harness.channel import Recorder
+from matrix.harness.drivers import drivers
 from matrix.harness.explorer import Explorer
 from matrix.harness.gate import Gate
 from matrix.harness.loop import MatrixLoop
@@ -35,20 +36,6 @@ from matrix.harness.strategies import Departing
 from matrix.harness.witness import WitnessError
 from matrix.harness.world import HarnessError, World
 
-CELLS = (
-    "sqlite-aiosqlite",
-    "postgres-asyncpg",
-    "postgres-psycopg",
-    "mysql-aiomysql",
-    "mysql-asyncmy",
-    "mariadb-aiomysql",
-)
-WITNESSES = {
-    "sqlite": "apsw",
-    "postgres": "pg8000",
-    "mysql": "mysql",
-    "mariadb": "mysql",
-}  # the module of each kind's witness
 ROUND_TRIPS = 2000
 BLOCK = 100  # round trips in a row before the other way has its turn: a slow spell hits both alike
 REPEATS = 20
@@ -83,32 +70,14 @@ def _server_row(kind: str, tell: Callable[[str], None]) -> tuple[Any, ...]:
 # -- the gate --------------------------------------------------------------------------------------------------
 
 
-async def _ask_asyncpg(connection: Any) -> None:
-    await connection.fetchval("SELECT 1")
-
-
-async def _ask_psycopg(connection: Any) -> None:
-    await (await connection.execute("SELECT 1")).fetchone()
-
-
-async def _ask_mysql(connection: Any) -> None:
-    async with connection.cursor() as cursor:
-        await cursor.execute("SELECT 1")
-        await cursor.fetchone()
-
-
-ASK: dict[str, Callable[[Any], Awaitable[None]]] = {
-    "asyncpg": _ask_asyncpg,
-    "psycopg": _ask_psycopg,
-    "aiomysql": _ask_mysql,
-    "asyncmy": _ask_mysql,
-}
-
-
 async def gate_overhead(backing: Backing, round_trips: int) -> Table:
-    """``SELECT 1`` through the bare driver, directly and through the gate, turn about in one run."""
+    """A row by its key through the bare driver, directly and through the gate, turn about in one run."""
     assert backing.server_address is not None
-    adapter, ask = backing.adapter, ASK[backing.adapter.name]
+    adapter = backing.adapter
+
+    async def ask(connection: Any) -> None:
+        await adapter.read(connection, backing.nonces[0])
+
     numbers = iter(range(1, 100))
     gate = Gate(backing.kind, *backing.server_address, Recorder(), lambda: next(numbers))
     await gate.start()
@@ -154,7 +123,7 @@ def gate_table(driver: str, taken: dict[str, list[float]]) -> Table:
         Column("ratio, median", "x"),
     )
     count = len(next(iter(taken.values())))
-    return Table(f"Gate: a round trip of {driver}, SELECT 1, {count} each way", columns, tuple(rows))
+    return Table(f"Gate: a round trip of {driver}, a row by its key, {count} each way", columns, tuple(rows))
 
 
 # -- the proof of a hang ---------------------------------------------------------------------------------------
@@ -380,8 +349,9 @@ class Found:
 
 def importable(cell: str) -> bool:
     """Whether the driver and the witness of a cell are installed here."""
-    kind, _, driver = cell.partition("-")
-    return all(importlib.util.find_spec(name) is not None for name in (driver, WITNESSES[kind]))
+    driver = drivers()[cell.partition("-")[2]]
+    modules = {*driver.imports, *(witness.make[0] for witness in driver.witnesses.values())}
+    return all(importlib.util.find_spec(module.partition(".")[0]) is not None for module in modules)
 
 
 def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str], None]) -> list[Table]:
@@ -449,7 +419,7 @@ def _measure(name: str, options: argparse.Namespace, tell: Callable[[str], None]
     try:
         cell.open()
         backing = cell.backings[0]
-        if backing.adapter.name in ASK:
+        if backing.server_address is not None:
             found.gates.append(run(gate_overhead(backing, options.round_trips)))
         found.hangs += run(hang_rows(backing, options.repeats))
         found.floors += run(floor_rows(backing, options.repeats))
