@@ -2,7 +2,7 @@
 categories, families, servers, letters, the forms of ids, and the order of what is better and what is worse.
 
 The ground floor: the standard library only, on every Python that a cell runs on; everything else may import it. The
-words and their order are fixed by the design; nothing here looks at a result.
+words and their order are fixed (docs/architecture.md); nothing here looks at a result.
 """
 
 from __future__ import annotations

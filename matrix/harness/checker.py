@@ -1,6 +1,6 @@
 """The checker: a pure function from a recorded history to the properties that were violated, each in a sentence.
 
-It knows of no driver, no database and no schedule. The properties are those of design.md, section 4.
+It knows of no driver, no database and no schedule. The properties are those of docs/architecture.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An import linter: arrows point one way (design.md, section 3), scenarios know no driver and never sleep."""
+"""An import linter: arrows point one way (docs/architecture.md), scenarios know no driver and never sleep."""
 
 from __future__ import annotations
 
@@ -130,6 +130,21 @@ def test_the_harness_knows_of_no_plan_and_no_report(path):
         for name in imports(path)
         if within(name, "matrix") and not within(name, *GROUND, "matrix.servers", "matrix.harness")
     ] == []
+
+
+@parameters("matrix/cell")
+def test_a_cell_knows_of_no_plan_and_no_report(path):
+    ours = [name for name in imports(path) if within(name, "matrix", "tests")]
+    rooms = ("matrix.harness", "matrix.generated", "matrix.results", "matrix.servers", "matrix.cell")
+    assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
+
+
+@parameters("matrix/runs")
+def test_runs_know_of_the_harness_what_is_data(path):
+    ours = [name for name in imports(path) if within(name, "matrix", "tests")]
+    data = [f"matrix.harness.{name}" for name in ("cell_name", "drivers", "record", "scenario", "cell.commit")]
+    rooms = ("matrix.results", "matrix.servers", "matrix.runs")
+    assert [name for name in ours if not within(name, *GROUND, *rooms, *data)] == []
 
 
 @parameters("matrix/report")
