@@ -14,10 +14,14 @@ import selectors
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+# Threads whose work is held: those that a gate's queue has met (workers.py). The loop's own pool is known by its name.
+HELD: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+WORKER = "matrix-worker"
 Events = list[tuple[selectors.SelectorKey, int]]
 IdleHandler = Callable[["float | None"], Events]
 
@@ -80,6 +84,8 @@ class MatrixLoop(asyncio.SelectorEventLoop):
         self._frozen_at: float | None = None
         super().__init__(self.idle_selector)
         self.workers = CountingExecutor()
+        self._before: frozenset[int] = frozenset()
+        self._heard: set[str] = set()
         self.sides: list[SideLoop] = []  # loops of other threads that run on this one's clock
         self.set_default_executor(self.workers)
         if self.eager:
@@ -89,6 +95,23 @@ class MatrixLoop(asyncio.SelectorEventLoop):
         if executor is None or executor is self.workers:
             return self.workers.submit_job(self, func, args)
         return super().run_in_executor(executor, func, *args)
+
+    def call_soon_threadsafe(self, *arguments: Any, **keywords: Any) -> asyncio.Handle:  # type: ignore[override]
+        if self._is_strange(thread := threading.current_thread()):
+            self._heard.add(thread.name)
+        return super().call_soon_threadsafe(*arguments, **keywords)
+
+    def watch_threads(self) -> None:
+        """Those that run already are nobody's affair."""
+        self._before = frozenset(thread.ident or 0 for thread in threading.enumerate())
+        self._heard.clear()
+
+    def strange_threads(self) -> list[str]:
+        """Threads that began since and that no gate holds: those at work, and those that spoke to this loop."""
+        return sorted(self._heard.union(thread.name for thread in threading.enumerate() if self._is_strange(thread)))
+
+    def _is_strange(self, thread: threading.Thread) -> bool:
+        return not (thread.ident in self._before or thread in HELD or thread.name.startswith(WORKER))
 
     def time(self) -> float:
         if self._frozen_at is not None:
@@ -211,7 +234,7 @@ class CountingExecutor(ThreadPoolExecutor):
     """The loop's default executor; it knows which jobs run in which threads."""
 
     def __init__(self) -> None:
-        super().__init__(max_workers=40, thread_name_prefix="matrix-worker")
+        super().__init__(max_workers=40, thread_name_prefix=WORKER)
         self.wrap_job: Callable[[Callable[..., Any], tuple[Any, ...]], Callable[..., Any]] | None = None
         self._jobs: list[Job] = []
 

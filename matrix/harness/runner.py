@@ -33,6 +33,7 @@ from .world import HarnessError, World
 COLLECT_ALL_EVERY = 200  # runs of this process, whosever: garbage is the process's
 _RUNS = itertools.count(1)
 MEASURE = 3  # times the bound, for scenarios that remedies are tried on
+STRANGE = "no gate holds what thread {!r} does (what to do: CONTRIBUTING.md, Threads and timers)"
 NOT_OWNED = "the harness does not own the order: {} (what to do: CONTRIBUTING.md, When the order is not owned)"
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
 Once = Callable[["Runner", Scenario, Execution, Any], Awaitable[Outcome]]
@@ -74,10 +75,14 @@ class Runner:
         program: asyncio.Task[Any] | None = None
         try:
             await self._open_gate(world, scenario)
+            loop.watch_threads()
             adapter.install(world)
             # Not the loop's create_task: the program begins when it is conducted, with eager tasks as well.
             program = asyncio.Task(self._program(world, scenario, way), loop=loop)
-            if not await world.conduct(program):
+            rests = not await world.conduct(program)
+            if strange := loop.strange_threads():
+                raise HarnessError(STRANGE.format(strange[0]))
+            if rests:
                 world.history.hang = world.prove_hang(program)
         finally:
             await self._tear_down(world)

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from .channel import TOKEN, Channel, FrameRecord, Recorder, Segments
+from .loop import HELD
 
 LOCKED = "database is locked"
 SEES = re.compile(r"(select|insert|update|delete|replace|with)\b", re.IGNORECASE)  # BEGIN alone looks at nothing
@@ -313,6 +314,7 @@ class CountingQueue(queue.SimpleQueue):
         self.channel.polls = self.channel.polls or "timeout" in keywords
         if self._thread is None:
             thread = threading.current_thread()
+            HELD.add(thread)
             self._thread = self.channel.worker = weakref.ref(thread)
             self.gate.leaves_cycles = type(thread) is not threading.Thread
         if self._working:

@@ -1,12 +1,14 @@
 """Adapters that are wrong in the ways that CONTRIBUTING.md shows: the harness says that it does not own the order."""
 
+import asyncio
 import itertools
+import threading
 from pathlib import Path
 
 import pytest
 
 from matrix.harness import loop
-from matrix.harness.runner import NOT_OWNED, Runner
+from matrix.harness.runner import NOT_OWNED, STRANGE, Runner
 from matrix.harness.scenario import catalogue
 from tests.unit.miniatures.driver import Backing, Queueing
 
@@ -38,6 +40,21 @@ class ClockOrChance(Queueing):
         return await super().read(connection, nonce)
 
 
+class OwnThread(Queueing):
+    """Asks in a thread that nobody told the gate of."""
+
+    async def read(self, connection, nonce):
+        answer = await super().read(connection, nonce)
+        loop, asked = asyncio.get_running_loop(), asyncio.Future()
+        threading.Thread(target=loop.call_soon_threadsafe, args=(asked.set_result, answer), name="mine").start()
+        return await asked
+
+
+def test_a_thread_that_no_gate_holds_is_told_and_is_no_hang():
+    exploration = loop.run(Runner(Backing(OwnThread()), 1).explore(catalogue()["CON-1"]))
+    assert exploration.error == STRANGE.format("mine")
+
+
 @pytest.mark.parametrize("adapter", [Remembers, ClockOrChance])
 def test_what_else_decides_is_told_and_is_no_verdict(adapter):
     SOMETHING_OUTLIVES_THE_RUN.clear()
@@ -46,8 +63,9 @@ def test_what_else_decides_is_told_and_is_no_verdict(adapter):
     assert exploration.error.startswith(before) and exploration.error.endswith(after)
 
 
-def test_the_message_points_to_a_section_that_exists():
-    file, _, heading = NOT_OWNED.partition("(what to do: ")[2].rstrip(")").partition(", ")
+@pytest.mark.parametrize("message", [NOT_OWNED, STRANGE])
+def test_the_message_points_to_a_section_that_exists(message):
+    file, _, heading = message.partition("(what to do: ")[2].rstrip(")").partition(", ")
     assert f"\n### {heading}\n" in (ROOT / file).read_text(encoding="utf-8")
 
 

@@ -59,6 +59,16 @@ def test_a_driver_from_a_folder_is_planned_run_and_read_in_the_report(run, tmp_p
     assert pages and all("TXN-1" in path.read_text(encoding="utf-8") for path in pages)
 
 
+def test_a_package_that_nobody_has_said_anything_of_is_planned_with_its_newest_release(run, folder):
+    with (folder / "drivers.toml").open("a") as tables:
+        tables.write('[drivers.other]\nservers = ["sqlite"]\npackage = "other-python"\nadapter = "newcomer"\n')
+    planned = run("plan", "driver:other", "--json", environment={"MATRIX_DRIVERS": str(folder)})
+    assert planned.returncode == 0, planned.stderr
+    cells = json.loads(planned.stdout)["cells"]
+    assert cells[0]["cell"] == "sqlite-other"
+    assert {each["axis"] for each in cells} <= {"newest", "python", "loop"}
+
+
 def test_a_change_of_the_adapter_runs_the_cell_again(run, tmp_path, folder):
     command = ("run", "sqlite-newcomer", "--only", "CON-1", "--results", tmp_path / "results")
     own = {"MATRIX_DRIVERS": str(folder)}
