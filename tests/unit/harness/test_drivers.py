@@ -7,6 +7,11 @@ from matrix.harness.drivers import FURTHER, TableError, bases, distribution, dri
 from matrix.harness.witness import WITNESSES
 
 
+@pytest.fixture(autouse=True)
+def no_further_folders(monkeypatch):
+    monkeypatch.delenv(FURTHER, raising=False)
+
+
 @pytest.fixture
 def declare(tmp_path, monkeypatch):
     """``declare('[drivers.new]…')``: a further folder with this table and an adapter ``new.py``."""
