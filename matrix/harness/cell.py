@@ -24,6 +24,7 @@ from .adapters.base import CAPABILITIES, Adapter, load
 from .cell_name import UVLOOP, CellName, parse
 from .drivers import distribution, drivers
 from .loop import MatrixLoop
+from .sockets import TooFewDescriptors, first_aside
 from .witness import SEEDS, WITNESSES, Address, Witness, WitnessError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +125,10 @@ class Cell:
 
     def open(self) -> None:
         """Find or start the servers, make a database in each. Raises CellError."""
+        try:
+            first_aside()
+        except TooFewDescriptors as error:
+            raise CellError(str(error)) from None
         kinds = self.table.databases or (self.kind,)
         for kind in kinds:
             spec = kind if self.table.databases else self.spec

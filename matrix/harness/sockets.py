@@ -6,14 +6,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
+import resource
 import select
 import socket
 import struct
 import termios
-from typing import Any
+from typing import Any, NamedTuple
 
-ASIDE = 512  # the gate's own sockets have numbers from here on
+ASIDE = 512  # the gate's own sockets have numbers from here on, where the limit of open files allows
+WANTED = 1024  # files, to which the limit is raised where the machine lets us
+LEAST = 192  # files that a cell can do with, half of them the gate's: a crowd's connections fit
+
+
+class TooFewDescriptors(Exception):
+    """The limit of open files is too low for the gate: two lines, the second says what to do."""
+
+
+@functools.cache
+def first_aside() -> int:
+    """The first number of the gate's own sockets: ASIDE, or half of what this process may have. Raises the soft limit
+    of open files as far as it is wanted and allowed. Raises TooFewDescriptors."""
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit, hard = (WANTED if each == resource.RLIM_INFINITY else min(WANTED, each) for each in (limit, hard))
+    if limit < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        limit = hard
+    if limit < LEAST:
+        raise TooFewDescriptors(
+            f"a process may open {limit} files here, and the gate needs {LEAST}: nothing could be judged\n"
+            f"raise the limit first: ulimit -n {WANTED}"
+        )
+    return min(ASIDE, limit // 2)
 
 
 class DriverSocket:
@@ -60,12 +85,24 @@ class DriverSocket:
             driver.detach()
         ours = _counters(self._gate_end.get_extra_info("socket"))
         if theirs is None or ours is None:
-            return True
-        return theirs[0] == ours[1] and ours[0] == theirs[1]
+            return True  # see _counters
+        # Unsent is what the kernel keeps back (Nagle's algorithm): it is under way too. But where the driver does not
+        # read what it has been given, more of it may never be sent.
+        under_way = theirs.unsent or (ours.unsent and not self.unread())
+        return not under_way and theirs.sent == ours.received and ours.sent == theirs.received
 
 
-def _counters(connection: Any) -> tuple[int, int] | None:
-    """Bytes sent and bytes received, from TCP_INFO; None where the platform does not say."""
+class _Counted(NamedTuple):
+    """Bytes as one end's kernel counts them."""
+
+    sent: int
+    received: int
+    unsent: int
+
+
+def _counters(connection: Any) -> _Counted | None:
+    """What TCP_INFO says (struct tcp_info of linux/tcp.h); None where the platform does not say, as macOS. There what
+    is on its way over loopback is taken for arrived, which it is a moment later."""
     try:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
     except (OSError, AttributeError):
@@ -73,8 +110,9 @@ def _counters(connection: Any) -> tuple[int, int] | None:
     if len(info) < 216:
         return None
     received = struct.unpack_from("=Q", info, 128)[0]
+    unsent = struct.unpack_from("=I", info, 144)[0]
     sent, again = struct.unpack_from("=QQ", info, 200)
-    return sent - again, received
+    return _Counted(sent - again, received, unsent)
 
 
 def _descriptor_between(own: tuple[str, int], peer: tuple[str, int]) -> tuple[int, int] | None:
@@ -84,9 +122,10 @@ def _descriptor_between(own: tuple[str, int], peer: tuple[str, int]) -> tuple[in
         names = os.listdir("/proc/self/fd")  # noqa: PTH208 - for every connection: quicker than pathlib
     except OSError:
         return None
+    aside_from = first_aside()
     for name in sorted(names, key=int, reverse=True):  # the newest descriptors first: it was just opened
         with contextlib.suppress(OSError):
-            if int(name) >= ASIDE or not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):  # noqa: PTH115
+            if int(name) >= aside_from or not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):  # noqa: PTH115
                 continue
             candidate = socket.socket(fileno=int(name))
             try:
@@ -100,17 +139,19 @@ def _descriptor_between(own: tuple[str, int], peer: tuple[str, int]) -> tuple[in
 
 
 def aside(connection: socket.socket) -> socket.socket:
-    """The same connection under a number that no driver's socket will get.
+    """The same connection under a number that no driver's socket will get; ``connection`` is closed. Raises OSError
+    when no number is left: to keep the old one would be a fence with a hole that nobody sees.
 
     A driver that uses a loop from a foreign thread can leave the number of a closed socket registered there; whoever
     gets the number next is deaf. That may be a connection of the driver, but not one of the gate.
     """
-    try:
-        descriptor = fcntl.fcntl(connection.fileno(), fcntl.F_DUPFD_CLOEXEC, ASIDE)
-    except OSError:  # the limit of open files is lower
-        return connection
-    connection.close()
-    return socket.socket(fileno=descriptor)
+    with connection:
+        made = socket.socket(fileno=fcntl.fcntl(connection.fileno(), fcntl.F_DUPFD_CLOEXEC, first_aside()))
+    # asyncio does so only where a socket knows its protocol, which an accepted one does not everywhere. With Nagle's
+    # algorithm the kernel keeps a small write back until the one before is acknowledged: an answer in two parts is 40
+    # ms late.
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
 
 
 class Listening(socket.socket):

@@ -324,9 +324,48 @@ async def test_bytes_that_the_kernel_still_carries_make_the_wire_busy(setting, m
     await until(lambda: not wire.busy())
     assert wire.driver_socket is not None
     assert wire.driver_socket.found
-    counts = iter([(100, 50), (50, 99)])  # sent and received: first the driver's end, then ours
+    counts = iter([sockets._Counted(100, 50, 0), sockets._Counted(50, 99, 0)])  # first the driver's end, then ours
     monkeypatch.setattr(sockets, "_counters", lambda connection: next(counts))
     assert wire.busy()
+
+
+async def test_an_answer_in_two_parts_does_not_wait_for_an_acknowledgement(setting):
+    """With Nagle's algorithm the second part is sent 40 ms later, and no counter has it until then."""
+    _, wire = await setting.logged_in()
+    for transport in (wire.client, wire.server):
+        end = transport.get_extra_info("socket")
+        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert end.fileno() >= sockets.first_aside()
+
+
+@pytest.mark.parametrize("whose", ["the gate's", "the driver's"])
+async def test_bytes_that_the_kernel_keeps_back_are_in_flight(setting, whose):
+    client, wire = await setting.logged_in()
+    await until(lambda: not wire.busy())
+    sending = wire.client if whose == "the gate's" else client.transport
+    kept = sending.get_extra_info("socket")
+    kept.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # as Nagle's algorithm, but not by the clock
+    sending.write(frame(b"N", b"SNOTICE\0\0"))
+    assert not wire._all_arrived()
+    kept.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+    await until(wire._all_arrived)
+
+
+async def test_what_the_driver_never_reads_is_not_in_flight_for_ever(setting):
+    client, wire = await setting.logged_in()
+    client.transport.pause_reading()
+    for _ in range(200):
+        wire.client.write(b"x" * 65536)
+    await until(lambda: bool(sockets._counters(wire.client.get_extra_info("socket")).unsent))
+    await until(wire._all_arrived)
+
+
+async def test_a_server_that_is_not_reached_is_nobodys_hang_up(setting):
+    setting.listener.close()
+    setting.gate._addresses = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))]
+    _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", setting.gate.port)
+    await until(lambda: client.lost)
+    assert "does not reach the server" in setting.recorder.failures[0]
 
 
 async def test_a_write_is_in_flight_until_the_gate_has_it_and_not_after(setting):
