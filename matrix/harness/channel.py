@@ -36,6 +36,7 @@ class Recorder:
     started: float = field(default_factory=time.monotonic)
     sequence: int = 0
     frames: list[FrameRecord] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)  # the server's or the machine's own: such a run is not judged
     _lock: threading.Lock = field(default_factory=threading.Lock)  # workers and other threads' loops number too
 
     def next(self) -> int:

@@ -98,16 +98,21 @@ class Gate:
 
     async def _connect(self, wire: Wire) -> None:
         loop = asyncio.get_running_loop()
+        said = "its name has no address"
         for family, kind, protocol, _, address in self._addresses:
-            upstream = aside(socket.socket(family, kind, protocol))
-            upstream.setblocking(False)
+            upstream: socket.socket | None = None
             try:
+                upstream = aside(socket.socket(family, kind, protocol))
+                upstream.setblocking(False)
                 await loop.sock_connect(upstream, address)
                 await loop.create_connection(lambda: _ServerSide(wire), sock=upstream)
-            except OSError:
-                upstream.close()
+            except OSError as error:
+                said = str(error)
+                if upstream is not None:
+                    upstream.close()
             else:
                 return
+        self.recorder.failures.append(f"the gate does not reach the server: {said}")
         wire.cut()
 
     def connecting(self) -> bool:

@@ -15,6 +15,7 @@ DOCUMENTED = "documented"  # of the driver's or the ORM's documented types
 ABORTED = "aborted"  # documented: the transaction had been aborted by an earlier statement
 INTERNAL = "internal"  # anything else: RuntimeError, AttributeError, an assertion, a protocol error
 CANCELLED = "cancelled"
+SERVER = "server"  # the server's or the machine's own failure (server_failures.py): the run is not judged
 
 THE_END = "the end"  # what a fetch gives behind the last row of a result
 SEEN, UNSEEN = "seen", "not seen"  # what a look at a row finds

@@ -8,11 +8,13 @@ import collections
 import contextlib
 import os
 
+from . import server_failures
 from .channel import TOKEN, Channel, FrameRecord, Recorder, Segments
 from .sockets import DriverSocket
 from .wire import tracker_for
 from .wire.frames import Frame, Piece
 
+ERRORS = ("ERR", "ErrorResponse")
 FAREWELLS = ("Terminate", "COM_QUIT", "CancelRequest")
 
 
@@ -26,6 +28,7 @@ class Wire(Channel):
     def __init__(
         self, kind: str, number: int, recorder: Recorder, *, holding: bool, hold_login: bool, by_frame: bool
     ) -> None:
+        self.kind = kind
         self.number = number
         self.recorder = recorder
         self.label = f"connection {number}"
@@ -88,6 +91,9 @@ class Wire(Channel):
         through = []
         for piece in self.tracker.server(data):
             self._record(piece.frame, held=hold)
+            if piece.frame.kind in ERRORS:
+                failed = server_failures.on_the_wire(self.kind, piece.data, ended=self._ending)
+                self.recorder.failures += [f"{failed}, on {self.label}"] if failed else []
             if hold:
                 self.held.append(piece)
             else:

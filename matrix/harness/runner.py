@@ -96,6 +96,8 @@ class Runner:
             loop.thaw()
             loop.idle_selector.on_idle = None
             loop.set_exception_handler(None)
+        if world.recorder.failures:
+            raise HarnessError(f"not the driver's: {world.recorder.failures[0]}")
         self._program_ended_well(world, program)
         if execution.cancel and not (world.sweep and world.sweep.done):
             execution.cancel = None  # there was no such moment: nobody was cancelled

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from matrix.words import CANCELLATION, CONTAINMENT, LETTERS
 
+from . import server_failures
 from .channel import Channel, Recorder
 from .gate import Gate
 from .history import (
     CANCELLED,
     OWN,
+    SERVER,
     Block,
     Claim,
     History,
@@ -352,6 +354,11 @@ class World:
             return OWN
         if isinstance(error, asyncio.CancelledError):
             return CANCELLED
+        failed = server_failures.in_error(self.cell.kind, error, self.adapter.server_code)
+        # While the program keeps the database out of reach, what the driver says of it is the program's doing.
+        if failed and not self.history.out_of_reach and not self.closing:
+            self.recorder.failures.append(failed)
+            return SERVER
         return self.adapter.classify(error)
 
     def note(self, session: str, event: str, text: str, *, what: str = "") -> None:

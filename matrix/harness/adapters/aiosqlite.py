@@ -22,6 +22,9 @@ class AiosqliteAdapter(Adapter):
     insert = Adapter.insert.replace("%s", "?")
     select_rows = Adapter.select_rows.replace("%s", "?")
 
+    def server_code(self, error: BaseException) -> int | None:
+        return getattr(error, "sqlite_errorcode", None)  # Python 3.11 and newer
+
     async def connect(self, address: Address) -> Any:
         # The gate does SQLite's waiting for locks (workers.py): a statement is tried again until nothing else can
         # happen.

@@ -40,6 +40,10 @@ class AsyncodbcAdapter(Adapter):
         login = f"Server={address.host};Port={address.port};Database={address.database};Uid={address.user};"
         return f"{driver}{login}Pwd={{{address.password}}};SSLMode=disable;"
 
+    def server_code(self, error: BaseException) -> str | None:
+        code = error.args[0] if isinstance(error, self.documented) and error.args else None
+        return code if isinstance(code, str) else None
+
     async def connect(self, address: Address) -> Any:
         return await asyncodbc.connect(dsn=self._dsn(address), autocommit=True)
 

@@ -76,6 +76,11 @@ class Adapter:
             return INTERNAL
         return DOCUMENTED if isinstance(error, (*self.documented, *_orm_errors())) else INTERNAL
 
+    def server_code(self, error: BaseException) -> str | int | None:
+        """The server's own code in one of the driver's exceptions: a SQLSTATE or an error number; None in others."""
+        code = getattr(error, "sqlstate", None)
+        return code if isinstance(code, str) else None
+
     # -- the driver alone ------------------------------------------------------------------------------------------
     async def connect(self, address: Address) -> Any:
         """A connection to this address, which is the gate's where the driver speaks over a socket: without TLS, with

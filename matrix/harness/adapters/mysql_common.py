@@ -30,6 +30,10 @@ class MySQLAdapter(Adapter):
             "autocommit": True,
         }
 
+    def server_code(self, error: BaseException) -> int | None:
+        code = error.args[0] if isinstance(error, self.documented) and error.args else None
+        return code if isinstance(code, int) else None
+
     async def connect(self, address: Address) -> Any:
         return await self.module.connect(**self._arguments(address))
 
