@@ -294,7 +294,7 @@ def test_differences_are_told_and_worse_is_an_exit_code(run, tmp_path):
     assert better.returncode == 0
     (told,) = json.loads(better.stdout)
     assert (told["kind"], told["before"], told["after"]) == ("better", "lies", "safe")
-    assert r"a reason \| with" in run("diff", tmp_path / "before", tmp_path / "after", "--markdown").stdout
+    assert r"a reason \x7c with" in run("diff", tmp_path / "before", tmp_path / "after", "--markdown").stdout
     assert run("results", "trim", tmp_path / "trimmed", tmp_path / "before").returncode == 0
     assert run("diff", tmp_path / "trimmed", tmp_path / "before").stdout == "nothing changed\n"
     assert (tmp_path / "trimmed" / before.name).stat().st_size < before.stat().st_size
