@@ -63,6 +63,7 @@ DECIDING = (
     "tests/compliance",
     "matrix/generated",
     "matrix/cell/__main__.py",
+    "matrix/cell/run.py",
     "conftest.py",
     "pytest.ini",
 )

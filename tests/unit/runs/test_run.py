@@ -15,7 +15,9 @@ from matrix.results import expectations
 from matrix.results.read import read_cell, read_folder
 from matrix.runs import cells, environments, registry
 from matrix.runs.children import GRACE
-from matrix.runs.run import Done, Job, RunError, Runner, Servers, not_as_expected, version_or_source
+from matrix.runs.environments import ROOT
+from matrix.runs.run import DECIDING, Done, Job, RunError, Runner, Servers, not_as_expected, version_or_source
+from tests.unit.harness.test_architecture import imports, within
 from tests.unit.results import samples
 
 CELLS = ("sqlite-aiosqlite", "sqlite-aiosqlite0.20", "sqlite-aiosqlite0.21", "sqlite-aiosqlite-uvloop")
@@ -309,3 +311,15 @@ def test_without_uv_a_run_ends_before_its_first_cell(monkeypatch, capsys, tmp_pa
     assert main(["run", *CELLS, "--results", str(tmp_path / "results")]) == 2
     assert capsys.readouterr().err == "uv is needed and was not found\n"
     assert not (tmp_path / "results").exists()
+
+
+def test_what_decides_a_result_is_in_its_digest():
+    """Whatever of the program a cell imports decides, but for servers (their versions are in the header) and files."""
+    covered = [name.removesuffix(".py").replace("/", ".") for name in DECIDING]
+    names = {name for path in DECIDING for file in _python(ROOT / path) for name in imports(file)}
+    ours = {name for name in names if within(name, "matrix") and not within(name, *covered)}
+    assert sorted(name for name in ours if not within(name, "matrix.servers", "matrix.results", "matrix.files")) == []
+
+
+def _python(path):
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path] if path.suffix == ".py" else []
