@@ -84,12 +84,14 @@ class Block:
 
 @dataclass
 class Iteration:
-    """A session walks through a result row by row; ``started`` and ``ended`` as in Operation."""
+    """A session walks through a result row by row; ``started`` and ``ended`` as in Operation. ``transaction``: the
+    driver's cursor has one of its own open meanwhile, in which lands what others write on the connection."""
 
     session: str
     scope: str
     started: int
     ended: int = 0
+    transaction: bool = False
 
 
 @dataclass(frozen=True)

@@ -412,6 +412,7 @@ class DriverPort(Port):
         world, session, scope = self.world, self.session, self.scope(None)
         nonces = [world.nonce() for _ in range(3)]
         rows = world.adapter.rows(self.connection, nonces, streamed=streamed)
+        own = streamed and world.adapter.streams_in_transaction
 
         async def fetch() -> str:
             return await anext(rows, THE_END)
@@ -424,10 +425,15 @@ class DriverPort(Port):
                     iteration = Iteration(session.name, scope, world.recorder.sequence)
                     world.history.iterations.append(iteration)
                 await session.operate("read", f"fetch {nonce}", fetch, scope=scope, nonce=nonce, turn=False)
+                if own and not iteration.transaction:
+                    iteration.transaction = True
+                    world.note(session.name, "note", "the cursor has begun a transaction of its own")
         finally:
             await rows.aclose()
             if iteration is not None:
                 iteration.ended = world.recorder.sequence
+                if iteration.transaction:
+                    world.note(session.name, "note", "the cursor is closed, with its transaction if the driver ends it")
 
     async def change_setting(self) -> None:
         """Change a setting of the server's session."""

@@ -72,3 +72,20 @@ def test_the_message_points_to_a_section_that_exists(message):
 def test_a_right_adapter_is_asked_twice_and_stays_a_verdict():
     exploration = loop.run(Runner(Backing(Queueing()), 1).explore(catalogue()["CON-1"]))
     assert not exploration.error
+
+
+@pytest.mark.parametrize(("says_so", "streamed", "known"), [(True, True, 2), (True, False, 0), (False, True, 0)])
+def test_a_transaction_that_a_cursor_needs_is_in_the_history(says_so, streamed, known):
+    class Streams(Queueing):
+        streams_in_transaction = says_so
+
+    seen = []
+    runner = Runner(Backing(Streams()), 1)
+    runner.on_world = seen.append
+    outcome = loop.run(runner.explore(catalogue()["CON-3" if streamed else "CON-8"])).deciding
+    assert outcome.verdict == "safe"
+    assert [each.transaction for each in seen[-1].history.iterations] == [bool(known)]
+    said = [
+        line["text"] for line in outcome.evidence["history"] if line["event"] == "note" and "cursor" in line["text"]
+    ]
+    assert len(said) == known
