@@ -139,7 +139,8 @@ def test_a_link_in_one_package_is_no_way_out_for_the_next(tmp_path: Path, outsid
         (root / "usr/x/f").write_text("theirs")
 
     packages = [deb("one", with_link), deb("two", with_file)]
-    with pytest.raises(ServerError, match=r"usr/x.*leads out of the folder"):
+    # Packages are unpacked side by side: where the folder is there first, the link cannot take its place.
+    with pytest.raises(ServerError, match=r"usr/x.*not unpacked"):
         debian.unpack(packages, tmp_path / "tree")
     assert len(list(outside.iterdir())) == 1
 
