@@ -122,17 +122,20 @@ def _ask(asked: str, python: Python, built: bool) -> dict[str, object]:
     )
     if done.returncode == 0:
         return {"locked": sorted(line.strip() for line in done.stdout.splitlines() if line.strip())}
-    if "No solution found" in done.stderr or built:
+    # The resolver's own no. Not where it has not seen a package at all (no network, an index that answers 401, 403 or
+    # 404): every package is in the registry, its releases may not be.
+    if "No solution found" in done.stderr and not re.search(
+        r"was not found in the (package registry|cache)", done.stderr
+    ):
         return {"refused": registry.reason(done.stderr)}
-    # Everything else (no network, a broken client) says nothing about the requirements and must not be kept.
+    # Everything else (no network, a full disk, a broken client) says nothing about the requirements and is not kept.
     raise registry.RegistryError(f"uv could not resolve: {registry.reason(done.stderr)}")
 
 
 def environment(
     locked: Sequence[str], python: Python, modules: Sequence[str], variables: Mapping[str, str] | None = None
 ) -> Environment:
-    """The environment with exactly these versions, made if need be. Raises NotInstallable,
-    NotImportable or RegistryError.
+    """The environment with exactly these versions, made if need be. Raises NotImportable or RegistryError.
 
     ``variables`` are what the modules need to be imported, such as LD_LIBRARY_PATH. Safe against other threads and
     processes, and against having been killed in the middle.
@@ -166,8 +169,8 @@ def _make(folder: Path, locked: Sequence[str], python: Python) -> None:
     put = registry.run(
         [*registry.uv(), "pip", "install", "--quiet", "--no-deps", *fresh, *inside, "-r", "-"], "\n".join(locked)
     )
-    if put.returncode:
-        raise NotInstallable(registry.reason(put.stderr))
+    if put.returncode:  # the resolver has said that they can be had: this is the network, the disk or a build
+        raise registry.RegistryError(f"uv could not install: {registry.reason(put.stderr)}")
 
 
 def _import(folder: Path, modules: Sequence[str], variables: Mapping[str, str]) -> str:
@@ -175,7 +178,10 @@ def _import(folder: Path, modules: Sequence[str], variables: Mapping[str, str]) 
     # What is compiled for this is there for the cell.
     python = [str(folder / "bin" / "python"), "-I", "-X", f"pycache_prefix={bytecode_folder()}"]
     done = registry.run([*python, "-c", "".join(f"import {m}\n" for m in modules)], variables=variables)
-    return registry.last_line(done.stderr) if done.returncode else ""
+    said = registry.last_line(done.stderr) if done.returncode else ""
+    if done.returncode < 0 or re.match(r"(OSError|MemoryError|PermissionError|BlockingIOError)\b", said):
+        raise registry.RegistryError(f"importing failed on this machine (exit code {done.returncode}): {said}")
+    return said
 
 
 def _content(locked: str) -> str:

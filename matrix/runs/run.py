@@ -301,8 +301,6 @@ class Runner:
             # What is a C library of a server's maker may stand where only these variables lead.
             needs = servers.odbc(progress=servers_quiet).env if job.name.server == "odbc" else {}
             environment = environments.environment(locked, ready.python, cells.imports(job.name), needs)
-        except environments.NotInstallable as problem:
-            return self._absent(job, f"does not install: {problem}", locked)
         except environments.NotImportable as problem:
             return self._absent(job, f"does not import: {problem}", locked)
         installed = time.monotonic()

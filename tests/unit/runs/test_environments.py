@@ -14,11 +14,11 @@ def client(monkeypatch, tmp_path):
 
     class Client:
         def __init__(self):
-            self.said, self.calls = "", []
+            self.said, self.calls, self.fails, self.code = "", [], "-c", 1
 
         def run(self, command, asked="", variables=None):
             self.calls.append((list(command), dict(variables or {})))
-            code = 1 if self.said and "-c" in command else 0
+            code = self.code if self.said and self.fails in command else 0
             return subprocess.CompletedProcess(command, code, "", self.said)
 
     played = Client()
@@ -50,3 +50,45 @@ def test_an_import_that_failed_is_tried_again(client):
         ask()
     client.said = ""
     ask()
+
+
+def resolve(client, said):
+    client.said, client.fails = said, "compile"
+    environments.resolve(["aiosqlite==99.0"], environments.Python("3.11", "3.11.7", Path("/nowhere/python")))
+
+
+def test_the_resolver_s_own_no_is_kept_as_one(client):
+    no = "error: No solution found when resolving dependencies\n  cause: Because there is no version of aiosqlite==99.0"
+    for _ in range(2):
+        with pytest.raises(environments.NotInstallable, match="there is no version"):
+            resolve(client, no)
+    assert len(client.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "error: Failed to fetch: `aiosqlite`\n  cause: tcp connect error",
+        "error: failed to write to the cache: No space left on device (os error 28)",
+        "error: No solution found when resolving dependencies\n  x was not found in the package registry",
+        "error: No solution found when resolving dependencies\n  cause: Because x was not found in the cache",
+    ],
+)
+def test_a_failure_of_network_or_disk_is_no_answer_and_is_not_kept(client, said):
+    for _ in range(2):
+        with pytest.raises(registry.RegistryError):
+            resolve(client, said)
+    assert len(client.calls) == 2
+
+
+def test_what_cannot_be_installed_after_it_was_resolved_is_the_machine_s_failure(client):
+    client.said, client.fails = "error: Failed to install: No space left on device", "install"
+    with pytest.raises(registry.RegistryError, match="No space left"):
+        ask()
+
+
+@pytest.mark.parametrize(("said", "code"), [("Killed", -9), ("OSError: [Errno 28] No space left on device", 1)])
+def test_an_import_that_the_machine_ended_is_not_the_package_s_no(client, said, code):
+    client.said, client.code = said, code
+    with pytest.raises(registry.RegistryError, match="on this machine"):
+        ask()
