@@ -148,9 +148,9 @@ def serve(name: str) -> int:
         answer({"rule": again.rule, "replays": again.replays})
         for _ in sys.stdin:
             told = again.repeat()
-            dead = [backing.kind for backing in cell.backings if not backing.alive()]
-            answer({"error": f"the {dead[0]} server is gone"} if dead else told)
-            if dead:
+            failing = [said for backing in cell.backings if (said := backing.failing())]
+            answer({"error": failing[0]} if failing else told)
+            if failing:
                 return 3
     except CellError as error:
         answer({"error": str(error)})

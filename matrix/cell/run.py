@@ -156,10 +156,11 @@ class CellRun:
         if self.writer is not None:
             self.writer.scenario(line)
         self._show(line)
-        dead = [backing.kind for backing in self.cell.backings if not backing.alive()]
-        if dead:
+        writes = line["verdict"] == "error"
+        failing = [said for backing in self.cell.backings if (said := backing.failing(writes=writes))]
+        if failing:
             raise CellEnded(
-                f"{self.cell.name}: the {dead[0]} server is gone; {scenario.id} was running. "
+                f"{self.cell.name}: {failing[0]}; {scenario.id} was running. "
                 "The result stays incomplete: run the cell again.",
                 3,
             )

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from .witness import SEEDS, WITNESSES, Address, Witness, WitnessError
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = {"eager": "asyncio, eager tasks"}  # what the header calls them
 MEMORY = "/dev/shm"  # a file system in memory: writing to the disk is no part of what is tested
+ROWS = 1000  # that a server is asked to take where it may have failed
 ROOM = 64 << 20  # bytes that a SQLite database and its log may take
 
 
@@ -71,13 +73,35 @@ class Backing:
         self.witness.close()
         self.witness = type(self.witness)(self.database)
 
-    def alive(self) -> bool:
-        """Whether the server still answers its witness."""
+    def failing(self, *, writes: bool = False) -> str:
+        """Why nothing more can be judged here: the server does not answer its witness any more, or takes no rows of it
+        (``writes``: that is tried too, enough of them to need new pages). Empty where it serves."""
         try:
             self.witness.execute("SELECT 1")
         except WitnessError:
-            return False
-        return True
+            return f"the {self.kind} server is gone"
+        try:
+            if writes:
+                self.witness.store([f"w-{secrets.token_hex(16)}" for _ in range(ROWS)])
+        except WitnessError as error:
+            return f"the {self.kind} server takes no rows any more ({error})"
+        return ""
+
+    def answers(self, seconds: float) -> bool:
+        """Whether the server lets a witness in and answers it within so many seconds of real time. SQLite has none."""
+        if self.server_address is None:
+            return True
+        answered = threading.Event()
+
+        def ask() -> None:
+            with contextlib.suppress(WitnessError):
+                witness = type(self.witness)(self.database)
+                witness.execute("SELECT 1")
+                answered.set()
+                witness.close()
+
+        threading.Thread(target=ask, daemon=True).start()  # left alone when it gets no answer
+        return answered.wait(seconds)
 
 
 @dataclass(frozen=True)
@@ -177,7 +201,23 @@ class Cell:
             hint = "; check user and password in the address that you gave" if server.given else ""
             raise CellError(f"cannot log in: {error}{hint}") from None
         self._closing.append(keeper.close)
+        self._is_what_it_should_be(server, keeper)
         return server.kind, server, keeper
+
+    def _is_what_it_should_be(self, server: Any, keeper: Witness) -> None:
+        """Raises CellError where another make of server answers, or its user may not ask what is needed."""
+        try:
+            found, lacking = keeper.kind(), keeper.lacks()
+            if found != server.kind:
+                raise CellError(
+                    f"MATRIX_{server.kind.upper()}_URL names {server.host}:{server.port}, which says that it is "
+                    f"{keeper.server_string()}: nothing of it would be {server.kind}'s.\n"
+                    f"Give the address of a {server.kind} server there, or run the cells of {found} against this one."
+                )
+        except WitnessError as error:
+            raise CellError(f"{server.kind} at {server.host}:{server.port} does not say what it is: {error}") from None
+        if lacking:
+            raise CellError(lacking)
 
     def _database(self, server: Any, keeper: Witness) -> Address:
         name = f"matrix_{secrets.token_hex(6)}"

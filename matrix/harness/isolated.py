@@ -36,8 +36,24 @@ if TYPE_CHECKING:
 
 STUCK = 10  # looks at an unmoving loop thread before the pump takes over
 LIMIT = 10.0  # seconds of real time without a step; reached only where a thread never comes back
+ANSWER = 1.0  # seconds that a server may take to let a witness in and answer it, where a thread never came back
 LOOK = 0.1  # seconds between two looks at a child that says nothing; no outcome hangs on it
 SHOW_STACKS = signal.SIGUSR1
+# What code in the process does to it. Any other signal comes from outside: KILL of the machine that is out of memory,
+# TERM and HUP of people.
+CRASHES = frozenset(
+    {
+        signal.SIGSEGV,
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGFPE,
+        signal.SIGTRAP,
+        signal.SIGSYS,
+        signal.SIGPIPE,
+    }
+)
+UNSERVED = "unserved"  # no proof: the server does not answer either
 PROOFS = {
     "idle": "every thread of the process waits for a lock, without a time limit, and none is left to release one",
     "deadline": f"for {LIMIT:g} s nothing happened, and a thread of the driver did not return",
@@ -54,7 +70,7 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
             os.close(reading)
             _child(runner, scenario, execution, way, writing, stacks)
         os.close(writing)
-        messages, hung = _collect(reading, child, stacks)
+        messages, hung = _collect(reading, child, stacks, runner.backing.answers)
         _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
         stacks.seek(0)
         where = without_folders(stacks.read().decode(errors="replace"))
@@ -76,11 +92,15 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
     if finished is not None:
         raise HarnessError(finished["error"])
     runner.backing.reopen_witness()  # the child died with a copy of it in hand
+    if hung == UNSERVED:
+        raise HarnessError(f"for {LIMIT:g} s nothing happened, and the server did not answer its witness either")
     if hung:
         return _ended(scenario, HANGS, PROOFS[hung], execution.text, steps, where, hung)
     if os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        return _ended(scenario, BREAKS, f"the interpreter died of {name}", execution.text, steps, "")
+        number = signal.Signals(os.WTERMSIG(status))
+        if number not in CRASHES:
+            raise HarnessError(f"the child process was ended from outside, by {number.name}")
+        return _ended(scenario, BREAKS, f"the interpreter died of {number.name}", execution.text, steps, "")
     raise HarnessError(f"the child process ended with {os.waitstatus_to_exitcode(status)}")
 
 
@@ -112,8 +132,14 @@ def _ended(
     )
 
 
-def _collect(reading: int, child: int, stacks: IO[bytes]) -> tuple[list[dict[str, Any]], str | None]:
-    """All messages until the child closes its end, and how it is known to hang, if it is. Then it is killed."""
+def _collect(
+    reading: int, child: int, stacks: IO[bytes], answers: Callable[[float], bool]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """All messages until the child closes its end, and how it is known to hang, if it is. Then it is killed.
+
+    ``answers``: whether the server answers within so many seconds. A child that is silent for LIMIT may wait for a
+    server that stalls; where it does answer, the child gets as long again to hear of it.
+    """
     selector = selectors.DefaultSelector()
     selector.register(reading, selectors.EVENT_READ)
     received = bytearray()
@@ -133,8 +159,15 @@ def _collect(reading: int, child: int, stacks: IO[bytes]) -> tuple[list[dict[str
             helper = next((m["relayed"] for m in _messages(received) if "relayed" in m), None)
             asleep = fast_asleep(child, helper) if helper is not None else None
         proof = "idle" if asleep is not None and asleep == seen else None
-        if hung is None and (proof or time.monotonic() > moved + LIMIT):
-            hung = proof or "deadline"
+        if proof is None and hung is None and time.monotonic() > moved + LIMIT:
+            if not answers(ANSWER):
+                proof = UNSERVED
+            elif selector.select(ANSWER):
+                continue
+            else:
+                proof = "deadline"
+        if hung is None and proof:
+            hung = proof
             _show_stacks(child, stacks)
             os.kill(child, signal.SIGKILL)
         seen = asleep

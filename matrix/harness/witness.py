@@ -113,6 +113,14 @@ class Witness:
     def end_sessions(self) -> None:
         """End every other session in this database."""
 
+    def kind(self) -> str:
+        """What kind of server answers, by its own word: as in addresses (mysql, mariadb, …), or another make's name."""
+        return self.address.kind
+
+    def lacks(self) -> str:
+        """What this user may not ask, what comes of it and how it is granted, in two lines; empty for nothing."""
+        return ""
+
     def server_string(self) -> str:
         """What the server calls itself."""
         raise NotImplementedError
@@ -206,6 +214,10 @@ class PostgresWitness(Witness):
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
 
+    def kind(self) -> str:
+        word = self.server_string().split()[0]
+        return "postgres" if word == "PostgreSQL" else word.lower()
+
     def server_string(self) -> str:
         return str(self.execute("SELECT version()")[0][0])
 
@@ -289,7 +301,8 @@ class MySQLWitness(Witness):
         near = address.host in ("127.0.0.1", "localhost")
         connection: Any = connect(ssl_disabled=near and address.kind == "mariadb")
         if near and address.kind == "mysql":
-            # MySQL takes a password over plain TCP once it has seen it by TLS; it may be set up never to.
+            # MySQL takes a password over plain TCP once it has seen it by TLS; it may be set up never to. Then TLS it
+            # is: nothing forks beside a MySQL witness (isolated drivers have none), and reading is the same.
             with contextlib.suppress(*self._errors):
                 plain = connect(ssl_disabled=True)
                 connection.close()
@@ -329,6 +342,21 @@ class MySQLWitness(Witness):
         for (number,) in rows:
             with contextlib.suppress(WitnessError):  # it may have ended by itself
                 self.execute(f"KILL {number}")
+
+    def kind(self) -> str:
+        said = " ".join(map(str, self.execute("SELECT VERSION(), @@version_comment")[0])).lower()
+        return next((make for make in ("mariadb", "tidb", "vitess") if make in said), "mysql")
+
+    def lacks(self) -> str:
+        try:
+            self.lock_waits()
+        except WitnessError as error:
+            user, _, host = str(self.execute("SELECT CURRENT_USER()")[0][0]).rpartition("@")
+            return (
+                f"{error}: who waits for a lock cannot be asked\n"
+                f"As an administrator: GRANT PROCESS ON *.* TO '{user}'@'{host}'"
+            )
+        return ""
 
     def server_string(self) -> str:
         version, comment = self.execute("SELECT VERSION(), @@version_comment")[0]

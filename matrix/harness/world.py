@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .scenario import Scenario
 
 HORIZON = 3600.0  # seconds of the program's clock after which a world without change is called hung
+ANSWER = 1.0  # seconds that the server may then take to answer its witness
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
 ASK_SERVER_AFTER = 0.004  # seconds of real time that a server may take before it is asked whether it waits for a lock
 UNSEEN_AFTER = 3.0  # seconds of real time after which a server that looks for deadlocks every second has not seen one
@@ -556,6 +557,8 @@ class World:
         self.loop.freeze()
         while not program.done():
             await self.quiet()
+            if self._stalled and not self.cell.answers(ANSWER):
+                raise HarnessError(f"for {DEADLINE:.0f} s nothing happened, and the server did not answer its witness")
             if self._stalled and self._circle:
                 raise HarnessError(f"the server left a deadlock alone for {DEADLINE:.0f} s: is its detection off?")
             if program.done():

@@ -374,6 +374,25 @@ async def test_a_server_that_leaves_a_circle_alone_is_an_error_not_a_verdict(mon
     assert "the server left a deadlock alone" in exploration.error
 
 
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_deadline_is_a_hang_only_where_the_server_answers_its_witness(monkeypatch, answers):
+    monkeypatch.setattr("matrix.harness.world.DEADLINE", 0.05)
+    monkeypatch.setattr(Backing, "answers", lambda self, seconds: answers)
+
+    async def program(world):
+        await world.connect()
+        monkeypatch.setattr(MiniatureWire, "busy", lambda wire: not world.closing)
+
+        async def waits(session):
+            await world.loop.create_future()
+
+        await world.together(waits=waits)
+
+    exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
+    assert ("did not answer its witness" in exploration.error) != answers
+    assert not answers or exploration.deciding.proof == "deadline"
+
+
 async def test_a_circle_that_the_server_does_not_see_is_left_to_those_who_can_go_on(monkeypatch):
     """InnoDB follows one holder of the several that a request waits for: here the idle transaction."""
     monkeypatch.setattr("matrix.harness.world.UNSEEN_AFTER", 0.01)

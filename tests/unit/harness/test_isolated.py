@@ -65,6 +65,13 @@ async def test_a_child_that_dies_of_a_signal_breaks_and_says_of_which(number):
     assert "die" in found.reason
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU])
+async def test_a_child_that_is_ended_from_outside_is_an_error_not_a_verdict(number):
+    """As by the kernel when the machine is out of memory, or by people."""
+    found = await run(dying_of(number))
+    assert number.name in found.error
+
+
 async def test_an_error_of_the_program_is_an_error_not_a_verdict():
     async def program(world):
         raise KeyError("a slip of the pen")
@@ -96,6 +103,36 @@ async def test_a_child_that_never_returns_is_killed(monkeypatch):
     assert (found.verdict, found.proof) == ("hangs", "deadline")
     assert "signal.pause()" not in found.reason
     assert "in stuck" in found.evidence["hang"]["stack"]
+
+
+async def until_told(world, pipe: int) -> None:
+    """A task that blocks its thread until somebody writes into a pipe, as a driver does whose server stalls."""
+
+    async def asks(session):
+        await session.step("ask the server")
+        os.read(pipe, 1)
+        time.sleep(0.5)  # noqa: ASYNC251 - as what a driver does with an answer
+        await session.step("go on")
+
+    await world.together(asks=asks)
+
+
+@pytest.mark.parametrize("back", [False, True])
+async def test_a_deadline_while_the_server_does_not_answer_is_an_error(monkeypatch, back):
+    """``back``: the server stalled until it was asked, and the child goes on when it gets its answer."""
+    monkeypatch.setattr(isolated, "LIMIT", 0.5)
+    hears, says = os.pipe()
+
+    def answers(backing: Backing, seconds: float) -> bool:
+        if back:
+            os.write(says, b"!!")
+        return back
+
+    monkeypatch.setattr(Backing, "answers", answers)
+    found = await run(lambda world: until_told(world, hears))
+    assert ("did not answer" in found.error) != back
+    if back:
+        assert found.deciding.verdict == "safe"
 
 
 async def test_a_slow_child_that_goes_on_is_no_hang(monkeypatch):

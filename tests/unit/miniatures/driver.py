@@ -388,5 +388,8 @@ class Backing:
     def reopen_witness(self) -> None:
         """A fork has the database in its own memory."""
 
-    def alive(self) -> bool:
+    def failing(self, *, writes: bool = False) -> str:
+        return ""
+
+    def answers(self, seconds: float) -> bool:
         return True
