@@ -8,7 +8,8 @@ its type to ``results/schema/results-1.schema.json``, which also says what each 
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from collections.abc import Mapping
+from typing import Any, TypeAlias, TypedDict
 
 # -- header ----------------------------------------------------------------------------------------------------------
 
@@ -49,6 +50,20 @@ class Header(_Header, total=False):
     effort: str
 
 
+# -- facts ------------------------------------------------------------------------------------------------------
+
+
+# What a sentence says, as data (harness/sentences.py): its ``kind``, and keys of the kind's own.
+Fact: TypeAlias = Mapping[str, Any]
+
+
+class Because(TypedDict):
+    """What decides a line: for programs, and in words."""
+
+    finding: Fact | None
+    reason: str | None
+
+
 # -- evidence --------------------------------------------------------------------------------------------------------
 
 
@@ -59,6 +74,7 @@ class Step(TypedDict, total=False):
     at: int
     action: str | int | None
     text: str | None
+    fact: Fact | None
 
 
 class Error(TypedDict, total=False):
@@ -81,6 +97,7 @@ class Event(_Event, total=False):
     operation: int | str | None
     what: str | None
     text: str | None
+    fact: Fact | None
     block: str | int | None
     result: Any
     error: Error | None
@@ -120,6 +137,7 @@ class Witness(TypedDict, total=False):
     rows: list[Any] | None
     expected: list[Any] | None
     sentences: list[str]
+    readings: list[Fact | None]
 
 
 class _Look(TypedDict):
@@ -147,12 +165,14 @@ class Hang(TypedDict, total=False):
     connections: list[Any] | None
     text: str | None
     stack: str
+    fact: Fact | None
 
 
 class Evidence(TypedDict, total=False):
     """What was seen in the deciding run."""
 
     program: str | None
+    declared: dict[str, Any] | None
     setup: dict[str, Any] | None
     steps: list[Step]
     history: list[Event]
@@ -168,11 +188,15 @@ class Evidence(TypedDict, total=False):
 # -- a scenario ------------------------------------------------------------------------------------------------------
 
 
-class Violation(TypedDict):
-    """A property that did not hold."""
-
+class _Violation(TypedDict):
     property: str
     sentence: str
+
+
+class Violation(_Violation, total=False):
+    """A property that did not hold."""
+
+    fact: Fact | None
 
 
 class _OrdersAnomaly(TypedDict):
@@ -218,6 +242,7 @@ class Found(_Found, total=False):
     complies: bool | None
     violations: list[Violation]
     reason: str | None
+    finding: Fact | None
     proof: str | None
     orders: Orders | None
     schedule: str | None
@@ -252,6 +277,7 @@ class Anomaly(_Anomaly, total=False):
 
     programs: int
     reason: str | None
+    finding: Fact | None
     schedule: str | None
     known_by: list[str]
     made_of: list[str]
@@ -309,6 +335,7 @@ class ScenarioLine(_ScenarioLine, total=False):
 
     source: Source | None
     links: list[str]
+    finding: Fact | None
     reason: str | None
     proof: str | None
     orders: Orders | None

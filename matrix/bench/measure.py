@@ -193,7 +193,7 @@ async def _one_hang(backing: Backing, program: Any) -> tuple[float, str]:
     last = proven = time.perf_counter()
     worlds: list[World] = []
 
-    def step(_token: str, _text: str) -> None:
+    def step(_token: str, _fact: object) -> None:
         nonlocal last
         last = time.perf_counter()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from matrix.cell.__main__ import environment_of
+from matrix.harness.sentences import Fact, sentence
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,9 +28,9 @@ class Trace:
     def on_world(self, world: Any) -> None:
         self.world = world
 
-    def on_step(self, token: str, text: str) -> None:
+    def on_step(self, token: str, fact: Fact) -> None:
         self.flush()
-        self._last = token, text
+        self._last = token, sentence(fact)
 
     def flush(self) -> None:
         """Print the step that was taken last."""
@@ -105,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
         if cell.adapter.isolated:
             outcome = loop.run_until_complete(once_in_child(runner, scenario, execution, way))
             for step in outcome.evidence["steps"]:
-                trace.on_step(str(step["action"]), str(step["text"]))
+                trace.on_step(str(step["action"]), step["fact"] or {})
         else:
             runner.on_world, runner.on_step = trace.on_world, trace.on_step
             outcome = loop.run_until_complete(runner.once(scenario, execution, way))

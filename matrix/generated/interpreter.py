@@ -104,7 +104,8 @@ class _Task:
                 try:
                     await self.body(statement.body)
                 except Exception as error:
-                    self.session.world.note(self.session.name, "note", f"catches {type(error).__name__} and goes on")
+                    caught = {"kind": "caught", "type": type(error).__name__}
+                    self.session.world.note(self.session.name, "note", caught)
             case Limit():
                 async with self.session.time_limit(TIME_LIMIT):
                     await self.body(statement.body)

@@ -28,7 +28,7 @@ from matrix.harness.loop import MatrixLoop
 from matrix.harness.outcome import Exploration
 from matrix.harness.record import PROGRAMS as PROGRAMS_BRIEF
 from matrix.harness.record import Known, Record
-from matrix.harness.result_lines import line_of, without_verdict
+from matrix.harness.result_lines import because, line_of, without_verdict
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
 from matrix.lines import ScenarioLine
@@ -227,7 +227,9 @@ class Search:
         line = line_of(self.bound(worst), self.judge(worst, confirm=True), 0.0)
         line["orders"] = {"explored": sum(counts.values()), "possible": None, "verdicts": counts}
         if deciding in anomalies:
-            line["reason"] = f"{anomalies[deciding].count} of {len(drawn)} programs: {line['reason']}"
+            of = {"kind": "of_programs", "count": anomalies[deciding].count, "programs": len(drawn)}
+            decides = because({**of, "finding": line["finding"]})
+            line["finding"], line["reason"] = decides["finding"], decides["reason"]
         line["generated"] = {
             "seed": self.seed,
             "programs": len(drawn),
@@ -266,7 +268,7 @@ class Search:
             "properties": list(properties),
             "programs": anomaly.count,
             "program": self.bound(anomaly.smallest).source,
-            "reason": anomaly.shrunk.deciding.reason,
+            **because(anomaly.shrunk.deciding.finding),
             "schedule": anomaly.shrunk.deciding.schedule,
             "known_by": known_by,
             "made_of": made_of,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from matrix.words import RECOVERY
 
 from .history import CANCELLED
+from .sentences import NEXT_USER
 from .session import DriverPort, OrmPort, Port, Session
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ async def look_afterwards(world: World) -> None:
     """Ask as the next user would, and record it. Errors are findings, not failures of the harness."""
     if not world.judge_afterwards:
         return
-    user = Session(world, "the next user", "-", ())
+    user = Session(world, NEXT_USER, "-", ())
     for connection in world.connections:
         await _use(DriverPort(user, connection))
     for pool, size in world.pools:
@@ -52,7 +53,7 @@ async def _use(port: Port) -> bool:
     except Exception as error:
         _told(port.session, error)
         return False
-    port.world.aftermath.append(("the next user's questions were answered", True))
+    port.world.aftermath.append(({"kind": "answered"}, True))
     return True
 
 
@@ -60,7 +61,8 @@ def _told(user: Session, error: BaseException) -> None:
     world = user.world
     if world.classify(error) == CANCELLED:
         raise error
-    world.aftermath.append((f"the next user was told {type(error).__name__}: {error}", False))
+    told = {"type": type(error).__name__, "message": str(error)}
+    world.aftermath.append(({"kind": "was_told", "error": told}, False))
 
 
 async def _use_pool(world: World, user: Session, pool: Any, size: int) -> None:
@@ -84,12 +86,7 @@ def _no_open_transaction(world: World) -> None:
     """Nobody is in a transaction now, by the server's own word on the wire."""
     for channel in world.channels():
         if channel.in_transaction():
-            world.claim(
-                RECOVERY,
-                False,
-                f"afterwards the server still has a transaction open on {channel.label}.",
-                foreign_state=True,
-            )
+            world.claim(RECOVERY, False, "transaction_open", channel=channel.label, foreign_state=True)
 
 
 async def _fill_orm_pool(world: World) -> None:
@@ -100,7 +97,7 @@ async def _fill_orm_pool(world: World) -> None:
 
     async def one(number: int) -> None:
         nonlocal count
-        user = Session(world, f"the next user {number}" if size > 1 else "the next user", "-", ())
+        user = Session(world, f"{NEXT_USER} {number}" if size > 1 else NEXT_USER, "-", ())
         port: OrmPort = user.orm(world.orm.aliases[0] if len(world.orm.aliases) > 1 else None)
         try:
             async with port.transaction():

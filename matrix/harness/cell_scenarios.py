@@ -9,7 +9,7 @@ from matrix.lines import ScenarioLine
 from matrix.words import ERROR, NOT_APPLICABLE, SAFE, VERDICTS, badness, complies
 
 from .isolated import once_in_child
-from .result_lines import line_of, remedy_line, without_verdict
+from .result_lines import because, line_of, remedy_line, without_verdict
 from .runner import Runner
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def merge(lines: dict[str, ScenarioLine]) -> ScenarioLine:
     line = lines[deciding].copy()
     line["variants"] = {kind: each["verdict"] for kind, each in lines.items()}
     line["seconds"] = round(sum(each["seconds"] or 0.0 for each in lines.values()), 4)
-    line["reason"] = f"{deciding}: {line['reason']}" if line["verdict"] != SAFE else line["reason"]
+    if line["verdict"] != SAFE:
+        found = because({"kind": "in_database", "database": deciding, "finding": line["finding"]})
+        line["finding"], line["reason"] = found["finding"], found["reason"]
     if line["verdict"] != ERROR:
         line["complies"] = complies(line["level"], line["verdict"])
     return line

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 TOKEN = re.compile(rb"(?:w|n|c)-[0-9a-z]+-[0-9]+")
 _BEGIN = re.compile(r"\s*(begin|start\s+transaction)\b", re.IGNORECASE)
@@ -101,8 +102,9 @@ class Channel:
         """At least one complete answer is held."""
         raise NotImplementedError
 
-    def deliver(self) -> str:
-        """Let the next held answer (or frame of it) through; says in words what it was."""
+    def deliver(self) -> dict[str, Any]:
+        """Let the next held answer (or frame of it) through. What it was: its ``pieces`` (kind and text), and whether
+        the connection ``ends`` behind them."""
         raise NotImplementedError
 
     def in_flight(self) -> str:

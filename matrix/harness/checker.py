@@ -1,13 +1,15 @@
-"""The checker: a pure function from a recorded history to the properties that were violated, each in a sentence.
+"""The checker: a pure function from a recorded history to the properties that were violated, each with the facts.
 
 It knows of no driver, no database and no schedule. The properties are those of docs/architecture.md.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from matrix.words import (
     ATOMICITY,
@@ -24,6 +26,7 @@ from .history import (
     ABORTED,
     CREATED,
     DOCUMENTED,
+    DROPPED,
     IGNORED,
     INTERNAL,
     OWN,
@@ -35,20 +38,26 @@ from .history import (
     Operation,
     SessionRecord,
 )
+from .sentences import Fact, sentence
 
 REFUSED = "no_such_table"  # stands in the error of every statement that was sent to be refused
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One property, one sentence. ``after``: seen when the program was over; ``warned``: an error had been shown;
+    """One property and what was found. ``after``: seen when the program was over; ``warned``: an error had been shown;
     ``foreign_state``: the connection or pool kept somebody else's state."""
 
     property: str
-    sentence: str
+    fact: Fact  # its kind, and the operations, sessions and rows that it is about
     after: bool = False
     warned: bool = False
     foreign_state: bool = False
+
+    @functools.cached_property
+    def sentence(self) -> str:
+        """The fact in words."""
+        return sentence(self.fact)
 
 
 def check(history: History) -> list[Violation]:
@@ -95,12 +104,10 @@ def _warned(history: History, before: int) -> bool:
     )
 
 
-def _violation(history: History, operation: Operation, property: str, sentence: str) -> Violation:
-    return Violation(property, sentence, operation.after, _warned(history, operation.ended or operation.started))
-
-
-def who(operation: Operation) -> str:
-    return "the next user" if operation.after else operation.session
+def _violation(history: History, operation: Operation, property: str, kind: str, **facts: Any) -> Violation:
+    """A violation whose fact names the operation and whose it is, and ``facts``."""
+    fact = {"kind": kind, "operations": [operation.number], "session": operation.by, **facts}
+    return Violation(property, fact, operation.after, _warned(history, operation.ended or operation.started))
 
 
 # -- routing ---------------------------------------------------------------------------------------------------------
@@ -112,8 +119,8 @@ def _routing(history: History) -> Iterator[Violation]:
         owner = _owner_of_error(history, operation)
         if owner is not None:
             assert operation.error is not None
-            sentence = f"{who(operation)} was shown the error that {who(owner)} had caused: {operation.error.short}"
-            yield _violation(history, operation, ROUTING, sentence)
+            error = operation.error.fact
+            yield _violation(history, operation, ROUTING, "foreign_error", owner=owner.by, error=error)
 
 
 def _owner_of_error(history: History, operation: Operation) -> Operation | None:
@@ -136,29 +143,21 @@ def _answers(history: History) -> Iterator[Violation]:
         if operation.outcome != "ok":
             continue
         if operation.kind == "probe" and operation.result != operation.nonce:
-            yield _violation(history, operation, ROUTING, _foreign_setting(history, operation))
+            setter = next((o for o in history.operations if o.kind == "set" and o.nonce == operation.result), None)
+            yield _wrong(history, operation, "foreign_setting", setter, asked=operation.nonce)
         if operation.kind == "read" and operation.result != operation.nonce:
             owner = next(
                 (o for o in history.operations if o.nonce not in ("", THE_END) and o.nonce == operation.result), None
             )
-            got = f"the answer that {who(owner)} had asked for" if owner else f"{operation.result!r}"
-            yield _violation(
-                history, operation, ROUTING, f"{who(operation)} asked for {operation.nonce} and was given {got}."
-            )
+            yield _wrong(history, operation, "wrong_answer", owner, row=operation.nonce)
         if operation.kind == "fail":
-            yield _violation(
-                history,
-                operation,
-                ROUTING,
-                f"{who(operation)} sent a statement that the server refuses, and was told that it succeeded.",
-            )
+            yield _violation(history, operation, ROUTING, "refused_succeeded")
 
 
-def _foreign_setting(history: History, operation: Operation) -> str:
-    """A session's setting is not what it is in a new session."""
-    owner = next((o for o in history.operations if o.kind == "set" and o.nonce == operation.result), None)
-    whose = f"that {who(owner)} had left behind" if owner else "that nobody had asked for"
-    return f"{who(operation)} found the setting {operation.result!r} {whose}; a new session has {operation.nonce!r}."
+def _wrong(history: History, operation: Operation, kind: str, owner: Operation | None, **asked: str) -> Violation:
+    """An operation was given what it had not asked for, and whose that was, if it was anybody's."""
+    whose = owner.by if owner else None
+    return _violation(history, operation, ROUTING, kind, owner=whose, given=operation.result, **asked)
 
 
 # -- durability and atomicity ----------------------------------------------------------------------------------------
@@ -168,30 +167,31 @@ def _durability_and_atomicity(history: History) -> Iterator[Violation]:
     for operation in history.written():
         stored = operation.nonce in history.stored
         fate = history.fate(operation.block)
-        name = f"{who(operation)}'s row {operation.nonce}"
+        row = operation.nonce
         if operation.outcome == "ok" and fate == "committed" and not stored:
-            told = "its transaction committed" if operation.block else "its write succeeded"
-            yield _violation(history, operation, DURABILITY, f"{who(operation)} was told that {told}; {name} is lost.")
+            in_block = operation.block is not None
+            yield _violation(history, operation, DURABILITY, "row_lost", row=row, in_block=in_block)
         elif operation.outcome == "ok" and fate == "dropped" and stored:
-            sentence = f"{who(operation)} was told that its transaction {_told(history, operation)}; {name} is stored."
-            yield _violation(history, operation, ATOMICITY, sentence)
+            yield _kept_row(history, operation, outcome=_dropped(history, operation))
         elif operation.outcome == "error" and stored:
-            assert operation.error is not None
-            sentence = f"{who(operation)} was told that its write failed ({operation.error.type}); {name} is stored."
-            yield _violation(history, operation, ATOMICITY, sentence)
+            yield _kept_row(history, operation)
         elif operation.outcome == "cancelled" and fate == "dropped" and stored and operation.block:
-            sentence = f"{who(operation)}'s transaction {_told(history, operation)}; {name} is stored."
-            yield _violation(history, operation, ATOMICITY, sentence)
+            yield _kept_row(history, operation, outcome=_dropped(history, operation))
     yield from _in_part(history)
 
 
-DROPPED = {"rolled back": "was rolled back", "failed": "failed", "never begun": "was not begun"}
+def _kept_row(history: History, operation: Operation, outcome: str = "") -> Violation:
+    """A row is stored of which its task was told that it is not: its write had failed, or its block had an
+    ``outcome``."""
+    error, cancelled = operation.error.fact if operation.error else None, operation.outcome == "cancelled"
+    facts = {"row": operation.nonce, "error": error, "cancelled": cancelled, "outcome": outcome}
+    return _violation(history, operation, ATOMICITY, "row_stored", **facts)
 
 
-def _told(history: History, operation: Operation) -> str:
-    """How the innermost dropped block around an operation ended, in words."""
+def _dropped(history: History, operation: Operation) -> str:
+    """How the innermost dropped block around an operation ended."""
     outcomes = [history.blocks[number - 1].outcome for number in history.around(operation.block)]
-    return next(DROPPED[outcome] for outcome in outcomes if outcome in DROPPED)
+    return next(outcome for outcome in outcomes if outcome in DROPPED)
 
 
 def _in_part(history: History) -> Iterator[Violation]:
@@ -204,22 +204,18 @@ def _in_part(history: History) -> Iterator[Violation]:
         ]
         kept = [operation for operation in rows if operation.nonce in history.stored]
         if kept and block.outcome == "open" and _asked(history, block.number, "commit", "rollback") is None:
-            sentence = f"nobody ended the transaction of {block.session}; its row {kept[0].nonce} is stored."
-            yield _violation(history, kept[0], ATOMICITY, sentence)
+            row = kept[0].nonce
+            yield _violation(history, kept[0], ATOMICITY, "not_ended", session=block.session, row=row)
         elif kept and len(kept) < len(rows):
             lost = next(operation for operation in rows if operation.nonce not in history.stored)
-            yield _violation(
-                history,
-                lost,
-                ATOMICITY,
-                f"the transaction of {block.session} is stored in part: {kept[0].nonce} is there, {lost.nonce} is not.",
-            )
+            facts = {"session": block.session, "row": kept[0].nonce, "lost": lost.nonce}
+            yield _violation(history, lost, ATOMICITY, "in_part", **facts)
     for operation in history.operations:
         there = [token for token in operation.rows if token in history.stored]
         gone = [token for token in operation.rows if token not in history.stored]
         if operation.block is None and operation.outcome in ("cancelled", "pending") and there and gone:
-            sentence = f"{who(operation)}'s {operation.text} is stored in part: {there[0]} is there, {gone[0]} is not."
-            yield _violation(history, operation, ATOMICITY, sentence)
+            parts = {"asked": operation.asks, "row": there[0], "lost": gone[0]}
+            yield _violation(history, operation, ATOMICITY, "write_in_part", **parts)
 
 
 def _ensured(history: History) -> Iterator[Violation]:
@@ -232,17 +228,14 @@ def _ensured(history: History) -> Iterator[Violation]:
         told = [o for o in tries if o.outcome == "ok" and history.fate(o.block) == "committed"]
         created = [o for o in told if o.result == CREATED]
         if told and token not in history.stored:
-            sentence = f"{who(told[0])} was told that row {token} is there; it is lost."
-            yield _violation(history, told[0], DURABILITY, sentence)
+            yield _violation(history, told[0], DURABILITY, "found_and_lost", row=token)
         elif len(created) > 1:
-            sentence = f"{' and '.join(who(o) for o in created)} were each told that they had created row {token}."
-            yield _violation(history, created[1], DURABILITY, sentence)
+            who = [each.by for each in created]
+            yield _violation(history, created[1], DURABILITY, "created_twice", sessions=who, row=token)
         for ignored in (o for o in told if o.result == IGNORED):
-            sentence = f"{who(ignored)} was told that row {token} is updated, and was given it with another's values."
-            yield _violation(history, ignored, DURABILITY, sentence)
+            yield _violation(history, ignored, DURABILITY, "not_updated", row=token)
         if token in history.stored and not created and not _may_have_created(history, tries):
-            sentence = f"row {token} is stored, and nobody was told that it was created and kept."
-            yield _violation(history, tries[0], ATOMICITY, sentence)
+            yield _violation(history, tries[0], ATOMICITY, "not_created", row=token)
 
 
 def _may_have_created(history: History, tries: list[Operation]) -> bool:
@@ -261,32 +254,34 @@ def _counted(history: History) -> Iterator[Violation]:
             if (o.outcome in ("cancelled", "pending") and history.fate(o.block) != "dropped")
             or (o.outcome == "ok" and history.fate(o.block) == "unknown")
         ]
+        facts = {"row": name, "told": len(told), "before": before, "after": after}
         if after - before < len(told):
-            sentence = f"{len(told)} increments of {name} were told to be committed; it went from {before} to {after}."
-            yield _violation(history, told[-1], DURABILITY, sentence + _same_value_taken(history, name))
+            both = _same_value_taken(history, name)
+            yield _violation(history, told[-1], DURABILITY, "increment_lost", both_read=both, **facts)
         elif after - before > len(told) + len(open_ended):
-            sentence = f"{name} went from {before} to {after} by {len(told)} increments that were told to be committed."
-            yield _violation(history, puts[-1], ATOMICITY, sentence) if puts else Violation(ATOMICITY, sentence)
+            kind = "increment_unasked"
+            alone = Violation(ATOMICITY, {"kind": kind, **facts})
+            yield _violation(history, puts[-1], ATOMICITY, kind, **facts) if puts else alone
 
 
-def _same_value_taken(history: History, name: str) -> str:
+def _same_value_taken(history: History, name: str) -> dict[str, Any] | None:
     """Who read the same value of a counter that both of them had locked."""
     first: dict[object, Operation] = {}
     for operation in history.operations:
         if operation.kind == "take" and operation.nonce == name and operation.outcome == "ok":
             other = first.setdefault(operation.result, operation)
             if other is not operation:
-                return f" {who(other)} and {who(operation)} both read {operation.result}."
-    return ""
+                return {"sessions": [other.by, operation.by], "value": operation.result}
+    return None
 
 
 # -- containment -----------------------------------------------------------------------------------------------------
 
 
 def _containment(history: History) -> Iterator[Violation]:
-    for token, sentence in sorted(history.seen_early.items()):
+    for token in sorted(history.seen_early):
         operation = next(o for o in history.written() if o.nonce == token)
-        yield _violation(history, operation, CONTAINMENT, sentence)
+        yield _violation(history, operation, CONTAINMENT, "seen_early", session=operation.session, row=token)
     owners: dict[tuple[int, int], Operation] = {}
     homes: dict[int, tuple[Operation, tuple[int, int] | None]] = {}
     for operation in history.written():
@@ -297,24 +292,17 @@ def _containment(history: History) -> Iterator[Violation]:
         if root is not None:
             first, home = homes.setdefault(root, (operation, place))
             if place is None:
-                sentence = f"{who(operation)}'s row {operation.nonce} was written outside of its transaction."
-                yield _violation(history, operation, CONTAINMENT, sentence)
+                yield _violation(history, operation, CONTAINMENT, "outside", row=operation.nonce)
             elif place != home and home is not None:
-                sentence = (
-                    f"{who(operation)}'s row {operation.nonce} went into another server transaction "
-                    f"than {first.nonce} of the same block."
-                )
-                yield _violation(history, operation, CONTAINMENT, sentence)
+                facts = {"row": operation.nonce, "other": first.nonce}
+                yield _violation(history, operation, CONTAINMENT, "split", **facts)
         if place is None:
             continue
         owner = owners.setdefault(place, operation)
         if history.root(owner.block) != root:
             stranger, guest = (owner, operation) if owner.block is not None else (operation, owner)
-            sentence = (
-                f"{who(guest)}'s row {guest.nonce} travelled inside the transaction of {who(stranger)} "
-                f"(connection {place[0]}), to which it does not belong."
-            )
-            yield _violation(history, operation, CONTAINMENT, sentence)
+            whose = {"session": guest.by, "row": guest.nonce, "owner": stranger.by}
+            yield _violation(history, operation, CONTAINMENT, "travelled", connection=place[0], **whose)
 
 
 # -- what is seen of others' rows --------------------------------------------------------------------------------------
@@ -329,14 +317,11 @@ def _looks(history: History) -> Iterator[Violation]:
             continue
         if row.block is not None and look.block is not None and history.root(row.block) == history.root(look.block):
             if look.result == UNSEEN and row.outcome == "ok" and 0 < row.ended < look.started and _kept(history, row):
-                sentence = f"{who(look)} does not see row {row.nonce}, written before in the same transaction."
-                yield _violation(history, look, CONTAINMENT, sentence)
+                yield _violation(history, look, CONTAINMENT, "not_seen_inside", row=row.nonce)
         elif look.result == SEEN and not _may_be_seen(history, row, look):
-            sentence = f"{who(look)} saw {who(row)}'s row {row.nonce}, which was not committed."
-            yield _violation(history, look, CONTAINMENT, sentence)
+            yield _violation(history, look, CONTAINMENT, "seen_uncommitted", owner=row.by, row=row.nonce)
         elif look.result == UNSEEN and look.block is None and _must_be_seen(history, row, look):
-            sentence = f"{who(row)} was told that row {row.nonce} is committed; {who(look)} does not see it."
-            yield _violation(history, look, DURABILITY, sentence)
+            yield _violation(history, look, DURABILITY, "not_seen_committed", owner=row.by, row=row.nonce)
 
 
 def _kept(history: History, row: Operation) -> bool:
@@ -445,20 +430,19 @@ def _loudness(history: History) -> Iterator[Violation]:
             continue
         shown.add(operation.error.identity)
         error = operation.error
+        facts = {"asked": operation.asks, "error": error.fact}
         if error.classed == INTERNAL:
-            sentence = f"{who(operation)} got an internal error while it tried to {operation.text}: {error.short}"
-            yield _violation(history, operation, LOUDNESS, sentence)
+            yield _violation(history, operation, LOUDNESS, "internal_error", **facts)
         elif error.classed in (DOCUMENTED, ABORTED) and not _entitled(history, operation):
-            sentence = f"{who(operation)} had done nothing wrong and failed to {operation.text}: {error.short}"
-            yield _violation(history, operation, LOUDNESS, sentence)
+            yield _violation(history, operation, LOUDNESS, "innocent_error", **facts)
     for session in history.sessions.values():
         ended = session.error
         if ended is not None and ended.classed in (DOCUMENTED, ABORTED, INTERNAL) and ended.identity not in shown:
             shown.add(ended.identity)
-            yield Violation(LOUDNESS, f"{session.name} ended with an error that no operation had given: {ended.short}")
+            yield Violation(LOUDNESS, {"kind": "error_of_nothing", "session": session.name, "error": ended.fact})
     for error in history.loop_errors:
         if error.identity not in shown and error.classed != OWN:
-            yield Violation(LOUDNESS, f"the event loop reported an unhandled error: {error.short}")
+            yield Violation(LOUDNESS, {"kind": "unhandled_error", "error": error.fact})
 
 
 def _entitled(history: History, operation: Operation) -> bool:
@@ -604,38 +588,25 @@ def _cancellation(history: History) -> Iterator[Violation]:
     for session in history.sessions.values():
         asked = _asked_to_stop(history, session)
         if session.ended == "cancelled" and not asked:
-            yield Violation(CANCELLATION, f"{session.name} saw CancelledError, although nobody had cancelled it.")
+            yield Violation(CANCELLATION, {"kind": "wrongly_cancelled", "session": session.name})
         if session.cancelled and session.error is not None and session.error.classed in (DOCUMENTED, ABORTED, INTERNAL):
-            sentence = f"{session.name} was cancelled and ended with {session.error.short} instead of CancelledError."
-            yield Violation(CANCELLATION, sentence)
+            told = {"operations": [], "session": session.name, "error": session.error.fact}
+            yield Violation(CANCELLATION, {"kind": "cancelled_with_error", **told})
         if session.cancelled and session.cancelled_in is not None:
             operation = history.operations[session.cancelled_in - 1]
             if operation.outcome == "error":
                 assert operation.error is not None
-                yield _violation(
-                    history,
-                    operation,
-                    CANCELLATION,
-                    f"{session.name} was cancelled and saw {operation.error.short} instead of CancelledError.",
-                )
+                facts = {"session": session.name, "error": operation.error.fact}
+                yield _violation(history, operation, CANCELLATION, "cancelled_with_error", **facts)
             elif session.ended == "done" and operation.outcome in ("ok", "cancelled"):
-                yield _violation(
-                    history,
-                    operation,
-                    CANCELLATION,
-                    f"{session.name} was cancelled, and its cancellation was swallowed.",
-                )
+                yield _violation(history, operation, CANCELLATION, "swallowed", session=session.name)
     for operation in history.operations:
         session_record = history.sessions.get(operation.session)
         if operation.outcome == "cancelled" and session_record and not operation.after:
             asked = _asked_to_stop(history, session_record)
             if not asked and session_record.ended != "cancelled":
-                yield _violation(
-                    history,
-                    operation,
-                    CANCELLATION,
-                    f"{who(operation)}'s {operation.text} ended in CancelledError, although nobody had cancelled it.",
-                )
+                kind = "operation_wrongly_cancelled"
+                yield _violation(history, operation, CANCELLATION, kind, asked=operation.asks)
 
 
 def _asked_to_stop(history: History, session: SessionRecord) -> bool:
@@ -654,17 +625,17 @@ def _recovery(history: History) -> Iterator[Violation]:
     for operation in history.operations:
         if operation.after and operation.failed:
             assert operation.error is not None
-            sentence = f"afterwards the next user failed to {operation.text}: {operation.error.short}"
-            yield _violation(history, operation, RECOVERY, sentence)
+            facts = {"asked": operation.asks, "error": operation.error.fact}
+            yield _violation(history, operation, RECOVERY, "next_user_failed", **facts)
 
 
 def _liveness(history: History) -> Iterator[Violation]:
     if history.hang:
-        yield Violation(LIVENESS, history.hang["text"])
+        yield Violation(LIVENESS, history.hang["fact"])
 
 
 def _claims(history: History) -> Iterator[Violation]:
     for claim in history.claims:
         if not claim.holds:
             warned = _warned(history, claim.sequence)
-            yield Violation(claim.property, claim.sentence, claim.after, warned, claim.foreign_state)
+            yield Violation(claim.property, claim.fact, claim.after, warned, claim.foreign_state)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from matrix.lines import Error, Evidence, ExceptionSeen, Frame, Hang, Witness
 
 from .history import ErrorRecord, History, Operation
+from .sentences import Fact, sentence
 
 if TYPE_CHECKING:
     from .scenario import Scenario
@@ -21,10 +22,11 @@ def of(world: World, scenario: Scenario) -> Evidence:
     history = world.history
     return {
         "program": scenario.source,
+        "declared": world.declared,
         "setup": world.setup,
         "steps": [
-            {"n": n, "at": moment, "action": token, "text": text}
-            for n, ((token, text), moment) in enumerate(zip(world.steps, world.moments, strict=True), 1)
+            step_of(n, token, fact, at=moment)
+            for n, ((token, fact), moment) in enumerate(zip(world.steps, world.moments, strict=True), 1)
         ],
         "history": [
             {
@@ -34,7 +36,8 @@ def of(world: World, scenario: Scenario) -> Evidence:
                 "event": line.event,
                 "operation": line.operation,
                 "what": line.what,
-                "text": line.text,
+                "text": sentence(line.fact),
+                "fact": line.fact,
                 "block": line.block,
                 "result": line.result,
                 "error": _error(line.error),
@@ -44,10 +47,15 @@ def of(world: World, scenario: Scenario) -> Evidence:
         "frames": _frames(world),
         "exceptions": _exceptions(history),
         "witness": _witness(history),
-        "aftermath": [{"text": text, "ok": ok} for text, ok in world.aftermath],
-        "hang": cast("Hang | None", history.hang),
+        "aftermath": [{"text": sentence(fact), "ok": ok} for fact, ok in world.aftermath],
+        "hang": cast("Hang | None", history.hang and {**history.hang, "text": sentence(history.hang["fact"])}),
         "loop_errors": [_exception("event loop", None, error) for error in history.loop_errors],
     }
+
+
+def step_of(number: int, token: str, fact: Fact, **more: int) -> Any:
+    """One step; ``at``: when it was taken, in the numbering of the history."""
+    return {"n": number, **more, "action": token, "text": sentence(fact), "fact": fact}
 
 
 def _error(error: ErrorRecord | None) -> Error | None:
@@ -102,23 +110,24 @@ def _exception(session: str, operation: int | None, error: ErrorRecord) -> Excep
 
 def _witness(history: History) -> Witness:
     writes = history.written()
+    readings: list[Fact | None] = [_reading(history, operation) for operation in writes]
     return {
         "rows": sorted(history.stored),
         "expected": sorted(o.nonce for o in writes if o.outcome == "ok" and history.fate(o.block) == "committed"),
-        "sentences": [_reading(history, operation) for operation in writes],
+        "sentences": [sentence(reading) for reading in readings if reading],
+        "readings": readings,
     }
 
 
-def _reading(history: History, operation: Operation) -> str:
-    stored = "is stored" if operation.nonce in history.stored else "is not stored"
-    told = {
-        "ok": {
-            "committed": "was told that it is committed" if operation.block else "was told that it is written",
-            "dropped": "was told that its transaction did not commit",
-            "unknown": "was not told how its transaction ended",
-        }[history.fate(operation.block)],
-        "error": "was told that the write failed",
-        "cancelled": "was cancelled while it wrote",
-        "pending": "was never answered",
-    }[operation.outcome]
-    return f"{operation.session} {told}: row {operation.nonce} {stored}."
+def _reading(history: History, operation: Operation) -> dict[str, Any]:
+    """What the writer of a row was told, and whether it is stored."""
+    return {
+        "kind": "reading",
+        "session": operation.session,
+        "after": operation.after,
+        "row": operation.nonce,
+        "outcome": operation.outcome,
+        "fate": history.fate(operation.block),
+        "in_block": operation.block is not None,
+        "stored": operation.nonce in history.stored,
+    }

@@ -9,6 +9,9 @@ import traceback
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from . import sentences
+from .sentences import Fact
+
 # How an error is classed when it is recorded (Adapter.classify): the checker never looks at exceptions again.
 OWN = "own"  # raised by the program itself, on purpose
 DOCUMENTED = "documented"  # of the driver's or the ORM's documented types
@@ -17,6 +20,7 @@ INTERNAL = "internal"  # anything else: RuntimeError, AttributeError, an asserti
 CANCELLED = "cancelled"
 SERVER = "server"  # the server's or the machine's own failure (server_failures.py): the run is not judged
 
+DROPPED = ("rolled back", "failed", "never begun")  # how a block ends of which nothing may be stored
 THE_END = "the end"  # what a fetch gives behind the last row of a result
 SEEN, UNSEEN = "seen", "not seen"  # what a look at a row finds
 CREATED, FOUND, IGNORED = "created", "found", "ignored"  # what get_or_create says; given other values than it set
@@ -31,6 +35,7 @@ class ErrorRecord:
     classed: str
     frames: traceback.TracebackException | str
     identity: int
+    raised_by: str = ""  # the session that raised it on purpose
 
     @property
     def traceback(self) -> str:
@@ -38,9 +43,9 @@ class ErrorRecord:
         return without_folders(self.frames if isinstance(self.frames, str) else "".join(self.frames.format()))
 
     @property
-    def short(self) -> str:
-        message = " ".join(self.message.split())
-        return f"{self.type}: {message[:200]}" if message else self.type
+    def fact(self) -> dict[str, str]:
+        """Type and message, that on one line and no longer than a sentence bears."""
+        return {"type": self.type, "message": " ".join(self.message.split())[:200]}
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Operation:
     # read, write, look, ensure, take, seize, put, fail, begin, commit, rollback, leave, acquire, release, close, set,
     # probe
     kind: str
-    text: str
+    asks: Fact  # what it asks for (sentences.py)
     block: int | None
     scope: str  # operations of one scope share a connection by the program's own doing
     nonce: str = ""
@@ -68,6 +73,11 @@ class Operation:
     @property
     def failed(self) -> bool:
         return self.outcome == "error"
+
+    @property
+    def by(self) -> str:
+        """Whose it is, as a finding names them."""
+        return sentences.NEXT_USER if self.after else self.session
 
 
 @dataclass
@@ -100,7 +110,7 @@ class Claim:
 
     property: str
     holds: bool
-    sentence: str
+    fact: Fact
     after: bool = False
     foreign_state: bool = False
     sequence: int = 0  # when it was established
@@ -131,7 +141,7 @@ class Line:
     event: str
     operation: int | None
     what: str
-    text: str
+    fact: Fact
     block: str | None
     result: str | None
     error: ErrorRecord | None
@@ -152,7 +162,7 @@ class History:
     loop_errors: list[ErrorRecord] = field(default_factory=list)
     placed: dict[str, tuple[int, int] | None] = field(default_factory=dict)  # token -> server transaction it went in
     stored: frozenset[str] = frozenset()  # the witness's reading at the end
-    seen_early: dict[str, str] = field(default_factory=dict)  # token -> sentence: visible before its block committed
+    seen_early: set[str] = field(default_factory=set)  # tokens of rows that were visible before their block committed
     hang: dict[str, Any] | None = None
     out_of_reach: list[list[int]] = field(default_factory=list)  # from when, until when: the database was not there
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)  # the witness's readings, before and after
@@ -202,7 +212,7 @@ class History:
         outcome = "committed"
         block = self.block(number)
         while block is not None:
-            if block.outcome in ("rolled back", "failed", "never begun"):
+            if block.outcome in DROPPED:
                 return "dropped"
             if block.outcome in ("open", "unknown"):
                 outcome = "unknown"
@@ -229,7 +239,7 @@ def record_error(error: BaseException, classed: str) -> ErrorRecord:
     """An ErrorRecord; its traceback (causes and contexts included) is read off now and formatted on demand."""
     frames = traceback.TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
     message = without_folders(str(error))  # asyncio names tasks with the files of their code
-    return ErrorRecord(qualified(error), message, classed, frames, _identity(error))
+    return ErrorRecord(qualified(error), message, classed, frames, _identity(error), getattr(error, "raised_by", ""))
 
 
 def _identity(error: BaseException) -> int:

@@ -23,10 +23,12 @@ from matrix.lines import Evidence, Hang
 from matrix.words import BREAKS, HANGS, LIVENESS, LOUDNESS
 
 from .checker import Violation
+from .evidence import step_of
 from .history import without_folders
 from .loop import MatrixLoop, thread_rests
 from .outcome import Outcome
 from .runner import Runner
+from .sentences import sentence
 from .threads import fast_asleep
 from .world import HarnessError, World
 
@@ -54,10 +56,6 @@ CRASHES = frozenset(
     }
 )
 UNSERVED = "unserved"  # no proof: the server does not answer either
-PROOFS = {
-    "idle": "every thread of the process waits for a lock, without a time limit, and none is left to release one",
-    "deadline": f"for {LIMIT:g} s nothing happened, and a thread of the driver did not return",
-}
 
 
 async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution, way: Any) -> Outcome:
@@ -95,36 +93,39 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
     if hung == UNSERVED:
         raise HarnessError(f"for {LIMIT:g} s nothing happened, and the server did not answer its witness either")
     if hung:
-        return _ended(scenario, HANGS, PROOFS[hung], execution.text, steps, where, hung)
+        return _ended(scenario, HANGS, execution.text, steps, where, proof=hung)
     if os.WIFSIGNALED(status):
         number = signal.Signals(os.WTERMSIG(status))
         if number not in CRASHES:
             raise HarnessError(f"the child process was ended from outside, by {number.name}")
-        return _ended(scenario, BREAKS, f"the interpreter died of {number.name}", execution.text, steps, "")
+        return _ended(scenario, BREAKS, execution.text, steps, "", died_of=number.name)
     raise HarnessError(f"the child process ended with {os.waitstatus_to_exitcode(status)}")
 
 
 def _ended(
     scenario: Scenario,
     verdict: str,
-    what: str,
     schedule: str,
     steps: list[Any],
     stack: str,
+    *,
+    died_of: str = "",
     proof: str | None = None,
 ) -> Outcome:
-    last = steps[-1][1] if steps else "the set-up"
-    sentence = f"{what}; the last step was: {last}."
-    hang: Hang = {"proof": proof, "waiting": [], "connections": [], "text": sentence, "stack": stack}
+    """What is known of a run whose process was ended by a signal, or had to be."""
+    last = steps[-1][1] if steps else None
+    fact = {"kind": "process_ended", "signal": died_of, "proof": proof, "limit": LIMIT, "step": last}
+    hang: Hang = {"proof": proof, "waiting": [], "connections": [], "text": sentence(fact), "fact": fact}
     evidence: Evidence = {
         "program": scenario.source,
-        "steps": [{"n": n, "action": token, "text": text} for n, (token, text, _) in enumerate(steps, 1)],
-        "hang": hang if verdict == HANGS else None,
+        "declared": scenario.declared(),
+        "steps": [step_of(n, token, fact) for n, (token, fact, _) in enumerate(steps, 1)],
+        "hang": {**hang, "stack": stack} if verdict == HANGS else None,
     }
     return Outcome(
         verdict,
-        [Violation(LIVENESS if verdict == HANGS else LOUDNESS, sentence)],
-        "",
+        [Violation(LIVENESS if verdict == HANGS else LOUDNESS, fact)],
+        None,
         schedule,
         lambda: evidence,
         proof,
@@ -261,7 +262,7 @@ def _child(runner: Runner, scenario: Scenario, execution: Execution, way: Any, w
         loop = MatrixLoop()
         asyncio.set_event_loop(loop)
         here = Runner(runner.backing, runner.bound)
-        here.on_step = lambda token, text: tell({"step": [token, text, (execution.enabled or [()])[-1]]})
+        here.on_step = lambda token, fact: tell({"step": [token, fact, (execution.enabled or [()])[-1]]})
         faulthandler.register(SHOW_STACKS, stacks, all_threads=True)
         loop_thread = threading.get_native_id()
         here.on_world = lambda world: Pump(world, loop_thread, lambda helper: tell({"relayed": helper})).start()

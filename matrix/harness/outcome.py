@@ -11,6 +11,7 @@ from matrix.words import badness
 
 from .checker import Violation
 from .schedule import parse
+from .sentences import Fact, sentence
 from .verdict import word_for
 
 Choices = Sequence[tuple[str, ...]]  # at each step, the tokens of all actions that were possible
@@ -22,7 +23,7 @@ class Outcome:
 
     verdict: str
     violations: list[Violation]
-    refused: str
+    refused: Fact | None  # the first operation that was refused, as a fact
     schedule: str
     tell: Callable[[], Evidence]  # makes the evidence; it costs more than the run, and few runs need it
     proof: str | None
@@ -40,11 +41,16 @@ class Outcome:
         return self.verdict, tuple(sorted({violation.property for violation in self.violations}))
 
     @property
-    def reason(self) -> str:
-        """One line: the sentence of the worst violation, or what was refused."""
+    def finding(self) -> Fact:
+        """What decides: the worst violation, or what was refused."""
         if not self.violations:
-            return f"refused: {self.refused}" if self.refused else "every operation completed as told"
-        return max(self.violations, key=lambda violation: badness(word_for(violation))).sentence
+            return self.refused or {"kind": "completed"}
+        return max(self.violations, key=lambda violation: badness(word_for(violation))).fact
+
+    @property
+    def reason(self) -> str:
+        """That in one line."""
+        return sentence(self.finding)
 
 
 @dataclass

@@ -7,6 +7,7 @@ import asyncio
 import collections
 import contextlib
 import os
+from typing import Any
 
 from . import server_failures
 from .channel import TOKEN, Channel, FrameRecord, Recorder, Segments
@@ -135,25 +136,24 @@ class Wire(Channel):
     def _complete(self) -> bool:
         return any(piece is _End or (isinstance(piece, Piece) and piece.ends_answer) for piece in self.held)
 
-    def deliver(self) -> str:
-        kinds = []
+    def deliver(self) -> dict[str, Any]:
+        pieces = []
         through = []
         ends = False
         while self.held:
             piece = self.held.popleft()
             if not isinstance(piece, Piece):
                 ends = True
-                kinds.append("the end of the connection")
                 break
             through.append(piece.data)
-            kinds.append(piece.frame.kind + (f" {piece.frame.text!r}" if piece.frame.text else ""))
+            pieces.append({"kind": piece.frame.kind, "text": piece.frame.text})
             if piece.ends_answer or self._ending or self.by_frame:  # last words and the end may come apart
                 break
         if through and self.client is not None:
             self.client.write(b"".join(through))
         if ends:
             self._close_client()
-        return ", ".join(kinds[:1] + kinds[-1:] if len(kinds) > 1 else kinds)
+        return {"pieces": pieces[:1] + pieces[1:][-1:], "ends": ends}
 
     def in_flight(self) -> str:
         if self.closed:

@@ -25,6 +25,9 @@ class Way:
     independent = False  # the children's work is meant to be no part of the parent's transaction
     joins = True  # the parent waits for its children where the plain program does
     crowd = 1  # how many of each child
+    # Two things that no history shows and a reproducer must know.
+    child_context = ""  # the context that children are started in: copied before the program, or empty
+    one_lock = False  # children work under one lock
     claims: tuple[str, ...] = ("safe",)  # verdicts that keep what the remedy claims
 
     async def prepare(self, world: World) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from matrix.lines import Cure, Found, ScenarioLine
+from matrix.lines import Because, Cure, Found, ScenarioLine
 from matrix.words import ERROR, HOLDS, NOT_APPLICABLE, NOT_RUN, SCHEMA, complies, worst
 
 from .adapters.base import CAPABILITIES
 from .outcome import Exploration
+from .sentences import Fact, sentence, words
 from .verdict import judge_remedy
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def line_head(scenario: Scenario) -> ScenarioLine:
         "verdict": NOT_RUN,
         "complies": None,
         "violations": [],
+        "finding": None,
         "reason": "",
         "proof": None,
         "orders": {"explored": 0, "possible": None, "verdicts": {}},
@@ -43,7 +45,12 @@ def line_head(scenario: Scenario) -> ScenarioLine:
 
 def without_verdict(scenario: Scenario, verdict: str, reason: str) -> ScenarioLine:
     """A line for a scenario that has no verdict: ``n/a``, ``error`` or ``not run``, with the reason."""
-    return {**line_head(scenario), "verdict": verdict, "reason": reason}
+    return {**line_head(scenario), "verdict": verdict, **because(words(reason))}
+
+
+def because(finding: Fact) -> Because:
+    """What decides, as a part of a line: for programs, and in words."""
+    return {"finding": finding, "reason": sentence(finding)}
 
 
 def line_of(scenario: Scenario, exploration: Exploration, seconds: float) -> ScenarioLine:
@@ -55,18 +62,19 @@ def _findings(level: str, exploration: Exploration) -> Found:
     if exploration.error:
         return {
             "verdict": ERROR,
-            "reason": exploration.error,
+            **because(words(exploration.error)),
             "complies": None,
             "evidence": exploration.evidence or None,
         }
     deciding = exploration.deciding
     explored = len(exploration.outcomes)
-    once = ", ".join(f"{outcome.verdict} by {outcome.schedule or 'its first steps'}" for outcome in exploration.once)
+    once = [{"verdict": outcome.verdict, "schedule": outcome.schedule} for outcome in exploration.once]
+    finding = deciding.finding
     return {
         "verdict": deciding.verdict,
         "complies": complies(level, deciding.verdict),
-        "violations": [{"property": v.property, "sentence": v.sentence} for v in deciding.violations],
-        "reason": deciding.reason + (f" (seen once and not again: {once})" if once else ""),
+        "violations": [{"property": v.property, "sentence": v.sentence, "fact": v.fact} for v in deciding.violations],
+        **because({"kind": "seen_once", "finding": finding, "once": once} if once else finding),
         "proof": deciding.proof,
         "orders": {
             "explored": explored,
@@ -105,12 +113,15 @@ async def remedy_line(
     line["cures"], line["seconds"] = cures, round(time.monotonic() - started, 4)
     if any(verdict == ERROR for verdict, _ in judged):
         bad = next(identifier for identifier, cure in cures.items() if cure["verdict"] == ERROR)
-        return {**line, "verdict": ERROR, "reason": f"{bad}: {cures[bad]['reason']}"}
+        failed = {"kind": "remedy_error", "scenario": bad, "finding": cures[bad]["finding"]}
+        return {**line, "verdict": ERROR, **because(failed)}
     if not judged:
-        return {**line, "verdict": NOT_APPLICABLE, "reason": "none of the scenarios that it is to cure applies here"}
+        none = words("none of the scenarios that it is to cure applies here")
+        return {**line, "verdict": NOT_APPLICABLE, **because(none)}
     line["verdict"] = worst(verdict for verdict, _ in judged)
     line["remedy"] = word = judge_remedy(judged, scenario.way.claims)
-    line["reason"] = _remedy_reason(word, cures)
+    decides = because(_remedy_finding(word, cures))
+    line["finding"], line["reason"] = decides["finding"], decides["reason"]
     line["orders"] = {
         "explored": sum(orders["explored"] for cure in cures.values() if (orders := cure.get("orders"))),
         "possible": None,
@@ -119,12 +130,12 @@ async def remedy_line(
     return line
 
 
-def _remedy_reason(word: str, cures: dict[str, Cure]) -> str:
-    if word == HOLDS:
-        return f"{', '.join(cures)} comply with it"
+def _remedy_finding(word: str, cures: dict[str, Cure]) -> Fact:
     broken = [identifier for identifier, cure in cures.items() if cure["complies"] is False]
     first = cures[broken[0]] if broken else next(iter(cures.values()))
-    if not broken:
-        return f"worse than without it: {first['reason']}"
-    named = ", ".join(f"{identifier} ({cures[identifier]['verdict']})" for identifier in broken)
-    return f"not {named}: {first['reason']}"
+    return {
+        "kind": "remedy",
+        "scenarios": list(cures),
+        "broken": [(identifier, cures[identifier]["verdict"]) for identifier in broken],
+        "finding": None if word == HOLDS else first["finding"],
+    }

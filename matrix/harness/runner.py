@@ -19,12 +19,14 @@ from .aftermath import look_afterwards
 from .checker import check, refusals
 from .explorer import Explorer
 from .gate import Gate
+from .history import Operation
 from .loop import MatrixLoop
 from .outcome import Exploration, Outcome, difference
 from .record import ORDERS, Known, Record
 from .remedy import PLAIN
 from .scenario import OrmSetup, Scenario
 from .schedule import Execution, ScheduleMismatch
+from .sentences import Fact
 from .strategies import replay
 from .verdict import derive
 from .witness import WitnessError
@@ -50,7 +52,7 @@ class Runner:
         self.steps = steps  # no further order is begun when all orders together took as many
         self._once = once  # another way to run one schedule (isolated.py)
         self.on_world: Callable[[World], None] | None = None  # told of each world before it runs
-        self.on_step: Callable[[str, str], None] | None = None  # told each step before it is taken
+        self.on_step: Callable[[str, Fact], None] | None = None  # told each step before it is taken
         self._runs = 0
         self._collects_all = False
         self._prefix = f"{secrets.token_hex(3)}x"  # rows of two runners never meet, not even from two processes
@@ -68,6 +70,7 @@ class Runner:
             if self.backing.witness.locked():  # not all of it was
                 self.backing.renew()
         world = World(loop, self.backing, execution, f"{self._prefix}{self._runs}", scenario)
+        world.declared = scenario.declared(way)
         world.on_step = self.on_step
         if self.on_world is not None:
             self.on_world(world)
@@ -205,7 +208,7 @@ class Runner:
         return Outcome(
             verdict,
             violations,
-            refused[0].error.short if refused and refused[0].error else "",
+            _refused(refused[0]) if refused else None,
             world.execution.text,
             functools.partial(evidence.of, world, scenario),
             history.hang["proof"] if history.hang else None,
@@ -303,3 +306,8 @@ class Runner:
                 if again.verdict == deciding.verdict:
                     return
             exploration.once.append(deciding)
+
+
+def _refused(operation: Operation) -> dict[str, Any]:
+    assert operation.error is not None
+    return {"kind": "refused", "operations": [operation.number], "error": operation.error.fact}

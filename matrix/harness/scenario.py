@@ -50,6 +50,7 @@ class Scenario:
     links: tuple[str, ...]
     cancels: str = ""  # the session whose moments of cancellation are swept; answers then come frame by frame
     during: tuple[str, ...] = ()  # ... only while it is in operations of these kinds
+    abandons: bool = False  # its only block is in a generator that is given up
     way: Any = None  # a remedy's way of doing what the cured scenarios do
     cures: tuple[str, ...] = ()
 
@@ -66,6 +67,17 @@ class Scenario:
     def source(self) -> str:
         """The program's source text, as the evidence shows it. A generated program brings its own."""
         return getattr(self.program, "source", None) or inspect.getsource(self.program)
+
+    def declared(self, way: Any = None) -> dict[str, Any]:
+        """What it, and a remedy's way, say of themselves: JSON data, for whoever unfolds a run into a program."""
+        return {
+            "cancels": self.cancels,
+            "during": list(self.during),
+            "hold_login": self.hold_login,
+            "abandons": self.abandons,
+            "context": way.child_context if way is not None else "",
+            "lock": way is not None and way.one_lock,
+        }
 
     @property
     def generated(self) -> bool:
@@ -101,13 +113,15 @@ def scenario(
     python: tuple[int, int] = (3, 10),
     cancels: str = "",
     during: tuple[str, ...] = (),
+    abandons: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a scenario; the function's docstring is its contract in one sentence. ``cancels``: this session is
     cancelled, once at each moment at which it waits (``during``: in operations of these kinds only); answers come frame
-    by frame."""
+    by frame. ``abandons``: its only block is in a generator that is given up, which no history shows."""
 
     def declare(program: Callable[..., Any]) -> Callable[..., Any]:
-        _declare(identifier, title, program, program.__doc__, level, needs, orm, hold_login, python, cancels, during)
+        swept = cancels, during, abandons
+        _declare(identifier, title, program, program.__doc__, level, needs, orm, hold_login, python, *swept)
         return program
 
     return declare
@@ -118,7 +132,9 @@ def remedy(identifier: str, title: str, *, cures: tuple[str, ...], needs: tuple[
 
     def declare(made: Any) -> Any:
         setup = made.setup
-        _declare(identifier, title, made, made.__doc__, INFO, needs, setup, False, made.python, "", (), made(), cures)
+        _declare(
+            identifier, title, made, made.__doc__, INFO, needs, setup, False, made.python, "", (), False, made(), cures
+        )
         return made
 
     return declare
@@ -136,6 +152,7 @@ def _declare(
     python: tuple[int, int],
     cancels: str,
     during: tuple[str, ...],
+    abandons: bool,
     way: Any = None,
     cures: tuple[str, ...] = (),
 ) -> None:
@@ -159,6 +176,7 @@ def _declare(
         tuple(said.get("links", ())),
         cancels,
         during,
+        abandons,
         way,
         cures,
     )

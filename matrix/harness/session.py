@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from matrix.words import RECOVERY
 
+from . import sentences
 from .history import ABORTED, DOCUMENTED, OWN, THE_END, Block, ErrorRecord, Iteration, SessionRecord, record_error
 from .loop import SideLoop
 from .scenario import OrmSetup
+from .sentences import Fact
 
 if TYPE_CHECKING:
     from .world import World
@@ -28,7 +30,11 @@ SETTING = "77"
 
 
 class Deliberate(Exception):
-    """Raised by a program on purpose, to make a block fail."""
+    """Raised by a program on purpose, to make a block fail. ``raised_by``: the session that does."""
+
+    def __init__(self, raised_by: str) -> None:
+        super().__init__(sentences.sentence({"kind": "on_purpose", "session": raised_by}))
+        self.raised_by = raised_by
 
 
 class Session:
@@ -43,19 +49,20 @@ class Session:
         self.task: asyncio.Task[Any] | None = None
         self.awaits: tuple[Session, ...] = ()  # the tasks that it waits for now; a cancellation is passed on to them
         self.turn: asyncio.Future[None] | None = None
-        self.next_step = ""
+        self.next_step: Fact = {}
         self.doing = ""  # the kind of the operation that it is in
         self._doomed = False
         self.own_orm: Any = None  # where this session has initialised Tortoise for itself
 
     # -- other tasks -----------------------------------------------------------------------------------------------
-    def spawn(
-        self, name: str, body: Body, *, context: contextvars.Context | None = None, in_place: bool = False
-    ) -> Session:
+    def spawn(self, name: str, body: Body, *, context: contextvars.Context | None = None, shields: str = "") -> Session:
         """Start a task now, as ``asyncio.create_task`` does: it copies this task's context unless one is given.
-        ``in_place``: it does this session's work; where that waits, this session may be cancelled (``cancels``)."""
-        for_session = self if in_place else None
-        return self.world.start(name, body, blocks=self.blocks, context=context, for_session=for_session)
+        ``shields``: ``work`` or ``commit``, which it does for this session in ``asyncio.shield``; where it waits, this
+        session may be cancelled (``cancels``)."""
+        for_session = self if shields else None
+        return self.world.start(
+            name, body, blocks=self.blocks, context=context, for_session=for_session, shields=shields
+        )
 
     async def wait(self, *children: Session) -> None:
         """Wait for tasks as ``asyncio.gather`` does: the first error is raised at once, the others go on."""
@@ -68,7 +75,7 @@ class Session:
     async def _gather(self, children: tuple[Session, ...], *, return_exceptions: bool) -> None:
         tasks = [child.task for child in children if child.task is not None]
         self.awaits = children
-        self._note_wait("waits for", children)
+        self._note_wait(children, settles=False)
         try:
             await asyncio.gather(*tasks, return_exceptions=return_exceptions)
         except asyncio.CancelledError:
@@ -79,21 +86,22 @@ class Session:
 
     async def settled(self, *children: Session) -> None:
         """Wait until these tasks have ended, however."""
-        self._note_wait("waits for the end of", children)
+        self._note_wait(children, settles=True)
         await asyncio.wait([child.task for child in children if child.task is not None])
 
-    def _note_wait(self, verb: str, children: tuple[Session, ...]) -> None:
-        self.world.note(self.name, "note", f"{verb} {', '.join(child.name for child in children)}", what="wait")
+    def _note_wait(self, children: tuple[Session, ...], *, settles: bool) -> None:
+        names = [child.name for child in children]
+        self.world.note(self.name, "note", {"kind": "wait", "sessions": names, "settles": settles})
 
     async def in_thread(self, body: Body) -> Any:
         """``asyncio.to_thread(asyncio.run, …)``: do this session's work on a loop of its own, in a thread that has
         a copy of this context. A step of its own: two threads that begin at once would race for what is first."""
-        await self.step("start a thread")
+        await self.step({"kind": "thread"})
         return await asyncio.to_thread(SideLoop(self.world.loop).run, lambda: self.world._body(self, body))
 
     async def in_executor(self, body: Body) -> Any:
         """The same with ``run_in_executor``, as in a thread of one's own: nothing of this context is known there."""
-        await self.step("start a thread")
+        await self.step({"kind": "thread"})
         work = functools.partial(SideLoop(self.world.loop).run, lambda: self.world._body(self, body))
         return await self.world.loop.run_in_executor(None, work)
 
@@ -114,7 +122,7 @@ class Session:
     async def cancel(self, victim: Session | str) -> None:
         """Cancel another session's task: a step of its own."""
         target = self.world.session(victim)
-        await self.step(f"cancel {target.name}")
+        await self.step({"kind": "cancel", "session": target.name})
         self.world.cancel(target)
 
     def doom(self) -> None:
@@ -124,7 +132,7 @@ class Session:
 
     async def let_time_pass(self, seconds: float) -> None:
         """Move the program's clock: a step of its own. Only timers that are due by then fire."""
-        await self.step(f"{seconds:g} s go by")
+        await self.step({"kind": "clock", "seconds": seconds})
         self.world.loop.advance(seconds)
 
     async def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -132,9 +140,12 @@ class Session:
         try:
             return await asyncio.wait_for(call(), seconds)
         except asyncio.TimeoutError:
-            self.record.timed_out = True
-            self.world.note(self.name, "cancelled", f"its {seconds:g} s are over: TimeoutError")
+            self._time_is_over(seconds)
             return None
+
+    def _time_is_over(self, seconds: float) -> None:
+        self.record.timed_out = True
+        self.world.note(self.name, "cancelled", {"kind": "time_over", "seconds": seconds})
 
     @contextlib.asynccontextmanager
     async def time_limit(self, seconds: float) -> AsyncIterator[None]:
@@ -147,22 +158,20 @@ class Session:
                 raise
         finally:
             if limit.expired():  # even if what was cancelled ended with another error
-                self.record.timed_out = True
-                self.world.note(self.name, "cancelled", f"its {seconds:g} s are over: TimeoutError")
+                self._time_is_over(seconds)
 
     async def lose_connections(self) -> None:
         """Every connection is ended from outside: a step of its own."""
-
-        await self.step("the server ends all connections")
+        await self.step({"kind": "lose_connections"})
         self.world.cut_connections()
 
-    async def step(self, text: str) -> None:
-        """Wait until the scheduler lets this session go on."""
-        await self.world.turn(self, text)
+    async def step(self, step: Fact | str) -> None:
+        """Wait until the scheduler lets this session go on, with a step of the harness's or in a scenario's words."""
+        await self.world.turn(self, sentences.words(step) if isinstance(step, str) else step)
 
     def deliberate(self) -> Deliberate:
         """An error of the program's own, to be raised inside a block that shall fail."""
-        return Deliberate(f"{self.name} fails on purpose")
+        return Deliberate(self.name)
 
     def is_of_the_database(self, error: BaseException) -> bool:
         """Whether an error is one that the driver or the ORM documents."""
@@ -197,13 +206,11 @@ class Session:
     async def acquire(self, pool: Any) -> Any:
         """A connection from the driver's pool. It is nobody else's until it is given back."""
         connection = await self.operate(
-            "acquire", "acquire a connection", lambda: self.world.adapter.acquire(pool), scope=self.world.alone()
+            "acquire", {"kind": "acquire"}, lambda: self.world.adapter.acquire(pool), scope=self.world.alone()
         )
         owner, _ = self.world.owners.setdefault(self.world.adapter.identity(connection), (self, connection))
         if owner is not self:
-            self.world.claim(
-                RECOVERY, False, f"the pool gave {self.name} the connection that {owner.name} still holds."
-            )
+            self.world.claim(RECOVERY, False, "still_held", session=self.name, owner=owner.name)
         return connection
 
     async def release(self, pool: Any, connection: Any, *, misuse: bool = False) -> None:
@@ -216,7 +223,7 @@ class Session:
 
         await self.operate(
             "release",
-            f"give {self.world.scope(connection)} back{' once more' * misuse}",
+            {"kind": "release", "connection": self.world.scope(connection), "again": misuse},
             give_back,
             scope=self.world.scope(connection),
             misuse=misuse,
@@ -232,7 +239,7 @@ class Session:
             self.world.history.ended[scope] = self.world.recorder.sequence
             return self.world.adapter.close(connection)
 
-        await self.operate("close", f"close {scope}", close, scope=scope)
+        await self.operate("close", {"kind": "close", "connection": scope}, close, scope=scope)
 
     async def close_pool(self, pool: Any) -> None:
         """Close a pool; whoever uses it may fail from now on."""
@@ -242,29 +249,29 @@ class Session:
             self.world.history.ended[None] = self.world.recorder.sequence
             return self.world.adapter.close_pool(pool)
 
-        await self.operate("close", "close the pool", close, scope=self.world.alone())
+        await self.operate("close", {"kind": "close_pool"}, close, scope=self.world.alone())
 
     async def end_server_sessions(self) -> None:
         """The server ends every connection of the driver, as an administrator's KILL or a restart does: a step."""
-        await self.step("the server ends the driver's connections")
+        await self.step({"kind": "end_server_sessions"})
         self.world.history.ended[None] = self.world.recorder.sequence
         for channel in self.world.channels():
             number = channel.session()
             if number is not None and not getattr(channel, "closed", False):
-                self.world.note(self.name, "note", f"the server ends {channel.label}")
+                self.world.note(self.name, "note", {"kind": "server_ends", "channel": channel.label})
                 channel.expect_end()
                 self.world.witness.end_session(number)
 
     async def reach_server(self, reachable: bool) -> None:
         """From now on new connections are cut off at once, or served again: a step."""
-        await self.step(f"the server {'can be reached again' if reachable else 'cannot be reached any more'}")
+        await self.step({"kind": "reach_server", "reachable": reachable})
         for gate in self.world.gates:
             gate.refuse_connections = not reachable
 
     async def operate(
         self,
         kind: str,
-        text: str,
+        asks: Fact,
         call: Callable[[], Awaitable[Any]],
         *,
         scope: str,
@@ -284,18 +291,20 @@ class Session:
         late = False
         if turn:
             try:
-                await self.step(text)
+                await self.step(asks)
             except asyncio.CancelledError:
                 if not cleanup:
                     raise
                 current = asyncio.current_task()
                 assert current is not None
                 late = current.cancel()
-        operation = world.invoke(self, kind, text, scope=scope, block=block, nonce=nonce, misuse=misuse, rows=rows)
+        if asyncio.get_running_loop() is not world.loop:
+            asks = {**asks, "in_thread": True}
+        operation = world.invoke(self, kind, asks, scope=scope, block=block, nonce=nonce, misuse=misuse, rows=rows)
         self.doing = kind
         if self._doomed:
             self._doomed = False
-            world.cancel(self)
+            world.cancel(self, doomed=True)
         try:
             result = await call()
         except BaseException as error:
@@ -344,15 +353,28 @@ class Port:
                 return number, False
         return None, bool(self.session.blocks)
 
+    def _using(self) -> dict[str, Any]:
+        """What the program passes as ``using_db``, as part of what it asks; nothing where it passes nothing."""
+        return {}
+
+    def _named(self) -> dict[str, Any]:
+        """The connection that a transaction is asked for by name, as part of what is asked."""
+        return {}
+
+    def catches(self, error: BaseException | None = None) -> None:
+        """Remember that the program catches what an operation has raised."""
+        fact = {"kind": "caught", "type": type(error).__name__ if error else ""}
+        self.world.note(self.session.name, "note", fact)
+
     async def _ask(
-        self, kind: str, text: str, call: Callable[[], Awaitable[Any]], nonce: str, rows: tuple[str, ...] = ()
+        self, kind: str, asks: Fact, call: Callable[[], Awaitable[Any]], nonce: str, rows: tuple[str, ...] = ()
     ) -> Any:
-        await self.session.step(text)
+        await self.session.step(asks)
         inside, late = self._place()  # when it is issued, not when it began to wait for its turn
         try:
             return await self.session.operate(
                 kind,
-                f"{text} (too late)" if late else text,
+                {**asks, **self._using(), **({"late": True} if late else {})},
                 call,
                 scope=self.scope(inside),
                 block=inside,
@@ -364,22 +386,22 @@ class Port:
         except Exception:
             if not self.catching:
                 raise
-            self.world.note(self.session.name, "note", "catches the error and goes on")
+            self.catches()
             return None
 
     async def read(self) -> None:
         """Ask for a value that only this question has as its answer."""
         nonce = self.world.nonce()
-        await self._ask("read", f"read {nonce}", lambda: self._read(nonce), nonce)
+        await self._ask("read", {"kind": "read", "row": nonce}, lambda: self._read(nonce), nonce)
 
     async def write(self, row: str | None = None) -> None:
         """Insert a row that nobody else inserts."""
         token = row or self.world.token()
-        await self._ask("write", f"write {token}", lambda: self._write(token), token)
+        await self._ask("write", {"kind": "write", "row": token}, lambda: self._write(token), token)
 
     async def fail(self) -> None:
         """Send a statement that every server refuses. Raises the driver's error."""
-        await self._ask("fail", "send a statement that the server refuses", self._fail, "")
+        await self._ask("fail", {"kind": "fail"}, self._fail, "")
 
 
 class DriverPort(Port):
@@ -420,28 +442,29 @@ class DriverPort(Port):
         iteration = None
         try:
             for nonce in (*nonces, THE_END):
-                await session.step(f"fetch {nonce}")
+                asks = {"kind": "fetch", "row": nonce}
+                await session.step(asks)
                 if iteration is None:
                     iteration = Iteration(session.name, scope, world.recorder.sequence)
                     world.history.iterations.append(iteration)
-                await session.operate("read", f"fetch {nonce}", fetch, scope=scope, nonce=nonce, turn=False)
+                await session.operate("read", asks, fetch, scope=scope, nonce=nonce, turn=False)
                 if own and not iteration.transaction:
                     iteration.transaction = True
-                    world.note(session.name, "note", "the cursor has begun a transaction of its own")
+                    world.note(session.name, "note", {"kind": "cursor_begins"})
         finally:
             await rows.aclose()
             if iteration is not None:
                 iteration.ended = world.recorder.sequence
                 if iteration.transaction:
-                    world.note(session.name, "note", "the cursor is closed, with its transaction if the driver ends it")
+                    world.note(session.name, "note", {"kind": "cursor_closed"})
 
     async def change_setting(self) -> None:
         """Change a setting of the server's session."""
-        await self._ask("set", "change a setting", lambda: self.world.adapter.change(self.connection, SETTING), SETTING)
+        await self._ask("set", {"kind": "set"}, lambda: self.world.adapter.change(self.connection, SETTING), SETTING)
 
     async def look_at_setting(self) -> None:
         """Look at that setting: it must be as in a new session."""
-        await self._ask("probe", "look at the setting", lambda: self.world.adapter.setting(self.connection), "unset")
+        await self._ask("probe", {"kind": "probe"}, lambda: self.world.adapter.setting(self.connection), "unset")
 
     def transaction(self) -> TransactionBlock:
         """``async with``: begin, then commit, or roll back when an exception leaves the block."""
@@ -468,11 +491,12 @@ class DriverPort(Port):
     async def begin_and_forget(self) -> Block:
         """Begin a transaction that nobody ends: what is written in it from now on must not be stored."""
         session, world = self.session, self.world
-        await session.step("begin, and never end it")
+        asks = {"kind": "begin_and_forget"}
+        await session.step(asks)
         block = world.open_block(session, None)
         await session.operate(
             "begin",
-            "begin, and never end it",
+            asks,
             self._begin_and_keep,
             scope=self.scope(block.number),
             block=block.number,
@@ -500,6 +524,16 @@ class OrmPort(Port):
     def _orm(self) -> Any:
         return self.session.own_orm or self.world.orm
 
+    def _using(self) -> dict[str, Any]:
+        if self.db is None:
+            return {}
+        if isinstance(self.db, str):
+            return {"using": {"alias": self.db}}
+        return {"using": {"block": self.world.clients.get(id(self.db))}}
+
+    def _named(self) -> dict[str, Any]:
+        return {"alias": self.transaction_on} if self.transaction_on else {}
+
     def scope(self, block: int | None) -> str:
         root = self.world.history.root(block)
         return self.world.alone() if root is None else f"transaction {root}"
@@ -516,34 +550,36 @@ class OrmPort(Port):
     async def read_and_leave(self) -> None:
         """Iterate over three values that nobody else asks for, and leave the loop after the first."""
         nonces = [self.world.nonce() for _ in range(3)]
-        text = f"iterate over {', '.join(nonces)} and leave after the first"
-        await self._ask("read", text, lambda: self._orm.read_and_leave(nonces, self.db), nonces[0])
+        asks = {"kind": "iterate", "rows": nonces}
+        await self._ask("read", asks, lambda: self._orm.read_and_leave(nonces, self.db), nonces[0])
 
     async def look(self, row: str) -> None:
         """Look whether somebody's row is there."""
-        await self._ask("look", f"look for {row}", lambda: self._orm.look(row, self.db), row)
+        await self._ask("look", {"kind": "look", "row": row}, lambda: self._orm.look(row, self.db), row)
 
     async def write_many(self) -> None:
         """Insert three rows by one ``bulk_create``."""
         rows = tuple(self.world.token() for _ in range(3))
-        text = f"bulk_create {', '.join(rows)}"
-        await self._ask("write", text, lambda: self._orm.write_many(list(rows), self.db), rows[0], rows)
+        asks = {"kind": "bulk_create", "rows": list(rows)}
+        await self._ask("write", asks, lambda: self._orm.write_many(list(rows), self.db), rows[0], rows)
 
     async def change_many(self, spare: list[str]) -> None:
         """Give spare rows (``world.spare_rows``) new tokens by one ``bulk_update``."""
         rows = tuple(self.world.token() for _ in spare)
-        text = f"bulk_update {', '.join(rows)}"
-        await self._ask("write", text, lambda: self._orm.change_many(spare, list(rows), self.db), rows[0], rows)
+        asks = {"kind": "bulk_update", "rows": list(rows)}
+        await self._ask("write", asks, lambda: self._orm.change_many(spare, list(rows), self.db), rows[0], rows)
 
     async def get_or_create(self, row: str) -> None:
         """``get_or_create`` a row that others may create as well."""
-        await self._ask("ensure", f"get_or_create {row}", lambda: self._orm.get_or_create(row, self.db), row)
+        await self._ask(
+            "ensure", {"kind": "get_or_create", "row": row}, lambda: self._orm.get_or_create(row, self.db), row
+        )
 
     async def update_or_create(self, row: str) -> None:
         """``update_or_create`` a row that others may create as well, with a value that only this task gives it."""
         value = ord(self.session.letter)
-        text = f"update_or_create {row} with value {value}"
-        await self._ask("ensure", text, lambda: self._orm.update_or_create(row, value, self.db), row)
+        asks = {"kind": "update_or_create", "row": row, "value": value}
+        await self._ask("ensure", asks, lambda: self._orm.update_or_create(row, value, self.db), row)
 
     async def take(self, counter: str) -> None:
         """Read a counter (``world.counter``), locked for update."""
@@ -552,7 +588,7 @@ class OrmPort(Port):
             self._taken = await self._orm.take(counter, self.db)
             return int(self._taken.value)
 
-        await self._ask("take", f"select {counter} for update", take, counter)
+        await self._ask("take", {"kind": "take", "row": counter}, take, counter)
 
     async def seize(self, counter: str) -> None:
         """The same without waiting (``nowait``): who finds it locked is to be refused."""
@@ -561,21 +597,22 @@ class OrmPort(Port):
             self._taken = await self._orm.take(counter, self.db, nowait=True)
             return int(self._taken.value)
 
-        await self._ask("seize", f"select {counter} for update nowait", seize, counter)
+        await self._ask("seize", {"kind": "seize", "row": counter}, seize, counter)
 
     async def put(self, counter: str) -> None:
         """Store the counter that was taken last, one higher."""
-        text = f"store {counter} as {self._taken.value + 1}"
-        await self._ask("put", text, lambda: self._orm.put(self._taken, self.db), counter)
+        asks = {"kind": "put", "row": counter, "value": self._taken.value + 1}
+        await self._ask("put", asks, lambda: self._orm.put(self._taken, self.db), counter)
 
     async def count_up(self, counter: str) -> None:
         """Add 1 to a counter by one ``update``."""
-        await self._ask("put", f"add 1 to {counter}", lambda: self._orm.count_up(counter, self.db), counter)
+        asks = {"kind": "count_up", "row": counter}
+        await self._ask("put", asks, lambda: self._orm.count_up(counter, self.db), counter)
 
     async def close_all(self, *, discard: bool = True) -> None:
         """``connections.close_all``."""
         await self.session.operate(
-            "close", "close all connections", lambda: self._orm.close(discard=discard), scope=self.world.alone()
+            "close", {"kind": "close_all"}, lambda: self._orm.close(discard=discard), scope=self.world.alone()
         )
 
     def transaction(self, *, own: bool = False) -> TransactionBlock:
@@ -608,6 +645,10 @@ class ClientPort(OrmPort):
         super().__init__(session, client if inside is None else inside.client, None, catching)
         self.inside = inside
 
+    def _using(self) -> dict[str, Any]:
+        inside = self.inside.block if self.inside is not None else None
+        return {"using": {"block": inside.number if inside is not None else None}}
+
     def _place(self) -> tuple[int | None, bool]:
         block = self.inside.block if self.inside is not None else None
         if block is None:
@@ -636,16 +677,16 @@ class TransactionBlock:
 
     async def __aenter__(self) -> TransactionBlock:
         session, world = self.session, self.session.world
-        await session.step("begin a nested transaction" if self.nested and session.blocks else "begin a transaction")
+        await session.step({"kind": "begin", "nested": self.nested and bool(session.blocks)})
         parent, self.misuse = self.port._place() if self.nested else (None, False)
-        what = "begin a nested transaction" if parent else "begin a transaction" + " (too late)" * self.misuse
+        asks = {"kind": "begin", "nested": bool(parent), "late": self.misuse, **self.port._named()}
         block = self.block = world.open_block(session, parent)
         scope = self.port.scope(block.number) if parent or isinstance(self.port, DriverPort) else world.alone()
         try:
             self._inner = self.make()
             self.client = await session.operate(
                 "begin",
-                what,
+                asks,
                 self._inner.__aenter__,
                 scope=scope,
                 block=block.number,
@@ -655,29 +696,30 @@ class TransactionBlock:
         except BaseException as error:
             world.close_block(block, "never begun", error)
             raise
+        world.clients[id(self.client)] = block.number
         session.blocks = (*session.blocks, block.number)
         return self
 
     async def rollback(self) -> None:
         """``rollback()`` by hand, inside the block."""
-        await self._by_hand("rollback", "roll back", "rolled back")
+        await self._by_hand("rollback", "rolled back")
 
     async def commit(self, *, turn: bool = True) -> None:
         """``commit()`` by hand, inside the block. Without a ``turn`` it waits for none, so that it can be shielded."""
-        await self._by_hand("commit", "commit", "committed", turn)
+        await self._by_hand("commit", "committed", turn)
 
-    async def _by_hand(self, kind: str, verb: str, outcome: str, turn: bool = True) -> None:
+    async def _by_hand(self, kind: str, outcome: str, turn: bool = True) -> None:
         """What was told last counts: a rollback that is told to have worked after a commit must have undone it."""
         session, world, block = self.session, self.session.world, self._open()
-        text = f"{verb} {block.name} by hand"
+        asks = {"kind": kind, "block": block.name, "by_hand": True, "again": False}
         if turn:
-            await session.step(text)
+            await session.step(asks)
         again = block.outcome != "open"
         self._commit_asked = kind == "commit" and not again
         try:
             await session.operate(
                 kind,
-                f"{text} although it has ended" if again else text,
+                {**asks, "again": again},
                 lambda: getattr(self.port._orm, kind)(self.client),
                 scope=self.port.scope(block.number),
                 block=block.number,
@@ -688,7 +730,7 @@ class TransactionBlock:
             self._commit_asked = False
             if not self.port.catching:
                 raise
-            world.note(session.name, "note", "catches the error and goes on")
+            self.port.catches()
             return
         if again or block.outcome == "open":
             world.close_block(block, outcome, None)
@@ -714,20 +756,20 @@ class TransactionBlock:
         session, block = self.session, self._open()
         interrupted: BaseException | None = None
         by_hand = block.outcome != "open"
-        text = f"leave {block.name}" if by_hand else f"{'commit' if kind is None else 'roll back'} {block.name}"
+        ends = "leave" if by_hand else "commit" if kind is None else "rollback"
         if not isinstance(error, (asyncio.CancelledError, GeneratorExit)):
             # A cancelled task unwinds at once; nobody may keep it waiting for a turn.
             try:
-                await session.step(text)
+                await session.step(self._ends(ends))
             except asyncio.CancelledError as cancelled:
                 # Cancelled between the block's last statement and its end: the block ends as any cancelled code does.
                 interrupted = cancelled
                 kind, error, trace = type(cancelled), cancelled, cancelled.__traceback__
-                text = f"roll back {block.name}"
+                ends = "rollback"
         try:
             swallowed = await session.operate(
-                "leave" if by_hand else "commit" if kind is None else "rollback",
-                text,
+                "leave" if by_hand else ends,
+                self._ends(ends),
                 lambda: self._inner.__aexit__(kind, error, trace),
                 scope=self.port.scope(block.number),
                 block=block.number,
@@ -746,6 +788,9 @@ class TransactionBlock:
         if interrupted is not None:
             raise interrupted
         return bool(swallowed)
+
+    def _ends(self, kind: str) -> Fact:
+        return {"kind": kind, "block": self._open().name, "by_hand": False, "again": False}
 
     def _close(self, outcome: str, error: BaseException | None) -> None:
         """Remember how the block ended, unless it was ended by hand before."""

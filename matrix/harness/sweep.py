@@ -91,9 +91,8 @@ class Sweep:
             return
         self.done = True
         self._pending = None
-        number = f"no. {self.moment.wait}"
-        when = f"the moment its wait {number} ends" if self.moment.as_it_ends else f"while it waits ({number})"
-        self.world.cancellation(self.moment.token, f"{self.session.name} is cancelled {when}")
+        moment = {"wait": self.moment.wait, "as_it_ends": self.moment.as_it_ends}
+        self.world.cancellation(self.moment.token, {"kind": "swept", "session": self.session.name, **moment})
         self.world.cancel(self.session)
 
 

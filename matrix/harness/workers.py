@@ -204,12 +204,12 @@ class WorkerChannel(Channel):
         with self._guard:
             return bool(self._held)
 
-    def deliver(self) -> str:
+    def deliver(self) -> dict[str, Any]:
         with self._guard:
             # Threads of a pool may have finished in any order; the order of asking is the program's.
             text = self._held.pop(min(self._held))
             self._guard.notify_all()
-        return text
+        return {"pieces": [{"kind": text, "text": ""}], "ends": False}
 
     def in_flight(self) -> str:
         with self._guard:

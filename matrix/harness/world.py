@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from matrix.words import CANCELLATION, CONTAINMENT, LETTERS
 
-from . import server_failures
+from . import sentences, server_failures
 from .channel import Channel, Recorder
 from .gate import Gate
 from .history import (
@@ -32,6 +32,7 @@ from .history import (
 )
 from .loop import Events, MatrixLoop, thread_rests
 from .schedule import Action, Execution
+from .sentences import Fact
 from .session import Body, Deliberate, Session, end_of
 from .sweep import WATCH, Sweep, Turn
 from .witness import circle
@@ -45,7 +46,7 @@ ANSWER = 1.0  # seconds that the server may then take to answer its witness
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
 ASK_SERVER_AFTER = 0.004  # seconds of real time that a server may take before it is asked whether it waits for a lock
 UNSEEN_AFTER = 3.0  # seconds of real time after which a server that looks for deadlocks every second has not seen one
-STUCK_STEP = ("-", "the driver blocks the event loop's own thread; what was held is let through")
+STUCK = {"kind": "stuck"}
 PATIENCE = 2000  # actions in one run; more means that the program runs in circles
 
 
@@ -67,9 +68,9 @@ class World:
         self.sweep: Sweep | None = None
         self.recorder = Recorder()
         self.history = History(one_writer=self.witness.one_writer)
-        self.steps: list[tuple[str, str]] = []  # schedule token, what it did
+        self.steps: list[tuple[str, Fact]] = []  # schedule token, what it did
         self.moments: list[int] = []  # when each step was taken, in the numbering of history and frames
-        self.on_step: Callable[[str, str], None] | None = None
+        self.on_step: Callable[[str, Fact], None] | None = None
         self.gates: list[Gate] = []
         self.worker_gate = WorkerGate(self.recorder, self._number_channel, loop.idle_selector.ring)
         self.sessions: dict[str, Session] = {}
@@ -78,12 +79,14 @@ class World:
         self.connections: list[Any] = []
         self.pools: list[tuple[Any, int]] = []
         self.owners: dict[Any, tuple[Session, Any]] = {}  # a pool's connection -> who holds it, in which wrapper
+        self.clients: dict[int, int] = {}  # id of a transaction's client -> number of its block
         self.unsent: list[Operation] = []  # cancelled before anything of it was sent
         self.after = False
         self.scheduled = False
         self.closing = False
         self.over = False
-        self.aftermath: list[tuple[str, bool]] = []
+        self.aftermath: list[tuple[Fact, bool]] = []
+        self.declared = scenario.declared()
         self.setup: dict[str, Any] = {"orm": None, "connections": 0, "pools": []}  # what the program began with
         self.judge_afterwards = True
         self._scopes: dict[int, str] = {}
@@ -146,7 +149,7 @@ class World:
 
     def refuse_connections(self, refused: bool) -> None:
         """From now on the database cannot be reached by new connections, or it can again."""
-        self.note("the database", "note", "cannot be reached" if refused else "can be reached again")
+        self.note("the database", "note", {"kind": "reachable", "reachable": not refused})
         if refused:
             self.history.out_of_reach.append([self.recorder.sequence, 0])
         else:
@@ -157,7 +160,7 @@ class World:
 
     def cut_connections(self) -> None:
         """The server, or the network, ends every connection that is open now."""
-        self.note("the database", "note", "ends all connections")
+        self.note("the database", "note", {"kind": "lost"})
         self.history.out_of_reach.append([self.recorder.sequence, self.recorder.sequence])
         for channel in self.channels():
             channel.cut()
@@ -209,6 +212,12 @@ class World:
             enough.set()
             await task
         await self.nothing_in_flight()
+        self.setup["filled"] = True
+
+    async def close_orm(self) -> None:
+        """Close Tortoise's connections before the program starts: every client is then made at its first use."""
+        await self.orm.close()
+        self.setup["closed"] = True
 
     def address(self) -> Any:
         """Where the driver shall connect to: the gate, not the server."""
@@ -252,14 +261,16 @@ class World:
         context: contextvars.Context | None = None,
         create: Callable[..., asyncio.Task[Any]] | None = None,
         for_session: Session | None = None,
+        shields: str = "",
     ) -> Session:
-        """Start a session's task in a copy of ``context`` (the current one when none is given)."""
+        """Start a session's task in a copy of ``context`` (the current one when none is given). ``for_session``:
+        whose work it does, and ``shields``: what of it, as in ``Session.spawn``."""
         if name in self.sessions:
             raise HarnessError(f"two sessions are called {name!r}")
         session = Session(self, name, LETTERS[len(self.sessions)], blocks)
         self.sessions[name] = session
         self.history.sessions[name] = session.record
-        self._note_start(name, create is not None)
+        self._note_start(name, create is not None, shields)
         coroutine = self._body(session, body)
         if name == self.scenario.cancels:
             self.sweep = Sweep(self, session, self.scenario.during)
@@ -274,12 +285,12 @@ class World:
         session.task.add_done_callback(lambda task: self._ended(session, task))
         return session
 
-    def _note_start(self, name: str, grouped: bool) -> None:
+    def _note_start(self, name: str, grouped: bool, shields: str) -> None:
         """Remember which session started another one, and where in its own course: reproducers unfold from it."""
         current = asyncio.current_task()
         starter = next((session for session in self.sessions.values() if session.task is current), None)
         if starter is not None:
-            self.note(starter.name, "note", f"starts {name}{' in a task group' * grouped}", what="start")
+            self.note(starter.name, "note", {"kind": "start", "session": name, "grouped": grouped, "shields": shields})
 
     async def _body(self, session: Session, body: Body) -> Any:
         return await body(session)
@@ -289,32 +300,33 @@ class World:
         if self.closing:
             return
         session.record.ended, session.record.error = ended, error
-        text = {"done": "ends", "cancelled": "ends: cancelled"}.get(session.record.ended) or f"ends with {error.short}"  # type: ignore[union-attr]
-        self.note(session.name, "end", text)
+        own = {"own": error.classed == OWN, "raised_by": error.raised_by} if error else {}
+        fact = {"kind": "ended", "cancelled": ended == "cancelled", "error": error.fact if error else None, **own}
+        self.note(session.name, "end", fact)
 
-    def cancel(self, target: Session) -> None:
-        """Cancel a session's task, and remember what it was doing."""
+    def cancel(self, target: Session, *, doomed: bool = False) -> None:
+        """Cancel a session's task, and remember what it was doing. ``doomed``: as an operation of its own begins."""
         if target.task is None or target.task.done():
-            self.note(target.name, "note", "had ended before it was cancelled")
+            self.note(target.name, "note", {"kind": "ended_before"})
             return
-        self._is_cancelled(target, "is cancelled")
+        self._is_cancelled(target, doomed=doomed)
         target.task.cancel()
 
-    def _is_cancelled(self, target: Session, text: str) -> None:
+    def _is_cancelled(self, target: Session, by: str = "", *, doomed: bool = False) -> None:
         """Remember what a task was doing, and each task that it waits for: asyncio cancels those with it."""
         under_way = [o for o in self.history.operations if o.session == target.name and not o.ended]
         target.record.cancelled_in = under_way[-1].number if under_way else None
         target.record.cancelled = True
         self.unsent += [operation for operation in under_way if not self._was_sent(operation)]
-        self.note(target.name, "cancelled", text)
+        self.note(target.name, "cancelled", {"kind": "cancelled", "by": by, "doomed": doomed})
         for child in target.awaits:
             if child.task is not None and not child.task.done():
-                self._is_cancelled(child, f"is cancelled with {target.name}, which waits for it")
+                self._is_cancelled(child, target.name)
 
-    def cancellation(self, token: str, text: str) -> None:
+    def cancellation(self, token: str, fact: Fact) -> None:
         """Note that the execution's moment of cancellation has come."""
         self._jumped, self._jump, self._jumps = 0.0, 0.1, 0
-        self._step(token, text)
+        self._step(token, fact)
 
     def _was_sent(self, operation: Operation) -> bool:
         return any(operation.nonce in channel.segments.placed for channel in self.channels())
@@ -324,22 +336,24 @@ class World:
         await self.nothing_in_flight()
         for operation in self.unsent:
             if operation.nonce and self._was_sent(operation):
-                sentence = (
-                    f"{operation.session} was cancelled before anything was sent; {operation.nonce} was sent later."
-                )
-                self.claim(CANCELLATION, False, sentence)
+                self.claim_of(CANCELLATION, "sent_later", operation, operation.nonce)
 
     def loop_was_stuck(self) -> None:
         """Remember that a call of the driver blocked the event loop's own thread (isolated.Pump)."""
-        if not any(step == STUCK_STEP for step in self.steps):
-            self._step(*STUCK_STEP)
-            self.note("event loop", "note", STUCK_STEP[1])
+        if not any(fact == STUCK for _, fact in self.steps):
+            self._step("-", STUCK)
+            self.note("event loop", "note", STUCK)
 
-    def claim(self, property: str, holds: bool, sentence: str, *, foreign_state: bool = False) -> None:
-        """State a fact that the harness itself established."""
-        self.history.claims.append(Claim(property, holds, sentence, self.after, foreign_state, self.recorder.next()))
+    def claim(self, property: str, holds: bool, kind: str, *, foreign_state: bool = False, **facts: Any) -> None:
+        """State a fact that the harness itself established: its ``kind`` (sentences.py) and what it tells."""
+        fact = {"kind": kind, **facts}
+        self.history.claims.append(Claim(property, holds, fact, self.after, foreign_state, self.recorder.next()))
         if self.after:
-            self.aftermath.append((sentence if not holds else f"as it should be ({property})", holds))
+            self.aftermath.append((fact if not holds else {"kind": "as_it_should_be", "property": property}, holds))
+
+    def claim_of(self, property: str, kind: str, operation: Operation, row: str) -> None:
+        """State what is wrong with an operation and its row."""
+        self.claim(property, False, kind, operations=[operation.number], session=operation.by, row=row)
 
     def opened(self) -> int:
         """How many connections the driver has opened in this run, counted at the gate."""
@@ -362,12 +376,10 @@ class World:
             return SERVER
         return self.adapter.classify(error)
 
-    def note(self, session: str, event: str, text: str, *, what: str = "") -> None:
-        self._line(session, event, None, what, text)
+    def note(self, session: str, event: str, fact: Fact) -> None:
+        self._line(session, event, None, fact)
 
-    def _line(
-        self, session: str, event: str, operation: Operation | None, what: str, text: str, error: Any = None
-    ) -> None:
+    def _line(self, session: str, event: str, operation: Operation | None, fact: Fact, error: Any = None) -> None:
         block = self.history.block(operation.block) if operation else None
         self.history.lines.append(
             Line(
@@ -376,8 +388,8 @@ class World:
                 session,
                 event,
                 operation.number if operation else None,
-                what,
-                text,
+                operation.kind if operation else "",
+                fact,
                 block.name if block else None,
                 str(operation.result) if operation and operation.outcome == "ok" and operation.result else None,
                 error,
@@ -388,7 +400,7 @@ class World:
         self,
         session: Session,
         kind: str,
-        text: str,
+        asks: Fact,
         *,
         scope: str,
         block: int | None,
@@ -397,10 +409,10 @@ class World:
         rows: tuple[str, ...] = (),
     ) -> Operation:
         operation = Operation(
-            len(self.history.operations) + 1, session.name, kind, text, block, scope, nonce, misuse, self.after, rows
+            len(self.history.operations) + 1, session.name, kind, asks, block, scope, nonce, misuse, self.after, rows
         )
         self.history.operations.append(operation)
-        self._line(session.name, "invoke", operation, kind, text)
+        self._line(session.name, "invoke", operation, asks)
         operation.started = self.recorder.sequence
         return operation
 
@@ -415,7 +427,7 @@ class World:
         else:
             operation.outcome = "error"
             operation.error = record_error(error, self.classify(error))
-        self._line(operation.session, operation.outcome, operation, operation.kind, operation.text, operation.error)
+        self._line(operation.session, operation.outcome, operation, operation.asks, operation.error)
         operation.ended = self.recorder.sequence
 
     async def look_from_outside(self, operation: Operation) -> None:
@@ -445,16 +457,9 @@ class World:
         """Look from outside at a row whose writer was just told that it is written."""
         visible = self.witness.stored([token])
         if operation.block is None and not visible:
-            self.claim(
-                CONTAINMENT,
-                False,
-                f"{'the next user' if operation.after else operation.session} was told that row {token} is "
-                "written, outside of any transaction, and nobody else can see it.",
-            )
+            self.claim_of(CONTAINMENT, "not_visible", operation, token)
         elif operation.block is not None and visible and self._all_open(operation.block):
-            self.history.seen_early[token] = (
-                f"{operation.session}'s row {token} was visible to others before its transaction committed."
-            )
+            self.history.seen_early.add(token)
 
     def _all_open(self, number: int) -> bool:
         """Whether nobody has asked to commit a block around this row: a commit may be done before it is told."""
@@ -474,7 +479,7 @@ class World:
             return
         block.outcome = outcome
         block.error = record_error(error, self.classify(error)) if error is not None else None
-        self.note(block.session, "told", f"{block.name}: {outcome}")
+        self.note(block.session, "told", {"kind": "told", "block": block.name, "outcome": outcome})
 
     def _loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -482,17 +487,18 @@ class World:
             return
         message = str(context.get("message", ""))
         if error is None and "was destroyed but it is pending" not in message:
-            self.note("event loop", "note", message)  # a driver's word of warning, nobody's error
+            self.note("event loop", "note", sentences.words(message))  # a driver's word of warning, nobody's error
             return
         error = error or RuntimeError(message)
         self.history.loop_errors.append(record_error(error, self.classify(error)))
-        self.note("event loop", "error", f"{context.get('message')}: {error!r}")
+        fact = {"kind": "loop_error", "message": str(context.get("message")), "error": repr(error)}
+        self.note("event loop", "error", fact)
 
     # -- turns -----------------------------------------------------------------------------------------------------
-    async def turn(self, session: Session, text: str) -> None:
+    async def turn(self, session: Session, step: Fact) -> None:
         """Wait until the conductor lets this session take its next step; at once outside of a schedule."""
         if asyncio.get_running_loop() is not self.loop:
-            await self._from_the_main_loop(self.turn(session, text))
+            await self._from_the_main_loop(self.turn(session, step))
             return
         if not self.scheduled or session.task is None:  # None: it runs eagerly, inside of create_task
             return
@@ -500,7 +506,7 @@ class World:
         while session.turn is not None:
             await asyncio.wait([session.turn])
         session.turn = Turn(loop=self.loop)
-        session.next_step = text
+        session.next_step = step
         try:
             await session.turn
         finally:
@@ -536,20 +542,21 @@ class World:
         self._jumped, self._jump, self._jumps = 0.0, 0.1, 0
         if action.kind == "step":
             session = self.sessions[str(action.target)]
-            self._step(action.token, f"{session.name}: {session.next_step}")
+            self._step(action.token, {"kind": "step", "session": session.name, "step": session.next_step})
             assert session.turn is not None
             session.turn.set_result(None)
         else:
             channel = next(c for c in self.channels() if c.number == action.target)
-            self._step(action.token, f"{channel.label} delivers {channel.deliver()}")
+            fact = {"kind": "deliver", "channel": channel.label, "wire": channel.number, **channel.deliver()}
+            self._step(action.token, fact)
         for channel in self.worker_gate.channels:
             channel.retry()
 
-    def _step(self, token: str, text: str) -> None:
-        self.steps.append((token, text))
+    def _step(self, token: str, fact: Fact) -> None:
+        self.steps.append((token, fact))
         self.moments.append(self.recorder.next())
         if self.on_step is not None:
-            self.on_step(token, text)
+            self.on_step(token, fact)
 
     # -- the conductor ---------------------------------------------------------------------------------------------
     async def conduct(self, program: asyncio.Task[Any]) -> bool:
@@ -593,7 +600,7 @@ class World:
         if locked and (timer is None or timer > 5.0):
             for channel in locked:
                 channel.give_up()
-            self._step("-", "SQLite's busy timeout (5 s) ends: nothing else can happen")
+            self._step("-", {"kind": "busy_timeout"})
             return True
         if timer is None or self._jumped > HORIZON or self._stalled:
             return False
@@ -721,19 +728,13 @@ class World:
             for channel in self.channels()
             if not getattr(channel, "closed", False)
         ]
-        names = ", ".join(f"{entry['task']} (in {_innermost(entry['where'])})" for entry in waiting)
-        blocked = "the server says that the request waits for a lock" if self._blocked else "nothing is in flight"
-        clock = (
-            f"; {self._jumped:,.0f} s of the program's clock changed nothing"
-            if self._jumps
-            else "; no timer is pending"
-        )
-        return {
-            "proof": proof,
-            "waiting": waiting,
-            "connections": connections,
-            "text": f"{names} can never go on: every task waits, {blocked}{clock}.",
+        fact = {
+            "kind": "hang",
+            "waiting": [{"task": entry["task"], "innermost": _innermost(entry["where"])} for entry in waiting],
+            "locked": bool(self._blocked),
+            "clock": self._jumped if self._jumps else None,  # seconds of the program's clock that changed nothing
         }
+        return {"proof": proof, "waiting": waiting, "connections": connections, "fact": fact}
 
 
 def _innermost(chain: str) -> str:

@@ -29,20 +29,23 @@ async def first_use(world):
     world.claim(
         "recovery",
         world.opened() <= world.orm.size,
-        f"first use by 4 tasks opened {world.opened()} connections; the pool's size is {world.orm.size}.",
+        "first_use_opened",
+        tasks=4,
+        opened=world.opened(),
+        size=world.orm.size,
     )
 
 
 @scenario("ORM-3", "Connecting is lazy", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
 async def lazy(world):
     """Tortoise.init() opens no connection; the first query opens one."""
-    world.claim("recovery", world.opened() == 0, f"Tortoise.init() opened {world.opened()} connections.")
+    world.claim("recovery", world.opened() == 0, "init_opened", opened=world.opened())
 
     async def worker(session):
         await session.orm().read()
 
     await world.together(worker=worker)
-    world.claim("recovery", world.opened() >= 1, "the gate saw no connection although a query was answered.")
+    world.claim("recovery", world.opened() >= 1, "nothing_opened")
 
 
 @scenario("ORM-4", "The transaction's connection goes back", level="must", needs=("tortoise",), orm=OrmSetup(size=1))
@@ -146,13 +149,16 @@ async def first_used_inside(world):
                 await first.write()
                 await second.read()
 
-    await world.orm.close()  # from now on every client is made at its first use
+    await world.close_orm()
     await world.together(worker=worker)
     most = world.orm.size * len(world.orm.aliases)
     world.claim(
         "recovery",
         world.opened() <= most,
-        f"two connections of {world.orm.size} at most opened {world.opened()}: a pool was made anew and forgotten.",
+        "aliases_opened",
+        size=world.orm.size,
+        opened=world.opened(),
+        most=most,
     )
 
 
@@ -194,13 +200,15 @@ async def use_again(world):
     await world.together(closer=closer)
     await world.nothing_in_flight()
     left = world.still_open()
-    world.claim("recovery", left == 0, f"after close_all() {left} connections are still open.")
+    world.claim("recovery", left == 0, "still_open", opened=left)
     await world.together(second=worker, third=worker)
     again = world.opened() - before
     world.claim(
         "recovery",
         again <= world.orm.size,
-        f"after closing, {again} connections were opened by a pool of {world.orm.size}.",
+        "opened_again",
+        opened=again,
+        size=world.orm.size,
     )
 
 

@@ -296,6 +296,7 @@ async def one_init_two_loops(world):
     level="loud",
     needs=("tortoise",),
     orm=OrmSetup(size=1),
+    abandons=True,
 )
 async def generator_abandoned(world):
     """An async generator with a transaction around its yield is dropped half-way, and the event loop ends it in a task

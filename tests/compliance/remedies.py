@@ -86,6 +86,7 @@ class ContextFromBefore(Way):
     own."""
 
     independent = True
+    child_context = "before"
 
     async def prepare(self, world):
         self._before = contextvars.copy_context()
@@ -100,6 +101,7 @@ class EmptyContext(Way):
 
     setup = OrmSetup(size=2, fallback=True)
     independent = True
+    child_context = "empty"
 
     def context(self, session):
         return contextvars.Context()
@@ -108,6 +110,8 @@ class EmptyContext(Way):
 @remedy("FIX-4", "One lock around what the children do", cures=(*CURES, "NST-10"))
 class OneLock(Way):
     """Each child does its work under one asyncio.Lock; the parent does not take it."""
+
+    one_lock = True
 
     async def prepare(self, world):
         self._lock = asyncio.Lock()
@@ -210,7 +214,7 @@ class ShieldCommit(Way):
             await block.commit(turn=False)
 
         session = block.session
-        shielded = session.spawn(f"{session.name}'s shielded commit", commit, in_place=True)
+        shielded = session.spawn(f"{session.name}'s shielded commit", commit, shields="commit")
         await asyncio.shield(shielded.task)
 
 
@@ -219,5 +223,5 @@ class ShieldTransaction(Way):
     """The function with the whole transaction runs in asyncio.shield(): who is cancelled leaves it to end by itself."""
 
     async def whole(self, session, work):
-        shielded = session.spawn(f"{session.name}'s shielded work", work, in_place=True)
+        shielded = session.spawn(f"{session.name}'s shielded work", work, shields="work")
         await asyncio.shield(shielded.task)

@@ -6,6 +6,7 @@ from typing import Any
 
 from matrix.harness.checker import Violation, check, refusals
 from matrix.harness.history import DOCUMENTED, Block, Claim, ErrorRecord, History, Operation, SessionRecord
+from matrix.harness.sentences import words
 from matrix.harness.verdict import derive
 
 
@@ -38,7 +39,7 @@ class Story:
     ) -> Operation:
         self.session(session)
         number = len(self.history.operations) + 1
-        made = Operation(number, session, kind, f"{kind} {nonce}".strip(), block and block.number, scope, nonce)
+        made = Operation(number, session, kind, words(f"{kind} {nonce}".strip()), block and block.number, scope, nonce)
         for field, value in fields.items():
             setattr(made, field, value)
         made.started = self._tick()
@@ -75,7 +76,7 @@ class Story:
     def claims(self, property: str, **fields: Any) -> None:
         if "sequence" in Claim.__dataclass_fields__:
             fields["sequence"] = self._tick()
-        self.history.claims.append(Claim(property, False, "so it was seen", **fields))
+        self.history.claims.append(Claim(property, False, words("so it was seen"), **fields))
 
     # -- judgement -------------------------------------------------------------------------------------------------
     @property

@@ -20,6 +20,7 @@ from matrix.harness.history import (
     History,
     Iteration,
 )
+from matrix.harness.sentences import words
 from matrix.words import PROPERTIES
 
 from .story import Story
@@ -186,7 +187,7 @@ def test_an_inner_block_that_was_rolled_back_is_no_part_of_a_transaction_of_unkn
 
 
 def test_a_transaction_that_nobody_ended_is_not_stored(story):
-    story.history.hang = {"text": "a can never go on."}
+    story.history.hang = {"fact": words("a can never go on.")}
     story.writes("a", "w-1", block=story.block("a", outcome="open"))
     assert story.verdict == "lies"
 
@@ -238,7 +239,7 @@ def test_two_blocks_in_one_server_transaction_are_not_contained(story):
 
 def test_a_row_that_others_see_too_early_is_not_contained(story):
     story.writes("a", "w-1", block=story.block("a", outcome="committed"))
-    story.history.seen_early["w-1"] = "a's row w-1 was visible to others before its transaction committed."
+    story.history.seen_early.add("w-1")
     assert story.violated == {"containment"}
 
 
@@ -490,12 +491,12 @@ def test_a_next_user_who_gets_an_error_finds_no_recovery(story):
 
 
 def test_a_hang_is_no_liveness(story):
-    story.history.hang = {"text": "a can never go on."}
+    story.history.hang = {"fact": words("a can never go on.")}
     assert story.verdict == "hangs"
 
 
 def test_a_hang_does_not_hide_a_lie(story):
-    story.history.hang = {"text": "a can never go on."}
+    story.history.hang = {"fact": words("a can never go on.")}
     story.reads("a", "n-1", result="n-2")
     assert story.verdict == "lies"
 
@@ -503,7 +504,7 @@ def test_a_hang_does_not_hide_a_lie(story):
 def test_claims_that_hold_are_no_violations(story):
     story.claims("recovery")
     assert story.verdict == "breaks"
-    story.history.claims = [type(each)(each.property, True, each.sentence) for each in story.history.claims]
+    story.history.claims = [type(each)(each.property, True, each.fact) for each in story.history.claims]
     assert story.verdict == "safe"
 
 

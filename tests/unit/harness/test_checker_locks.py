@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from matrix.harness.history import INTERNAL, Block, Operation
+from matrix.harness.sentences import words
 
 from .story import Story
 
@@ -196,7 +197,7 @@ def test_a_deadlock_that_nobody_was_told_of_leaves_a_hang_for_what_it_is(story):
     a, b = two(story)
     asks(story, a, "c-2")
     story.error(asks(story, b, "c-1"))
-    story.history.hang = {"text": "a can never go on"}
+    story.history.hang = {"fact": words("a can never go on")}
     assert story.violated == {"liveness"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from matrix.harness.history import ABORTED, CREATED, DOCUMENTED, FOUND, IGNORED, INTERNAL, SEEN, UNSEEN, ErrorRecord
+from matrix.harness.sentences import words
 from matrix.harness.verdict import derive
 
 from .story import Story
@@ -241,8 +242,10 @@ def test_a_row_that_is_not_seen_after_its_commit(story):
 
 def test_a_row_that_was_seen_early_says_what_was_seen(story):
     story.writes("a", "w-1", block=story.block("a", outcome="committed"))
-    story.history.seen_early["w-1"] = "so it was seen"
-    assert said(story) == [("containment", "so it was seen")]
+    story.history.seen_early.add("w-1")
+    assert said(story) == [
+        ("containment", "a's row w-1 was visible to others before its transaction committed."),
+    ]
 
 
 def test_a_row_outside_of_its_transaction(story):
@@ -345,7 +348,7 @@ def test_a_swallowed_cancellation(story):
 
 
 def test_a_hang_says_who_waits_where(story):
-    story.history.hang = {"text": "a can never go on: it waits for an answer."}
+    story.history.hang = {"fact": words("a can never go on: it waits for an answer.")}
     assert said(story) == [("liveness", "a can never go on: it waits for an answer.")]
 
 

@@ -362,7 +362,7 @@ async def test_a_circle_of_waits_in_the_server_is_no_hang_however_late_it_is_fou
     assert set(exploration.counts) == {"safe", "refuses"}
     assert server.asked > 2
     refused = [outcome for outcome in exploration.outcomes if outcome.verdict == "refuses"]
-    assert all(outcome.refused.endswith("deadlock detected") for outcome in refused)
+    assert all(outcome.refused["error"]["message"].endswith("deadlock detected") for outcome in refused)
 
 
 async def test_a_server_that_leaves_a_circle_alone_is_an_error_not_a_verdict(monkeypatch):

@@ -132,7 +132,10 @@ def test_an_error_is_an_answer_too(worker):
     hold(worker)
     worker.ask(lambda: 1 / 0)
     until(worker.channel.deliverable)
-    assert worker.channel.deliver() == "ZeroDivisionError: division by zero"
+    assert worker.channel.deliver() == {
+        "pieces": [{"kind": "ZeroDivisionError: division by zero", "text": ""}],
+        "ends": False,
+    }
     until(lambda: [type(result) for result in worker.results] == [ZeroDivisionError])
 
 
@@ -267,10 +270,10 @@ def test_a_shared_channel_counts_jobs_and_delivers_in_the_order_of_asking(gate):
     for thread in threads:
         thread.start()
     until(lambda: len(told) == 2 and not channel.busy())
-    assert "first" in channel.deliver()
+    assert "first" in channel.deliver()["pieces"][0]["kind"]
     until(lambda: not threads[1].is_alive())
     assert threads[0].is_alive()
-    assert "second" in channel.deliver()
+    assert "second" in channel.deliver()["pieces"][0]["kind"]
     threads[0].join(5)
     assert channel.pending == 0
 

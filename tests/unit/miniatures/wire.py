@@ -83,12 +83,12 @@ class MiniatureWire(Channel):
     def deliverable(self) -> bool:
         return bool(self.held)
 
-    def deliver(self) -> str:
+    def deliver(self) -> dict[str, Any]:
         answer = self.held.popleft()
         self._tell(answer)
         if answer is None:
-            return "the end of the connection"
-        return answer.error or f"{answer.tag} {answer.value}".strip()
+            return {"pieces": [], "ends": True}
+        return {"pieces": [{"kind": answer.error or f"{answer.tag} {answer.value}".strip(), "text": ""}], "ends": False}
 
     def session(self) -> int | None:
         return None if self.lost else id(self.server)

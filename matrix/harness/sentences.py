@@ -1,0 +1,371 @@
+"""Sentences about a run, made of facts: the only place that words what was done, told, seen and found.
+
+A fact is plain JSON data, a mapping with a ``kind``; whatever programs want to know of a run they read there. What this
+module makes of it is for people alone: nothing reads a sentence back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from matrix.lines import Fact
+
+NEXT_USER = "the next user"  # who comes when the program is over
+
+_KINDS: dict[str, str | Callable[[Any], str]] = {}
+
+
+def sentence(fact: Fact) -> str:
+    """A fact in words. Raises KeyError for a kind that is not known."""
+    form = _KINDS[fact["kind"]]
+    text = form.format_map(fact) if isinstance(form, str) else form(fact)
+    return f"{text} (too late)" if fact.get("late") else text
+
+
+def kinds() -> list[str]:
+    """Every kind of fact that has words."""
+    return list(_KINDS)
+
+
+def words(text: str) -> dict[str, Any]:
+    """A fact that somebody else has worded: a scenario's own step, a driver's warning, why nothing was run."""
+    return {"kind": "words", "text": text}
+
+
+def _of(kind: str) -> Callable[[Callable[[Any], str]], Callable[[Any], str]]:
+    def keep(form: Callable[[Any], str]) -> Callable[[Any], str]:
+        _KINDS[kind] = form
+        return form
+
+    return keep
+
+
+def _error(error: Fact) -> str:
+    return f"{error['type']}: {error['message']}" if error["message"] else str(error["type"])
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names)
+
+
+_KINDS["words"] = "{text}"
+
+# -- what a session asks for: operations, and steps that are none -----------------------------------------------------
+
+_KINDS |= {
+    "read": "read {row}",
+    "fetch": "fetch {row}",
+    "iterate": lambda f: f"iterate over {_list(f['rows'])} and leave after the first",
+    "write": "write {row}",
+    "bulk_create": lambda f: f"bulk_create {_list(f['rows'])}",
+    "bulk_update": lambda f: f"bulk_update {_list(f['rows'])}",
+    "fail": "send a statement that the server refuses",
+    "look": "look for {row}",
+    "get_or_create": "get_or_create {row}",
+    "update_or_create": "update_or_create {row} with value {value}",
+    "take": "select {row} for update",
+    "seize": "select {row} for update nowait",
+    "put": "store {row} as {value}",
+    "count_up": "add 1 to {row}",
+    "set": "change a setting",
+    "probe": "look at the setting",
+    "acquire": "acquire a connection",
+    "release": lambda f: f"give {f['connection']} back{' once more' * f['again']}",
+    "close": "close {connection}",
+    "close_pool": "close the pool",
+    "close_all": "close all connections",
+    "begin": lambda f: f"begin a {'nested ' * f['nested']}transaction",
+    "begin_and_forget": "begin, and never end it",
+    "commit": lambda f: _end("commit", f),
+    "rollback": lambda f: _end("roll back", f),
+    "leave": lambda f: _end("leave", f),
+    "thread": "start a thread",
+    "cancel": "cancel {session}",
+    "clock": "{seconds:g} s go by",
+    "lose_connections": "the server ends all connections",
+    "end_server_sessions": "the server ends the driver's connections",
+    "reach_server": lambda f: (
+        f"the server {'can be reached again' if f['reachable'] else 'cannot be reached any more'}"
+    ),
+}
+
+
+def _end(verb: str, f: Any) -> str:
+    return f"{verb} {f['block']}{' by hand' * f['by_hand']}{' although it has ended' * f['again']}"
+
+
+# -- what else stands in the history and among the steps ---------------------------------------------------------------
+
+_KINDS |= {
+    "step": lambda f: f"{f['session']}: {sentence(f['step'])}",
+    "deliver": lambda f: f"{f['channel']} delivers {_pieces(f)}",
+    "start": lambda f: f"starts {f['session']}{' in a task group' * f['grouped']}",
+    "wait": lambda f: f"waits for {'the end of ' * f['settles']}{_list(f['sessions'])}",
+    "caught": lambda f: f"catches {f['type'] or 'the error'} and goes on",
+    "reachable": lambda f: "can be reached again" if f["reachable"] else "cannot be reached",
+    "lost": "ends all connections",
+    "server_ends": "the server ends {channel}",
+    "ended_before": "had ended before it was cancelled",
+    "cancelled": lambda f: "is cancelled" + (f" with {f['by']}, which waits for it" if f["by"] else ""),
+    "time_over": "its {seconds:g} s are over: TimeoutError",
+    "ended": lambda f: f"ends with {_error(f['error'])}" if f["error"] else f"ends{': cancelled' * f['cancelled']}",
+    "told": "{block}: {outcome}",
+    "loop_error": "{message}: {error}",
+    "cursor_begins": "the cursor has begun a transaction of its own",
+    "cursor_closed": "the cursor is closed, with its transaction if the driver ends it",
+    "stuck": "the driver blocks the event loop's own thread; what was held is let through",
+    "on_purpose": "{session} fails on purpose",
+    "busy_timeout": "SQLite's busy timeout (5 s) ends: nothing else can happen",
+}
+
+
+@_of("swept")
+def _swept(f: Any) -> str:
+    when = "the moment its wait no. {wait} ends" if f["as_it_ends"] else "while it waits (no. {wait})"
+    return f"{f['session']} is cancelled {when.format_map(f)}"
+
+
+def _pieces(f: Any) -> str:
+    """The first and the last of what is let through; ``ends``: the connection's end behind it."""
+    made = [piece["kind"] + (f" {piece['text']!r}" if piece["text"] else "") for piece in f["pieces"]]
+    made += ["the end of the connection"] * f["ends"]
+    return ", ".join(made[:1] + made[-1:] if len(made) > 1 else made)
+
+
+# -- what was found: the violations of the checker ---------------------------------------------------------------------
+
+_DROPPED = {"rolled back": "was rolled back", "failed": "failed", "never begun": "was not begun"}
+
+_KINDS |= {
+    "refused_succeeded": "{session} sent a statement that the server refuses, and was told that it succeeded.",
+    "not_ended": "nobody ended the transaction of {session}; its row {row} is stored.",
+    "in_part": "the transaction of {session} is stored in part: {row} is there, {lost} is not.",
+    "not_created": "row {row} is stored, and nobody was told that it was created and kept.",
+    "found_and_lost": "{session} was told that row {row} is there; it is lost.",
+    "not_updated": "{session} was told that row {row} is updated, and was given it with another's values.",
+    "seen_early": "{session}'s row {row} was visible to others before its transaction committed.",
+    "outside": "{session}'s row {row} was written outside of its transaction.",
+    "not_seen_inside": "{session} does not see row {row}, written before in the same transaction.",
+    "seen_uncommitted": "{session} saw {owner}'s row {row}, which was not committed.",
+    "not_seen_committed": "{owner} was told that row {row} is committed; {session} does not see it.",
+    "not_visible": (
+        "{session} was told that row {row} is written, outside of any transaction, and nobody else can see it."
+    ),
+    "sent_later": "{session} was cancelled before anything was sent; {row} was sent later.",
+    "wrongly_cancelled": "{session} saw CancelledError, although nobody had cancelled it.",
+    "swallowed": "{session} was cancelled, and its cancellation was swallowed.",
+    "still_held": "the pool gave {session} the connection that {owner} still holds.",
+    "transaction_open": "afterwards the server still has a transaction open on {channel}.",
+}
+
+
+@_of("wrong_answer")
+def _wrong_answer(f: Any) -> str:
+    got = f"the answer that {f['owner']} had asked for" if f["owner"] else f"{f['given']!r}"
+    return f"{f['session']} asked for {f['row']} and was given {got}."
+
+
+@_of("foreign_setting")
+def _foreign_setting(f: Any) -> str:
+    whose = f"that {f['owner']} had left behind" if f["owner"] else "that nobody had asked for"
+    return f"{f['session']} found the setting {f['given']!r} {whose}; a new session has {f['asked']!r}."
+
+
+@_of("row_lost")
+def _row_lost(f: Any) -> str:
+    told = "its transaction committed" if f["in_block"] else "its write succeeded"
+    return f"{f['session']} was told that {told}; {f['session']}'s row {f['row']} is lost."
+
+
+@_of("row_stored")
+def _row_stored(f: Any) -> str:
+    who = f["session"]
+    if f["error"]:
+        told = f"{who} was told that its write failed ({f['error']['type']})"
+    elif f["cancelled"]:
+        told = f"{who}'s transaction {_DROPPED[f['outcome']]}"
+    else:
+        told = f"{who} was told that its transaction {_DROPPED[f['outcome']]}"
+    return f"{told}; {who}'s row {f['row']} is stored."
+
+
+@_of("write_in_part")
+def _write_in_part(f: Any) -> str:
+    return f"{f['session']}'s {sentence(f['asked'])} is stored in part: {f['row']} is there, {f['lost']} is not."
+
+
+@_of("created_twice")
+def _created_twice(f: Any) -> str:
+    return f"{' and '.join(f['sessions'])} were each told that they had created row {f['row']}."
+
+
+@_of("increment_lost")
+def _increment_lost(f: Any) -> str:
+    made = (
+        f"{f['told']} increments of {f['row']} were told to be committed; it went from {f['before']} to {f['after']}."
+    )
+    both = f["both_read"]
+    return made + (f" {both['sessions'][0]} and {both['sessions'][1]} both read {both['value']}." if both else "")
+
+
+@_of("increment_unasked")
+def _increment_unasked(f: Any) -> str:
+    told = f"by {f['told']} increments that were told to be committed."
+    return f"{f['row']} went from {f['before']} to {f['after']} {told}"
+
+
+@_of("split")
+def _split(f: Any) -> str:
+    whose = f"{f['session']}'s row {f['row']} went into another server transaction"
+    return f"{whose} than {f['other']} of the same block."
+
+
+@_of("travelled")
+def _travelled(f: Any) -> str:
+    where = f"inside the transaction of {f['owner']} (connection {f['connection']})"
+    return f"{f['session']}'s row {f['row']} travelled {where}, to which it does not belong."
+
+
+@_of("internal_error")
+def _internal_error(f: Any) -> str:
+    return f"{f['session']} got an internal error while it tried to {sentence(f['asked'])}: {_error(f['error'])}"
+
+
+@_of("innocent_error")
+def _innocent_error(f: Any) -> str:
+    return f"{f['session']} had done nothing wrong and failed to {sentence(f['asked'])}: {_error(f['error'])}"
+
+
+@_of("error_of_nothing")
+def _error_of_nothing(f: Any) -> str:
+    return f"{f['session']} ended with an error that no operation had given: {_error(f['error'])}"
+
+
+@_of("unhandled_error")
+def _unhandled_error(f: Any) -> str:
+    return f"the event loop reported an unhandled error: {_error(f['error'])}"
+
+
+@_of("cancelled_with_error")
+def _cancelled_with_error(f: Any) -> str:
+    how = "saw" if f["operations"] else "ended with"
+    return f"{f['session']} was cancelled and {how} {_error(f['error'])} instead of CancelledError."
+
+
+@_of("operation_wrongly_cancelled")
+def _operation_wrongly_cancelled(f: Any) -> str:
+    return f"{f['session']}'s {sentence(f['asked'])} ended in CancelledError, although nobody had cancelled it."
+
+
+@_of("next_user_failed")
+def _next_user_failed(f: Any) -> str:
+    return f"afterwards {NEXT_USER} failed to {sentence(f['asked'])}: {_error(f['error'])}"
+
+
+@_of("foreign_error")
+def _foreign_error(f: Any) -> str:
+    return f"{f['session']} was shown the error that {f['owner']} had caused: {_error(f['error'])}"
+
+
+# -- what was found: claims of the harness and of scenarios ------------------------------------------------------------
+
+_KINDS |= {
+    "first_use_opened": "first use by {tasks} tasks opened {opened} connections; the pool's size is {size}.",
+    "init_opened": "Tortoise.init() opened {opened} connections.",
+    "nothing_opened": "the gate saw no connection although a query was answered.",
+    "aliases_opened": ("two connections of {size} at most opened {opened}: a pool was made anew and forgotten."),
+    "still_open": "after close_all() {opened} connections are still open.",
+    "opened_again": "after closing, {opened} connections were opened by a pool of {size}.",
+}
+
+
+# -- a hang, a crash ---------------------------------------------------------------------------------------------------
+
+
+@_of("hang")
+def _hang(f: Any) -> str:
+    names = _list([f"{entry['task']} (in {entry['innermost']})" for entry in f["waiting"]])
+    blocked = "the server says that the request waits for a lock" if f["locked"] else "nothing is in flight"
+    clock = f["clock"]
+    when = "; no timer is pending" if clock is None else f"; {clock:,.0f} s of the program's clock changed nothing"
+    return f"{names} can never go on: every task waits, {blocked}{when}."
+
+
+@_of("process_ended")
+def _process_ended(f: Any) -> str:
+    what = f"the interpreter died of {f['signal']}" if f["signal"] else _PROOFS[f["proof"]].format_map(f)
+    return f"{what}; the last step was: {sentence(f['step']) if f['step'] else 'the set-up'}."
+
+
+_PROOFS = {
+    "idle": "every thread of the process waits for a lock, without a time limit, and none is left to release one",
+    "deadline": "for {limit:g} s nothing happened, and a thread of the driver did not return",
+}
+
+# -- what the evidence and the result line say -------------------------------------------------------------------------
+
+_KINDS |= {
+    "as_it_should_be": "as it should be ({property})",
+    "answered": f"{NEXT_USER}'s questions were answered",
+    "completed": "every operation completed as told",
+}
+
+
+@_of("was_told")
+def _was_told(f: Any) -> str:
+    return f"{NEXT_USER} was told {f['error']['type']}: {f['error']['message']}"
+
+
+@_of("refused")
+def _refused(f: Any) -> str:
+    return f"refused: {_error(f['error'])}"
+
+
+@_of("reading")
+def _reading(f: Any) -> str:
+    """A row as its writer was told against what the witness read."""
+    stored = "is stored" if f["stored"] else "is not stored"
+    told = {
+        "ok": {
+            "committed": "was told that it is committed" if f["in_block"] else "was told that it is written",
+            "dropped": "was told that its transaction did not commit",
+            "unknown": "was not told how its transaction ended",
+        }[f["fate"]],
+        "error": "was told that the write failed",
+        "cancelled": "was cancelled while it wrote",
+        "pending": "was never answered",
+    }[f["outcome"]]
+    return f"{f['session']} {told}: row {f['row']} {stored}."
+
+
+@_of("seen_once")
+def _seen_once(f: Any) -> str:
+    once = _list([f"{each['verdict']} by {each['schedule'] or 'its first steps'}" for each in f["once"]])
+    return f"{sentence(f['finding'])} (seen once and not again: {once})"
+
+
+@_of("of_programs")
+def _of_programs(f: Any) -> str:
+    return f"{f['count']} of {f['programs']} programs: {sentence(f['finding'])}"
+
+
+@_of("in_database")
+def _in_database(f: Any) -> str:
+    return f"{f['database']}: {sentence(f['finding'])}"
+
+
+@_of("remedy")
+def _remedy(f: Any) -> str:
+    """``broken``: pairs of a scenario and its verdict with the remedy."""
+    if f["finding"] is None:
+        return f"{_list(f['scenarios'])} comply with it"
+    if not f["broken"]:
+        return f"worse than without it: {sentence(f['finding'])}"
+    named = _list([f"{scenario} ({verdict})" for scenario, verdict in f["broken"]])
+    return f"not {named}: {sentence(f['finding'])}"
+
+
+@_of("remedy_error")
+def _remedy_error(f: Any) -> str:
+    return f"{f['scenario']}: {sentence(f['finding'])}"
