@@ -58,6 +58,7 @@ STANDARD = [
     "traceback",
 ]
 STANDARD += ["types"]
+QUIET = 0.05  # seconds in which nothing moves before the next step
 PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
 POOL_PATIENCE = {"psycopg": 40}
 
@@ -250,7 +251,7 @@ class _Maker:
             f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
             f'"""{doc}\n"""\n\n{imports}\n\n'
             f"ORDER = {quoted(self.order)}\n{self.moment()}"
-            f"QUIET, PATIENCE = 0.05, {patience}  # seconds\n"
+            f"QUIET, PATIENCE = {QUIET}, {patience}  # seconds\n"
             f'if len(sys.argv) != {2 + self.odbc} or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
             f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
             f"    sys.exit(2)\n"

@@ -140,7 +140,9 @@ def environment(
     ``variables`` are what the modules need to be imported, such as LD_LIBRARY_PATH. Safe against other threads and
     processes, and against having been killed in the middle.
     """
-    folder = state_folder() / "environments" / _digest("\n".join([*locked, *map(_content, locked)]), python.version)
+    # Resolved: bytecode is kept per path, so who links to another's environments has its bytecode too.
+    kept = (state_folder() / "environments").resolve()
+    folder = kept / _digest("\n".join([*locked, *map(_content, locked)]), python.version)
     done, lock = folder / "ready.json", folder.with_suffix(".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as held:

@@ -12,6 +12,7 @@ import pytest
 
 from matrix.__main__ import main
 from matrix.reproduce import run
+from matrix.reproduce import script as written
 from matrix.reproduce.run import CannotRun, Run, execute
 from matrix.reproduce.script import script
 from matrix.results import reproducers
@@ -20,6 +21,13 @@ from tests.unit.results.samples import write_cell
 
 CELL = "sqlite-aiosqlite"
 STORED = f"{CELL} NST-5"
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch):
+    """Scripts wait as long as SQLite in this process's own folder needs, not as long as a server far away may."""
+    monkeypatch.setattr(written, "QUIET", 0.01)
+    monkeypatch.setattr(written, "PATIENCE", 1)
 
 
 def source(name: str = STORED) -> str:

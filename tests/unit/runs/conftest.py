@@ -11,8 +11,15 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def start(tmp_path):
-    """``start("plan", "--json")`` -> the process; its state is a folder of the test's own."""
+def start(tmp_path, tmp_path_factory):
+    """``start("plan", "--json")`` -> the process; its state is a folder of the test's own, but for what only costs time
+    to make again: environments, which lock themselves, and bytecode are those of all tests of this run."""
+    ours = tmp_path_factory.getbasetemp()
+    of_all = ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours
+    (tmp_path / "state").mkdir()
+    for kept in ("environments", "bytecode"):
+        (of_all / kept).mkdir(exist_ok=True)
+        (tmp_path / "state" / kept).symlink_to(of_all / kept)
 
     def start(*arguments, environment=None):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # uv stands beside Python
