@@ -1,7 +1,7 @@
 """Replays deciding schedules of a cell, again and again in one process: ``python -m matrix.cell.again CELL``.
 
-Runs in a cell's environment; matrix/stability.py starts it and talks to it in lines of JSON: first what to replay, then
-a line for each repeat of all of it. Each line is answered by one line.
+Runs in a cell's environment; matrix/runs/replaying.py starts it and talks to it in lines of JSON: first what to
+replay, then a line for each repeat of all of it. Each line is answered by one line.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 from matrix.lines import Evidence, Hang
+from matrix.parent import end_with
 from matrix.words import BREAKS, HANGS, LIVENESS, LOUDNESS
 
 from .checker import Violation
@@ -60,11 +61,13 @@ UNSERVED = "unserved"  # no proof: the server does not answer either
 
 async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution, way: Any) -> Outcome:
     """One schedule in a forked child. Fills ``execution`` with what was chosen, as a run in this process would."""
+    parent = os.getpid()
     _ = scenario.source  # read off once, here: what a child learns is lost with it
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as stacks:
         child = os.fork()
         if child == 0:
+            end_with(parent)
             os.close(reading)
             _child(runner, scenario, execution, way, writing, stacks)
         os.close(writing)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import os
@@ -22,12 +21,12 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 from matrix.lines import ScenarioLine
+from matrix.parent import end_with
 
 from .cell import Cell, Room
 from .history import without_folders
 
 PATIENCE = 600  # seconds that one job may take before its process shows its stacks and ends
-PR_SET_PDEATHSIG = 1
 Work = Callable[[Cell, str, Any], ScenarioLine]
 
 
@@ -163,7 +162,7 @@ class Processes:
         """The life of a process; never returns. What it holds of its parent's it leaves alone."""
         status = 1
         try:
-            _end_with(parent)
+            end_with(parent)  # where the kernel does not see to that, the pipe's end does
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent decides
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
@@ -193,11 +192,3 @@ def _asked(pipe: Connection) -> Iterator[tuple[str, Any]]:
             yield pipe.recv()
         except EOFError:
             return
-
-
-def _end_with(parent: int) -> None:
-    """Have the kernel end this process with its parent, however that ends (Linux; elsewhere the pipe's end does)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

@@ -10,6 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from matrix.parent import end_with
+
 WORTH_IT = 12  # calls; fewer are done before the processes are there
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 _calls: Sequence[Call] = ()  # what the children were forked with: nothing has to be pickled but a number
@@ -25,7 +27,8 @@ def each(workers: int | None, calls: Sequence[Call]) -> list[Any]:
     _calls = calls
     gc.freeze()  # what is there already is no garbage: the children neither look through it nor copy its pages
     try:
-        with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("fork")) as pool:
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(count, context, end_with, (os.getpid(),)) as pool:
             return list(pool.map(_call, range(len(calls))))
     except BrokenProcessPool as broken:
         raise OSError("one of the processes that build the report was ended from outside") from broken

@@ -24,8 +24,11 @@ from matrix.harness.drivers import drivers
 from matrix.results.text import one_line
 from matrix.runs import cells, environments
 from matrix.runs.cells import CellName
+from matrix.runs.jobs import Done, Job, RunError, cells_read
 from matrix.runs.releases import Package, Releases, ReleasesError, load
-from matrix.runs.run import Done, Job, RunError, Runner, Servers, cells_read, interrupt
+from matrix.runs.run import interrupt
+from matrix.runs.runner import Runner
+from matrix.runs.shared_servers import Servers
 
 AXES = ("tortoise", "driver", "server", "python")
 ALWAYS = 1_000_000  # a bisect does not know how often it will need a server: it is kept until the end

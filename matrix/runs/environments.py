@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -22,8 +21,8 @@ from pathlib import Path
 
 from matrix import files
 from matrix.runs import registry
+from matrix.runs.inputs import ROOT, digest, of_folder
 
-ROOT = Path(__file__).resolve().parents[2]
 FRESH_SECONDS = 24 * 3600  # a resolution is asked for again after a day: something newer may have appeared
 VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 
@@ -104,7 +103,7 @@ def resolve(requirements: Sequence[str], python: Python, *, again: bool = False)
     """
     asked = "\n".join(sorted(requirements))
     again = again or " @ git+" in asked
-    kept = state_folder() / "resolved" / f"{_digest(asked, python.version)}.json"
+    kept = state_folder() / "resolved" / f"{digest(asked, python.version)}.json"
     if not again and kept.exists() and time.time() - kept.stat().st_mtime < FRESH_SECONDS:
         answer = json.loads(kept.read_text(encoding="utf-8"))
     else:
@@ -142,7 +141,7 @@ def environment(
     """
     # Resolved: bytecode is kept per path, so who links to another's environments has its bytecode too.
     kept = (state_folder() / "environments").resolve()
-    folder = kept / _digest("\n".join([*locked, *map(_content, locked)]), python.version)
+    folder = kept / digest("\n".join([*locked, *map(content, locked)]), python.version)
     done, lock = folder / "ready.json", folder.with_suffix(".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as held:
@@ -186,20 +185,7 @@ def _import(folder: Path, modules: Sequence[str], variables: Mapping[str, str]) 
     return said
 
 
-def _content(locked: str) -> str:
+def content(locked: str) -> str:
     """What a path of the caller's own holds, so that a change of it makes another environment."""
     found = re.search(r" @ file://(.+)$", locked)
-    return tree_digest(Path(found[1])) if found else ""
-
-
-def tree_digest(folder: Path, pattern: str = "*.py") -> str:
-    """A digest of the files below a folder: their names and what they hold."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob(pattern)):
-        if path.is_file() and not {".git", ".tox", ".venv", "__pycache__"} & set(path.relative_to(folder).parts):
-            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:24]
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    return of_folder(Path(found[1])) if found else ""

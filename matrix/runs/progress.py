@@ -7,13 +7,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matrix.results.text import one_line
+from matrix.runs.jobs import Done, Job
 from matrix.words import GLYPHS, NOT_VERDICTS, VERDICTS
-
-if TYPE_CHECKING:
-    from matrix.runs.run import Done, Job
 
 HOW = {"ran": "", "kept": "unchanged, from the store", "absent": "n/a", "failed": "FAILED"}
 

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from matrix.runs import process
+from matrix.runs.inputs import ROOT
 
 
 def register(commands: Any) -> None:
@@ -57,7 +58,8 @@ def _replay(options: argparse.Namespace) -> int:
         print(f"the environment {options.cell} cannot be made:\n{made.stdout.strip()}", file=sys.stderr)
         return 2
     python = ROOT / ".tox" / options.cell / "bin" / "python"
-    return subprocess.run([python, "-m", "matrix.cell.replay", *arguments], cwd=ROOT, check=False).returncode
+    with process.start(python, *arguments, module="matrix.cell.replay") as replay:
+        return replay.wait()
 
 
 def tox() -> list[str] | None:

@@ -1,6 +1,6 @@
 """The parent process of one private server: stops it when the program that asked for it ends, however it ends.
 
-Run as a script of its own (no import from this project) with one JSON line on stdin. It holds stdin open; when that
+Run as a script of its own with one JSON line on stdin. It holds stdin open; when that
 closes - an orderly stop, an exception, SIGKILL of the program - it stops the server and removes its folder. If it is
 killed itself the kernel ends the server with it (Linux), and a later run sweeps the folder.
 """
@@ -19,7 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-PR_SET_PDEATHSIG = 1
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.dont_write_bytecode = True
+from matrix.parent import end_with  # noqa: E402
+
 PATIENCE = 5.0  # seconds between the server's stop signal and SIGKILL
 
 
@@ -32,26 +35,12 @@ def start_time(pid: int) -> str:
     return text.rpartition(")")[2].split()[19]
 
 
-def _die_with_supervisor(c_library: Any, supervisor: int, number: int) -> None:
-    """Between fork and exec, after the change of user (which would clear it). We have one thread, so this is exact."""
-    if c_library:
-        c_library.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
-        if os.getppid() != supervisor:
-            os._exit(1)
-
-
 def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
     account = order["account"]
     options: dict[str, Any] = {}
     if account:
         options = {"user": account[0], "group": account[1], "extra_groups": []}
     supervisor, number = os.getpid(), order["signal"]
-    c_library: Any = None
-    if sys.platform == "linux":
-        import ctypes  # before the change of user: Python's own folder may be closed to the other one
-
-        c_library = ctypes.CDLL(None)
-        c_library.prctl  # noqa: B018 - looked up now, for the same reason
     with Path(order["log"]).open("ab") as log:
         return subprocess.Popen(
             order["command"],
@@ -60,7 +49,7 @@ def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
             stderr=log,
             cwd="/",
             env=order["environment"],
-            preexec_fn=lambda: _die_with_supervisor(c_library, supervisor, number),
+            preexec_fn=lambda: end_with(supervisor, number),  # after the change of user, which would clear it
             **options,
         )
 

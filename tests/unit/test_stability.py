@@ -17,7 +17,8 @@ from matrix.cell.again import Again
 from matrix.harness.outcome import Outcome
 from matrix.results import documents, schema
 from matrix.results.read import read_cell
-from matrix.runs import stability
+from matrix.runs import repeated, replaying, stability
+from matrix.runs.inputs import ROOT
 from tests.unit.results import samples
 
 SEEN = {"violations": [{"property": "routing", "sentence": "s"}, {"property": "loudness", "sentence": "s"}]}
@@ -37,13 +38,13 @@ SEEN = {"violations": [{"property": "routing", "sentence": "s"}, {"property": "l
     ],
 )
 def test_wilson_s_interval(disagreements, repeats, low, high):
-    assert [round(end, 4) for end in stability.wilson(disagreements, repeats)] == [low, high]
+    assert [round(end, 4) for end in repeated.wilson(disagreements, repeats)] == [low, high]
 
 
 def test_the_interval_holds_the_share_and_shrinks():
     widths = []
     for repeats in (10, 100, 1000):
-        low, high = stability.wilson(repeats // 10, repeats)
+        low, high = repeated.wilson(repeats // 10, repeats)
         assert low < 0.1 < high
         widths.append(high - low)
     assert widths == sorted(widths, reverse=True)
@@ -91,7 +92,7 @@ def test_each_verdict_is_replayed_by_its_schedule_and_nothing_else_is(tmp_path):
         "NST-3": {"verdict": "safe", "schedule": "A.B", "violations": [], "without": "lies"},
         "NST-4": {"verdict": "error", "schedule": None, "violations": [], "without": "lies"},
     }
-    found = stability.replays_of(
+    found = repeated.replays_of(
         result(
             tmp_path,
             samples.scenario("NST-3", "lies", schedule="A.1.A", **SEEN),
@@ -101,7 +102,7 @@ def test_each_verdict_is_replayed_by_its_schedule_and_nothing_else_is(tmp_path):
             {**samples.remedy("FIX-1a"), "cures": cures},
         )
     )
-    assert [(each["scenario"], each["remedy"], each["schedule"], stability.named(each)) for each in found] == [
+    assert [(each["scenario"], each["remedy"], each["schedule"], repeated.named(each)) for each in found] == [
         ("NST-3", None, "A.1.A", "lies: loudness, routing"),
         ("NST-4", None, "", "safe"),
         ("NST-3", "FIX-1a", "A.B", "safe"),
@@ -111,14 +112,14 @@ def test_each_verdict_is_replayed_by_its_schedule_and_nothing_else_is(tmp_path):
 def test_of_several_databases_the_deciding_one_is_asked(tmp_path):
     line = samples.scenario("CON-4", "lies", schedule="A", **SEEN)
     line["variants"] = {"postgres": "safe", "mariadb": "lies", "sqlite": "lies"}
-    assert [each["database"] for each in stability.replays_of(result(tmp_path, line))] == ["mariadb"]
+    assert [each["database"] for each in repeated.replays_of(result(tmp_path, line))] == ["mariadb"]
 
 
 def test_another_result_has_another_fingerprint(tmp_path):
     prints = set()
     for number, schedule in enumerate(("A.B", "A.B", "B.A")):
         made = result(tmp_path / str(number), samples.scenario("NST-3", "lies", schedule=schedule, **SEEN))
-        prints.add(stability.fingerprint(made, stability.replays_of(made)))
+        prints.add(repeated.fingerprint(made, repeated.replays_of(made)))
     assert len(prints) == 2
 
 
@@ -127,17 +128,17 @@ def test_another_result_has_another_fingerprint(tmp_path):
 
 @pytest.mark.parametrize(("load", "loaded"), [("none", 0), ("half", 2), ("all", 5)])
 def test_a_plan_is_at_rest_first(load, loaded):
-    assert stability.planned(5, load) == [False] * (5 - loaded) + [True] * loaded
+    assert repeated.planned(5, load) == [False] * (5 - loaded) + [True] * loaded
 
 
 def test_what_is_left_of_a_plan():
-    plan = stability.planned(4, "half")
-    assert stability.left(plan, [{"loaded": False}, {"loaded": True}]) == [False, True]
-    assert stability.left(plan, [{"loaded": False}] * 9) == [True, True]
+    plan = repeated.planned(4, "half")
+    assert repeated.left(plan, [{"loaded": False}, {"loaded": True}]) == [False, True]
+    assert repeated.left(plan, [{"loaded": False}] * 9) == [True, True]
 
 
 def test_what_was_done_is_found_again_but_for_other_cells_and_other_suites(tmp_path):
-    done = stability.Done(tmp_path / "deep" / "done.jsonl")
+    done = repeated.Done(tmp_path / "deep" / "done.jsonl")
     assert done.load("a-b", "1") == []
     for cell, fingerprint in (("a-b", "1"), ("a-b", "2"), ("a-c", "1")):
         done.add({"cell": cell, "fingerprint": fingerprint, "loaded": False})
@@ -150,7 +151,7 @@ def test_what_was_done_is_found_again_but_for_other_cells_and_other_suites(tmp_p
 
 
 def test_cores_are_busy_in_the_block_only():
-    with stability.busy(2) as burners:
+    with replaying.busy(2) as burners:
         assert [Path(f"/proc/{burner}").exists() for burner in burners] == [True, True]
     assert [Path(f"/proc/{burner}").exists() for burner in burners] == [False, False]
 
@@ -158,9 +159,9 @@ def test_cores_are_busy_in_the_block_only():
 @pytest.mark.parametrize("when", ["at once", "later"])
 def test_a_busy_core_ends_with_its_parent_even_if_that_is_killed(when):
     wait = "signal.pause()" if when == "later" else "os.kill(os.getpid(), signal.SIGKILL)"
-    program = "import os, signal\nfrom matrix.runs.stability import busy\n"
+    program = "import os, signal\nfrom matrix.runs.replaying import busy\n"
     program += f"with busy(1) as b:\n    print(*b, flush=True); {wait}"
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=stability.ROOT)
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT)
     assert parent.stdout is not None
     with parent.stdout as told:
         burner = Path(f"/proc/{int(told.readline())}/stat")

@@ -4,8 +4,8 @@ import pytest
 
 from matrix.runs.bisect import Change, Probe, axis_of, cell_of, search
 from matrix.runs.cells import read
+from matrix.runs.jobs import RunError
 from matrix.runs.releases import load
-from matrix.runs.run import RunError
 
 VERSIONS = [f"1.{number}" for number in range(20)]
 

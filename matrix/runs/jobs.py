@@ -1,0 +1,135 @@
+"""Jobs: one cell each to run. What was asked for on the command line -> jobs; what became of each."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from matrix import servers
+from matrix.harness.drivers import drivers
+from matrix.harness.scenario import chosen
+from matrix.results.read import CellResult
+from matrix.runs import cells
+from matrix.runs.cells import CellName
+from matrix.runs.plan import OVERHEAD, UNKNOWN_COST, Planned, read_costs, read_shard, shard
+from matrix.runs.plan import chosen as planned_by
+
+
+class RunError(Exception):
+    """The run cannot begin; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to run: perhaps only some scenarios, perhaps with sources of the caller's own."""
+
+    name: CellName
+    seconds: float = UNKNOWN_COST
+    only: tuple[str, ...] = ()
+    own: tuple[tuple[str, str], ...] = ()  # package -> path or git+…
+    arguments: tuple[str, ...] = ()  # further ones for pytest, such as --orders 50
+
+    @property
+    def cell(self) -> str:
+        return str(self.name)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a job: ``how`` is ran, kept (from the store), absent (not to be had) or failed."""
+
+    job: Job
+    how: str
+    result: CellResult | None = None
+    said: str = ""
+    shares: Mapping[str, float] = field(default_factory=dict)  # seconds in: install, server, scenarios
+
+    @property
+    def errors(self) -> int:
+        return sum(line["verdict"] == "error" for line in self.result.scenarios) if self.result else 0
+
+
+def jobs_of(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Job]:
+    """The jobs that the options ask for. Raises RunError, PlanError or ReleasesError."""
+    try:
+        only = tuple(chosen(options.only)) if options.only else ()
+    except LookupError as problem:
+        raise RunError(f"--only: {problem.args[0]}") from None
+    arguments = ("--orders", str(options.orders)) if options.orders else ()
+    factors = (options.tortoise, options.driver, options.server, options.python)
+    if not options.filters and not options.all and not any(factors):
+        raise RunError("say which cells to run: names (mysql-aiomysql, mysql-*), axis:tortoise, or --all")
+    if not any(factors):
+        named = [text for text in options.filters if ":" not in text and "*" not in text]
+        if named and len(named) == len(options.filters):
+            found = [_planned(cells_read(text)) for text in named]
+            found = shard(found, *read_shard(options.shard)) if options.shard else found
+        else:
+            found = planned_by(options, tell)
+        whole = options.orders or options.full
+        return [
+            Job(each.name, each.seconds, only, (), arguments if whole or not each.is_variant else ("--brief",))
+            for each in found
+        ]
+    if not options.filters:
+        raise RunError("say which cells the versions are for, such as: run mysql-aiomysql --tortoise 0.23.0")
+    jobs = []
+    for text in options.filters:
+        name, own = with_factors(cells_read(text), options)
+        jobs.append(Job(name, _planned(name).seconds, only, own, arguments))
+    return jobs
+
+
+def cells_read(text: str) -> CellName:
+    try:
+        return cells.read(text)
+    except ValueError as problem:
+        raise RunError(str(problem)) from None
+
+
+def _planned(name: CellName) -> Planned:
+    return Planned(name, "asked for", read_costs().get(name.base, UNKNOWN_COST) + OVERHEAD)
+
+
+def with_factors(name: CellName, options: argparse.Namespace) -> tuple[CellName, tuple[tuple[str, str], ...]]:
+    """The cell with the versions or sources that --tortoise, --driver, --server and --python name. Raises RunError."""
+    own = []
+    for key, package, text in (
+        ("tortoise", "tortoise-orm", options.tortoise),
+        ("driver_version", drivers()[name.driver].distribution, options.driver),
+    ):
+        if text:
+            label, source = version_or_source(text)
+            name = replace(name, **{key: label})
+            own += [(package, source)] if source else []
+    if options.server:
+        kind, dash, version = options.server.partition("-")
+        try:
+            servers.parse_spec(options.server if dash else f"{name.server}-{options.server}")
+        except servers.ServerError as problem:
+            raise RunError(str(problem)) from None
+        kind, version = (kind, version) if dash else (name.server, options.server)
+        name = replace(name, server=kind, server_version=version)
+    if options.python:
+        name = replace(name, python=options.python)
+    return cells_read(str(name)), tuple(own)
+
+
+def version_or_source(text: str) -> tuple[str, str | None]:
+    """``0.23.0`` -> itself; a folder or ``git+…`` -> a label for the cell's name, and where it is. Raises RunError."""
+    if re.fullmatch(r"\d+(\.\d+)*((a|b|rc|\.post|\.dev)\d+)?", text):
+        return text, None
+    if text.startswith("git+"):
+        end = re.sub(r"^git\+", "", text).rstrip("/").rsplit("/", 1)[-1]
+        return "+" + _label(end), text
+    folder = Path(text).expanduser()
+    if not (folder / "pyproject.toml").is_file() and not (folder / "setup.py").is_file():
+        raise RunError(f"{text!r} is neither a version, a folder with a Python project, nor git+https://…@branch")
+    return "+" + _label(folder.resolve().name), folder.resolve().as_uri()
+
+
+def _label(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", ".", text.lower()).strip(".")[:40] or "own"

@@ -1,0 +1,270 @@
+"""Runs jobs: environments by uv, one server per version, cells side by side.
+
+First the store is asked: a cell whose inputs are unchanged is taken from there. A cell that cannot be had (does not
+install, does not import) is a result as well. What has been done stays done, whenever the run is interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from matrix import files, servers
+from matrix.harness import record
+from matrix.harness.cell_name import UVLOOP as uvloop_reason
+from matrix.harness.drivers import drivers
+from matrix.lines import Axes, Header
+from matrix.results.read import CellResult, ResultError, read_cell
+from matrix.results.write import ResultWriter, WriteError, utc_now
+from matrix.runs import cells, environments, process, registry, releases
+from matrix.runs.children import Children
+from matrix.runs.inputs import digest, of_suite
+from matrix.runs.jobs import Done, Job
+from matrix.runs.shared_servers import Servers, quiet
+from matrix.runs.store import Store
+from matrix.servers.builds import belongs
+from matrix.words import SCHEMA
+
+UVLOOP = "does not apply: " + uvloop_reason
+LOOKING = 4  # jobs for each worker that are looked up in the store at a time: that is waiting for files and for uv
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A job that has to run: what it installs, on which Python, and the digest of all that decides its result."""
+
+    job: Job
+    python: environments.Python
+    locked: tuple[str, ...]
+    inputs: str
+
+
+class Runner:
+    """Runs jobs; ``results`` is the folder that gets ``<cell>.jsonl``."""
+
+    def __init__(self, jobs: Sequence[Job], results: Path, *, fresh: bool = False, resolve_again: bool = False) -> None:
+        self.jobs = list(jobs)
+        self.results = results
+        self.fresh = fresh
+        self.resolve_again = resolve_again
+        self.axes = releases.load()
+        self.store = Store(environments.state_folder() / "store")
+        self.logs = environments.state_folder() / "logs"
+        self.servers = Servers(Counter(spec for job in jobs for spec in self.specs(job)))
+        self.processes = 1  # of each cell
+        self.deciding = of_suite()
+        self._on_record = json.loads(record.FILE.read_text(encoding="utf-8")) if record.FILE.exists() else {}
+        self._children = Children()
+        self._stopping = False
+
+    def specs(self, job: Job) -> list[str]:
+        """The servers of a job: where its name says no version, the newest of the axis, on every machine."""
+        return cells.server_specs(job.name, self.axes.servers)
+
+    def _path(self, job: Job) -> Path:
+        return self.results / f"{job.cell}.jsonl"
+
+    # -- all jobs --------------------------------------------------------------------------------------------------
+    def run(self, workers: int, told: Callable[[Done], None], began: Callable[[Job], None] = lambda job: None) -> None:
+        """All jobs, ``workers`` at a time: first what the store has, then the others, the costliest first. ``told``
+        hears of each as it is done.
+
+        A KeyboardInterrupt ends the cells that run and is raised again; what is done is kept.
+        """
+        self.results.mkdir(parents=True, exist_ok=True)
+        self.processes = max(1, (os.cpu_count() or 1) // workers)
+        with ThreadPoolExecutor(workers * LOOKING) as threads:
+            try:
+                waiting = self._from_the_store(threads, told)
+                running: set[Future[Done]] = set()
+                while waiting or running:
+                    while waiting and len(running) < workers:
+                        ready = waiting.pop(0)
+                        began(ready.job)
+                        running.add(threads.submit(self._guarded, ready.job, self._run, ready))
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for each in done:
+                        told(each.result())
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                self.end_children()
+                raise
+            finally:
+                self.servers.stop()
+
+    def _from_the_store(self, threads: ThreadPoolExecutor, told: Callable[[Done], None]) -> list[Ready]:
+        """Tells of the jobs that need not run. Returns the others, the costliest first."""
+        waiting = []
+        for future in [threads.submit(self._guarded, job, self._look, job) for job in self.jobs]:
+            found = future.result()
+            if isinstance(found, Ready):
+                waiting.append(found)
+            else:
+                told(found)
+        return sorted(waiting, key=lambda ready: (-ready.job.seconds, ready.job.cell))
+
+    def end_children(self) -> None:
+        self._stopping = True
+        self._children.end()
+
+    # -- one job ---------------------------------------------------------------------------------------------------
+    def one(self, job: Job) -> Done:
+        """One cell from beginning to end. Never raises: what goes wrong is in what it returns."""
+        found = self._guarded(job, self._look, job)
+        return self._guarded(job, self._run, found) if isinstance(found, Ready) else found
+
+    def _guarded(self, job: Job, do: Callable[[Any], Any], what: Job | Ready) -> Any:
+        """What a step of a job returns. Never raises; when the job is through, its servers hear of it."""
+        found: Done | Ready
+        try:
+            found = do(what)
+        except (
+            registry.RegistryError,
+            servers.ServerError,
+            releases.ReleasesError,
+            ResultError,
+            WriteError,
+        ) as problem:
+            found = Done(job, "failed", None, str(problem))
+        except (OSError, ValueError) as problem:
+            found = Done(job, "failed", None, f"{type(problem).__name__}: {problem}")
+        if isinstance(found, Done):
+            self.servers.through(self.specs(job))
+        return found
+
+    def _look(self, job: Job) -> Done | Ready:
+        """The result from the store, or that the cell cannot be had; else what is needed to run it."""
+        if job.name.loop == "uvloop":
+            return self._absent(job, UVLOOP)
+        try:
+            python = environments.interpreter(job.name.python)
+            wanted = cells.requirements(job.name, self.axes, dict(job.own))
+            locked = environments.resolve(wanted, python, again=self.resolve_again)
+        except environments.NoPython as problem:
+            return self._absent(job, f"does not run here: {problem}")
+        except environments.NotInstallable as problem:
+            return self._absent(job, f"does not install: {problem}")
+        inputs = self.inputs(job, python, locked, self.specs(job))
+        if not self.fresh and (kept := self.store.find(self._path(job), inputs)):
+            return Done(job, "kept", kept)
+        return Ready(job, python, locked, inputs)
+
+    def _run(self, ready: Ready) -> Done:
+        """Run the cell in its environment, made if need be."""
+        job, locked, inputs = ready.job, ready.locked, ready.inputs
+        began = time.monotonic()
+        try:
+            # What is a C library of a server's maker may stand where only these variables lead.
+            needs = servers.odbc(progress=quiet).env if job.name.server == "odbc" else {}
+            environment = environments.environment(locked, ready.python, cells.imports(job.name), needs)
+        except environments.NotImportable as problem:
+            return self._absent(job, f"does not import: {problem}", locked)
+        installed = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            addresses = dict(stack.enter_context(self.servers.address(spec)) for spec in self.specs(job))
+            served = time.monotonic()
+            result, said = self._process(job, environment.python, inputs, addresses)
+        if result is None:
+            return Done(job, "failed", None, said)
+        done = Done(
+            job,
+            "ran",
+            result.without_evidence(),
+            "",
+            {"install": installed - began, "server": served - installed, "scenarios": time.monotonic() - served},
+        )
+        if not done.errors:  # an error says nothing of the driver: it is tried again the next time
+            self.store.keep(result, inputs)
+        return done
+
+    def inputs(self, job: Job, python: environments.Python, locked: Sequence[str], specs: Sequence[str]) -> str:
+        """The digest of everything that decides the result of a job."""
+        sources = [environments.content(line) for line in locked]
+        parts = [job.cell, python.version, sys.platform, self.deciding, *locked, *sources, *job.only, *job.arguments]
+        parts += [self.servers.known_as(spec) for spec in specs]
+        if "--brief" in job.arguments:
+            parts += [json.dumps(self._on_record.get(name)) for name in dict.fromkeys((job.name.base, job.cell))]
+        return digest(*parts)
+
+    def _process(
+        self, job: Job, python: Path, inputs: str, addresses: Mapping[str, str]
+    ) -> tuple[CellResult | None, str]:
+        """Run the cell in its environment. Returns its result, or None and what it said last."""
+        processes = os.environ.get("MATRIX_PROCESSES") or str(self.processes)
+        own = {"MATRIX_INPUTS": inputs, "MATRIX_PROCESSES": processes, "MATRIX_SERVER": "", **addresses}
+        only = ["--only", ",".join(job.only)] if job.only else []
+        log = self.logs / f"{job.cell}.txt"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with self._children.folder() as folder:
+            with log.open("wb") as output:
+                child = process.start(
+                    python, job.cell, "--results", folder, *job.arguments, *only, variables=own,
+                    stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                )  # fmt: skip  # a session of its own: Ctrl-C reaches it through end_children, once
+                with self._children.one(child):
+                    if self._stopping:
+                        child.terminate()
+                    code = child.wait()
+            written = Path(folder) / f"{job.cell}.jsonl"
+            if not written.exists():
+                text = log.read_text(encoding="utf-8", errors="replace")
+                return None, f"exit code {code}, no result: {registry.last_line(text)} (all of it: {log})"
+            result = read_cell(written)
+            answered = str(result.axes["server_version"])
+            if job.name.server_version and not belongs(answered, job.name.server_version):
+                server = result.header["server_string"]
+                return None, f"its name says {job.name.server_spec}, and the server at the given address is {server}"
+            files.copy(written, self._path(job))
+        return replace(result, path=self._path(job)), ""
+
+    def _absent(self, job: Job, why: str, locked: Sequence[str] = ()) -> Done:
+        """The result of a cell that cannot be had; kept in the store like any other."""
+        inputs = digest("absent", job.cell, why, *locked)
+        if not self.fresh and (kept := self.store.find(self._path(job), inputs)):
+            return Done(job, "absent", kept, why)
+        versions = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)", "\n".join(locked), re.MULTILINE))
+        name = job.name
+        distribution = drivers()[name.driver].distribution
+        tortoise, driver = self.axes.of("tortoise-orm"), self.axes.of(distribution)
+        axes: Axes = {
+            "driver": name.driver,
+            "driver_version": versions.get(distribution) or meant(driver, name.driver_version),
+            "tortoise": versions.get("tortoise-orm") or meant(tortoise, name.tortoise),
+            "server": name.server,
+            "server_version": name.server_version or "",
+            "python": name.python or f"{sys.version_info.major}.{sys.version_info.minor}",
+            "loop": {"eager": "asyncio, eager tasks"}.get(name.loop, name.loop),
+        }
+        header: Header = {
+            "type": "header",
+            "schema": SCHEMA,
+            "cell": job.cell,
+            "axes": axes,
+            "packages": versions,
+            "server_string": None,
+            "started": utc_now(),
+            "planned": [],
+        }
+        with ResultWriter(self._path(job), header) as writer:
+            path = writer.finish(not_installed=why)
+        result = read_cell(path)
+        self.store.keep(result, inputs)
+        return Done(job, "absent", result, why)
+
+
+def meant(package: releases.Package, label: str | None) -> str:
+    """The release that a cell's name means, as far as the axis knows it."""
+    if label is None:
+        return package.newest
+    return label if label.startswith("+") else package.resolve(label) or label
