@@ -25,6 +25,7 @@ from matrix import servers
 from matrix.bench.tables import Column, Table, milliseconds, percentile
 from matrix.harness.cell import Backing, Cell, CellError
 from matrix.harness.channel import Recorder
+from matrix.harness.conductor import HarnessError
 from matrix.harness.drivers import drivers
 from matrix.harness.explorer import Explorer
 from matrix.harness.gate import Gate
@@ -34,7 +35,7 @@ from matrix.harness.scenario import OrmSetup, Scenario, catalogue
 from matrix.harness.schedule import Execution
 from matrix.harness.strategies import Departing
 from matrix.harness.witness import WitnessError
-from matrix.harness.world import HarnessError, World
+from matrix.harness.world import World
 
 ROUND_TRIPS = 2000
 BLOCK = 100  # round trips in a row before the other way has its turn: a slow spell hits both alike

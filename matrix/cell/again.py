@@ -86,11 +86,11 @@ class Again:
     def _once(self, replay: dict[str, Any]) -> Any:
         from matrix.generated.program import from_data
         from matrix.generated.search import bound
+        from matrix.harness.conductor import HarnessError
         from matrix.harness.isolated import once_in_child
         from matrix.harness.schedule import Execution, ScheduleMismatch
         from matrix.harness.strategies import replay as following
         from matrix.harness.witness import WitnessError
-        from matrix.harness.world import HarnessError
 
         scenario = self.scenarios[replay["scenario"]]
         if scenario.generated:

@@ -37,7 +37,8 @@ class Trace:
         if self._last is None:
             return
         token, text = self._last
-        flying = [said for channel in self.world.channels() if (said := channel.in_flight())] if self.world else []
+        channels = self.world.gates.channels() if self.world else []
+        flying = [said for channel in channels if (said := channel.in_flight())]
         print(f"  {token:>5}  {text}")
         for said in flying:
             print(f"         · {said}")
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from matrix.generated.program import from_data
     from matrix.generated.search import bound
     from matrix.harness.cell import Cell, CellError, check_python
+    from matrix.harness.conductor import HarnessError
     from matrix.harness.isolated import once_in_child
     from matrix.harness.loop import MatrixLoop
     from matrix.harness.runner import Runner
@@ -70,7 +72,6 @@ def run(options: argparse.Namespace) -> int:
     from matrix.harness.schedule import Execution, ScheduleMismatch
     from matrix.harness.strategies import replay
     from matrix.harness.witness import WitnessError
-    from matrix.harness.world import HarnessError
 
     known = catalogue()
     for identifier in filter(None, (options.scenario, options.remedy)):

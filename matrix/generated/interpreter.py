@@ -105,7 +105,7 @@ class _Task:
                     await self.body(statement.body)
                 except Exception as error:
                     caught = {"kind": "caught", "type": type(error).__name__}
-                    self.session.world.note(self.session.name, "note", caught)
+                    self.session.world.recording.note(self.session.name, "note", caught)
             case Limit():
                 async with self.session.time_limit(TIME_LIMIT):
                     await self.body(statement.body)

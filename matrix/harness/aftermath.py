@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from matrix.words import RECOVERY
 
 from .history import CANCELLED
+from .ports import DriverPort, OrmPort, Port
 from .sentences import NEXT_USER
-from .session import DriverPort, OrmPort, Port, Session
+from .session import Session
 
 if TYPE_CHECKING:
     from .world import World
@@ -28,13 +29,13 @@ async def look_afterwards(world: World) -> None:
     for pool, size in world.pools:
         await _use_pool(world, user, pool, size)
     if world.orm is not None:
-        await world.nothing_in_flight()  # a connection that the driver has just closed is still closing
+        await world.conductor.nothing_in_flight()  # a connection that the driver has just closed is still closing
         _no_open_transaction(world)
         for alias in world.orm.aliases:
             port = user.orm(alias if len(world.orm.aliases) > 1 else None)
             await _use(port)
         await _fill_orm_pool(world)
-        await world.nothing_in_flight()
+        await world.conductor.nothing_in_flight()
         _no_open_transaction(world)
 
 
@@ -47,22 +48,22 @@ async def _use(port: Port) -> bool:
     try:
         for _ in range(SENTINELS):
             await port.read()
-            await port.world.nothing_in_flight()
+            await port.world.conductor.nothing_in_flight()
         await port.write()
-        await port.world.nothing_in_flight()
+        await port.world.conductor.nothing_in_flight()
     except Exception as error:
         _told(port.session, error)
         return False
-    port.world.aftermath.append(({"kind": "answered"}, True))
+    port.world.recording.aftermath.append(({"kind": "answered"}, True))
     return True
 
 
 def _told(user: Session, error: BaseException) -> None:
     world = user.world
-    if world.classify(error) == CANCELLED:
+    if world.recording.classify(error) == CANCELLED:
         raise error
     told = {"type": type(error).__name__, "message": str(error)}
-    world.aftermath.append(({"kind": "was_told", "error": told}, False))
+    world.recording.aftermath.append(({"kind": "was_told", "error": told}, False))
 
 
 async def _use_pool(world: World, user: Session, pool: Any, size: int) -> None:
@@ -84,9 +85,9 @@ async def _use_pool(world: World, user: Session, pool: Any, size: int) -> None:
 
 def _no_open_transaction(world: World) -> None:
     """Nobody is in a transaction now, by the server's own word on the wire."""
-    for channel in world.channels():
+    for channel in world.gates.channels():
         if channel.in_transaction():
-            world.claim(RECOVERY, False, "transaction_open", channel=channel.label, foreign_state=True)
+            world.recording.claim(RECOVERY, False, "transaction_open", channel=channel.label, foreign_state=True)
 
 
 async def _fill_orm_pool(world: World) -> None:
@@ -105,9 +106,9 @@ async def _fill_orm_pool(world: World) -> None:
                 if count == size:
                     begun.set()
                 await begun.wait()
-                await world.nothing_in_flight()
+                await world.conductor.nothing_in_flight()
                 await port.write()
-                await world.nothing_in_flight()
+                await world.conductor.nothing_in_flight()
         except Exception as error:
             _told(user, error)
             begun.set()

@@ -93,6 +93,7 @@ class Channel:
     number: int
     label: str
     segments: Segments
+    holding: bool
 
     def busy(self) -> bool:
         """Something moves on it: bytes are in flight, the server or the worker owes an answer."""
@@ -110,6 +111,10 @@ class Channel:
     def in_flight(self) -> str:
         """What is held or due on it, in words; empty for nothing."""
         raise NotImplementedError
+
+    def hold(self) -> None:
+        """Hold answers from now on."""
+        self.holding = True
 
     def release(self) -> None:
         """Hold nothing any more; everything held goes through."""

@@ -19,14 +19,14 @@ TRACEBACK = 6000  # characters of a traceback
 
 def of(world: World, scenario: Scenario) -> Evidence:
     """The evidence of one run; keys as in matrix/results/schema."""
-    history = world.history
+    history, recording = world.history, world.recording
     return {
         "program": scenario.source,
         "declared": world.declared,
         "setup": world.setup,
         "steps": [
             step_of(n, token, fact, at=moment)
-            for n, ((token, fact), moment) in enumerate(zip(world.steps, world.moments, strict=True), 1)
+            for n, ((token, fact), moment) in enumerate(zip(recording.steps, recording.moments, strict=True), 1)
         ],
         "history": [
             {
@@ -47,7 +47,7 @@ def of(world: World, scenario: Scenario) -> Evidence:
         "frames": _frames(world),
         "exceptions": _exceptions(history),
         "witness": _witness(history),
-        "aftermath": [{"text": sentence(fact), "ok": ok} for fact, ok in world.aftermath],
+        "aftermath": [{"text": sentence(fact), "ok": ok} for fact, ok in recording.aftermath],
         "hang": cast("Hang | None", history.hang and {**history.hang, "text": sentence(history.hang["fact"])}),
         "loop_errors": [_exception("event loop", None, error) for error in history.loop_errors],
     }

@@ -24,6 +24,7 @@ from matrix.parent import end_with
 from matrix.words import BREAKS, HANGS, LIVENESS, LOUDNESS
 
 from .checker import Violation
+from .conductor import HarnessError
 from .evidence import step_of
 from .history import without_folders
 from .loop import MatrixLoop, thread_rests
@@ -31,7 +32,7 @@ from .outcome import Outcome
 from .runner import Runner
 from .sentences import sentence
 from .threads import fast_asleep
-from .world import HarnessError, World
+from .world import World
 
 if TYPE_CHECKING:
     from .scenario import Scenario
@@ -242,7 +243,7 @@ class Pump(threading.Thread):
                     self.relayed(threading.get_native_id())
 
     def _relay(self) -> None:
-        self.world.loop_was_stuck()
+        self.world.recording.loop_was_stuck()
         for gate in self.world.gates:
             for wire in gate.wires:
                 wire.pump()

@@ -1,6 +1,6 @@
 """The event loop of a run: it says when the world is idle, and its clock stands still until somebody moves it.
 
-Nothing here knows of databases. ``World`` (world.py) decides what an idle loop means.
+Nothing here knows of databases. What an idle loop means is found out in quiet.py.
 """
 
 from __future__ import annotations

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from .scenario import OrmSetup
 
 if TYPE_CHECKING:
-    from .session import Body, OrmPort, Session, TaskGroupPort, TransactionBlock
+    from .blocks import TransactionBlock
+    from .ports import OrmPort
+    from .session import Body, Session
+    from .task_group import TaskGroupPort
     from .world import World
 
 

@@ -17,6 +17,7 @@ from matrix.words import SAFE
 from . import evidence
 from .aftermath import look_afterwards
 from .checker import check, refusals
+from .conductor import HarnessError
 from .explorer import Explorer
 from .gate import Gate
 from .history import Operation
@@ -30,7 +31,7 @@ from .sentences import Fact
 from .strategies import replay
 from .verdict import derive
 from .witness import WitnessError
-from .world import HarnessError, World
+from .world import World
 
 COLLECT_ALL_EVERY = 200  # runs of this process, whosever: garbage is the process's
 _RUNS = itertools.count(1)
@@ -71,7 +72,7 @@ class Runner:
                 self.backing.renew()
         world = World(loop, self.backing, execution, f"{self._prefix}{self._runs}", scenario)
         world.declared = scenario.declared(way)
-        world.on_step = self.on_step
+        world.recording.on_step = self.on_step
         if self.on_world is not None:
             self.on_world(world)
         adapter = self.backing.adapter
@@ -82,7 +83,7 @@ class Runner:
             adapter.install(world)
             # Not the loop's create_task: the program begins when it is conducted, with eager tasks as well.
             program = asyncio.Task(self._program(world, scenario, way), loop=loop)
-            rests = not await world.conduct(program)
+            rests = not await world.conductor.conduct(program)
             if strange := loop.strange_threads():
                 raise HarnessError(STRANGE.format(strange[0]))
             if rests:
@@ -102,7 +103,7 @@ class Runner:
         if world.recorder.failures:
             raise HarnessError(f"not the driver's: {world.recorder.failures[0]}")
         self._program_ended_well(world, program)
-        if execution.cancel and not (world.sweep and world.sweep.done):
+        if execution.cancel and not (world.conductor.sweep and world.conductor.sweep.done):
             execution.cancel = None  # there was no such moment: nobody was cancelled
         return self._judge(world, scenario)
 
@@ -130,10 +131,10 @@ class Runner:
         if server is None:
             return
         host, port = server
-        gate = Gate(self.backing.kind, host, port, world.recorder, world._number_channel)
+        gate = Gate(self.backing.kind, host, port, world.recorder, world.gates.number_channel)
         gate.hold_login = scenario.hold_login
         gate.by_frame = bool(scenario.cancels)
-        world.gates.append(gate)
+        world.gates.add(gate)
         await gate.start()
 
     async def _program(self, world: World, scenario: Scenario, way: Any) -> None:
@@ -143,10 +144,10 @@ class Runner:
         way = way or PLAIN
         await way.prepare(world)
         await (scenario.program(world, way) if scenario.curable else scenario.program(world))
-        world.after = True
+        world.recording.after = True
         await look_afterwards(world)
         self._collect(0)  # what nobody retrieved is reported now, in this run, not whenever the collector comes by
-        world.closing = True
+        world.recording.closing = True
         await self._close(world)
 
     async def _init_orm(self, world: World, setup: OrmSetup) -> None:
@@ -168,14 +169,14 @@ class Runner:
 
     async def _tear_down(self, world: World) -> None:
         """End every task of the run, by force where it must be, and give the loop back clean."""
-        world.closing = True
+        world.recording.closing = True
         if world.history.out_of_reach and not world.history.out_of_reach[-1][1]:
             world.refuse_connections(False)
-        world.scheduled = False
-        world.hold(False)
+        world.conductor.scheduled = False
+        world.gates.hold(False)
         for gate in world.gates:
             await gate.close()
-        for channel in world.channels():
+        for channel in world.gates.channels():
             channel.cut()
         current = asyncio.current_task()
         for _ in range(5):
@@ -186,7 +187,7 @@ class Runner:
                 task.cancel()
             for side in world.loop.sides:
                 side.cancel_all()
-            await world.quiet()
+            await world.quiet.wait()
             world.loop.advance(120.0)
         for task in asyncio.all_tasks() - {current}:
             # It swallows every cancellation: nobody will ever wait for it, the loop's end included.
@@ -196,7 +197,7 @@ class Runner:
 
     def _judge(self, world: World, scenario: Scenario) -> Outcome:
         history = world.history
-        for channel in world.channels():
+        for channel in world.gates.channels():
             history.placed.update(channel.segments.placed)
         history.stored = self.backing.witness.stored(history.tokens())
         for name, (before, _) in history.counters.items():

@@ -87,13 +87,13 @@ class Sweep:
 
     def cancel(self) -> None:
         """Cancel the session now."""
-        if self.done or self.world.closing or self.moment is None:
+        if self.done or self.world.recording.closing or self.moment is None:
             return
         self.done = True
         self._pending = None
         moment = {"wait": self.moment.wait, "as_it_ends": self.moment.as_it_ends}
-        self.world.cancellation(self.moment.token, {"kind": "swept", "session": self.session.name, **moment})
+        self.world.conductor.cancellation(self.moment.token, {"kind": "swept", "session": self.session.name, **moment})
         self.world.cancel(self.session)
 
 
-WATCH = Sweep._watch.__code__  # known by its code where a task's waits are told (world.where)
+WATCH = Sweep._watch.__code__  # known by its code where a task's waits are told (hang.where)

@@ -196,8 +196,9 @@ class WorkerChannel(Channel):
             self._guard.notify_all()
         return True
 
-    def patient_again(self) -> None:
+    def hold(self) -> None:
         with self._guard:
+            self.holding = True
             self._give_up = False
 
     def deliverable(self) -> bool:

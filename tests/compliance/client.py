@@ -26,7 +26,7 @@ async def first_use(world):
         await session.orm().read()
 
     await world.together(**{f"worker_{number}": worker for number in range(1, 5)})
-    world.claim(
+    world.recording.claim(
         "recovery",
         world.opened() <= world.orm.size,
         "first_use_opened",
@@ -39,13 +39,13 @@ async def first_use(world):
 @scenario("ORM-3", "Connecting is lazy", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
 async def lazy(world):
     """Tortoise.init() opens no connection; the first query opens one."""
-    world.claim("recovery", world.opened() == 0, "init_opened", opened=world.opened())
+    world.recording.claim("recovery", world.opened() == 0, "init_opened", opened=world.opened())
 
     async def worker(session):
         await session.orm().read()
 
     await world.together(worker=worker)
-    world.claim("recovery", world.opened() >= 1, "nothing_opened")
+    world.recording.claim("recovery", world.opened() >= 1, "nothing_opened")
 
 
 @scenario("ORM-4", "The transaction's connection goes back", level="must", needs=("tortoise",), orm=OrmSetup(size=1))
@@ -152,7 +152,7 @@ async def first_used_inside(world):
     await world.close_orm()
     await world.together(worker=worker)
     most = world.orm.size * len(world.orm.aliases)
-    world.claim(
+    world.recording.claim(
         "recovery",
         world.opened() <= most,
         "aliases_opened",
@@ -198,12 +198,12 @@ async def use_again(world):
     await world.together(first=worker)
     before = world.opened()
     await world.together(closer=closer)
-    await world.nothing_in_flight()
+    await world.conductor.nothing_in_flight()
     left = world.still_open()
-    world.claim("recovery", left == 0, "still_open", opened=left)
+    world.recording.claim("recovery", left == 0, "still_open", opened=left)
     await world.together(second=worker, third=worker)
     again = world.opened() - before
-    world.claim(
+    world.recording.claim(
         "recovery",
         again <= world.orm.size,
         "opened_again",

@@ -471,6 +471,10 @@ class Interpreted(Recording):
     def world(self) -> Any:
         return self
 
+    @property
+    def recording(self) -> Any:
+        return self
+
     def note(self, *_: Any) -> None:
         pass
 

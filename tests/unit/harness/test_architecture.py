@@ -114,6 +114,11 @@ def test_the_linter_sees_a_cycle_but_not_one_of_types_alone(tmp_path, monkeypatc
     assert {name.rpartition(".")[2] for name in cycle("matrix/harness")} == {"world", "session", "ports"}
 
 
+@parameters("matrix/harness")
+def test_no_module_of_the_harness_is_longer_than_people_read_at_once(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+
+
 @parameters("matrix/generated")
 def test_generated_programs_import_the_harness_and_hypothesis(path):
     allowed = [*STANDARD, *GROUND, "matrix.harness", "matrix.generated"]

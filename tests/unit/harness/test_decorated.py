@@ -8,7 +8,7 @@ import functools
 
 import pytest
 
-from matrix.harness.session import DecoratedBlock
+from matrix.harness.blocks import DecoratedBlock
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="outside")
 

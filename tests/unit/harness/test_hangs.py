@@ -141,7 +141,7 @@ async def test_a_transaction_that_waits_for_its_own_child_s_connection_hangs():
 
 
 async def test_a_program_that_runs_in_circles_is_an_error_not_a_verdict(monkeypatch):
-    monkeypatch.setattr("matrix.harness.world.PATIENCE", 50)
+    monkeypatch.setattr("matrix.harness.conductor.PATIENCE", 50)
 
     async def program(world):
         async def circles(session):
@@ -366,7 +366,7 @@ async def test_a_circle_of_waits_in_the_server_is_no_hang_however_late_it_is_fou
 
 
 async def test_a_server_that_leaves_a_circle_alone_is_an_error_not_a_verdict(monkeypatch):
-    monkeypatch.setattr("matrix.harness.world.DEADLINE", 0.05)
+    monkeypatch.setattr("matrix.harness.quiet.DEADLINE", 0.05)
     driver = Late()
     backing = Backing(driver)
     backing.witness = LateServer(driver.database, after=float("inf"))
@@ -376,7 +376,7 @@ async def test_a_server_that_leaves_a_circle_alone_is_an_error_not_a_verdict(mon
 
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_deadline_is_a_hang_only_where_the_server_answers_its_witness(monkeypatch, answers):
-    monkeypatch.setattr("matrix.harness.world.DEADLINE", 0.05)
+    monkeypatch.setattr("matrix.harness.quiet.DEADLINE", 0.05)
     monkeypatch.setattr(Backing, "answers", lambda self, seconds: answers)
 
     async def program(world):
@@ -395,8 +395,8 @@ async def test_a_deadline_is_a_hang_only_where_the_server_answers_its_witness(mo
 
 async def test_a_circle_that_the_server_does_not_see_is_left_to_those_who_can_go_on(monkeypatch):
     """InnoDB follows one holder of the several that a request waits for: here the idle transaction."""
-    monkeypatch.setattr("matrix.harness.world.UNSEEN_AFTER", 0.01)
-    monkeypatch.setattr("matrix.harness.world.DEADLINE", 5)
+    monkeypatch.setattr("matrix.harness.quiet.UNSEEN_AFTER", 0.01)
+    monkeypatch.setattr("matrix.harness.quiet.DEADLINE", 5)
 
     class FollowsOne(LateServer):
         def lock_waits(self) -> LockWaits:
@@ -416,7 +416,7 @@ async def test_a_circle_that_the_server_does_not_see_is_left_to_those_who_can_go
 
 @pytest.mark.parametrize("says", [True, False])
 async def test_when_every_transaction_waits_it_is_a_circle_whatever_the_server_says_of_the_holders(says, monkeypatch):
-    monkeypatch.setattr("matrix.harness.world.DEADLINE", 0.05)
+    monkeypatch.setattr("matrix.harness.quiet.DEADLINE", 0.05)
 
     class TightLipped(LateServer):
         def lock_waits(self) -> LockWaits:

@@ -288,7 +288,7 @@ class Miniature(Adapter):
 
     def install(self, world: Any) -> None:
         self.gate = MiniatureGate(world, self.database)
-        world.gates.append(self.gate)
+        world.gates.add(self.gate)
 
     def remove(self) -> None:
         self.gate = None

@@ -19,7 +19,7 @@ class MiniatureWire(Channel):
 
     def __init__(self, gate: MiniatureGate) -> None:
         self.gate = gate
-        self.number = gate.world._number_channel()
+        self.number = gate.world.gates.number_channel()
         self.label = f"connection {self.number}"
         self.segments = Segments(self.number)
         self.holding = gate.hold

@@ -1,0 +1,164 @@
+"""The conductor of one run: decides what happens next.
+
+It waits until the world is quiet, picks one enabled action by the execution's strategy and performs it. When nothing is
+enabled it lets time go by; where no clock can change that, the run hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .gates import Gates
+from .loop import MatrixLoop
+from .quiet import Quiet
+from .recording import Recording
+from .schedule import Action, Execution
+from .sentences import Fact
+from .sweep import Sweep, Turn
+
+if TYPE_CHECKING:
+    from .session import Session
+
+HORIZON = 3600.0  # seconds of the program's clock after which a world without change is called hung
+PATIENCE = 2000  # actions in one run; more means that the program runs in circles
+
+
+class HarnessError(Exception):
+    """The harness or the server failed: the run says nothing of the driver (verdict ``error``)."""
+
+
+class Conductor:
+    """Conducts ``sessions`` (by name) and the channels of ``gates``."""
+
+    def __init__(
+        self,
+        loop: MatrixLoop,
+        execution: Execution,
+        sessions: Mapping[str, Session],
+        gates: Gates,
+        recording: Recording,
+        quiet: Quiet,
+    ) -> None:
+        self.loop = loop
+        self.execution = execution
+        self.sessions = sessions
+        self.gates = gates
+        self.recording = recording
+        self.quiet = quiet
+        self.scheduled = False  # sessions wait for their turns
+        self.sweep: Sweep | None = None
+        self._moments: list[asyncio.Future[None]] = []  # who waits for a quiet world, before any step is chosen
+        self._jumped = 0.0
+        self._jump = 0.1
+        self._jumps = 0
+
+    @property
+    def in_vain(self) -> float | None:
+        """Seconds by which the program's clock was moved since the last step; None when it was not."""
+        return self._jumped if self._jumps else None
+
+    async def conduct(self, program: asyncio.Task[Any]) -> bool:
+        """Drive the world until ``program`` has ended; False when it is proven that it never will."""
+        self.loop.freeze()
+        while not program.done():
+            await self.quiet.wait()
+            if wrong := self.quiet.wrong():
+                raise HarnessError(wrong)
+            if program.done():
+                break
+            if self._moments:
+                for moment in self._moments:
+                    if not moment.done():
+                        moment.set_result(None)
+                self._moments.clear()
+                continue
+            if self.sweep is not None and self.sweep.due():
+                self.sweep.cancel()
+                continue
+            enabled = self._enabled()
+            if enabled:
+                if len(self.recording.steps) > PATIENCE:
+                    raise HarnessError(f"no end after {PATIENCE} steps")
+                self._perform(self.execution.choose(enabled))
+            elif not self._unstick():
+                return False
+        return True
+
+    async def turn(self, session: Session, step: Fact) -> None:
+        """Wait until the conductor lets this session take its next step; at once outside of a schedule."""
+        if asyncio.get_running_loop() is not self.loop:
+            await self._from_the_main_loop(self.turn(session, step))
+            return
+        if not self.scheduled or session.task is None:  # None: it runs eagerly, inside of create_task
+            return
+        # Two tasks of one session (wait_for makes one) queue up one behind the other.
+        while session.turn is not None:
+            await asyncio.wait([session.turn])
+        session.turn = Turn(loop=self.loop)
+        session.next_step = step
+        try:
+            await session.turn
+        finally:
+            session.turn = None
+
+    async def nothing_in_flight(self) -> None:
+        """Wait until the world is quiet; no step is chosen before the one who waits has gone on."""
+        if asyncio.get_running_loop() is not self.loop:
+            await self._from_the_main_loop(self.nothing_in_flight())
+            return
+        moment = Turn(loop=self.loop)
+        self._moments.append(moment)
+        await moment
+
+    async def _from_the_main_loop(self, awaited: Coroutine[Any, Any, None]) -> None:
+        """Wait in another thread's loop for what only the main loop can tell."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(awaited, self.loop))
+
+    def cancellation(self, token: str, fact: Fact) -> None:
+        """Note that the execution's moment of cancellation has come."""
+        self._jumped, self._jump, self._jumps = 0.0, 0.1, 0
+        self.recording.step(token, fact)
+
+    def _enabled(self) -> list[Action]:
+        if not self.scheduled:
+            return []
+        steps = [
+            Action(s.letter, "step", s.name) for s in self.sessions.values() if s.turn is not None and not s.turn.done()
+        ]
+        answers = [Action(str(c.number), "answer", c.number) for c in self.gates.channels() if c.deliverable()]
+        return steps + answers
+
+    def _perform(self, action: Action) -> None:
+        self._jumped, self._jump, self._jumps = 0.0, 0.1, 0
+        if action.kind == "step":
+            session = self.sessions[str(action.target)]
+            self.recording.step(action.token, {"kind": "step", "session": session.name, "step": session.next_step})
+            assert session.turn is not None
+            session.turn.set_result(None)
+        else:
+            channel = next(c for c in self.gates.channels() if c.number == action.target)
+            fact = {"kind": "deliver", "channel": channel.label, "wire": channel.number, **channel.deliver()}
+            self.recording.step(action.token, fact)
+        for channel in self.gates.workers.channels:
+            channel.retry()
+
+    def _unstick(self) -> bool:
+        """Nothing is enabled: let time go by, first for timers, then for locks. False when neither is left."""
+        timer = self.quiet.next_timer
+        locked = [channel for channel in self.gates.workers.channels if channel.waits_for_lock()]
+        if locked and (timer is None or timer > 5.0):
+            for channel in locked:
+                channel.give_up()
+            self.recording.step("-", {"kind": "busy_timeout"})
+            return True
+        if timer is None or self._jumped > HORIZON or self.quiet.stalled:
+            return False
+        # Polling timers come again and again; each jump is longer than the one before, as if the machine had slept.
+        jump = max(timer, self._jump)
+        self._jump *= 2
+        self._jumped += jump
+        self._jumps += 1
+        self.loop.advance(jump)
+        return True

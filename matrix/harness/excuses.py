@@ -1,0 +1,222 @@
+"""What excuses an error: that somebody asked for it, or that the server had to refuse what was asked. Pure functions of
+a recorded history."""
+
+from __future__ import annotations
+
+import math
+
+from .history import (
+    ABORTED,
+    DOCUMENTED,
+    Block,
+    History,
+    Operation,
+)
+
+LOCKS = ("take", "seize", "put", "write")  # kinds of operations whose rows stay locked until their transaction ends
+READS, WRITES = ("read", "look", "take", "seize"), ("write", "put", "ensure")
+
+
+def _overlapped(history: History, operation: Operation) -> bool:
+    """Another task used the same connection when this operation was issued, which makes it the offender: an operation
+    was under way, a result was being iterated over, or a transaction was open that is not around it."""
+    return (
+        any(
+            other is not operation
+            and other.scope == operation.scope
+            and other.started < operation.started
+            and (not other.ended or other.ended > operation.started)
+            for other in history.operations
+        )
+        or any(
+            each.session != operation.session
+            and each.scope == operation.scope
+            and each.started < operation.started
+            and (not each.ended or each.ended >= operation.started)  # marked by the number of the event before it
+            for each in history.iterations
+        )
+        or any(_meets(history, operation, block) for block in history.blocks)
+    )
+
+
+def _meets(history: History, operation: Operation, block: Block) -> bool:
+    """Whether an operation was issued while another session's block was open on its connection, a block that is not
+    around it and that had begun before its own."""
+    begin = asked(history, block.number, "begin")
+    end = asked(history, block.number, "commit", "rollback")
+    own = asked(history, operation.block, "begin") if operation.block is not None else None
+    return (
+        block.session != operation.session
+        and block.number not in history.around(operation.block)
+        and begin is not None
+        and begin.outcome == "ok"
+        and operation.scope in {begin.scope, end.scope if end else f"transaction {history.root(block.number)}"}
+        and begin.ended < operation.started
+        and (end is None or not end.ended or end.ended > operation.started)
+        and (own is None or own.started > begin.started or operation.block in history.around(block.number))
+    )
+
+
+def asked(history: History, block: int | None, *kinds: str) -> Operation | None:
+    """The operation that began or ended a block."""
+    return next((o for o in history.operations if o.block == block and o.kind in kinds), None)
+
+
+def consequence(history: History, operation: Operation) -> bool:
+    """A documented error in a transaction in which an earlier operation had failed already, or that lost its parent."""
+    if operation.block is None or operation.error is None or operation.error.classed not in (DOCUMENTED, ABORTED):
+        return False
+    root = history.root(operation.block)
+    return any(
+        other.failed
+        and other is not operation
+        and history.root(other.block) == root
+        and other.ended
+        and (other.ended < operation.started or (operation.error.classed == ABORTED and other.ended < operation.ended))
+        and not _undone(history, other, operation)
+        for other in history.operations
+    )
+
+
+def _undone(history: History, failed: Operation, later: Operation) -> bool:
+    """Whether a failure stayed inside a nested block that was rolled back before the later operation was issued."""
+    inside = set(history.around(failed.block)) - set(history.around(later.block))
+    return any(
+        other.kind == "rollback"
+        and other.block in inside
+        and history.blocks[other.block - 1].outcome == "rolled back"
+        and other.ended
+        and other.ended < later.started
+        for other in history.operations
+        if other.block is not None
+    )
+
+
+def entitled(history: History, operation: Operation) -> bool:
+    """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, on a connection
+    that the program had ended, in a circle of waits, not willing to wait, or follows."""
+    return (
+        operation.kind in ("fail", "acquire", "close")  # a pool may say that it is exhausted; or that it is in use
+        or operation.misuse
+        or _overlapped(history, operation)
+        or _closed_under(history, operation)
+        or out_of_reach(history, operation)
+        or consequence(history, operation)
+        or _waits_in_a_circle(history, operation)
+        or _seized_in_vain(history, operation)
+        or _writes_on_an_old_state(history, operation)
+        or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
+    )
+
+
+def _waits_in_a_circle(history: History, operation: Operation) -> bool:
+    """Whether an operation and those that it waited for were in each other's way (a deadlock): each wanted a row that
+    the transaction of the next had locked, all at once. The server ends one of them; a second error is not excused."""
+    paths = [[operation]]
+    while paths:
+        path = paths.pop()
+        for holder in _waited_for(history, path[-1]):
+            if holder is operation:
+                return not any(other.failed and other.ended < operation.ended for other in path)
+            if holder not in path:
+                paths.append([*path, holder])
+    return False
+
+
+def _waited_for(history: History, operation: Operation) -> list[Operation]:
+    """What other sessions were doing meanwhile whose transactions had locked a row that this operation wanted."""
+    return [
+        other
+        for other in history.operations
+        if other.session != operation.session
+        and _at_once(operation, other)
+        and any(_rows(lock) & _rows(operation) and _locked_by(history, lock, other) for lock in history.operations)
+    ]
+
+
+def _at_once(one: Operation, other: Operation) -> bool:
+    """Whether two operations were under way at the same time."""
+    return all(first.started < (second.ended or math.inf) for first, second in ((one, other), (other, one)))
+
+
+def _locked_by(history: History, lock: Operation, holder: Operation) -> bool:
+    """Whether a row that was locked before in an operation's transaction was still so when that one was issued."""
+    return (
+        lock.block is not None
+        and lock.outcome == "ok"
+        and lock.ended < holder.started
+        and history.root(lock.block) == history.root(holder.block)
+        and not _undone(history, lock, holder)
+    )
+
+
+def _rows(operation: Operation) -> set[str]:
+    """The rows that an operation locks, or wants to."""
+    return set(operation.rows or (operation.nonce,)) if operation.kind in LOCKS else set()
+
+
+def _seized_in_vain(history: History, operation: Operation) -> bool:
+    """Whether an operation that was not to wait for a row met another transaction that had it, or was about to."""
+    if operation.kind != "seize":
+        return False
+    return any(
+        other.session != operation.session
+        and other.block is not None
+        and not other.failed
+        and _rows(other) & _rows(operation)
+        and other.started < operation.ended
+        and _open_after(history, other, operation.started)
+        for other in history.operations
+    )
+
+
+def _writes_on_an_old_state(history: History, operation: Operation) -> bool:
+    """Whether an operation was to write in a transaction that had read before, and another one has written since, where
+    one transaction writes at a time: to wait for that one would be a deadlock, or lose what it has written."""
+    if not history.one_writer or operation.block is None or operation.kind not in WRITES:
+        return False
+    root = history.root(operation.block)
+    reads = [
+        other.started
+        for other in history.operations
+        if other.kind in READS
+        and other.outcome == "ok"
+        and other.ended < operation.started
+        and history.root(other.block) == root
+    ]
+    return bool(reads) and any(
+        other.kind in WRITES
+        and other.session != operation.session
+        and not other.failed
+        and other.started < operation.ended
+        and _open_after(history, other, min(reads))
+        for other in history.operations
+    )
+
+
+def _open_after(history: History, operation: Operation, moment: int) -> bool:
+    """Whether an operation and the transaction around it, as its task was told, had not ended by then."""
+    root = history.root(operation.block)
+    end = operation if root is None else asked(history, root, "commit", "rollback")
+    return end is None or not end.ended or end.ended > moment
+
+
+def _closed_under(history: History, operation: Operation) -> bool:
+    """Whether the program closed all connections under this operation."""
+    return any(
+        _under_way(history, operation, close.started, close.ended)
+        for close in history.operations
+        if close.kind == "close" and close.started
+    )
+
+
+def out_of_reach(history: History, operation: Operation) -> bool:
+    """Whether the database was not to be reached, or ended all connections, under this operation."""
+    return any(_under_way(history, operation, start, end) for start, end in history.out_of_reach)
+
+
+def _under_way(history: History, operation: Operation, start: int, end: int) -> bool:
+    """Whether an operation, or the transaction around it, was under way at some time between; 0: there is no end."""
+    begin = asked(history, history.root(operation.block), "begin") if operation.block is not None else None
+    # An absence is marked by the numbers of the events before it: the start with the number of its end came before.
+    return start < operation.ended and (not end or end >= (begin or operation).started)

@@ -1,0 +1,90 @@
+"""The proof of a hang: who waits where, and what each connection's state is, when nothing can happen any more."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from .sweep import WATCH
+
+if TYPE_CHECKING:
+    from .channel import Channel
+    from .loop import SideLoop
+    from .quiet import Quiet
+    from .session import Session
+
+
+def prove(
+    program: asyncio.Task[Any],
+    sessions: Iterable[Session],
+    sides: Iterable[SideLoop],
+    channels: Iterable[Channel],
+    quiet: Quiet,
+    *,
+    after: bool,
+    in_vain: float | None,
+) -> dict[str, Any]:
+    """What is known when nothing can happen any more: who waits where, and what each connection's state is."""
+    proof = "deadline" if quiet.stalled else ("lock" if quiet.blocked else "idle")
+    waiting = [
+        {"task": session.name, "where": where(session.task)}
+        for session in sessions
+        if session.task is not None and not session.task.done()
+    ]
+    for number, side in enumerate(sides, 1):
+        waiting += [{"task": f"thread {number}", "where": where(task)} for task in asyncio.all_tasks(side)]
+    if not waiting:
+        waiting = [{"task": "the next user" if after else "the program", "where": where(program)}]
+    connections = [
+        {
+            "connection": channel.label,
+            "state": "waits for a lock" if channel in quiet.blocked else "nothing in flight",
+        }
+        for channel in channels
+        if not getattr(channel, "closed", False)
+    ]
+    fact = {
+        "kind": "hang",
+        "waiting": [{"task": entry["task"], "innermost": _innermost(entry["where"])} for entry in waiting],
+        "locked": bool(quiet.blocked),
+        "clock": in_vain,  # seconds of the program's clock that changed nothing
+    }
+    return {"proof": proof, "waiting": waiting, "connections": connections, "fact": fact}
+
+
+def _innermost(chain: str) -> str:
+    """The last of a chain of awaits that is not asyncio's own."""
+    parts = chain.split(" > ")
+    return next((part for part in reversed(parts) if "asyncio/" not in part), parts[-1])
+
+
+def where(task: asyncio.Task[Any] | None) -> str:
+    """The chain of awaits at whose end a task waits, outermost first."""
+    parts: list[str] = []
+    awaited: Any = task.get_coro() if task is not None else None
+    while awaited is not None and len(parts) < 40:
+        if type(awaited).__name__ in ("coroutine_wrapper", "async_generator_asend"):
+            # What ``coroutine.__await__()`` gives does not name its coroutine; the collector knows.
+            awaited = next((each for each in gc.get_referents(awaited) if _part(each, "frame")), None)
+            continue
+        if _part(awaited, "code") is WATCH:  # it drives the session's coroutine by hand (sweep.py)
+            awaited = awaited.gi_frame.f_locals["coroutine"] if awaited.gi_frame else None
+            continue
+        frame, code = _part(awaited, "frame"), _part(awaited, "code")
+        if frame is not None and code is not None:
+            file = code.co_filename.replace("\\", "/")
+            for root in ("/site-packages/", "/lib/python", "/tests/", "/matrix/"):
+                file = file.split(root)[-1]
+            parts.append(f"{file}:{frame.f_lineno} {code.co_name}")
+        awaited = _part(awaited, "await") or getattr(awaited, "gi_yieldfrom", None)
+    return " > ".join(parts)
+
+
+def _part(awaited: Any, name: str) -> Any:
+    """An attribute that coroutines, generators and asynchronous generators spell differently."""
+    return next(
+        (found for prefix in ("cr", "gi", "ag") if (found := getattr(awaited, f"{prefix}_{name}", None)) is not None),
+        None,
+    )

@@ -1,0 +1,358 @@
+"""The ports through which a session asks databases for things: the driver's own connection, and Tortoise."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from .blocks import DecoratedBlock, TransactionBlock
+from .history import THE_END, Block, Iteration
+from .sentences import Fact
+
+if TYPE_CHECKING:
+    from .session import Session
+    from .world import World
+
+SETTING = "77"
+
+
+class Port:
+    """What a session may ask of one database. Subclasses say how."""
+
+    catching = False
+    one_connection = False  # blocks on it share a connection, nested or not
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    @property
+    def world(self) -> World:
+        return self.session.world
+
+    def scope(self, block: int | None) -> str:
+        raise NotImplementedError
+
+    async def _read(self, nonce: str) -> str:
+        raise NotImplementedError
+
+    async def _write(self, token: str) -> None:
+        raise NotImplementedError
+
+    async def _fail(self) -> None:
+        raise NotImplementedError
+
+    def _place(self) -> tuple[int | None, bool]:
+        """The innermost block around this operation that is still open, and whether the operation comes too late:
+        it was started in a transaction, and that has ended."""
+        for number in reversed(self.session.blocks):
+            block = self.world.history.block(number)
+            if block is not None and block.outcome == "open":
+                return number, False
+        return None, bool(self.session.blocks)
+
+    def _using(self) -> dict[str, Any]:
+        """What the program passes as ``using_db``, as part of what it asks; nothing where it passes nothing."""
+        return {}
+
+    def _named(self) -> dict[str, Any]:
+        """The connection that a transaction is asked for by name, as part of what is asked."""
+        return {}
+
+    def catches(self, error: BaseException | None = None) -> None:
+        """Remember that the program catches what an operation has raised."""
+        fact = {"kind": "caught", "type": type(error).__name__ if error else ""}
+        self.world.recording.note(self.session.name, "note", fact)
+
+    async def _ask(
+        self, kind: str, asks: Fact, call: Callable[[], Awaitable[Any]], nonce: str, rows: tuple[str, ...] = ()
+    ) -> Any:
+        await self.session.step(asks)
+        inside, late = self._place()  # when it is issued, not when it began to wait for its turn
+        try:
+            return await self.session.operate(
+                kind,
+                {**asks, **self._using(), **({"late": True} if late else {})},
+                call,
+                scope=self.scope(inside),
+                block=inside,
+                nonce=nonce,
+                misuse=late,
+                turn=False,
+                rows=rows,
+            )
+        except Exception:
+            if not self.catching:
+                raise
+            self.catches()
+            return None
+
+    async def read(self) -> None:
+        """Ask for a value that only this question has as its answer."""
+        nonce = self.world.nonce()
+        await self._ask("read", {"kind": "read", "row": nonce}, lambda: self._read(nonce), nonce)
+
+    async def write(self, row: str | None = None) -> None:
+        """Insert a row that nobody else inserts."""
+        token = row or self.world.token()
+        await self._ask("write", {"kind": "write", "row": token}, lambda: self._write(token), token)
+
+    async def fail(self) -> None:
+        """Send a statement that every server refuses. Raises the driver's error."""
+        await self._ask("fail", {"kind": "fail"}, self._fail, "")
+
+
+class DriverPort(Port):
+    """The driver alone, on one of its connections."""
+
+    one_connection = True
+
+    def __init__(self, session: Session, connection: Any, late: bool = False) -> None:
+        super().__init__(session)
+        self.connection = connection
+        self.late = late
+
+    def _place(self) -> tuple[int | None, bool]:
+        inside, late = super()._place()
+        return inside, late or self.late
+
+    def scope(self, block: int | None) -> str:
+        return self.world.scope(self.connection)
+
+    async def _read(self, nonce: str) -> str:
+        return await self.world.adapter.read(self.connection, nonce)
+
+    async def _write(self, token: str) -> None:
+        await self.world.adapter.write(self.connection, token)
+
+    async def _fail(self) -> None:
+        await self.world.adapter.fail(self.connection)
+
+    async def iterate(self, *, streamed: bool) -> None:
+        """Walk through a result of three rows, one fetch at a time. Every row must be the one that was asked for, and
+        the end must come behind the last."""
+        world, session, scope = self.world, self.session, self.scope(None)
+        nonces = [world.nonce() for _ in range(3)]
+        rows = world.adapter.rows(self.connection, nonces, streamed=streamed)
+        own = streamed and world.adapter.streams_in_transaction
+
+        async def fetch() -> str:
+            return await anext(rows, THE_END)
+
+        iteration = None
+        try:
+            for nonce in (*nonces, THE_END):
+                asks = {"kind": "fetch", "row": nonce}
+                await session.step(asks)
+                if iteration is None:
+                    iteration = Iteration(session.name, scope, world.recorder.sequence)
+                    world.history.iterations.append(iteration)
+                await session.operate("read", asks, fetch, scope=scope, nonce=nonce, turn=False)
+                if own and not iteration.transaction:
+                    iteration.transaction = True
+                    world.recording.note(session.name, "note", {"kind": "cursor_begins"})
+        finally:
+            await rows.aclose()
+            if iteration is not None:
+                iteration.ended = world.recorder.sequence
+                if iteration.transaction:
+                    world.recording.note(session.name, "note", {"kind": "cursor_closed"})
+
+    async def change_setting(self) -> None:
+        """Change a setting of the server's session."""
+        await self._ask("set", {"kind": "set"}, lambda: self.world.adapter.change(self.connection, SETTING), SETTING)
+
+    async def look_at_setting(self) -> None:
+        """Look at that setting: it must be as in a new session."""
+        await self._ask("probe", {"kind": "probe"}, lambda: self.world.adapter.setting(self.connection), "unset")
+
+    def transaction(self) -> TransactionBlock:
+        """``async with``: begin, then commit, or roll back when an exception leaves the block."""
+        adapter, connection = self.world.adapter, self.connection
+
+        class ByHand:
+            async def __aenter__(self) -> None:
+                self.state = await adapter.begin(connection)
+
+            async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+                if kind is not None:
+                    await adapter.rollback(connection, self.state)
+                    return
+                try:
+                    await adapter.commit(connection, self.state)
+                except asyncio.CancelledError:
+                    # Nobody knows whether the server saw the commit; no careful program leaves a transaction behind.
+                    with contextlib.suppress(Exception):
+                        await adapter.rollback(connection, self.state)
+                    raise
+
+        return TransactionBlock(self, ByHand, nested=False)
+
+    async def begin_and_forget(self) -> Block:
+        """Begin a transaction that nobody ends: what is written in it from now on must not be stored."""
+        session, world = self.session, self.world
+        asks = {"kind": "begin_and_forget"}
+        await session.step(asks)
+        block = world.recording.open_block(session, None)
+        await session.operate(
+            "begin",
+            asks,
+            self._begin_and_keep,
+            scope=self.scope(block.number),
+            block=block.number,
+            turn=False,
+        )
+        session.blocks = (*session.blocks, block.number)
+        return block
+
+    async def _begin_and_keep(self) -> None:
+        # The driver's transaction object must live on: some end the transaction when it is collected.
+        self.world.keep.append(await self.world.adapter.begin(self.connection))
+
+
+class OrmPort(Port):
+    """Tortoise: models and ``in_transaction``. ``db`` is a connection's name or a client, as ``using_db`` takes it."""
+
+    def __init__(self, session: Session, db: Any, transaction_on: str | None, catching: bool) -> None:
+        super().__init__(session)
+        self.db = db
+        self.transaction_on = transaction_on
+        self.catching = catching
+        self._taken: Any = None
+
+    @property
+    def _orm(self) -> Any:
+        return self.session.own_orm or self.world.orm
+
+    def _using(self) -> dict[str, Any]:
+        if self.db is None:
+            return {}
+        if isinstance(self.db, str):
+            return {"using": {"alias": self.db}}
+        return {"using": {"block": self.world.clients.get(id(self.db))}}
+
+    def _named(self) -> dict[str, Any]:
+        return {"alias": self.transaction_on} if self.transaction_on else {}
+
+    def scope(self, block: int | None) -> str:
+        root = self.world.history.root(block)
+        return self.world.alone() if root is None else f"transaction {root}"
+
+    async def _read(self, nonce: str) -> str:
+        return await self._orm.read(nonce, self.db)
+
+    async def _write(self, token: str) -> None:
+        await self._orm.write(token, self.db)
+
+    async def _fail(self) -> None:
+        await self._orm.fail(self.db)
+
+    async def read_and_leave(self) -> None:
+        """Iterate over three values that nobody else asks for, and leave the loop after the first."""
+        nonces = [self.world.nonce() for _ in range(3)]
+        asks = {"kind": "iterate", "rows": nonces}
+        await self._ask("read", asks, lambda: self._orm.read_and_leave(nonces, self.db), nonces[0])
+
+    async def look(self, row: str) -> None:
+        """Look whether somebody's row is there."""
+        await self._ask("look", {"kind": "look", "row": row}, lambda: self._orm.look(row, self.db), row)
+
+    async def write_many(self) -> None:
+        """Insert three rows by one ``bulk_create``."""
+        rows = tuple(self.world.token() for _ in range(3))
+        asks = {"kind": "bulk_create", "rows": list(rows)}
+        await self._ask("write", asks, lambda: self._orm.write_many(list(rows), self.db), rows[0], rows)
+
+    async def change_many(self, spare: list[str]) -> None:
+        """Give spare rows (``world.spare_rows``) new tokens by one ``bulk_update``."""
+        rows = tuple(self.world.token() for _ in spare)
+        asks = {"kind": "bulk_update", "rows": list(rows)}
+        await self._ask("write", asks, lambda: self._orm.change_many(spare, list(rows), self.db), rows[0], rows)
+
+    async def get_or_create(self, row: str) -> None:
+        """``get_or_create`` a row that others may create as well."""
+        await self._ask(
+            "ensure", {"kind": "get_or_create", "row": row}, lambda: self._orm.get_or_create(row, self.db), row
+        )
+
+    async def update_or_create(self, row: str) -> None:
+        """``update_or_create`` a row that others may create as well, with a value that only this task gives it."""
+        value = ord(self.session.letter)
+        asks = {"kind": "update_or_create", "row": row, "value": value}
+        await self._ask("ensure", asks, lambda: self._orm.update_or_create(row, value, self.db), row)
+
+    async def take(self, counter: str) -> None:
+        """Read a counter (``world.counter``), locked for update."""
+
+        async def take() -> int:
+            self._taken = await self._orm.take(counter, self.db)
+            return int(self._taken.value)
+
+        await self._ask("take", {"kind": "take", "row": counter}, take, counter)
+
+    async def seize(self, counter: str) -> None:
+        """The same without waiting (``nowait``): who finds it locked is to be refused."""
+
+        async def seize() -> int:
+            self._taken = await self._orm.take(counter, self.db, nowait=True)
+            return int(self._taken.value)
+
+        await self._ask("seize", {"kind": "seize", "row": counter}, seize, counter)
+
+    async def put(self, counter: str) -> None:
+        """Store the counter that was taken last, one higher."""
+        asks = {"kind": "put", "row": counter, "value": self._taken.value + 1}
+        await self._ask("put", asks, lambda: self._orm.put(self._taken, self.db), counter)
+
+    async def count_up(self, counter: str) -> None:
+        """Add 1 to a counter by one ``update``."""
+        asks = {"kind": "count_up", "row": counter}
+        await self._ask("put", asks, lambda: self._orm.count_up(counter, self.db), counter)
+
+    async def close_all(self, *, discard: bool = True) -> None:
+        """``connections.close_all``."""
+        await self.session.operate(
+            "close", {"kind": "close_all"}, lambda: self._orm.close(discard=discard), scope=self.world.alone()
+        )
+
+    def transaction(self, *, own: bool = False) -> TransactionBlock:
+        """``in_transaction()``. ``own``: the program means an independent transaction, not a nested one."""
+        return TransactionBlock(self, lambda: self._orm.in_transaction(self.transaction_on), nested=not own)
+
+    def atomic(self, function: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
+        """``@atomic()`` around a function."""
+
+        @functools.wraps(function)
+        async def decorated() -> Any:
+            decorator = self._orm.atomic(self.transaction_on)
+            async with TransactionBlock(self, lambda: DecoratedBlock(decorator), nested=True):
+                return await function()
+
+        return decorated
+
+    def hand_over(self, session: Session) -> None:
+        """Another task goes on with what this one has begun, as when it resumes a generator; the block moves along."""
+        for number in self.session.blocks:
+            self.world.history.blocks[number - 1].session = session.name
+        session.blocks, self.session.blocks = self.session.blocks, ()
+        self.session = session
+
+
+class ClientPort(OrmPort):
+    """Tortoise's models with a client as ``using_db``, whatever the context says: a transaction's, or a plain one."""
+
+    def __init__(self, session: Session, client: Any, inside: TransactionBlock | None, catching: bool) -> None:
+        super().__init__(session, client if inside is None else inside.client, None, catching)
+        self.inside = inside
+
+    def _using(self) -> dict[str, Any]:
+        inside = self.inside.block if self.inside is not None else None
+        return {"using": {"block": inside.number if inside is not None else None}}
+
+    def _place(self) -> tuple[int | None, bool]:
+        block = self.inside.block if self.inside is not None else None
+        if block is None:
+            return None, False
+        return (block.number, False) if block.outcome == "open" else (None, True)
