@@ -168,12 +168,21 @@ class Hang(TypedDict, total=False):
     fact: Fact | None
 
 
+class BlockOf(TypedDict, total=False):
+    """A transaction block of the program."""
+
+    number: int
+    name: str
+    parent: int | None
+
+
 class Evidence(TypedDict, total=False):
     """What was seen in the deciding run."""
 
     program: str | None
     declared: dict[str, Any] | None
     setup: dict[str, Any] | None
+    blocks: list[BlockOf]
     steps: list[Step]
     history: list[Event]
     frames: list[Frame]

@@ -17,6 +17,7 @@ from .recording import Recording
 from .schedule import Action, Execution
 from .sentences import Fact
 from .sweep import Sweep, Turn
+from .workers import WorkerChannel
 
 if TYPE_CHECKING:
     from .session import Session
@@ -140,6 +141,7 @@ class Conductor:
         else:
             channel = next(c for c in self.gates.channels() if c.number == action.target)
             fact = {"kind": "deliver", "channel": channel.label, "wire": channel.number, **channel.deliver()}
+            fact["worker"] = isinstance(channel, WorkerChannel)
             self.recording.step(action.token, fact)
         for channel in self.gates.workers.channels:
             channel.retry()

@@ -24,6 +24,7 @@ def of(world: World, scenario: Scenario) -> Evidence:
         "program": scenario.source,
         "declared": world.declared,
         "setup": world.setup,
+        "blocks": [{"number": b.number, "name": b.name, "parent": b.parent} for b in history.blocks],
         "steps": [
             step_of(n, token, fact, at=moment)
             for n, ((token, fact), moment) in enumerate(zip(recording.steps, recording.moments, strict=True), 1)

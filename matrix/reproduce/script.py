@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix.reproduce import NotWritten, said, symptom, unfold
+from matrix.reproduce import NotWritten, declared, symptom, unfold
+from matrix.reproduce.declared import Declared
+from matrix.reproduce.naming import quoted
 from matrix.reproduce.symptom import Symptom
-from matrix.reproduce.unfold import CROWD, Facts, Item, Task, Writer, quoted
+from matrix.reproduce.unfold import PLAIN, Task, within
+from matrix.reproduce.writer import LIMIT, ROWS, Writer
 from matrix.results.text import clean, one_line
 
 PARTS = Path(__file__).parent / "parts"
@@ -59,6 +62,7 @@ STANDARD = [
 ]
 STANDARD += ["types"]
 QUIET = 0.05  # seconds in which nothing moves before the next step
+CROWD = 4  # so many tasks that do the same share one function
 PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
 POOL_PATIENCE = {"psycopg": 40}
 
@@ -66,7 +70,7 @@ POOL_PATIENCE = {"psycopg": 40}
 def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     """The source of a script that shows the finding of a line that does not comply. Raises NotWritten with why not."""
     evidence, axes = line.get("evidence"), header["axes"]
-    if axes["driver"] == ODBC and "the interpreter died of" in str(line.get("reason")):
+    if axes["driver"] == ODBC and symptom.finding(line).get("signal"):
         raise NotWritten("the interpreter dies of a race in the C library, which no order of calls decides")
     if not isinstance(evidence, Mapping) or not evidence.get("history"):
         raise NotWritten("nothing was recorded")
@@ -75,28 +79,20 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
         raise NotWritten(f"there is no script for {driver} on {server} yet")
     if not line.get("schedule"):
         raise NotWritten("no schedule decides")
-    facts = unfold.declared(evidence)
-    known = said.said_of(line)
-    if facts.unsaid and not known.known:
-        raise NotWritten(facts.unsaid)
-    if any(event.get("text") == "cannot be reached" for event in evidence["history"]) and not known.unreachable:
-        raise NotWritten("the database cannot be reached for a while in it")
+    known = declared.declared(evidence)
     tasks = unfold.tasks_of(evidence)
     setup = evidence["setup"]
     if setup.get("connections", 0) + len(setup.get("pools") or ()) + bool(setup.get("orm")) > 1:
         raise NotWritten("it needs more than one connection or pool")
-    if len((setup.get("orm") or {}).get("aliases", [])) > 1 and not known.known:
-        raise NotWritten("it needs several named connections, and the history does not say which query names which")
     found = symptom.of(line)
-    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), facts, known)
+    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), known)
     return maker.text()
 
 
 def server_of(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     """The kind of database that shows a finding; an ODBC cell has several, and its line says which one decides."""
     server = str(header["axes"]["server"])
-    decides = str(line.get("reason")).partition(": ")[0]
-    return decides if server == "odbc" and decides in KEYS else server
+    return str((line.get("finding") or {}).get("database") or server)
 
 
 def pins(header: Mapping[str, Any], orm: bool) -> list[str]:
@@ -120,32 +116,31 @@ class _Maker:
         tasks: list[Task],
         found: Symptom,
         orm: bool,
-        facts: Facts,
-        known: said.Said,
+        known: Declared,
     ) -> None:
         self.line, self.header, self.tasks, self.found, self.orm = line, header, tasks, found, orm
         self.driver, self.server = str(header["axes"]["driver"]), server_of(line, header)
         self.sqlite, self.odbc = self.server == "sqlite", self.driver == ODBC
         self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
         self.writer = Writer(tasks, orm, self.driver, known)
-        self.facts, self.said = facts, known
-        self.sweep = unfold.sweep_of(line, tasks, self.facts)
-        order = (unfold.order_in_threads(line) if self.odbc else unfold.order_of(line)).split(".")
+        self.declared = known
+        self.sweep = declared.sweep_of(line, tasks, known)
+        order = (declared.order_in_threads(line) if self.odbc else declared.order_of(line)).split(".")
         late = {task.letter for task in tasks if task.late}
         self.order = ".".join(token for token in order if not (self.swept and "@" in token) and token not in late)
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
         database, read, write, fail, transaction, pool, rows = self.driver_parts()
-        kinds = {item.kind for task in self.tasks for item in _all(task.items)} | {
-            item.kind for item in _all(self.next_user)
+        kinds = {item.kind for task in self.tasks for item in within(task.items)} | {
+            item.kind for item in within(self.next_user)
         }
         chosen = [database]
         if self.orm:
             orm = self.part("orm").replace('"DEFAULT"', quoted(self.aliases()[0]))
             orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
             chosen.append(orm)
-            chosen += [self.part("fill")] if self.facts.fills_pool and self.pool_size() > 1 else []
+            chosen += [self.part("fill")] if self.declared.fills_pool and self.pool_size() > 1 else []
         else:
             chosen += [part for kind, part in (("read", read), ("write", write), ("fail", fail)) if kind in kinds]
             chosen += [transaction] if "block" in kinds else []
@@ -170,28 +165,29 @@ class _Maker:
     def part(self, name: str) -> str:
         """A part of the runtime with only those of its lines that this script needs."""
         sweep = self.sweep
-        everything = [item for task in self.tasks for item in _all(task.items)]
+        everything = [item for task in self.tasks for item in within(task.items)]
         return _chosen(
             (PARTS / f"{name}.py.txt").read_text(encoding="utf-8"),
             {
-                "frames": self.facts.by_frame,
-                "login": self.facts.holds_login,
+                "frames": self.declared.by_frame,
+                "login": self.declared.holds_login,
                 "swept": self.swept,
                 "kills": any(item.kind == "kill" for item in everything),
                 "threads": any(item.kind == "thread" for item in everything),
                 "in_place": self.in_place() != "",
-                "context": self.said.context != "",
-                "abandoned": self.said.abandoned,
+                "context": self.declared.context != "",
+                "abandoned": self.declared.abandons,
                 "reuses": self.found.reuses_number,
-                "unreachable": self.said.unreachable,
-                "using": self.said.using != (),
+                "unreachable": self.declared.unreachable,
+                "using": any(item.using for item in everything),
                 "cancels": sweep is not None and not sweep.as_it_ends,
             },
         )
 
     def in_place(self) -> str:
         """The task that does, shielded, what the victim waits for."""
-        return next((task.name for task in self.tasks if task.name.endswith("'s shielded work")), "")
+        everything = (item for task in self.tasks for item in within(task.items))
+        return next((item.names[0] for item in everything if item.kind == "start" and item.shielded), "")
 
     def aliases(self) -> list[str]:
         """The names of Tortoise's connections."""
@@ -276,9 +272,9 @@ class _Maker:
         lines += [f"# {each}" for each in _wrapped(self.order_in_words())]
         if not self.orm:
             lines.append("pool = None" if self.pool else "connection = None")
-        if any(item.handed for task in self.tasks for item in _all(task.items)):
+        if any(item.handed for task in self.tasks for item in within(task.items)):
             lines.append("opened = {}")
-        lines += ["lock = asyncio.Lock()  # around what the children do"] if self.said.lock else []
+        lines += ["lock = asyncio.Lock()  # around what the children do"] if self.declared.lock else []
         if self.crowd():
             lines += ["", "", "def reader(letter, value):"]
             lines += ['    return lambda: do(letter, f"read {value}", lambda: read(connection, value))']
@@ -287,8 +283,8 @@ class _Maker:
                 lines += ["", "", *self.writer.function(task)]
         if "let_time_pass()" in "\n".join(lines):
             lines += ["", "", "async def let_time_pass():", '    owed.add("the clock")']
-            lines += [f"    await asyncio.sleep({unfold.LIMIT + 0.1:g})", '    owed.discard("the clock")']
-        if self.said.unreachable:
+            lines += [f"    await asyncio.sleep({LIMIT + 0.1:g})", '    owed.discard("the clock")']
+        if self.declared.unreachable:
             lines += ["", "", *self.the_rest()]
         if self.next_user:
             self.writer.mine = unfold.AFTER
@@ -333,7 +329,7 @@ class _Maker:
         more = f" and {len(self.tasks) - 6} more" if len(self.tasks) > 6 else ""
         if self.odbc:
             return f"The letters of ORDER: {letters}{more}; a 1 lets through what a thread has done next."
-        what = "frame" if self.facts.by_frame and not self.sqlite else "answer"
+        what = "frame" if self.declared.by_frame and not self.sqlite else "answer"
         said = f"The letters of ORDER: {letters}{more}; a number lets a connection's next {what} through."
         if self.swept:
             said += f" {self.sweep_in_words()}"
@@ -383,7 +379,7 @@ class _Maker:
         if "rows" in self.found.shows:
             lines.append(f'{indent}rows = await sql(direct, "SELECT token FROM repro_entry ORDER BY id")')
         lines.append("    finally:")
-        lines += [f"{indent}reachable(True)"] * self.said.unreachable
+        lines += [f"{indent}reachable(True)"] * self.declared.unreachable
         lines += [indent + each for each in self.cut()]
         lines += [
             f'{indent}for table in ("repro_entry", "repro_seed"):',
@@ -412,8 +408,8 @@ class _Maker:
     def global_names(self) -> str:
         if not self.orm:
             return ", pool" if self.pool else ", connection"
-        plain = any(name == said.PLAIN for _, name in self.said.using)
-        return ", before" * (self.said.context == "before") + f", {said.PLAIN}" * plain
+        plain = any(item.using == PLAIN for task in self.tasks for item in within(task.items))
+        return ", before" * (self.declared.context == "before") + f", {PLAIN}" * plain
 
     def shows(self) -> list[str]:
         parts = self.found.shows.split(" and ")
@@ -433,8 +429,8 @@ class _Maker:
         ]
 
     def seeds(self) -> int:
-        items = [item for task in self.tasks for item in _all(task.items)] + list(_all(self.next_user))
-        streamed = [unfold.ROWS for item in items if item.kind == "fetch"]
+        items = [item for task in self.tasks for item in within(task.items)] + list(within(self.next_user))
+        streamed = [ROWS for item in items if item.kind == "fetch"]
         return max([1, *streamed, *(int(item.value[2:]) for item in items if item.kind == "read")])
 
     def begin(self) -> list[str]:
@@ -466,10 +462,10 @@ class _Maker:
             f'apps = {{"models": {{"models": ["__main__"], "default_connection": {quoted(self.aliases()[0])}}}}}',
             f'config = {{"connections": {{{self.engines()}}}, "apps": apps}}',
             f"await Tortoise.init(config=config{self.fallback()})",
-            *([CLOSE_FIRST] * self.said.closes_first),
-            *(["before = contextvars.copy_context()"] * (self.said.context == "before")),
-            *([f'{said.PLAIN} = connections.get("default")'] * (said.PLAIN in self.global_names())),
-            *(["reachable(False)"] * self.said.unreachable),
+            *([CLOSE_FIRST] * self.declared.closes_first),
+            *(["before = contextvars.copy_context()"] * (self.declared.context == "before")),
+            *([f'{PLAIN} = connections.get("default")'] * (PLAIN in self.global_names())),
+            *(["reachable(False)"] * self.declared.unreachable),
             *self.fill(),
         ]
 
@@ -483,7 +479,7 @@ class _Maker:
 
     def fill(self) -> list[str]:
         """The lines that let Tortoise open its connections before anything is held, where the program did so."""
-        if not self.facts.fills_pool:
+        if not self.declared.fills_pool:
             return []
         if self.pool_size() == 1:
             return ["async with in_transaction():", "    pass  # Tortoise connects now, not in the program"]
@@ -506,7 +502,7 @@ class _Maker:
                 ]
             return [f"start({quoted(t.name)}, reader({quoted(t.letter)}, {quoted(t.items[0].value)}))" for t in mine]
         first = [f"start({quoted(task.name)}, {task.function})" for task in mine if not task.late]
-        return [*first, 'start("the rest", the_rest)'] if self.said.unreachable else first
+        return [*first, 'start("the rest", the_rest)'] if self.declared.unreachable else first
 
     def cut(self) -> list[str]:
         if self.sqlite:
@@ -529,10 +525,6 @@ def _chosen(text: str, known: Mapping[str, bool]) -> str:
         elif applies:
             lines.append(line)
     return "".join(lines)
-
-
-def _all(items: Sequence[Item]) -> list[Item]:
-    return [each for item in items for each in (item, *_all(item.items))]
 
 
 def _wrapped(text: str) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from matrix.harness.sentences import Fact, sentence
 from matrix.reproduce import NotWritten
-from matrix.reproduce.unfold import AFTER, name_of, quoted, short
+from matrix.reproduce.naming import name_of, quoted, short
+from matrix.reproduce.unfold import AFTER
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,30 @@ class Symptom:
     reuses_number: bool = False
 
 
+def finding(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What decides, without how often or where it was seen. Raises NotWritten for a line that has no facts yet."""
+    fact = line.get("finding")
+    while isinstance(fact, Mapping) and isinstance(fact.get("finding"), Mapping):
+        fact = fact["finding"]
+    if not isinstance(fact, Mapping):
+        raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
+    return fact
+
+
 def of(line: Mapping[str, Any]) -> Symptom:
     """The symptom of the deciding violation, or of the next one that a script can see. Raises NotWritten."""
-    reason = re.sub(r"^(\d+ of \d+ programs|postgres|mariadb|sqlite): ", "", str(line.get("reason") or ""))
-    sentences = [reason, *(str(v.get("sentence")) for v in line.get("violations") or [])]
+    decides = finding(line)
     history = line["evidence"]["history"]
-    for sentence in sentences:
-        for pattern, make in KINDS:
-            found = re.search(pattern, sentence, re.DOTALL)
-            made = make(found, sentence, history, line) if found else None
-            if made is not None:
-                return made
-    if sentences[0].startswith("the event loop reported"):
-        raise NotWritten(f"nobody but a loop that a thread has left behind is told of it: {sentences[0]}")
-    raise NotWritten(f"what decides is seen on the wire only: {sentences[0]}")
+    for fact in (decides, *(v["fact"] for v in line.get("violations") or [])):
+        made = KINDS[fact["kind"]](fact, history, line) if fact["kind"] in KINDS else None
+        if made is not None:
+            once = line["finding"].get("finding") if line["finding"]["kind"] == "in_database" else line["finding"]
+            if fact is decides and once and once["kind"] == "seen_once":
+                return replace(made, sentence=sentence(short(once)))
+            return made
+    if decides["kind"] == "unhandled_error":
+        raise NotWritten(f"nobody but a loop that a thread has left behind is told of it: {sentence(decides)}")
+    raise NotWritten(f"what decides is seen on the wire only: {sentence(decides)}")
 
 
 def _operations(history: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -56,65 +67,58 @@ def _operations(history: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]
             yield {**event, "told": answer}
 
 
+def _about(fact: Fact, history: Any) -> Mapping[str, Any] | None:
+    """The operation that a finding is about; None where that is not one, or one of several next users'."""
+    numbers = fact.get("operations") or [None]
+    found = next((o for o in _operations(history) if o["operation"] == numbers[0]), None)
+    return None if found and _after(found) is not None and found["session"] != AFTER else found
+
+
 def _after(operation: Mapping[str, Any]) -> Any:
     return operation["operation"] if str(operation["session"]).startswith(AFTER) else None
 
 
 def _key(operation: Mapping[str, Any]) -> str:
     """The name under which the script keeps what was told."""
-    if operation["what"] == "begin" and "never end it" not in operation["text"]:
+    if operation["fact"]["kind"] == "begin":
         return f"begin {operation['block']}"
     return name_of(operation)
 
 
-def _wrong_answer(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    wrong = [
-        o
-        for o in _operations(history)
-        if o["what"] == "read" and o["session"] == found["who"] and found["nonce"] in str(o["text"]) and o["told"]
-    ]
-    if not wrong:
+def _wrong_answer(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    wrong = _about(fact, history)
+    if wrong is None:
         return None
-    key, value = _told(wrong[0]), short(found["nonce"])
+    key, value = _told(wrong), short(fact["row"])
     return Symptom(
-        short(sentence),
-        f"{found['who']}, who asks for {value}, is given {value} or an error",
+        sentence(short(fact)),
+        f"{fact['session']}, who asks for {value}, is given {value} or an error",
         f"isinstance({key}, str) and {key} not in ({quoted(value)}, NOTHING)",
-        _said(f"{found['who']} asked for {value} and was given", key),
-        _after(wrong[0]),
+        _said(f"{fact['session']} asked for {value} and was given", key),
+        _after(wrong),
     )
 
 
-def _error(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    groups = found.groupdict()
-    text = groups.get("text")
-    for operation in _operations(history):
-        told = operation["told"]
-        if operation["session"] != groups.get("who", AFTER) or told is None or told["event"] != "error":
-            continue
-        if text is None or text == str(operation["text"]):
-            key, kind = _told(operation), str(told["error"]["type"]).rsplit(".", 1)[-1]
-            what = short(operation["text"])
-            return Symptom(
-                short(sentence),
-                f"{operation['session']} can {what}{', or sees an error of its own' * ('was shown' in sentence)}",
-                f"type({key}).__name__ == {quoted(kind)}",
-                _said(f"{operation['session']} tried to {what}:", key),
-                _after(operation),
-            )
-    return None
+def _error(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    operation = _about(fact, history) if fact.get("operations") else _first_error(fact["session"], history)
+    if operation is None or operation["told"] is None or operation["told"]["event"] != "error":
+        return None
+    key, kind = _told(operation), str(operation["told"]["error"]["type"]).rsplit(".", 1)[-1]
+    what = sentence(short(operation["fact"]))
+    own = ", or sees an error of its own" * (fact["kind"] == "foreign_error")
+    return Symptom(
+        sentence(short(fact)),
+        f"{operation['session']} can {what}{own}",
+        f"type({key}).__name__ == {quoted(kind)}",
+        _said(f"{operation['session']} tried to {what}:", key),
+        _after(operation),
+    )
 
 
-def _refused(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    """Refused where more is promised: it is the error itself that shows."""
-    for operation in _operations(history):
-        told = operation["told"]
-        if told is not None and told["event"] == "error" and told["error"]["type"] == found["type"]:
-            text = f"{operation['session']} had done nothing wrong and failed to {operation['text']}: x"
-            pattern = r"^(?P<who>.+?) had done nothing wrong and failed to (?P<text>.+?): \S"
-            again = re.search(pattern, text, re.DOTALL)
-            return _error(again, sentence, history, line) if again else None
-    return None
+def _first_error(session: str, history: Any) -> Mapping[str, Any] | None:
+    """The first operation of a session that failed."""
+    asked = (o for o in _operations(history) if o["session"] == session and o["told"])
+    return next((o for o in asked if o["told"]["event"] == "error"), None)
 
 
 def _told(operation: Mapping[str, Any]) -> str:
@@ -130,16 +134,16 @@ def _said(words: str, *expressions: str) -> str:
 STORED = ', "stored are:", rows'
 
 
-def _lost(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    write = _write(history, found["token"])
+def _lost(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    write = _write(history, fact["row"])
     if write is None:
         return None
-    token = short(found["token"])
+    token = short(fact["row"])
     ours = [o for o in _operations(history) if _after(o) is None]
     commits = [_key(o) for o in ours if o["what"] == "commit" and o["told"] and o["told"]["event"] == "ok"]
     keys = [_key(write), *(commits if write["block"] else [])]
     return Symptom(
-        short(sentence),
+        sentence(short(fact)),
         f"row {token}, which {write['session']} was told is written, is stored",
         " and ".join([f"well({quoted(key)})" for key in keys] + [f"{quoted(token)} not in rows"]),
         _said(f"{write['session']} was told that its row {token} is written;") + STORED,
@@ -147,11 +151,11 @@ def _lost(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
     )
 
 
-def _stored(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    write = _write(history, found["token"])
+def _stored(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    write = _write(history, fact["row"])
     if write is None:
         return None
-    token, key = short(found["token"]), _key(write)
+    token, key = short(fact["row"]), _key(write)
     shows, what = f"failed({quoted(key)})", "the write failed:"
     if write["told"] is None or write["told"]["event"] == "ok":
         ends = [o for o in _operations(history) if o["block"] == write["block"] and o["what"] in ("commit", "rollback")]
@@ -162,7 +166,7 @@ def _stored(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sym
         if ends[-1]["what"] == "rollback":
             shows, what = f"{quoted(key)} in told", "its transaction is rolled back:"
     return Symptom(
-        short(sentence),
+        sentence(short(fact)),
         f"row {token}, of which {write['session']} was told that it failed, is not stored",
         f"{shows} and {quoted(token)} in rows",
         _said(f"{write['session']} was told that {what}", f"told.get({quoted(key)})") + STORED,
@@ -170,37 +174,37 @@ def _stored(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sym
     )
 
 
-def _setting(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    looks = [o for o in _operations(history) if o["what"] == "probe" and o["session"] == found["who"]]
+def _setting(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    looks = [o for o in _operations(history) if o["what"] == "probe" and o["session"] == fact["session"]]
     if not looks:
         return None
     key = _told(looks[0])
     return Symptom(
-        short(sentence),
-        f"{found['who']} finds the setting as in a new session",
-        f"{quoted(found['value'])} in map(str, {key} or ())",
-        _said(f"{found['who']} looked at the setting and found", key),
+        sentence(short(fact)),
+        f"{fact['session']} finds the setting as in a new session",
+        f"{quoted(fact['given'])} in map(str, {key} or ())",
+        _said(f"{fact['session']} looked at the setting and found", key),
         _after(looks[0]),
     )
 
 
-def _swallowed(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    task = f"tasks[{quoted(found['who'])}]"
+def _swallowed(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    task = f"tasks[{quoted(fact['session'])}]"
     return Symptom(
-        short(sentence),
-        f"{found['who']}, whose task is cancelled, ends with CancelledError",
+        sentence(short(fact)),
+        f"{fact['session']}, whose task is cancelled, ends with CancelledError",
         f"{task}.cancelling() and {task}.done() and not {task}.cancelled()",
-        _said(f"{found['who']} was cancelled and ended as", task),
+        _said(f"{fact['session']} was cancelled and ended as", task),
     )
 
 
-def _sent(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    write = _write(history, found["token"])
+def _sent(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    write = _write(history, fact["row"])
     if write is None:
         return None
-    token, key = short(found["token"]), _key(write)
+    token, key = short(fact["row"]), _key(write)
     return Symptom(
-        short(sentence),
+        sentence(short(fact)),
         f"row {token}, whose write was cancelled before anything was sent, is not stored",
         f"failed({quoted(key)}) and {quoted(token)} in rows",
         _said(f"{write['session']} was told that the write of {token} is cancelled:", f"told.get({quoted(key)})")
@@ -208,13 +212,13 @@ def _sent(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
     )
 
 
-def _early(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    write = _write(history, found["token"])
+def _early(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    write = _write(history, fact["row"])
     if write is None:
         return None
-    token = short(found["token"])
+    token = short(fact["row"])
     return Symptom(
-        short(sentence),
+        sentence(short(fact)),
         f"nobody else sees row {token} before its transaction commits",
         f"seen.get({quoted(token)}, False)",
         _said(f"whether another connection saw row {token} before the commit:", f"seen.get({quoted(token)})"),
@@ -223,13 +227,13 @@ def _early(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symp
     )
 
 
-def _unseen(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    write = _write(history, found["token"])
+def _unseen(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    write = _write(history, fact["row"])
     if write is None:
         return None
-    token = short(found["token"])
+    token = short(fact["row"])
     return Symptom(
-        short(sentence),
+        sentence(short(fact)),
         f"row {token} is visible when {write['session']} has been told that it is written",
         f"well({quoted(_key(write))}) and not seen.get({quoted(token)}, True)",
         _said(f"whether another connection saw row {token} then:", f"seen.get({quoted(token)})"),
@@ -239,12 +243,17 @@ def _unseen(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sym
 
 
 def _write(history: Any, token: str) -> Mapping[str, Any] | None:
-    return next((o for o in _operations(history) if o["what"] == "write" and token in str(o["text"]).split()), None)
+    return next((o for o in _operations(history) if o["what"] == "write" and token in _rows(o["fact"])), None)
 
 
-def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+def _rows(fact: Fact) -> list[str]:
+    return [fact["row"]] if "row" in fact else list(fact["rows"])
+
+
+def _hang(fact: Fact, history: Any, line: Any) -> Symptom | None:
     # psycopg looks again every 0.1 s and would see that its socket is closed, were the number not another's by then.
-    reuses = "psycopg/waiting.py" in sentence and "clock changed nothing" in sentence
+    looks_again = any("psycopg/waiting.py" in each["innermost"] for each in fact["waiting"])
+    reuses = looks_again and fact["clock"] is not None
     if reuses and not line["evidence"]["setup"].get("pools"):
         raise NotWritten("it waits on the number of a closed socket, which another one has got: no order decides that")
     waiting, sessions = [], set()
@@ -258,7 +267,7 @@ def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
     keys = [f"told.get({quoted(_key(o))}) is NOTHING" for o in ours]
     names = ", ".join(str(o["session"]) for o in ours)
     return Symptom(
-        short(sentence),
+        sentence(short(fact)),
         f"{names} can go on, or {'get' if len(ours) > 1 else 'gets'} an error",
         " and ".join(keys),
         '"nothing more came in", PATIENCE, "s; told so far:", told',
@@ -271,18 +280,17 @@ def _hang(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
 def _waited(operation: Mapping[str, Any], history: Any) -> bool:
     """Whether the task was waiting for another that has never ended: then it asked while the run was taken down."""
     before = [e for e in history if e["session"] == operation["session"] and e["n"] < operation["n"]]
-    if not before or before[-1].get("what") != "wait":
+    if not before or before[-1]["fact"]["kind"] != "wait":
         return False
-    names = str(before[-1]["text"]).removeprefix("waits for the end of ").removeprefix("waits for ").split(", ")
     ended = {e["session"] for e in history if e["event"] == "end"}
-    return any(name not in ended for name in names)
+    return any(name not in ended for name in before[-1]["fact"]["sessions"])
 
 
-def _open(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
+def _open(fact: Fact, history: Any, line: Any) -> Symptom | None:
     if "ReadyForQuery" not in str(line["evidence"]["frames"]):
         return None  # only PostgreSQL tells everybody who is in a transaction
     return Symptom(
-        short(sentence),
+        sentence(short(fact)),
         "afterwards no transaction is open",
         "open_transactions > 0",
         '"connections that the server says are idle in a transaction:", open_transactions',
@@ -290,33 +298,34 @@ def _open(found: re.Match[str], sentence: str, history: Any, line: Any) -> Sympt
     )
 
 
-def _opened(found: re.Match[str], sentence: str, history: Any, line: Any) -> Symptom | None:
-    most = int(found["size"]) * len(line["evidence"]["setup"]["orm"]["aliases"])
+def _opened(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    most = int(fact["size"]) * len(line["evidence"]["setup"]["orm"]["aliases"])
     return Symptom(
-        short(sentence),
+        sentence(short(fact)),
         f"no more than {most} connections are opened",
         f"len(held) > {most}",
         '"connections that were opened:", len(held)',
     )
 
 
-Kind = Callable[[re.Match[str], str, Any, Any], "Symptom | None"]
-KINDS: tuple[tuple[str, Kind], ...] = (
-    (r"^(?P<who>.+) asked for (?P<nonce>\S+) and was given", _wrong_answer),
-    (r"row (?P<token>w-\S+) is lost\.$", _lost),
-    (r"row (?P<token>w-\S+) is stored\.$", _stored),
-    (r"row (?P<token>w-\S+) was visible to others before", _early),
-    (r"told that row (?P<token>w-\S+) is written, .*nobody else can see", _unseen),
-    (r"^(?P<who>.+?) was shown the error that ", _error),
-    (r"^(?P<who>.+?) got an internal error while it tried to (?P<text>.+?): \S", _error),
-    (r"^(?P<who>.+?) had done nothing wrong and failed to (?P<text>.+?): \S", _error),
-    (r"^afterwards the next user failed to (?P<text>.+?): \S", _error),
-    (r"^(?P<who>.+?) was cancelled and (?:saw|ended with) ", _error),
-    (r"^(?P<who>.+?) found the setting '(?P<value>\w+)' that ", _setting),
-    (r"^(?P<who>.+?) was cancelled, and its cancellation was swallowed", _swallowed),
-    (r"^(?P<who>.+?) was cancelled before anything was sent; (?P<token>w-\S+) was sent later", _sent),
-    (r"can never go on", _hang),
-    (r"^refused: (?P<type>[\w.]+): ", _refused),
-    (r"^two connections of (?P<size>\d+) at most opened \d+", _opened),
-    (r"^afterwards the server still has a transaction open", _open),
-)
+Kind = Callable[[Fact, Any, Any], "Symptom | None"]
+KINDS: dict[str, Kind] = {
+    "wrong_answer": _wrong_answer,
+    "row_lost": _lost,
+    "row_stored": _stored,
+    "not_ended": _stored,
+    "seen_early": _early,
+    "not_visible": _unseen,
+    "foreign_error": _error,
+    "internal_error": _error,
+    "innocent_error": _error,
+    "next_user_failed": _error,
+    "cancelled_with_error": _error,
+    "refused": _error,  # where more is promised it is the error itself that shows
+    "foreign_setting": _setting,
+    "swallowed": _swallowed,
+    "sent_later": _sent,
+    "hang": _hang,
+    "aliases_opened": _opened,
+    "transaction_open": _open,
+}

@@ -1,0 +1,57 @@
+"""Names in a script: of functions, operations, rows; and Python literals."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matrix.harness.sentences import sentence
+
+NONCE = re.compile(r"\bn-[a-z]+-(\d+)\b")
+TOKEN = re.compile(r"\bw-[0-9a-z]+-(\d+)\b")
+UNNAMED = ("acquire", "release", "close", "set", "probe")  # several tasks may do the same
+# Names that the rest of a script has.
+TAKEN = {"main", "start", "do", "go", "turn", "quiet", "conduct", "relay", "cut", "connect", "sql", "read", "write"}
+TAKEN |= {"fail", "block", "transaction", "rows", "acquire", "release", "look", "well", "failed", "swept", "connection"}
+
+
+def identifier(name: str) -> str:
+    """A task's name as that of a function; no other function of a script has it."""
+    made = re.sub(r"\W+", "_", name).strip("_").lower() or "task"
+    return f"task_{made}" if keyword.iskeyword(made) or made[0].isdigit() or made in TAKEN else made
+
+
+def quoted(text: str) -> str:
+    """A Python literal, in double quotes where that is plain."""
+    return json.dumps(text) if text.isascii() and text.isprintable() else repr(text)
+
+
+def quoted_list(texts: Sequence[str]) -> str:
+    """A Python list of literals."""
+    return f"[{', '.join(map(quoted, texts))}]"
+
+
+def short(value: Any) -> Any:
+    """Rows and values by their short names, wherever they stand in a fact: ``n-seed-3`` is ``n-3``, ``w-0db41fx6-1`` is
+    ``w-1``."""
+    if isinstance(value, Mapping):
+        return {key: short(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [short(each) for each in value]
+    return TOKEN.sub(r"w-\1", NONCE.sub(r"n-\1", value)) if isinstance(value, str) else value
+
+
+def in_words(fact: Mapping[str, Any]) -> str:
+    """A fact as a script says it: with short names, and without how late it came."""
+    return sentence(short({**fact, "late": False}))
+
+
+def name_of(operation: Mapping[str, Any]) -> str:
+    """The name of an operation in a script, by which it keeps what was told; each has its own."""
+    text = in_words(operation["fact"])
+    if operation["what"] in UNNAMED:
+        return f"{text} ({operation['session']}, operation {operation['operation']})"
+    return text
