@@ -99,7 +99,7 @@ def _end(verb: str, f: Any) -> str:
 
 _KINDS |= {
     "step": lambda f: f"{f['session']}: {sentence(f['step'])}",
-    "deliver": lambda f: f"{f['channel']} delivers {_pieces(f)}",
+    "deliver": lambda f: f"{f['channel']} delivers {in_pieces(f)}",
     "start": lambda f: f"starts {f['session']}{' in a task group' * f['grouped']}",
     "wait": lambda f: f"waits for {'the end of ' * f['settles']}{_list(f['sessions'])}",
     "caught": lambda f: f"catches {f['type'] or 'the error'} and goes on",
@@ -126,7 +126,7 @@ def _swept(f: Any) -> str:
     return f"{f['session']} is cancelled {when.format_map(f)}"
 
 
-def _pieces(f: Any) -> str:
+def in_pieces(f: Any) -> str:
     """The first and the last of what is let through; ``ends``: the connection's end behind it."""
     made = [piece["kind"] + (f" {piece['text']!r}" if piece["text"] else "") for piece in f["pieces"]]
     made += ["the end of the connection"] * f["ends"]

@@ -6,7 +6,6 @@ evidence page as the history, so the drawing may leave things out, and says so w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +14,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import escape
 
+from matrix.harness.sentences import NEXT_USER as AFTER
+from matrix.harness.sentences import in_pieces
 from matrix.results.text import one_line
 
 TASKS = 6  # more tasks than this share a column
@@ -27,8 +28,8 @@ CHARACTER, BOLD, CAPITAL = 6.2, 7.0, 1.25  # pixels of one character of a label 
 DATABASE, DRIVER, OTHERS = "database", "driver", "other tasks"
 ANSWERS = ("ok", "error", "cancelled")
 ASKS = ("Query", "Parse", "Bind", "request")  # and COM_…: what a connection is for, once it is logged in
-AFTER = "the next user"
-LET_THROUGH = "let through: "
+LET_THROUGH = "let through: "  # begins the label of a delivery
+OF_THE_TIME_AFTER = ("next_user_failed", "transaction_open")  # findings that only the next user shows
 
 STYLE = """
 .sq{font:12px system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;color:var(--text,CanvasText)}
@@ -69,6 +70,7 @@ class Row(NamedTuple):
     tag: str = ""  # what stands in words beside the arrow: held, overlap
     after: bool = False
     ends: tuple[str, ...] = ("", "")  # kinds of the first and the last frame
+    delivers: bool = False  # a held answer is let through
 
 
 @dataclass
@@ -92,7 +94,7 @@ def diagram(line: Mapping[str, Any]) -> str:
     evidence = line.get("evidence")
     if not isinstance(evidence, Mapping):
         return ""
-    rows, columns = _story(evidence, str(line.get("reason") or ""))
+    rows, columns = _story(evidence, _innermost(line.get("finding")))
     if not rows:
         return ""
     words = _final_words(evidence)
@@ -103,13 +105,34 @@ def diagram(line: Mapping[str, Any]) -> str:
 # -- from evidence to rows -------------------------------------------------------------------------------------------
 
 
-def _story(evidence: Mapping[str, Any], reason: str) -> tuple[list[Row], list[str]]:
+def _innermost(finding: Any) -> Mapping[str, Any]:
+    """What decides, without how often or where it was seen; empty where a result has no facts."""
+    while isinstance(finding, Mapping) and isinstance(finding.get("finding"), Mapping):
+        finding = finding["finding"]
+    return finding if isinstance(finding, Mapping) else {}
+
+
+def _spoken_of(finding: Mapping[str, Any]) -> set[str]:
+    """The tasks that a finding is about."""
+    waiting = [each.get("task") for each in _dicts(finding.get("waiting"))]
+    names = [finding.get("session"), finding.get("owner"), *_list(finding.get("sessions")), *waiting]
+    return {_text(name) for name in names if name}
+
+
+def _fact(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an event or a step says, as data; empty in older results."""
+    fact = event.get("fact")
+    return fact if isinstance(fact, Mapping) else {}
+
+
+def _story(evidence: Mapping[str, Any], finding: Mapping[str, Any]) -> tuple[list[Row], list[str]]:
     events = _events(evidence)
     run = _Run()
-    run.tasks = _tasks(events, reason)
+    spoken_of = _spoken_of(finding)
+    run.tasks = _tasks(events, spoken_of)
     run.wires = _wires(evidence, events)
     happened, left_out = _rows(events, run), False
-    if any(word in reason for word in (AFTER, "afterwards")):
+    if finding.get("kind") in OF_THE_TIME_AFTER or any(name.startswith(AFTER) for name in spoken_of):
         rows = _compressed(_marked_after(happened))
     else:
         before = list(takewhile(lambda row: not row.after, happened))
@@ -159,14 +182,12 @@ def _let_through(rows: Sequence[Row]) -> list[Row]:
     made: list[Row] = []
     waiting: dict[str, list[Row]] = {}  # held answers per connection, oldest first
     for row in rows:
-        queue = waiting.setdefault(row.left if row.text.startswith(LET_THROUGH) else row.right, [])
+        queue = waiting.setdefault(row.left if row.delivers else row.right, [])
         if "held" in row.marks:
             queue.append(row)
-        elif row.text.startswith(LET_THROUGH) and queue:
+        elif row.delivers and queue:
             oldest = queue.pop(0)
-            said = row.text.removeprefix(LET_THROUGH)
-            first, last = oldest.ends
-            if not (said.startswith(first) and last in said):
+            if row.ends != oldest.ends:
                 queue.clear()  # one arrow held more than one answer: from here on the steps' own words must do
             elif made[-1] is oldest:
                 made[-1] = oldest._replace(marks=tuple(mark for mark in oldest.marks if mark != "held"), tag="")
@@ -204,26 +225,25 @@ def _events(evidence: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def _delivers(step: Mapping[str, Any]) -> bool:
-    return " delivers " in str(step.get("text"))
+    return _fact(step).get("kind") == "deliver"
 
 
-def _tasks(events: Iterable[tuple[str, Mapping[str, Any]]], reason: str) -> list[str]:
-    """The columns of the tasks; of a crowd the first ones and those that the reason names keep their own."""
+def _tasks(events: Iterable[tuple[str, Mapping[str, Any]]], spoken_of: set[str]) -> list[str]:
+    """The columns of the tasks; of a crowd the first ones and those that the finding is about keep their own."""
     named = [_text(e.get("session")) for kind, e in events if kind == "history" and e.get("session")]
     tasks = list(dict.fromkeys(name for name in named if name != "event loop"))
     if len(tasks) <= TASKS:
         return tasks
-    spoken_of = [name for name in tasks if re.search(rf"\b{re.escape(name)}(?!\w| \d)", reason)]
-    kept = [*spoken_of, *(name for name in tasks if name not in spoken_of)][: TASKS - 1]
+    kept = sorted(tasks, key=lambda name: name not in spoken_of)[: TASKS - 1]
     return [*(name for name in tasks if name in kept), OTHERS]
 
 
 def _wires(evidence: Mapping[str, Any], events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
     """The name of each wire as the steps call it (``connection 1``, ``worker 1``)."""
-    said = [_text(step.get("text")).split(" delivers ")[0] for step in _dicts(evidence.get("steps")) if _delivers(step)]
-    by_number = {name.rsplit(" ", 1)[-1]: name for name in said}
+    said = [_fact(step) for step in _dicts(evidence.get("steps")) if _delivers(step)]
+    by_number = {_text(fact.get("wire")): _text(fact.get("channel")) for fact in said}
     wires = list(dict.fromkeys(_text(e.get("wire")) for kind, e in events if kind == "frame"))
-    worker = next((name.rsplit(" ", 1)[0] for name in said), "connection")
+    worker = "worker" if any(fact.get("worker") for fact in said) else "connection"
     return {wire: by_number.get(wire, f"{worker} {wire}") for wire in wires}
 
 
@@ -305,16 +325,20 @@ def _summary(frames: list[Mapping[str, Any]]) -> str:
 
 
 def _delivery(step: Mapping[str, Any], run: _Run) -> Row:
-    column, what = _text(step.get("text")).split(" delivers ", 1)
-    known = {name.rsplit(" ", 1)[-1]: name for name in run.wires.values()}
-    return Row(known.get(column.rsplit(" ", 1)[-1], column), "", LET_THROUGH + what, ("note",))
+    fact = _fact(step)
+    pieces = _dicts(fact.get("pieces"))
+    kinds = [_text(piece.get("kind")) for piece in pieces]
+    last = "" if fact.get("ends") and len(kinds) > 1 else kinds[-1] if kinds else ""
+    column = run.wires.get(_text(fact.get("wire")), _text(fact.get("channel")))
+    ends = (kinds[0] if kinds else "", last)
+    return Row(column, "", LET_THROUGH + _text(in_pieces(fact)), ("note",), ends=ends, delivers=True)
 
 
 def _happening(events: Sequence[tuple[str, Mapping[str, Any]]], at: int, run: _Run) -> Row | None:
     """A line of the history: a question, an answer, or a word on the task's own lifeline."""
     event = events[at][1]
     session, kind, text = _text(event.get("session")), _text(event.get("event")), _text(event.get("text"))
-    after = session.startswith(AFTER)
+    fact, after = _fact(event), session.startswith(AFTER)
     run.next_user = run.next_user or after
     if session == "event loop" or not session:
         return Row(run.tasks[0] if run.tasks else DATABASE, "", f"event loop: {text}", ("note", "bad"), after=after)
@@ -330,11 +354,12 @@ def _happening(events: Sequence[tuple[str, Mapping[str, Any]]], at: int, run: _R
         said, bad = _told(event, kind, text)
         marks = ("told", "bad") if bad else ("told",)
         return Row(_column(run, session), task, f"{whose}{said}", marks, after=after)
-    if kind == "note" and event.get("what") == "start":
-        child = text.removeprefix("starts ").removesuffix(" in a task group")
+    if fact.get("kind") == "start":
+        child = _text(fact.get("session"))
         return Row(task, child if child in run.tasks else OTHERS, text, ("ask",), after=after)
-    text = re.sub(r"ends with \S*\bDeliberate: .*", "fails on purpose", text)
-    marks = ("note", "bad") if kind in ("error", "cancelled") or text.startswith("ends with") else ("note",)
+    text = "fails on purpose" if fact.get("own") else text
+    failed = fact.get("kind") == "ended" and bool(fact.get("error")) and not fact.get("own")
+    marks = ("note", "bad") if kind in ("error", "cancelled") or failed else ("note",)
     return Row(task, "", f"{whose}{'is told: ' if kind == 'told' else ''}{text}", marks, after=after)
 
 
@@ -347,9 +372,14 @@ def _told(event: Mapping[str, Any], kind: str, text: str) -> tuple[str, bool]:
         return f"CancelledError ({text})", True
     if event.get("result") is None:
         return f"done: {text}", False
-    given, asked = _text(event["result"]), text.removeprefix("read ").split(" (")[0]
+    given, asked = _text(event["result"]), _text(_asked(_fact(event)))
     wrong = event.get("what") == "read" and given != asked
     return f"is given {given}{f' and had asked for {asked}' if wrong else ''}", wrong
+
+
+def _asked(fact: Mapping[str, Any]) -> Any:
+    """The row that a question's answer is; of several the first."""
+    return fact["row"] if "row" in fact else next(iter(_list(fact.get("rows"))), None)
 
 
 def _next_wire(events: Sequence[tuple[str, Mapping[str, Any]]], asked: int, last: str) -> str:
@@ -385,15 +415,23 @@ def _final_words(evidence: Mapping[str, Any]) -> list[tuple[str, bool]]:
         return []
     stored = {_text(row) for row in _list(witness.get("rows"))}
     told = {_text(row) for row in _list(witness.get("expected"))}
-    words = []
-    for sentence in _list(witness.get("sentences")):
-        text = _text(sentence)
-        odd = {token.rstrip(".") for token in text.split()} & (stored ^ told)
-        words.append((text, bool(odd) and "was not told" not in text and "was cancelled" not in text))
-    ours = [word for word in words if word[1] or not word[0].startswith(AFTER)]
+    words: list[tuple[str, bool]] = []
+    readings = _dicts(witness.get("readings"))
+    for at, sentence in enumerate(_list(witness.get("sentences"))):
+        reading = readings[at] if at < len(readings) else {}
+        unknown = reading.get("outcome") == "cancelled" or _unheard(reading)
+        odd = _text(reading.get("row")) in stored ^ told and not unknown
+        if odd or not reading.get("after"):
+            words.append((_text(sentence), odd))
+    ours = words
     left_out = len(ours) - SENTENCES
     ours.sort(key=lambda word: not word[1])
     return ours[:SENTENCES] + ([(f"and {left_out} more", False)] if left_out > 0 else [])
+
+
+def _unheard(reading: Mapping[str, Any]) -> bool:
+    """Whether the writer of a row was not told how its transaction ended."""
+    return reading.get("outcome") == "ok" and reading.get("fate") == "unknown"
 
 
 def _list(value: Any) -> list[Any]:

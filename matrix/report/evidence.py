@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 LANES_AT_MOST = 6
@@ -24,6 +23,11 @@ SAID = {
     "told": "is told:",
     "note": "",
 }
+
+
+# Facts whose sentence begins with the kind of the operation, so that it need not be said twice.
+BEGIN_WITH_THEIR_KIND = {"read", "write", "look", "acquire", "close", "close_pool", "close_all", "begin"}
+BEGIN_WITH_THEIR_KIND |= {"begin_and_forget", "commit", "rollback", "leave"}
 
 
 class Event(NamedTuple):
@@ -179,21 +183,16 @@ def _events(history: tuple[dict[str, Any], ...], sessions: tuple[str, ...]) -> t
         elif kind in ANSWERS and session in open_now:
             open_now[session].discard(key)
             waiting = tuple(map(bool, open_now.values()))
-        said = "" if _says(text, kind) else SAID.get(kind, kind)
-        what = "" if _says(text, what) else what
-        block = "" if kind in ANSWERS or block in text else block
+        fact = raw["fact"] if isinstance(raw.get("fact"), dict) else {}
+        said = "" if kind == "end" else SAID.get(kind, kind)
+        what = "" if fact.get("kind") in BEGIN_WITH_THEIR_KIND else what
+        block = "" if kind in ANSWERS or block == fact.get("block") else block
         result = shown(raw["result"]) if kind == "ok" and raw.get("result") is not None else None
         error = raw.get("error")
         error = {key: _text(item) for key, item in error.items()} if isinstance(error, dict) else None
         ms, lane = milliseconds(raw.get("ms")), lanes.get(session)
         events.append(Event(kind, said, ms, session, lane, operation, what, text, block, result, error, waiting))
     return tuple(events)
-
-
-@lru_cache(maxsize=8192)
-def _says(text: str, word: str) -> bool:
-    """Whether the text begins with the word anyway: ``roll back the transaction`` says ``rollback``."""
-    return bool(word) and text.replace(" ", "").lower().startswith(word.replace(" ", "").lower())
 
 
 def _compared(rows: list[Any], expected: list[Any]) -> tuple[tuple[Reading, ...], tuple[Reading, ...]]:

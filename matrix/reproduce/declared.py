@@ -16,11 +16,12 @@ BEGINNINGS = {"rollback": "roll back "}  # of an operation's name; others begin 
 
 @dataclass(frozen=True)
 class Declared:
-    """``during``: kinds of operations in which ``cancels`` is cancelled, all when it is empty. ``context``: children are
-    started in an ``empty`` one, or in one copied ``before`` the program; ``lock``: they work under one lock.
-    ``abandons``: its only block is in a generator that is given up. ``unreachable``: some tasks begin while the database
-    cannot be reached; when they have ended it can be, and the rest begins. ``closes_first``: all connections are closed
-    before the program; ``fills_pool``: they are opened."""
+    """``during``: kinds of operations in which ``cancels`` is cancelled, all when it is empty.
+
+    ``context``: children are started in an ``empty`` one, or in one copied ``before`` the program; ``lock``: they work
+    under one lock. ``abandons``: its only block is in a generator that is given up. ``unreachable``: some tasks begin
+    while the database cannot be reached; when they have ended it can be, and the rest begins. ``closes_first``: all
+    connections are closed before the program; ``fills_pool``: they are opened."""
 
     cancels: str
     during: tuple[str, ...]
