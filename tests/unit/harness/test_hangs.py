@@ -381,7 +381,7 @@ async def test_a_deadline_is_a_hang_only_where_the_server_answers_its_witness(mo
 
     async def program(world):
         await world.connect()
-        monkeypatch.setattr(MiniatureWire, "busy", lambda wire: not world.closing)
+        monkeypatch.setattr(MiniatureWire, "busy", lambda wire: not world.recording.closing)
 
         async def waits(session):
             await world.loop.create_future()
