@@ -90,7 +90,9 @@ def cell_run(request: pytest.FixtureRequest) -> Iterator[CellOfPytest]:
             interrupted.append(number)
             raise KeyboardInterrupt
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
     before = [signal.signal(number, interrupt) for number in numbers]
     try:
         run.open()

@@ -7,17 +7,18 @@ import gc
 import importlib.metadata
 import os
 import platform
+import re
 import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from matrix import maker
 from matrix.lines import Header
 from matrix.words import SCHEMA
 
@@ -31,6 +32,7 @@ from .witness import SEEDS, WITNESSES, Address, Witness, WitnessError
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = {"eager": "asyncio, eager tasks"}  # what the header calls them
 MEMORY = "/dev/shm"  # a file system in memory: writing to the disk is no part of what is tested
+NAME = re.compile(r"matrix_[0-9a-f]{12}")  # of a database that a cell made
 ROWS = 1000  # that a server is asked to take where it may have failed
 ROOM = 64 << 20  # bytes that a SQLite database and its log may take
 
@@ -182,7 +184,7 @@ class Cell:
         return WITNESSES[self.table.witnesses[address.kind].name](address)
 
     def _file(self) -> Address:
-        folder = tempfile.mkdtemp(prefix="matrix-sqlite-", dir=_in_memory())
+        folder = maker.folder("matrix-sqlite-", _in_memory())
         self._closing.append(lambda: shutil.rmtree(folder, ignore_errors=True))
         return Address("sqlite", file=os.path.join(folder, "matrix.db"))  # noqa: PTH118
 
@@ -202,6 +204,8 @@ class Cell:
             raise CellError(f"cannot log in: {error}{hint}") from None
         self._closing.append(keeper.close)
         self._is_what_it_should_be(server, keeper)
+        if server.given:
+            self._sweep(keeper, admin)
         return server.kind, server, keeper
 
     def _is_what_it_should_be(self, server: Any, keeper: Witness) -> None:
@@ -227,8 +231,18 @@ class Cell:
         except WitnessError as error:
             raise CellError(f"{server.user!r} may not create a database of its own: {error}") from None
         if server.given:  # a private one goes with all that is in it
+            keeper.mark(name, maker.mark())
             self._closing.append(lambda: self._drop(keeper, database))
         return database
+
+    def _sweep(self, keeper: Witness, admin: Address) -> None:
+        """Drop the databases that killed cells left in a given server: of a cell's name, with the mark of a process
+        that is over. Nothing else is touched."""
+        with contextlib.suppress(WitnessError):  # it may not be let see them; then others sweep
+            for name, mark in keeper.marked():
+                if NAME.fullmatch(name) and maker.is_left(mark):
+                    self.tell(f"drops database {name}, which a run that was killed has left")
+                    self._drop(keeper, replace(admin, database=name))
 
     def _ready(self, room: Room) -> Backing:
         witness = self._witness(room.database)
@@ -242,7 +256,7 @@ class Cell:
                 last = self._witness(database)
                 last.end_sessions()
                 last.close()
-            keeper.execute(f"DROP DATABASE {database.database}")
+            keeper.execute(f"DROP DATABASE IF EXISTS {database.database}")
         except WitnessError as error:
             self.tell(f"could not drop database {database.database}: {error}")
 

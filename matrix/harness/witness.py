@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ENTRY, SEED, COUNTER = "entry", "seed", "counter"
+MAKER = "made_by"  # a table whose comment says who made the database
 SEEDS = 400  # more questions than any run asks
 
 
@@ -117,6 +118,13 @@ class Witness:
         """What kind of server answers, by its own word: as in addresses (mysql, mariadb, …), or another make's name."""
         return self.address.kind
 
+    def mark(self, database: str, mark: str) -> None:
+        """Write into a database of the server who made it (matrix/maker.py)."""
+
+    def marked(self) -> list[tuple[str, str]]:
+        """The databases that have such a mark, with it."""
+        return []
+
     def lacks(self) -> str:
         """What this user may not ask, what comes of it and how it is granted, in two lines; empty for nothing."""
         return ""
@@ -213,6 +221,13 @@ class PostgresWitness(Witness):
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+
+    def mark(self, database: str, mark: str) -> None:
+        self.execute(f"COMMENT ON DATABASE {database} IS '{mark}'")
+
+    def marked(self) -> list[tuple[str, str]]:
+        found = self.execute("SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database")
+        return [(str(name), str(mark)) for name, mark in found if mark]
 
     def kind(self) -> str:
         word = self.server_string().split()[0]
@@ -342,6 +357,16 @@ class MySQLWitness(Witness):
         for (number,) in rows:
             with contextlib.suppress(WitnessError):  # it may have ended by itself
                 self.execute(f"KILL {number}")
+
+    def mark(self, database: str, mark: str) -> None:
+        # A database has no comment in MySQL; a table has.
+        self.execute(f"CREATE TABLE {database}.{MAKER} (id int) COMMENT = '{mark}'")
+
+    def marked(self) -> list[tuple[str, str]]:
+        found = self.execute(
+            f"SELECT table_schema, table_comment FROM information_schema.tables WHERE table_name = '{MAKER}'"
+        )
+        return [(str(name), str(mark)) for name, mark in found]
 
     def kind(self) -> str:
         said = " ".join(map(str, self.execute("SELECT VERSION(), @@version_comment")[0])).lower()

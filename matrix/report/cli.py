@@ -28,6 +28,7 @@ def register(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from matrix.maker import clean_up_when_told_to_end
     from matrix.report.read import read
     from matrix.results import documents
     from matrix.results.expectations import ExpectationError
@@ -35,6 +36,7 @@ def _report(options: argparse.Namespace) -> int:
 
     if options.address and not options.address.startswith(("https://", "http://")):
         return _fail(f"--address {options.address}: not an address that begins with https:// or http://")
+    clean_up_when_told_to_end()
     try:
         states = read(options.results)
         if not states:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from matrix import maker
 from matrix.files import write as write
 
 
@@ -67,9 +67,10 @@ def put(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside the target that takes its place when the block ends well, and is removed when not."""
+    """A temporary folder beside the target that takes its place when the block ends well, and is removed when not.
+    What a killed one left beside the target is removed as well."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    workspace = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    workspace = Path(maker.folder(f".{target.name}-", target.parent))
     try:
         new = workspace / "new"
         new.mkdir()

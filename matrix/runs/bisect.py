@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import signal
 import sys
 import time
 from collections import Counter
@@ -21,12 +20,12 @@ from typing import Any
 from packaging.version import Version
 
 from matrix.harness.drivers import drivers
+from matrix.maker import clean_up_when_told_to_end
 from matrix.results.text import one_line
 from matrix.runs import cells, environments
 from matrix.runs.cells import CellName
 from matrix.runs.jobs import Done, Job, RunError, cells_read
 from matrix.runs.releases import Package, Releases, ReleasesError, load
-from matrix.runs.run import interrupt
 from matrix.runs.runner import Runner
 from matrix.runs.shared_servers import Servers
 
@@ -222,7 +221,7 @@ def _bisect(options: argparse.Namespace) -> int:
     specs = {spec for version in axis.candidates for spec in cells.server_specs(axis.at(version), releases.servers)}
     runner.servers = Servers(Counter(dict.fromkeys(specs, ALWAYS)))
     print(f"{options.scenario} on {name}, {len(axis.candidates)} versions of {options.axis}", flush=True)
-    signal.signal(signal.SIGTERM, interrupt)
+    clean_up_when_told_to_end()
     try:
         probe = Prober(options.scenario, axis, runner, max(1, options.jobs), options.orders)
         tested, changes = search(axis.candidates, axis.candidates if options.every else axis.first, probe)

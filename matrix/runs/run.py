@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matrix.harness.drivers import TableError
+from matrix.maker import clean_up_when_told_to_end
 from matrix.results import expectations, judging
 from matrix.results.cli import unmet_of
 from matrix.results.read import CellState
@@ -56,11 +56,6 @@ def register(commands: Any) -> None:
     parser.set_defaults(handler=_run)
 
 
-def interrupt(*_: object) -> None:
-    """A run that is told to end, ends its cells as well."""
-    raise KeyboardInterrupt
-
-
 def _run(options: argparse.Namespace) -> int:
     try:
         jobs = jobs_of(options, lambda text: print(text, file=sys.stderr))
@@ -70,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     except (RunError, TableError, PlanError, releases.ReleasesError, registry.RegistryError) as problem:
         print(problem, file=sys.stderr)
         return 0 if options.allow_none and isinstance(problem, NoCell) else 2
-    signal.signal(signal.SIGTERM, interrupt)
+    clean_up_when_told_to_end()
     done: list[Done] = []
     with Progress(jobs, max(1, options.jobs)) as progress:
 

@@ -21,18 +21,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.dont_write_bytecode = True
+from matrix.maker import start_time  # noqa: E402
 from matrix.parent import end_with  # noqa: E402
 
 PATIENCE = 5.0  # seconds between the server's stop signal and SIGKILL
-
-
-def start_time(pid: int) -> str:
-    """A value that differs between two processes with the same pid; empty when there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[19]
 
 
 def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from matrix.servers._supervisor import start_time
+from matrix.maker import start_time
 from matrix.servers.errors import ServerError
 from matrix.servers.tools import Account, plain_environment
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from matrix.maker import start_time
 from matrix.servers import ServerError, acquire, builds, private, start
-from matrix.servers._supervisor import start_time
 
 PROJECT = Path(__file__).parents[3]
 OWNER = """

@@ -1,0 +1,131 @@
+"""What a killed process left is taken away by a later one; what somebody else made, or a living one, never."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matrix import maker
+from matrix.harness.cell import Cell
+from matrix.harness.witness import Address
+from matrix.report import files
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def marked_elsewhere(seconds: float) -> str:
+    """The mark of a process on another machine, so long ago."""
+    _, _, pid, started, when = maker.mark().split(".")
+    return f"matrix.{'0' * 12}.{pid}.{started}.{int(when) - int(seconds)}"
+
+
+def marked_by_a_dead_one() -> str:
+    made = subprocess.run(
+        [sys.executable, "-c", "from matrix import maker; print(maker.mark())"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return made.stdout.strip()
+
+
+def with_another_start(mark: str) -> str:
+    """The mark of a process that is over and whose id is in use again."""
+    parts = mark.split(".")
+    return ".".join([*parts[:3], str(int(parts[3]) + 1), parts[4]])
+
+
+MARKS = [
+    ("dead", marked_by_a_dead_one, True),
+    ("its id is in use again", lambda: with_another_start(maker.mark()), True),
+    ("alive", maker.mark, False),
+    ("on another machine, young", lambda: marked_elsewhere(maker.DAY / 2), False),
+    ("on another machine, old", lambda: marked_elsewhere(maker.DAY + 60), True),
+    ("somebody's comment", lambda: "matrix of the sales department", False),
+]
+EACH = pytest.mark.parametrize(("mark", "left"), [each[1:] for each in MARKS], ids=[each[0] for each in MARKS])
+
+
+class Keeper:
+    """A server's databases, with what is written into each."""
+
+    address = Address("postgres")
+
+    def __init__(self, databases: dict[str, str]) -> None:
+        self.databases = databases
+
+    def marked(self) -> list[tuple[str, str]]:
+        return list(self.databases.items())
+
+    def execute(self, statement: str) -> None:
+        verb, _, name = statement.partition(" DATABASE IF EXISTS ")
+        assert verb == "DROP"
+        del self.databases[name]
+
+    def end_sessions(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@EACH
+def test_a_cell_drops_what_a_killed_one_left_in_a_given_server(mark: Any, left: bool) -> None:
+    ours, said = f"matrix_{'0a' * 6}", mark()
+    keeper = Keeper({ours: said, "matrix_sales": said, f"{ours}_copy": said})
+    cell: Any = Cell.__new__(Cell)
+    cell.tell, cell._witness = lambda _: None, lambda _: keeper
+    cell._sweep(keeper, keeper.address)
+    assert (ours not in keeper.databases) is left
+    assert {"matrix_sales", f"{ours}_copy"} <= keeper.databases.keys()
+
+
+@EACH
+def test_a_new_folder_takes_the_place_of_those_that_were_left(mark: Any, left: bool, tmp_path: Path) -> None:
+    other, foreign = tmp_path / f"of[a]-{mark()}-x", tmp_path / f"else-{mark()}-x"
+    for each in (other, foreign):
+        each.mkdir()
+        (each / "file").touch()
+    made = Path(maker.folder("of[a]-", tmp_path))
+    assert made.is_dir()
+    assert other.exists() is not left
+    assert foreign.exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from matrix.report import files
+with files.replaced_folder(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_report_leaves_nothing_behind_for_long(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "site")], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1  # nobody could remove it
+    with files.replaced_folder(tmp_path / "site"):
+        pass
+    assert [each.name for each in tmp_path.iterdir()] == ["site"]
+
+
+TOLD = """
+import os, signal, sys
+from pathlib import Path
+from matrix import maker
+from matrix.report import files
+maker.clean_up_when_told_to_end()
+with files.replaced_folder(Path(sys.argv[1])):
+    os.kill(os.getpid(), int(sys.argv[2]))
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_what_is_told_to_end_cleans_up(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TOLD, str(tmp_path / "site"), str(int(number))]
+    told = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    assert "KeyboardInterrupt" in told.stderr
+    assert not list(tmp_path.iterdir())
