@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -172,7 +173,8 @@ def _diff(options: argparse.Namespace) -> int:
     from matrix.results import compare
 
     try:
-        sides = [_side(Path(text)) for text in (options.before, options.after)]
+        lost: list[str] = []
+        sides = [_side(Path(text), lost) for text in (options.before, options.after)]
     except ResultError as problem:
         return _fail([str(problem)], 2)
     if all(Path(text).is_file() for text in (options.before, options.after)):
@@ -192,15 +194,25 @@ def _diff(options: argparse.Namespace) -> int:
             print(clean(each))
         counts = Counter(each.kind for each in found)
         print(", ".join(f"{counts[kind]} {kind}" for kind in compare.KINDS if counts[kind]) or "nothing changed")
+    if lost:
+        return _fail([*lost, "What changed in these cells is not known: run them again."], 2)
     return 1 if any(each.kind == "worse" for each in found) else 0
 
 
-def _side(path: Path) -> dict[str, CellResult]:
-    """The complete results at a path: of a folder all, or the one file. Raises ResultError."""
-    if path.is_file():
-        result = read_cell(path)
+def _side(path: Path, lost: list[str]) -> dict[str, CellResult]:
+    """The complete results at a path: of a folder all, or the one file. Adds to ``lost`` why a cell of the folder has
+    none that can be read. Raises ResultError."""
+    check = None
+    with contextlib.suppress(ImportError):  # jsonschema; else the shape of what is within a line is not looked at
+        from matrix.results import schema
+
+        check = schema.checker(evidence=False)
+    if path.exists() and not path.is_dir():
+        result = read_cell(path, check)
         return {result.cell: result}
-    return {state.cell: state.result for state in read_folder(path) if state.result}
+    states = read_folder(path, check)
+    lost += [str(state.problem) for state in states if state.result is None]
+    return {state.cell: state.result for state in states if state.result}
 
 
 def _fail(lines: Iterable[str], code: int = 1) -> int:

@@ -262,6 +262,8 @@ def _read(path: Path, check: Check | None, partial: bool) -> CellResult:
 
 def _raw_lines(path: Path) -> list[bytes]:
     try:
+        if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
+            raise CannotRead(path, "is no regular file: remove it, and run the cell again")
         content = path.read_bytes()
     except OSError as problem:
         raise CannotRead(path, f"cannot be read: {problem.strerror}") from problem

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matrix.parent import end_with
 from matrix.servers.errors import CommandFailed, NoSpaceError, ServerError
 
 Progress = Callable[[str], None]
@@ -62,6 +63,7 @@ def run(
 
     Raises NoSpaceError if it reports a full disk, else CommandFailed with `doing` and its last words.
     """
+    parent = os.getpid()
     try:
         done = subprocess.run(
             [str(word) for word in command],
@@ -73,6 +75,7 @@ def run(
             env=None if environment is None else dict(environment),
             cwd=str(folder or "/"),
             timeout=seconds,
+            preexec_fn=lambda: end_with(parent),  # this thread waits for it, so it is there as long as the program is
             **(account.popen_options() if account else {}),
         )
     except subprocess.TimeoutExpired:

@@ -39,9 +39,19 @@ def call(number):
     signal.pause()
 workers.each(2, [(call, (number,)) for number in range(2)])
 """
+FETCH = """
+import os, sys, threading
+from matrix.servers import tools
+kept = os.dup(1)
+os.set_inheritable(kept, True)
+child = f"import os, signal; os.write({kept}, b'runs\\\\n'); signal.pause()"
+real = tools.subprocess.run
+tools.subprocess.run = lambda *words, **options: real(*words, **options, close_fds=False)
+threading.Thread(target=tools.run, args=([sys.executable, "-c", child],), kwargs={"doing": "to wait"}).start()
+"""
 
 
-@pytest.mark.parametrize("program", [FORK, TOO_LATE, REPORT])
+@pytest.mark.parametrize("program", [FORK, TOO_LATE, REPORT, FETCH])
 def test_children_of_a_killed_program_end(program):
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, bufsize=0) as process:
         assert os.read(process.stdout.fileno(), 5) == b"runs\n"

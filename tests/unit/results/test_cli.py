@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +25,8 @@ def run(tmp_path, capsys, monkeypatch):
     def call(*arguments):
         parser = argparse.ArgumentParser()
         cli.register(parser.add_subparsers())
-        options = parser.parse_args(["results", *map(str, arguments)])
+        first = [] if arguments[0] == "diff" else ["results"]
+        options = parser.parse_args([*first, *map(str, arguments)])
         if hasattr(options, "expectations"):
             options.expectations = tmp_path / "expectations"
         code = options.handler(options)
@@ -109,3 +112,38 @@ def test_a_cell_needs_only_the_standard_library_and_packaging():
         "import matrix.report.cli\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=PROJECT, check=True, timeout=30)
+
+
+def test_diff_of_a_side_that_cannot_be_read_says_so_and_is_no_success(run, results, tmp_path):
+    after = write_cell(tmp_path / "after", header(), [scenario("NST-3"), scenario("NST-4")])
+    assert run("diff", results, after.parent)[0] == 0
+    lines = after.read_text().splitlines()
+    footer = json.loads(lines[-1])
+    for content in ("garbage\n", "\n".join([*lines[:-1], json.dumps(footer | {"counts": "many"}), ""])):
+        after.write_text(content)
+        for sides in ((results, after.parent), (after.parent, results), (results / after.name, after)):
+            code, _, said = run("diff", *sides)
+            assert code == 2
+            assert str(after) in said
+
+
+def test_the_wrong_shape_within_a_line_is_told_in_a_line(run, results, tmp_path):
+    after = write_cell(tmp_path / "after", header(), [scenario("NST-3"), scenario("NST-4")])
+    first, *others = after.read_text().splitlines()
+    for key, value in {"planned": [{}], "axes": {"driver": []}, "packages": 3}.items():
+        after.write_text("\n".join([json.dumps(json.loads(first) | {key: value}), *others, ""]))
+        code, _, said = run("diff", results / after.name, after)
+        assert (code, said.count("\n")) == (2, 1), said
+        assert f"{after}, line 1" in said
+
+
+def test_a_named_pipe_in_the_place_of_a_result_is_told_and_not_waited_for(results, tmp_path):
+    after = tmp_path / "after"
+    after.mkdir()
+    os.mkfifo(after / "mysql-aiomysql.jsonl")
+    for sides in ((results, after), (results / "mysql-aiomysql.jsonl", after / "mysql-aiomysql.jsonl")):
+        command = [sys.executable, "-m", "matrix", "diff", *map(str, sides)]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 2
+        assert "no regular file" in done.stderr
+        assert "Traceback" not in done.stderr
