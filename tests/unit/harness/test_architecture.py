@@ -21,7 +21,7 @@ DRIVERS = sorted(
 WITNESS_CLIENTS = sorted({each for one in drivers().values() for w in one.witnesses.values() for each in w.make})
 STANDARD = (*sys.stdlib_module_names, "__future__", "tomli")  # tomli is tomllib on Python 3.10
 # What everything may import.
-GROUND = ("matrix.words", "matrix.lines", "matrix.files", "matrix.parent", "matrix.harness.sentences")
+GROUND = ("matrix.words", "matrix.lines", "matrix.files", "matrix.parent", "matrix.maker", "matrix.harness.sentences")
 
 
 def files(folder: str) -> list[Path]:
