@@ -326,12 +326,19 @@ def _summary(frames: list[Mapping[str, Any]]) -> str:
 
 def _delivery(step: Mapping[str, Any], run: _Run) -> Row:
     fact = _fact(step)
-    pieces = _dicts(fact.get("pieces"))
-    kinds = [_text(piece.get("kind")) for piece in pieces]
+    pieces = [{"text": "", **piece, "kind": _text(piece.get("kind"))} for piece in _dicts(fact.get("pieces"))]
+    kinds = [piece["kind"] for piece in pieces]
     last = "" if fact.get("ends") and len(kinds) > 1 else kinds[-1] if kinds else ""
     column = run.wires.get(_text(fact.get("wire")), _text(fact.get("channel")))
     ends = (kinds[0] if kinds else "", last)
-    return Row(column, "", LET_THROUGH + _text(in_pieces(fact)), ("note",), ends=ends, delivers=True)
+    return Row(
+        column,
+        "",
+        LET_THROUGH + _text(in_pieces({"pieces": pieces, "ends": bool(fact.get("ends"))})),
+        ("note",),
+        ends=ends,
+        delivers=True,
+    )
 
 
 def _happening(events: Sequence[tuple[str, Mapping[str, Any]]], at: int, run: _Run) -> Row | None:

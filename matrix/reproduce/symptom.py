@@ -56,7 +56,7 @@ def of(line: Mapping[str, Any]) -> Symptom:
             return made
     if decides["kind"] == "unhandled_error":
         raise NotWritten(f"nobody but a loop that a thread has left behind is told of it: {sentence(decides)}")
-    raise NotWritten(f"what decides is seen on the wire only: {sentence(decides)}")
+    raise NotWritten(f"what decides is seen on the wire only: {sentence(short(decides))}")
 
 
 def _operations(history: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -32,12 +32,19 @@ def numbered(frames, history, steps=()):
     return evidence(history=history, frames=frames, steps=list(steps), hang=None)
 
 
+def delivery(at, *kinds, worker=False, wire=1):
+    """The step at which these frames, held before, are let through."""
+    fact = {"kind": "deliver", "channel": f"{'worker' if worker else 'connection'} {wire}", "wire": wire}
+    fact |= {"worker": worker, "ends": False, "pieces": [{"kind": kind, "text": ""} for kind in kinds]}
+    return {"n": 1, "at": at, "action": str(wire), "text": "S1", "fact": fact}
+
+
 def overlap():
     """Two tasks whose questions overlap on one connection; the second is given the first's answer."""
     history = [
         event(1, "first", "invoke", 1, "read", "read n-1"),
         event(6, "second", "invoke", 2, "read", "read n-2"),
-        event(14, "second", "ok", 2, "read", "read n-2", result="n-1"),
+        event(14, "second", "ok", 2, "read", "read n-2", result="n-1", fact={"kind": "read", "row": "n-2"}),
         event(15, "first", "end", None, "", "ends"),
     ]
     frames = [
@@ -49,7 +56,7 @@ def overlap():
         frame("->", "COM_QUERY", "SELECT 'n-2'", n=7, overlap=True),
         frame("<-", "OK", "", n=8, held=True),
     ]
-    steps = [{"n": 1, "at": 9, "action": "1", "text": "connection 1 delivers ResultSet, Row"}]
+    steps = [delivery(9, "ResultSet", "Row")]
     return scenario("CON-1", "lies", evidence=numbered(frames, history, steps))
 
 
@@ -89,7 +96,7 @@ def test_what_a_task_is_told_is_shown_and_another_s_answer_is_marked():
 
 def test_an_answer_that_was_let_through_at_once_is_not_shown_as_held():
     line = overlap()
-    line["evidence"]["steps"] = [{"n": 1, "at": 5, "action": "1", "text": "connection 1 delivers ResultSet, Row"}]
+    line["evidence"]["steps"] = [delivery(5, "ResultSet", "Row")]
     line["evidence"]["frames"][3]["n"] = 4
     line["evidence"]["frames"][2]["n"] = 4
     said = texts(drawn(line))
@@ -105,7 +112,7 @@ def test_a_delivery_names_the_oldest_held_answer_not_the_newest():
 
 def test_a_delivery_that_is_not_known_for_certain_keeps_its_own_words():
     line = overlap()
-    line["evidence"]["steps"][0]["text"] = "connection 1 delivers Something, Else"
+    line["evidence"]["steps"] = [delivery(9, "Something", "Else")]
     assert "let through: Something, Else" in texts(drawn(line))
 
 
@@ -115,7 +122,7 @@ def test_a_worker_s_requests_that_were_answered_at_once_are_folded():
     for at, request in enumerate(("connector", "execute: PRAGMA a", "close", "execute: BEGIN")):
         n = 2 + 3 * at
         frames += [frame("->", "request", request, n=n), frame("<-", "answer", request, n=n + 1, held=True)]
-        steps.append({"n": at, "at": n + 2, "action": "1", "text": f"worker 1 delivers {request}"})
+        steps.append(delivery(n + 2, request, worker=True))
     said = texts(drawn(scenario(evidence=numbered(frames, history, steps))))
     assert "3 requests, each answered: connector … close" in said
     assert "execute: BEGIN" in said
@@ -131,6 +138,7 @@ def test_final_words_mark_what_contradicts():
                 "child was told that the write failed: row w-1 is stored.",
                 "parent was told: row w-2 is not.",
             ],
+            "readings": [{"kind": "reading", "row": "w-1", "outcome": "error"}],
         }
     )
     said = texts(drawn(scenario(evidence=seen)))
@@ -146,7 +154,9 @@ def test_tasks_that_wait_for_ever_say_so():
 
 def test_a_crowd_shares_a_column_but_for_those_that_the_reason_names():
     history = [event(n, f"reader {n}", "invoke", n, "read", f"read n-{n}") for n in range(1, 33)]
-    line = scenario(reason="reader 32 was given the answer of reader 1.", evidence=numbered([], history))
+    line = scenario(
+        finding={"kind": "wrong_answer", "session": "reader 32", "owner": "reader 1"}, evidence=numbered([], history)
+    )
     names = heads(drawn(line))
     assert len(names) // 2 <= TASKS + 1
     assert {"reader 32", "reader 1", "other tasks"} <= set(names)
@@ -181,10 +191,10 @@ def test_the_next_user_is_left_out_unless_it_decides():
         event(2, "the next user", "invoke", 2, "read", "read n-2"),
     ]
     frames = [frame("->", "COM_QUERY", "SELECT 'n-2'", n=3)]
-    quiet = scenario(reason="parent did something", evidence=numbered(frames, history))
+    quiet = scenario(finding={"kind": "swallowed", "session": "parent"}, evidence=numbered(frames, history))
     assert "the next user" not in heads(drawn(quiet))
     assert "afterwards: the next user's questions are left out, the history below has them" in texts(drawn(quiet))
-    loud = scenario(reason="the next user asked for n-2 and was given n-1", evidence=numbered(frames, history))
+    loud = scenario(finding={"kind": "wrong_answer", "session": "the next user"}, evidence=numbered(frames, history))
     assert "the next user" in heads(drawn(loud))
 
 
@@ -228,7 +238,10 @@ def test_hostile_texts_stay_text():
             frame("->", TEXT, TEXT, overlap=True, n=5, wire=TEXT),
             frame("<-", TEXT, TEXT, held=True, n=6, wire=TEXT),
         ],
-        steps=[{"n": 1, "at": 7, "action": TEXT, "text": f"{TEXT} delivers {TEXT}"}],
+        steps=[
+            {**delivery(7, TEXT, wire=TEXT), "action": TEXT, "text": TEXT},
+            {"at": 8, "fact": {"kind": "deliver", "pieces": [{TEXT: 3}, TEXT, None], "ends": TEXT}},
+        ],
         hang={"waiting": [{"task": TEXT, "where": TEXT}], "text": TEXT},
         witness={"rows": [TEXT], "expected": [{TEXT: TEXT}], "sentences": [TEXT, 3, None]},
     )

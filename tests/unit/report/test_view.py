@@ -72,8 +72,8 @@ def test_the_history_knows_who_waits():
 def test_the_history_says_nothing_twice():
     told = samples.event(3, "a", "told", None, "", "a's transaction 1: committed")
     raw = [
-        samples.event(1, "a", "invoke", 1, "rollback", "roll back a's transaction 1", block="a's transaction 1"),
-        samples.event(2, "a", "ok", 1, "read", "read n-1", result="n-1"),
+        samples.event(1, "a", "invoke", 1, "rollback", "S1", block="T1", fact={"kind": "rollback", "block": "T1"}),
+        samples.event(2, "a", "ok", 1, "read", "S2", result="n-1", fact={"kind": "read", "row": "n-1"}),
         told,
         samples.event(4, "a", "end", None, "", "ends with an error"),
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from matrix.__main__ import main
+from matrix.harness.sentences import words
 from matrix.reproduce import run
 from matrix.reproduce import script as written
 from matrix.reproduce.run import CannotRun, Run, execute
@@ -146,7 +147,7 @@ def test_what_does_not_show_is_a_defect_and_is_not_kept(tmp_path, here, capsys):
 
 
 def test_what_cannot_be_written_is_named_with_the_reason(tmp_path, here, capsys):
-    folder = results(tmp_path, STORED, reason="seen on the wire", violations=[])
+    folder = results(tmp_path, STORED, finding=words("seen on the wire"), violations=[])
     assert main(["reproduce", "--results", str(folder)]) == 0
     (entry,) = reproducers.read_index(folder / "reproducers")["not_written"]
     assert "seen on the wire" in entry["why"]
@@ -163,7 +164,7 @@ def test_a_history_of_another_shape_is_a_defect_and_the_others_go_on(tmp_path, h
     assert main(["reproduce", "--results", str(folder), "--times", "1"]) == 1
     index = reproducers.read_index(folder / "reproducers")
     assert [entry["scenario"] for entry in index["reproducers"]] == ["NST-5"]
-    assert index["defects"][0]["why"] == "cannot be unfolded: KeyError: 'session'"
+    assert index["defects"][0]["why"] == "cannot be unfolded: KeyError: 'fact'"
 
 
 def remedy_line(**cures) -> dict:
@@ -176,7 +177,7 @@ def remedy_line(**cures) -> dict:
 def test_a_remedy_that_does_not_hold_has_one_script_of_its_worst_scenario(tmp_path, here, capsys):
     """The worst cannot be written, so the next is tried; a third need not be. What complies is no finding."""
     cure = recorded.line(f"{CELL} FIX-1a-NST-3")
-    unseen = {**cure, "reason": "seen on the wire", "violations": []}
+    unseen = {**cure, "finding": words("seen on the wire"), "violations": []}
     milder, fine = {**cure, "verdict": "breaks"}, {**cure, "verdict": "safe", "complies": True}
     line = remedy_line(**{"NST-4": milder, "NST-13": unseen, "NST-3": cure, "CTX-1": fine})
     head = {**recorded.header(STORED), "planned": ["FIX-1a"], "server_string": None, "platform": None, "commit": None}
@@ -195,7 +196,7 @@ def test_a_remedy_that_does_not_hold_has_one_script_of_its_worst_scenario(tmp_pa
 
 
 def test_a_remedy_of_which_nothing_shows_is_named_once(tmp_path, here):
-    unseen = {**recorded.line(f"{CELL} FIX-1a-NST-3"), "reason": "seen on the wire", "violations": []}
+    unseen = {**recorded.line(f"{CELL} FIX-1a-NST-3"), "finding": words("seen on the wire"), "violations": []}
     head = {**recorded.header(STORED), "planned": ["FIX-1a"], "server_string": None, "platform": None, "commit": None}
     write_cell(tmp_path, head, [remedy_line(**{"NST-3": unseen, "NST-5": unseen})])
     assert main(["reproduce", "--results", str(tmp_path)]) == 0
