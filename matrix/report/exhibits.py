@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from matrix.lines import CureLine, Header, ScenarioLine
 from matrix.report import upstream
-from matrix.report.diagram import STYLE
 from matrix.report.diagram import diagram as draw
+from matrix.report.drawing import STYLE
 from matrix.results.reproducers import line_of_cure, read_index, source_of
 
 

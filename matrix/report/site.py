@@ -21,7 +21,7 @@ from matrix.lines import ScenarioLine
 from matrix.report import badges, exhibits, files, junit, patterns, published, suite, view
 from matrix.report.changes import feed
 from matrix.report.coverage import coverage
-from matrix.report.diagram import STYLE
+from matrix.report.drawing import STYLE
 from matrix.report.marks import style_rules
 from matrix.report.pages import HERE, Options, Site, compile_templates, environment, page, put
 from matrix.report.summary import Group, Summary, axis_ranges, group, summarise

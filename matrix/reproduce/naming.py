@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import keyword
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matrix.harness.sentences import sentence
+from matrix.results.text import clean, one_line
 
 NONCE = re.compile(r"\bn-[a-z]+-(\d+)\b")
 TOKEN = re.compile(r"\bw-[0-9a-z]+-(\d+)\b")
@@ -55,3 +57,13 @@ def name_of(operation: Mapping[str, Any]) -> str:
     if operation["what"] in UNNAMED:
         return f"{text} ({operation['session']}, operation {operation['operation']})"
     return text
+
+
+def wrapped(text: str) -> list[str]:
+    """Foreign text in lines of a comment or docstring."""
+    return textwrap.wrap(one_line(text), 116)
+
+
+def harmless(text: str) -> str:
+    """Foreign text inside a docstring."""
+    return clean(text).replace("\\", "\\\\").replace('"""', "'''")

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matrix.reproduce import NotWritten, declared, symptom, unfold
 from matrix.reproduce.declared import Declared
-from matrix.reproduce.naming import quoted
+from matrix.reproduce.naming import harmless, quoted, wrapped
+from matrix.reproduce.runtime import part, pins
 from matrix.reproduce.symptom import Symptom
 from matrix.reproduce.unfold import PLAIN, Task, within
 from matrix.reproduce.writer import LIMIT, ROWS, Writer
-from matrix.results.text import clean, one_line
+from matrix.results.text import one_line
 
-PARTS = Path(__file__).parent / "parts"
-# What the suite and its witnesses bring into an environment, and no reproducer needs.
-OURS = {"pytest", "pytest-asyncio", "iniconfig", "pluggy", "pygments", "packaging", "tomli", "exceptiongroup"}
-OURS |= {"mysql-connector-python", "pg8000", "scramp", "asn1crypto", "python-dateutil", "six", "apsw"}
-OURS |= {"pip", "setuptools", "wheel", "hypothesis", "sortedcontainers", "attrs"}
-ORM_ONLY = {"tortoise-orm", "pypika-tortoise", "iso8601", "anyio", "idna", "sniffio", "aiosqlite"}
 SCHEMES = {"postgres": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
 SERVED = "{scheme}://user@host:port/database"
 # The environment is its user's own to read, arguments are everybody's.
@@ -95,17 +88,6 @@ def server_of(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     return str((line.get("finding") or {}).get("database") or server)
 
 
-def pins(header: Mapping[str, Any], orm: bool) -> list[str]:
-    """The exact packages that a script needs, as the cell had them."""
-    driver = str(header["axes"]["driver"])
-    left_out = OURS if orm else OURS | (ORM_ONLY - {driver})
-    packages = {str(name): str(version) for name, version in header["packages"].items()}
-    odd = [name for name, version in packages.items() if not re.fullmatch(r"[A-Za-z0-9._+!-]+", name + version)]
-    if odd:
-        raise NotWritten(f"{odd[0]!r} is no package with a version")
-    return sorted(f"{name}=={version}" for name, version in packages.items() if name.lower() not in left_out)
-
-
 class _Maker:
     """Joins the parts of one script."""
 
@@ -166,8 +148,8 @@ class _Maker:
         """A part of the runtime with only those of its lines that this script needs."""
         sweep = self.sweep
         everything = [item for task in self.tasks for item in within(task.items)]
-        return _chosen(
-            (PARTS / f"{name}.py.txt").read_text(encoding="utf-8"),
+        return part(
+            name,
             {
                 "frames": self.declared.by_frame,
                 "login": self.declared.holds_login,
@@ -210,17 +192,17 @@ class _Maker:
         said = [
             one_line(f"{line['scenario']}: {line.get('title')}, on {self.driver} {header['axes']['driver_version']}."),
             "",
-            *_wrapped(f"Promised: {line.get('contract')}"),
-            *_wrapped(f"Found: {self.found.sentence}"),
+            *wrapped(f"Promised: {line.get('contract')}"),
+            *wrapped(f"Found: {self.found.sentence}"),
             "",
             f"Usage: {'' if self.sqlite else 'DATABASE_PASSWORD=... '}uv run repro.py {address}",
-            *(_wrapped(ODBC_DRIVER) if self.odbc else []),
-            *_wrapped(
+            *(wrapped(ODBC_DRIVER) if self.odbc else []),
+            *wrapped(
                 "It creates the tables repro_entry and repro_seed in that database and drops them. The order of the "
                 "steps is forced, so the symptom shows every time: exit code 1 if it shows, 0 if not, 2 for wrong use."
             ),
         ]
-        doc = "\n".join(_harmless(each) for each in said)
+        doc = "\n".join(harmless(each) for each in said)
         dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
         lines = [f"import {module}" for module in STANDARD if f"{module}." in rest + PASSWORD * (not self.sqlite)]
         unquoting = "unquote, " if "unquote(" in rest else ""
@@ -269,7 +251,7 @@ class _Maker:
     # -- the program -----------------------------------------------------------------------------------------------
     def program(self) -> str:
         lines = ["# -- the program: one task each ".ljust(118, "-")]
-        lines += [f"# {each}" for each in _wrapped(self.order_in_words())]
+        lines += [f"# {each}" for each in wrapped(self.order_in_words())]
         if not self.orm:
             lines.append("pool = None" if self.pool else "connection = None")
         if any(item.handed for task in self.tasks for item in within(task.items)):
@@ -510,27 +492,3 @@ class _Maker:
         if self.odbc:
             return ["await end_sessions()"]
         return ["cut()"]
-
-
-def _chosen(text: str, known: Mapping[str, bool]) -> str:
-    """The lines of a part that apply: those behind ``# IF a, not b`` if all of that is so, up to the next such line or
-    ``# ALL``."""
-    lines, applies = [], True
-    for line in text.splitlines(keepends=True):
-        if line.startswith("# IF "):
-            asked = [word.split() for word in line.removeprefix("# IF ").split(",")]
-            applies = all(known[words[-1]] is (words[0] != "not") for words in asked)
-        elif line == "# ALL\n":
-            applies = True
-        elif applies:
-            lines.append(line)
-    return "".join(lines)
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(one_line(text), 116)
-
-
-def _harmless(text: str) -> str:
-    """Foreign text inside a docstring."""
-    return clean(text).replace("\\", "\\\\").replace('"""', "'''")

@@ -13,7 +13,8 @@ import pytest
 from matrix.harness.sentences import words
 from matrix.reproduce import NotWritten, symptom
 from matrix.reproduce.run import pins_of
-from matrix.reproduce.script import PARTS, script
+from matrix.reproduce.runtime import PARTS
+from matrix.reproduce.script import script
 from tests.unit.report.hostile import TEXT
 from tests.unit.reproduce import recorded
 
