@@ -161,7 +161,7 @@ class _Maker:
                 "abandoned": self.declared.abandons,
                 "reuses": self.found.reuses_number,
                 "unreachable": self.declared.unreachable,
-                "using": any(item.using for item in everything),
+                "using": any(item.using for item in (*everything, *within(self.next_user))),
                 "cancels": sweep is not None and not sweep.as_it_ends,
             },
         )

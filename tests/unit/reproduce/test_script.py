@@ -507,3 +507,19 @@ def test_a_package_that_is_none_is_not_pinned(where, text):
     head["packages"] |= {"extra": text} if where == "version" else {text: "1"}
     with pytest.raises(NotWritten, match="no package"):
         script(recorded.line(name), head)
+
+
+def test_a_next_user_alone_may_name_a_connection():
+    """Where only the next user's questions name one, the script's functions take one all the same."""
+    name = "sqlite-aiosqlite FIX-1a-NST-3"
+    line = recorded.line(name)
+    asked = next(e for e in line["evidence"]["history"] if e["event"] == "invoke" and "using" in e["fact"])
+    assert asked["session"] == "the next user"
+    error = {"type": "E", "message": ""}
+    fact = {"kind": "next_user_failed", "operations": [asked["operation"]], "asked": asked["fact"], "error": error}
+    for event in line["evidence"]["history"]:
+        if event["operation"] == asked["operation"] and event is not asked and event["event"] == "ok":
+            event |= {"event": "error", "error": error}
+    source = script(line | {"finding": fact, "violations": []}, recorded.header(name))
+    assert 'connections.get("conn_1"))' in source
+    assert "async def read(nonce, db=None)" in source
