@@ -116,6 +116,8 @@ import os, signal, sys
 from pathlib import Path
 from matrix import maker
 from matrix.report import files
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run under nohup, or behind a script's &
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 maker.clean_up_when_told_to_end()
 with files.replaced_folder(Path(sys.argv[1])):
     os.kill(os.getpid(), int(sys.argv[2]))
@@ -126,6 +128,6 @@ with files.replaced_folder(Path(sys.argv[1])):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_what_is_told_to_end_cleans_up(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-c", TOLD, str(tmp_path / "site"), str(int(number))]
-    told = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    told = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     assert "KeyboardInterrupt" in told.stderr
     assert not list(tmp_path.iterdir())
