@@ -320,7 +320,7 @@ def test_what_decides_a_result_is_in_its_digest():
     """Whatever of the program a cell imports decides, but for servers (their versions are in the header) and files."""
     covered = [name.removesuffix(".py").replace("/", ".") for name in DECIDING]
     names = {name for path in DECIDING for file in _python(ROOT / path) for name in imports(file)}
-    beside = ("matrix.servers", "matrix.results", "matrix.files", "matrix.parent")
+    beside = ("matrix.servers", "matrix.results", "matrix.files", "matrix.parent", "matrix.maker")
     assert [name for name in names if within(name, "matrix") and not within(name, *covered, *beside)] == []
 
 
