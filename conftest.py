@@ -81,14 +81,16 @@ def cell_run(request: pytest.FixtureRequest) -> Iterator[CellOfPytest]:
     config = request.config
     items: list[Any] = request.session.items
     run = CellOfPytest(config, [item.callspec.params["scenario"] for item in items])
-    interrupted: list[int] = []
 
     def interrupt(number: int, frame: Any) -> None:
         """Ended from outside is as by Ctrl-C: databases are taken from a server that was given, and processes end.
-        Once: tox asks three times within a second, and the later ones would cut short how pytest comes to the end."""
-        if not interrupted:
-            interrupted.append(number)
-            raise KeyboardInterrupt
+        Once: tox asks three times within a second, and the later ones would cut short how pytest comes to the end.
+        Raised in this project's own code only: between a test's hooks it would leave pytest's set-up half undone."""
+        if not run.interrupted:
+            run.interrupted = True
+            request.session.shouldstop = f"ended by {signal.Signals(number).name}"
+            if run.interruptible:
+                raise KeyboardInterrupt
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
@@ -101,7 +103,7 @@ def cell_run(request: pytest.FixtureRequest) -> Iterator[CellOfPytest]:
         for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         run.close()
-        if not interrupted:  # else nothing counts any more: not while pytest tells of it, nor while Python ends
+        if not run.interrupted:  # else nothing counts any more: not while pytest tells of it, nor while Python ends
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
 
@@ -147,15 +149,28 @@ class CellOfPytest:
         self._terminal: Any = config.pluginmanager.getplugin("terminalreporter")
         self._run = config.stash[RUN] = CellRun(options, selected, self)
         self.close = self._run.close
+        self.interrupted = False
+        self.interruptible = False
 
     def open(self) -> None:
-        with failing_as_pytest_does():
+        with self._interruptible(), failing_as_pytest_does():
             self._run.open()
 
     async def judge(self, scenario: Any) -> None:
         """Have a scenario run, and record what it gave."""
-        with failing_as_pytest_does():
+        with self._interruptible(), failing_as_pytest_does():
             await self._run.judge(scenario)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Here a signal may raise KeyboardInterrupt; one that came before does now."""
+        self.interruptible = True
+        try:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.interruptible = False
 
     def say(self, text: str, **markup: bool) -> None:
         capture: Any = self._config.pluginmanager.getplugin("capturemanager")

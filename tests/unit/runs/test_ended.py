@@ -49,3 +49,39 @@ def test_a_cell_that_is_ended_takes_its_databases_away(tmp_path, number):
     assert cell.returncode == 2  # pytest's word for interrupted
     assert not any(folder.exists() for folder in folders)
     assert not list(tmp_path.glob("*.jsonl"))
+
+
+PLUGIN = """
+import os
+import signal
+
+def pytest_runtest_teardown(item):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        print("raised between pytest's own lines")
+        raise
+"""
+
+
+def test_between_two_scenarios_the_end_waits_for_pytest(tmp_path):
+    """An exception there left the set-up of a test half undone, and the cell ended with a traceback and 1."""
+    (tmp_path / "ending.py").write_text(PLUGIN, "utf-8")
+    cell = subprocess.run(
+        [sys.executable, "-m", "matrix.cell", "sqlite-aiosqlite", "-k", "CON-1,CON-2"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "MATRIX_RESULTS": str(tmp_path),
+            "PYTEST_ADDOPTS": "-p ending -s",
+            "PYTHONPATH": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert cell.returncode == 2, cell.stderr
+    assert "ended by SIGTERM" in cell.stdout
+    assert re.search(r"^ +1/\d+ CON-1 ", cell.stdout, re.M)
+    assert "CON-2" not in cell.stdout
+    assert "raised between" not in cell.stdout
