@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as xml
 
-from matrix.lines import ScenarioLine
 from matrix.report.junit import text
+from matrix.results import compare
 from matrix.results.read import CellResult, CellState
-from matrix.words import rank
 
 ATOM = "http://www.w3.org/2005/Atom"
 FEED_ID = "urn:tortoise-driver-compliance-matrix:changes"
@@ -27,14 +26,7 @@ class Change:
     versions: tuple[str, ...]
     started: str
     reason: str
-
-    @property
-    def direction(self) -> str:
-        if not self.before or not self.after:
-            return "new" if self.after else "gone"
-        if rank(self.before) < 0 or rank(self.after) < 0:
-            return "changed"
-        return "worse" if rank(self.after) > rank(self.before) else "better"
+    direction: str  # of compare.KINDS
 
     @property
     def sentence(self) -> str:
@@ -51,8 +43,7 @@ def between(older: Iterable[CellState], newer: Iterable[CellState]) -> tuple[Cha
         old, new = was.get(state.cell), state.result
         if old is not None and new is not None:
             found += _of_cell(old, new)
-    order = ("worse", "better", "changed", "new", "gone")
-    return tuple(sorted(found, key=lambda change: order.index(change.direction)))
+    return tuple(sorted(found, key=lambda change: compare.KINDS.index(change.direction)))
 
 
 def _of_cell(old: CellResult, new: CellResult) -> list[Change]:
@@ -63,16 +54,14 @@ def _of_cell(old: CellResult, new: CellResult) -> list[Change]:
     )
     found = []
     for name in dict.fromkeys([*old.by_id, *new.by_id]):
-        before, after = _word(old.by_id.get(name)), _word(new.by_id.get(name))
-        if before != after:
-            line = new.by_id.get(name) or old.by_id[name]
-            about = (str(line.get("title") or ""), before, after, versions, str(new.header["started"]))
-            found.append(Change(new.cell, name, *about, str(line.get("reason") or "")))
+        before, after = old.by_id.get(name), new.by_id.get(name)
+        words = [compare.word(line) if line else "" for line in (before, after)]
+        if words[0] != words[1]:
+            kind = (compare.direction(before, after) if before and after else None) or ("new" if after else "gone")
+            line = after or old.by_id[name]
+            about = (str(line.get("title") or ""), *words, versions, str(new.header["started"]))
+            found.append(Change(new.cell, name, *about, str(line.get("reason") or ""), kind))
     return found
-
-
-def _word(line: ScenarioLine | None) -> str:
-    return str(line.get("remedy") or line["verdict"]) if line else ""
 
 
 def feed(found: Sequence[Change], newest: str, address: str) -> bytes:

@@ -44,9 +44,11 @@ def register(commands: Any) -> None:
     trim.set_defaults(handler=_trim)
     diff = commands.add_parser(
         "diff",
-        help="what changed between two results: better, worse, new, gone",
-        description="Compares two folders of results, or two result files (of whatever cells). "
-        "Exit code 0: nothing is worse, 1: something is, 2: they cannot be compared.",
+        help="what changed between two results: worse, better, changed, new, gone",
+        description="Compares two folders of results, or two result files (of whatever cells). Cells are matched by "
+        "their names; a release and a checkout by driver and server. Worse is what complied and does not any more; "
+        "changed: another word, as good or as bad for the promise. "
+        "Exit code 0: nothing is worse, 1: something is, 2: nothing, or not everything, can be compared.",
     )
     diff.add_argument("before", help="folder, or <cell>.jsonl")
     diff.add_argument("after", help="folder, or <cell>.jsonl")
@@ -177,14 +179,14 @@ def _diff(options: argparse.Namespace) -> int:
         sides = [_side(Path(text), lost) for text in (options.before, options.after)]
     except ResultError as problem:
         return _fail([str(problem)], 2)
-    if all(Path(text).is_file() for text in (options.before, options.after)):
+    files = all(Path(text).is_file() for text in (options.before, options.after))
+    if files:
         (one,), (other,) = sides[0].values(), sides[1].values()
         found = compare.of_cell(one, other, other.cell if one.cell == other.cell else f"{one.cell} -> {other.cell}")
     else:
         found = compare.compare(*sides)
         if options.common:
-            both = sides[0].keys() & sides[1].keys()
-            found = [each for each in found if each.cell in both]
+            found = [each for each in found if each.scenario is not None or each.kind not in ("new", "gone")]
     if options.markdown:
         print(compare.markdown(found))
     elif options.json:
@@ -196,6 +198,15 @@ def _diff(options: argparse.Namespace) -> int:
         print(", ".join(f"{counts[kind]} {kind}" for kind in compare.KINDS if counts[kind]) or "nothing changed")
     if lost:
         return _fail([*lost, "What changed in these cells is not known: run them again."], 2)
+    if not files and not compare.matched(*sides):
+        names = [", ".join(sorted(side)) or "no cell" for side in sides]
+        return _fail(
+            [
+                f"nothing was compared: {options.before} has {names[0]}; {options.after} has {names[1]}",
+                "Give folders that have a cell in common, or the two files to be held against each other.",
+            ],
+            2,
+        )
     return 1 if any(each.kind == "worse" for each in found) else 0
 
 

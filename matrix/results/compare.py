@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from matrix.lines import ScenarioLine
 from matrix.results.read import CellResult
 from matrix.results.text import code, one_line
-from matrix.words import REMEDIES, VERDICTS
+from matrix.words import ERROR, REMEDIES, complies
 
-KINDS = ("worse", "better", "changed", "new", "gone")  # "changed": one of both words is no verdict
+KINDS = ("worse", "better", "changed", "new", "gone")
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,31 @@ class Difference:
 
 
 def compare(before: Mapping[str, CellResult], after: Mapping[str, CellResult]) -> list[Difference]:
-    """The differences over all cells, worst kind first. Cells are matched by their ids."""
+    """The differences over all cells, worst kind first. Cells are matched by their ids; what is left, such as a release
+    and a checkout, by driver and server where each side has one such cell."""
     found: list[Difference] = []
-    for cell in sorted({*before, *after}):
-        if cell not in after:
-            found.append(Difference("gone", cell, None, _whole(before[cell]), None))
-        elif cell not in before:
-            found.append(Difference("new", cell, None, None, _whole(after[cell])))
-        else:
-            found += of_cell(before[cell], after[cell], cell)
+    pairs = matched(before, after)
+    for cell, other in pairs.items():
+        found += of_cell(before[cell], after[other], cell if cell == other else f"{cell} -> {other}")
+    found += [Difference("gone", cell, None, _whole(before[cell]), None) for cell in sorted(before) if cell not in pairs]
+    known = set(pairs.values())
+    found += [Difference("new", cell, None, None, _whole(after[cell])) for cell in sorted(after) if cell not in known]
     return sorted(found, key=lambda each: KINDS.index(each.kind))
+
+
+def matched(before: Mapping[str, CellResult], after: Mapping[str, CellResult]) -> dict[str, str]:
+    """The cells that can be compared: those before, and which of those after each is held against."""
+    pairs = {cell: cell for cell in sorted(before) if cell in after}
+
+    def by_base(side: Mapping[str, CellResult], taken: Iterable[str]) -> dict[tuple[Any, Any], list[str]]:
+        found: dict[tuple[Any, Any], list[str]] = {}
+        for cell in sorted(side.keys() - set(taken)):
+            found.setdefault((side[cell].axes.get("driver"), side[cell].axes.get("server")), []).append(cell)
+        return found
+
+    left, right = by_base(before, pairs), by_base(after, pairs.values())
+    alone = [base for base in left if len(left[base]) == 1 == len(right.get(base, ()))]
+    return pairs | {left[base][0]: right[base][0] for base in alone}
 
 
 def of_cell(before: CellResult, after: CellResult, name: str) -> list[Difference]:
@@ -63,31 +78,34 @@ def of_cell(before: CellResult, after: CellResult, name: str) -> list[Difference
     for scenario in dict.fromkeys([*before.by_id, *after.by_id]):
         one, other = before.by_id.get(scenario), after.by_id.get(scenario)
         if one is None or other is None:
-            kind, line = ("new", other) if one is None else ("gone", one)
-            assert line is not None
-            word = _words(line)[0]
-            found.append(Difference(kind, name, scenario, *((None, word) if one is None else (word, None))))
-            continue
-        changed = [pair for pair in _pairs(one, other) if pair[0] != pair[1]]
-        for old, new in changed[:1]:
-            found.append(Difference(_kind(old, new), name, scenario, old, new, one_line(other.get("reason") or "")))
+            found.append(Difference("gone" if one else "new", name, scenario, *(line and word(line) for line in (one, other))))
+        elif kind := direction(one, other):
+            pairs = [(one.get("remedy"), other.get("remedy")), (one["verdict"], other["verdict"])]
+            old, new = next((a, b) for a, b in pairs if a != b) if all(pairs[0]) else (word(one), word(other))
+            found.append(Difference(kind, name, scenario, old, new, one_line(other.get("reason") or "")))
     return found
 
 
-def _pairs(one: ScenarioLine, other: ScenarioLine) -> list[tuple[str, str]]:
-    """The words to compare: of a remedy what it does before its worst verdict."""
-    return list(zip(_words(one), _words(other), strict=False))
+def word(line: ScenarioLine) -> str:
+    """The word that stands for a line: of a remedy what it does."""
+    return line.get("remedy") or line["verdict"]
 
 
-def _words(line: ScenarioLine) -> Sequence[str]:
-    return [remedy, line["verdict"]] if (remedy := line.get("remedy")) else [line["verdict"]]
-
-
-def _kind(old: str, new: str) -> str:
-    for order in (REMEDIES, VERDICTS):
-        if old in order and new in order:
-            return "worse" if order.index(new) > order.index(old) else "better"
-    return "worse" if new == "error" else "changed"
+def direction(one: ScenarioLine, other: ScenarioLine) -> str | None:
+    """What became of a line; None if its words are the same. Worse is what complied and does not any more, a remedy that
+    does less, and what cannot be measured now. Other words are a change, no judgement: at the level ``loud`` a refusal
+    complies as well as ``safe`` does, and of two words that do not comply a reader may prefer either."""
+    if (one.get("remedy"), one["verdict"]) == (other.get("remedy"), other["verdict"]):
+        return None
+    old, new = one.get("remedy"), other.get("remedy")
+    if old != new and old in REMEDIES and new in REMEDIES:
+        return "worse" if REMEDIES.index(new) > REMEDIES.index(old) else "better"
+    if other["verdict"] == ERROR:
+        return "worse"
+    was, is_now = (complies(line["level"], line["verdict"]) for line in (one, other))
+    if was is None or is_now is None or was == is_now:
+        return "changed"
+    return "better" if is_now else "worse"
 
 
 def markdown(found: Sequence[Difference]) -> str:

@@ -127,6 +127,17 @@ def test_diff_of_a_side_that_cannot_be_read_says_so_and_is_no_success(run, resul
             assert str(after) in said
 
 
+def test_diff_of_sides_with_nothing_in_common_is_no_success(run, results, tmp_path):
+    after = write_cell(tmp_path / "after", header("postgres-psycopg"), [scenario("NST-3"), scenario("NST-4")])
+    code, _, said = run("diff", results / "mysql-aiomysql.jsonl", after)  # two files: as the user says
+    assert code in (0, 1), said
+    (tmp_path / "before").mkdir()
+    (results / "mysql-aiomysql.jsonl").rename(tmp_path / "before" / "mysql-aiomysql.jsonl")
+    code, _, said = run("diff", tmp_path / "before", after.parent)
+    assert code == 2
+    assert "nothing was compared" in said
+
+
 def test_the_wrong_shape_within_a_line_is_told_in_a_line(run, results, tmp_path):
     after = write_cell(tmp_path / "after", header(), [scenario("NST-3"), scenario("NST-4")])
     first, *others = after.read_text().splitlines()
