@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
+import subprocess
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # Each module offers ``register(commands)``: it adds its sub-parsers and sets ``handler`` (a function of the parsed
 # arguments that returns an exit code) on each. Modules import the heavy libraries inside their handlers, so that
@@ -19,6 +24,7 @@ PARTS = {
     "matrix.runs.plan": ("plan",),
     "matrix.runs.run": ("run",),
     "matrix.runs.bisect": ("bisect",),
+    "matrix.runs.scenarios": ("scenarios", "explain"),
     "matrix.runs.announce": ("announce",),
 }
 
@@ -28,6 +34,7 @@ def parser(lacking: dict[str, str] | None = None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m matrix", description="The Tortoise driver compliance matrix: servers, runs, results, report."
     )
+    made.add_argument("--version", action="version", version=f"%(prog)s {version()}")
     commands = made.add_subparsers(title="commands", dest="command", required=True)
     for part, names in PARTS.items():
         try:
@@ -39,6 +46,18 @@ def parser(lacking: dict[str, str] | None = None) -> argparse.ArgumentParser:
             continue
         module.register(commands)
     return made
+
+
+def version() -> str:
+    """The project's version, and the commit where this is a checkout."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    number = re.search(r'^version = "(.+)"$', text, re.MULTILINE)
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""
+    return " ".join(filter(None, [number.group(1) if number else "", commit and f"({commit})"]))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -199,6 +199,14 @@ def chosen(words: str) -> list[str]:
     return [name for name in known if name in wanted]
 
 
+def one(text: str) -> str:
+    """The id of one scenario, in any case. Raises LookupError with what there is."""
+    names = chosen(text)
+    if len(names) == 1 and names[0].upper() == text.strip().upper():
+        return names[0]
+    raise LookupError(f"{text}: give one scenario, such as {names[0]}; python -m matrix scenarios {text} lists them")
+
+
 def catalogue() -> dict[str, Scenario]:
     """All scenarios in the order of their families, then of their numbers."""
     for family in FAMILIES.values():

@@ -55,11 +55,11 @@ def _of_cell(old: CellResult, new: CellResult) -> list[Change]:
     found = []
     for name in dict.fromkeys([*old.by_id, *new.by_id]):
         before, after = old.by_id.get(name), new.by_id.get(name)
-        words = [compare.word(line) if line else "" for line in (before, after)]
-        if words[0] != words[1]:
+        was, is_now = (compare.word(line) if line else "" for line in (before, after))
+        if was != is_now:
             kind = (compare.direction(before, after) if before and after else None) or ("new" if after else "gone")
             line = after or old.by_id[name]
-            about = (str(line.get("title") or ""), *words, versions, str(new.header["started"]))
+            about = (str(line.get("title") or ""), was, is_now, versions, str(new.header["started"]))
             found.append(Change(new.cell, name, *about, str(line.get("reason") or ""), kind))
     return found
 

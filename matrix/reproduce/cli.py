@@ -79,10 +79,15 @@ class Job:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
+    from matrix.harness.scenario import one
     from matrix.results.read import ResultError, read_folder
 
     try:
+        options.scenario = one(options.scenario) if options.scenario else None
         states = read_folder(options.results)
+    except LookupError as problem:
+        print(problem.args[0], file=sys.stderr)
+        return 2
     except ResultError as problem:
         return _fail(str(problem))
     results = [state.result for state in states if state.result and options.cell in (None, state.cell)]

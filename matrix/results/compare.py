@@ -78,11 +78,14 @@ def of_cell(before: CellResult, after: CellResult, name: str) -> list[Difference
     for scenario in dict.fromkeys([*before.by_id, *after.by_id]):
         one, other = before.by_id.get(scenario), after.by_id.get(scenario)
         if one is None or other is None:
-            found.append(Difference("gone" if one else "new", name, scenario, *(line and word(line) for line in (one, other))))
-        elif kind := direction(one, other):
-            pairs = [(one.get("remedy"), other.get("remedy")), (one["verdict"], other["verdict"])]
-            old, new = next((a, b) for a, b in pairs if a != b) if all(pairs[0]) else (word(one), word(other))
-            found.append(Difference(kind, name, scenario, old, new, one_line(other.get("reason") or "")))
+            was = word(one) if one else None
+            is_now = word(other) if other else None
+            found.append(Difference("gone" if one else "new", name, scenario, was, is_now))
+        elif became := direction(one, other):
+            old, new = word(one), word(other)
+            if old == new:  # of a remedy that does what it did, with another worst verdict
+                old, new = one["verdict"], other["verdict"]
+            found.append(Difference(became, name, scenario, old, new, one_line(other.get("reason") or "")))
     return found
 
 

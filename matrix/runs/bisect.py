@@ -20,6 +20,7 @@ from typing import Any
 from packaging.version import Version
 
 from matrix.harness.drivers import drivers
+from matrix.harness.scenario import one
 from matrix.maker import clean_up_when_told_to_end
 from matrix.results.text import one_line
 from matrix.runs import cells, environments
@@ -211,12 +212,13 @@ def register(commands: Any) -> None:
 def _bisect(options: argparse.Namespace) -> int:
     began = time.monotonic()
     try:
+        options.scenario = one(options.scenario)
         releases = load()
         name = cells_read(cell_of(options.driver))
         axis = axis_of(name, options.axis, releases)
         runner = Runner([], environments.state_folder() / "bisect")
-    except (RunError, ReleasesError) as problem:
-        print(problem, file=sys.stderr)
+    except (LookupError, RunError, ReleasesError) as problem:
+        print(problem.args[0], file=sys.stderr)
         return 2
     specs = {spec for version in axis.candidates for spec in cells.server_specs(axis.at(version), releases.servers)}
     runner.servers = Servers(Counter(dict.fromkeys(specs, ALWAYS)))

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from matrix.harness.scenario import one
 from matrix.runs import process
 from matrix.runs.inputs import ROOT
+from matrix.runs.jobs import RunError, cells_read
 
 
 def register(commands: Any) -> None:
@@ -33,6 +35,13 @@ def register(commands: Any) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
+    try:
+        name, scenario = str(cells_read(options.cell)), one(options.scenario)
+        remedy = one(options.remedy) if options.remedy else None
+    except (LookupError, RunError) as problem:
+        print(problem.args[0], file=sys.stderr)
+        return 2
+    options.cell, options.scenario, options.remedy = name, scenario, remedy
     command = tox()
     if command is None:
         print("replay needs tox, which makes the cell's environment: python -m pip install tox", file=sys.stderr)

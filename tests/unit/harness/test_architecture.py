@@ -167,7 +167,7 @@ def test_the_report_knows_of_results_only(path):
 @parameters("matrix/reproduce")
 def test_reproducers_know_of_results_and_servers_only(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
-    rooms = ("matrix.results", "matrix.servers", "matrix.reproduce")
+    rooms = ("matrix.results", "matrix.servers", "matrix.reproduce", "matrix.harness.scenario.one")
     assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
 
 

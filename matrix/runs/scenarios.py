@@ -1,0 +1,136 @@
+"""``python -m matrix scenarios`` and ``explain``: what there is, and what is on record of one. Nothing is run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from matrix.harness.drivers import bases, drivers
+from matrix.harness.scenario import Scenario, catalogue, chosen, one
+from matrix.results import expectations
+from matrix.results.read import read_folder
+from matrix.results.text import clean, one_line
+from matrix.runs.inputs import ROOT
+
+PATTERNS = ROOT / "docs" / "patterns" / "patterns.toml"
+WIDTH = 100
+LEVELS = {
+    "must": "promised: only `safe` complies",
+    "loud": "undefined use: `safe` and `refuses` comply",
+    "info": "reported, not judged",
+}
+
+
+def register(commands: Any) -> None:
+    """Adds ``scenarios`` and ``explain``."""
+    listing = commands.add_parser(
+        "scenarios",
+        help="list the scenarios with their titles",
+        description="Lists scenarios: all, or those of the families and ids that are given (NST, NST-4).",
+    )
+    listing.add_argument("names", nargs="*", metavar="ID", help="an id or a family, in any case")
+    listing.add_argument("--json", action="store_true", help="for programs")
+    listing.set_defaults(handler=_list)
+    explain = commands.add_parser(
+        "explain",
+        help="what a scenario asks, what was promised, what is on record, which remedies were tried",
+        description="Explains a scenario from what is on record, and from results where there are some. Runs nothing.",
+    )
+    explain.add_argument("scenario", metavar="ID", help="such as NST-4, in any case")
+    explain.add_argument("--results", default="results", metavar="FOLDER", help="where a run's words are looked up")
+    explain.set_defaults(handler=_explain)
+
+
+def _list(options: argparse.Namespace) -> int:
+    known = catalogue()
+    try:
+        names = chosen(" ".join(options.names)) if options.names else list(known)
+    except LookupError as problem:
+        print(problem.args[0], file=sys.stderr)
+        return 2
+    if options.json:
+        fields = ("id", "title", "contract", "level", "family", "url")
+        print(json.dumps([{field: getattr(known[name], field) for field in fields} for name in names], indent=2))
+        return 0
+    for name in names:
+        print(f"{name:<8} {known[name].level:<5} {known[name].title}")
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    try:
+        name = one(options.scenario)
+        told = list(explained(catalogue()[name], Path(options.results)))
+    except (LookupError, expectations.ExpectationError) as problem:
+        print(problem.args[0], file=sys.stderr)
+        return 2
+    for line in told:
+        print(clean(line))
+    return 0
+
+
+def explained(scenario: Scenario, results: Path) -> Iterator[str]:
+    """The lines of ``explain``. Raises ExpectationError."""
+    yield f"{scenario.id}: {scenario.title}"
+    yield from _wrapped(scenario.contract)
+    yield ""
+    yield f"Level {scenario.level}: {LEVELS[scenario.level]}"
+    if scenario.quote:
+        yield from _wrapped(f'"{scenario.quote}"')
+        yield f"  {scenario.url}"
+    if scenario.links:
+        yield "Reports"
+        yield from (f"  {link}" for link in scenario.links)
+    yield "On record, newest releases"
+    for driver in drivers():
+        entries = [each for each in expectations.load_driver(driver) if scenario.id in each.scenarios and not each.cell]
+        if not entries:
+            yield f"  {driver:<10} nothing: it {'holds' if scenario.cures else 'complies'}, or does not apply"
+        for each in entries:
+            where = f" ({each.range})" if each.range else ""
+            yield from _wrapped(f"{driver:<10} {each.words}{where}: {each.reason}", hang=13)
+    yield from _measured(scenario.id, results)
+    yield from _remedies(scenario)
+    yield "Run it, and show its deciding order step by step (CELL: " + ", ".join(bases()) + ")"
+    yield f"  python -m matrix run CELL --only {scenario.id}"
+    yield f"  python -m matrix replay CELL {scenario.id}"
+
+
+def _measured(name: str, results: Path) -> Iterator[str]:
+    if not results.is_dir():
+        return
+    lines = [
+        (state.cell, line)
+        for state in read_folder(results)
+        if state.result and (line := state.result.by_id.get(name)) is not None
+    ]
+    if lines:
+        yield f"In {results}"
+    for cell, line in lines:
+        word = line.get("remedy") or line["verdict"]
+        yield from _wrapped(f"{cell:<18} {word}: {one_line(line.get('reason') or '')}", hang=21)
+
+
+def _remedies(scenario: Scenario) -> Iterator[str]:
+    patterns = tomllib.loads(PATTERNS.read_text("utf-8"))["pattern"]
+    own = [each["title"] for each in patterns if scenario.id in each["scenarios"]]
+    if own:
+        yield "As people write it (docs/patterns, page 'Is my code safe?')"
+        yield from (f"  {title}" for title in own)
+    curing = [each for each in catalogue().values() if scenario.id in each.cures]
+    if curing:
+        yield "Remedies that are run over it (explain FIX-… says where each holds)"
+        yield from (f"  {each.id:<8} {each.title}" for each in curing)
+    if scenario.cures:
+        yield f"Run over: {', '.join(scenario.cures)}"
+
+
+def _wrapped(text: str, hang: int = 2) -> Iterator[str]:
+    yield from textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent=" " * hang)

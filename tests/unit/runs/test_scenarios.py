@@ -1,0 +1,70 @@
+"""``scenarios`` and ``explain`` answer from what is on record; an unknown id is refused at once, in any command."""
+
+import json
+
+import pytest
+
+from matrix.__main__ import main
+from tests.unit.results.samples import header, scenario, write_cell
+
+
+def test_a_family_in_any_case_is_listed_with_titles(capsys):
+    assert main(["scenarios", "nst", "con-1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "CON-1    loud  Two overlapping reads on one connection"
+    assert {line.split("-")[0] for line in lines} == {"CON", "NST"}
+    assert main(["scenarios", "NST-4", "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["id"] == "NST-4"
+    assert told["contract"]
+
+
+def test_a_scenario_is_explained_without_running_it(capsys, tmp_path):
+    write_cell(tmp_path, header("mysql-aiomysql"), [scenario("NST-3"), scenario("NST-4", "lies", reason="seen here")])
+    assert main(["explain", "nst-4", "--results", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "NST-4: ",
+        "https://tortoise.github.io",
+        "aiomysql   lies:",
+        "mysql-aiomysql     lies: seen here",
+        "FIX-2b",
+    ):
+        assert part in said
+    assert main(["explain", "FIX-6", "--results", str(tmp_path / "none")]) == 0
+    assert "Run over: NST-3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("scenarios", "NST-99"),
+        ("explain", "NST-99"),
+        ("bisect", "NST-99", "aiomysql"),
+        ("reproduce", "--scenario", "NST-99"),
+        ("replay", "mysql-aiomysql", "NST-99"),
+        ("run", "sqlite-aiosqlite", "--only", "NST-99"),
+    ],
+)
+def test_an_unknown_id_is_refused_at_once(command, capsys):
+    assert main(list(command)) == 2
+    said = capsys.readouterr().err
+    assert "there is no scenario NST-99" in said
+    assert "NST-4 " in said  # what there is
+
+
+def test_a_family_is_no_scenario(capsys):
+    assert main(["explain", "NST"]) == 2
+    assert "give one scenario, such as NST-1" in capsys.readouterr().err
+
+
+def test_replay_of_no_cell_says_which_there_are(capsys):
+    assert main(["replay", "sqlite-foo", "NST-4"]) == 2
+    assert "there is no driver foo; there are: aiosqlite" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("python -m matrix 0.")
