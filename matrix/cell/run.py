@@ -150,26 +150,32 @@ class CellRun:
         assert self.cell is not None
         if self.processes is None:
             self.processes = self._begin(self.cell)
-        line = await self.processes.line(scenario.id)
+        try:
+            line = await self.processes.line(scenario.id)
+        except CellError as error:
+            raise self._ended(self._failing(writes=True) or str(error), scenario) from error
         line["expectation"] = judging.record(line, self.entries, self.header)
         self.done += 1
         if self.writer is not None:
             self.writer.scenario(line)
         self._show(line)
-        writes = line["verdict"] == "error"
-        failing = [said for backing in self.cell.backings if (said := backing.failing(writes=writes))]
-        if failing:
-            raise CellEnded(
-                f"{self.cell.name}: {failing[0]}; {scenario.id} was running. "
-                "The result stays incomplete: run the cell again.",
-                3,
-            )
+        if failing := self._failing(writes=line["verdict"] == ERROR):
+            raise self._ended(failing, scenario)
         if self.writer is not None and self.done == len(self.planned):
             self.writer.finish()
         if unmet := judging.judge_line(line, self.entries, self.header):
             raise NotAsExpected("; ".join(str(problem) for problem in unmet))
         if self.options.strict and line["complies"] is False:
             raise NotAsExpected(f"{scenario.id} does not comply: {line['verdict']} ({line['reason']})")
+
+    def _failing(self, *, writes: bool) -> str:
+        """Which of the cell's servers can be judged against no more, and why; empty for none."""
+        assert self.cell is not None
+        return next((said for each in self.cell.backings if (said := each.failing(writes=writes))), "")
+
+    def _ended(self, why: str, scenario: Scenario) -> CellEnded:
+        said = f"{self.header['cell']}: {why}; {scenario.id} was running"
+        return CellEnded(f"{said}. The result stays incomplete: run the cell again.", 3)
 
     def _learn(self, line: ScenarioLine) -> None:
         """Keep what later lines need of this one."""

@@ -26,7 +26,7 @@ from .adapters.base import CAPABILITIES, Adapter, load
 from .cell_name import UVLOOP, CellName, parse
 from .drivers import distribution, drivers
 from .loop import MatrixLoop
-from .sockets import TooFewDescriptors, first_aside
+from .sockets import NoFence, check_fence, first_aside
 from .witness import SEEDS, WITNESSES, Address, Witness, WitnessError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,11 +151,11 @@ class Cell:
 
     def open(self) -> None:
         """Find or start the servers, make a database in each. Raises CellError."""
-        try:
-            first_aside()
-        except TooFewDescriptors as error:
-            raise CellError(str(error)) from None
         kinds = self.table.databases or (self.kind,)
+        try:
+            (first_aside if set(kinds) == {"sqlite"} else check_fence)()
+        except NoFence as error:
+            raise CellError(str(error)) from None
         for kind in kinds:
             spec = kind if self.table.databases else self.spec
             self._places.append((kind, None, None) if kind == "sqlite" else self._served(spec))

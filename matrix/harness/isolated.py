@@ -220,13 +220,22 @@ class Pump(threading.Thread):
     the harness itself would make a hang out of what is a blocked loop. What is held then goes through.
     """
 
-    def __init__(self, world: World, loop_thread: int, relayed: Callable[[int], None]) -> None:
+    def __init__(
+        self, world: World, loop_thread: int, relayed: Callable[[int], None], failed: Callable[[Exception], None]
+    ) -> None:
         super().__init__(daemon=True)
         self.relayed = relayed  # told this thread's native id when everything went through for the first time
+        self.failed = failed  # told what it cannot do: without it a hang of the driver would be proven
         self.world = world
         self.loop_thread = loop_thread
 
     def run(self) -> None:
+        try:
+            self._watch()
+        except Exception as error:
+            self.failed(error)
+
+    def _watch(self) -> None:
         seen: tuple[int, int] = (-1, -1)
         still = 0
         told = False
@@ -269,7 +278,13 @@ def _child(runner: Runner, scenario: Scenario, execution: Execution, way: Any, w
         here.on_step = lambda token, fact: tell({"step": [token, fact, (execution.enabled or [()])[-1]]})
         faulthandler.register(SHOW_STACKS, stacks, all_threads=True)
         loop_thread = threading.get_native_id()
-        here.on_world = lambda world: Pump(world, loop_thread, lambda helper: tell({"relayed": helper})).start()
+
+        def failed(error: Exception) -> None:
+            tell({"error": f"what stands in for the loop failed: {type(error).__name__}: {error}"})
+            os._exit(0)
+
+        relayed = lambda helper: tell({"relayed": helper})  # noqa: E731
+        here.on_world = lambda world: Pump(world, loop_thread, relayed, failed).start()
         outcome = loop.run_until_complete(here.once(scenario, execution, way))
         tell({"outcome": _plain(outcome), "waits": (execution.waits, execution.victim)})
     except BaseException as error:

@@ -40,8 +40,13 @@ class IdleSelector(selectors.DefaultSelector):
 
     def ring(self) -> None:
         """Called from any thread: end a ``wait`` that is under way, or the next one; the loop hears nothing of it."""
-        with contextlib.suppress(OSError):  # it rings already, or the loop is closed
+        try:
             self._rope.send(b"!")
+        except BlockingIOError:  # it rings already
+            pass
+        except OSError:
+            if self._rope.fileno() != -1:  # else the loop is closed, and nobody waits
+                raise
 
     def close(self) -> None:
         super().close()

@@ -72,11 +72,14 @@ class Processes:
     _done: set[str] = field(default_factory=set)
 
     async def line(self, scenario: str) -> ScenarioLine:
-        """The result line of one of the jobs, as soon as it is there. Give lines to nobody twice."""
-        if not self._processes:
-            every = [self.cell.rooms() for _ in range(min(self.count, len(self.jobs)))]
-            self._processes = [self._fork(rooms) for rooms in every]
+        """The result line of one of the jobs, as soon as it is there. Give lines to nobody twice. Raises CellError
+        where no databases can be made for a process."""
         while scenario not in self._lines:
+            # Also in the place of one that died, with databases of its own: in those of the dead are its tables, and
+            # the server may not have missed it yet.
+            lacking = min(self.count - len(self._processes), len(self.jobs))
+            every = [self.cell.rooms() for _ in range(lacking)]
+            self._processes += [self._fork(rooms) for rooms in every]
             self._hand_out()
             await self._news()
         return self._lines.pop(scenario)
@@ -122,9 +125,8 @@ class Processes:
         try:
             line = process.pipe.recv()
         except (EOFError, OSError):
+            self._processes.remove(process)
             line = self.died(scenario, self._bury(process))
-            # With databases of its own: in those of the dead are its tables, and the server may not have missed it yet.
-            self._processes[self._processes.index(process)] = self._fork(self.cell.rooms())
         self.learn(line)
         self._lines[scenario] = line
         self._done.add(scenario)

@@ -7,6 +7,7 @@ import asyncio
 import collections
 import contextlib
 import os
+import socket
 from typing import Any
 
 from . import server_failures
@@ -52,7 +53,7 @@ class Wire(Channel):
     def connected(self, transport: asyncio.Transport) -> None:
         """The driver is there."""
         self.client = transport
-        self.driver_socket = DriverSocket(transport)
+        self.driver_socket = DriverSocket(transport, self.recorder.failures)
 
     def reached(self, transport: asyncio.Transport) -> None:
         """The server is there: it gets what the driver has said meanwhile."""
@@ -168,15 +169,28 @@ class Wire(Channel):
         self._flush()
 
     def pump(self) -> None:
-        """Relay what lies in the sockets now; only for a thread that stands in for a loop that is stuck."""
+        """Relay what lies in the sockets now; only for a thread that stands in for a loop that is stuck. Raises OSError
+        where that cannot be done without the loop."""
         self.release()
-        for transport, handle in ((self.client, self.from_client), (self.server, self.from_server)):
+        sides = (self.client, self.from_client, self.server), (self.server, self.from_server, self.client)
+        for transport, handle, other in sides:
             if transport is None:
                 continue
-            with contextlib.suppress(OSError):
+            if transport.is_closing():
+                _hang_up(transport)  # the loop would, in its next round
+                continue
+            try:
                 data = os.read(transport.get_extra_info("socket").fileno(), 1 << 16)
-                if data:
-                    handle(data)
+            except BlockingIOError:
+                continue
+            except ConnectionError:
+                data = b""
+            if data:
+                handle(data)
+            elif other is not None:
+                _hang_up(other)
+            if other is not None and other.get_write_buffer_size():
+                raise BlockingIOError(f"{self.label}: more is due than a socket takes while the loop is stuck")
 
     def _flush(self) -> None:
         while self.held:
@@ -228,3 +242,9 @@ class Wire(Channel):
 
     def _all_arrived(self) -> bool:
         return self.driver_socket is None or self.client is None or self.driver_socket.all_arrived()
+
+
+def _hang_up(transport: asyncio.Transport) -> None:
+    """Let the other end know that no more comes, without the loop. It may know already."""
+    with contextlib.suppress(OSError):
+        transport.get_extra_info("socket").shutdown(socket.SHUT_WR)

@@ -283,6 +283,8 @@ class CountingQueue(queue.SimpleQueue):
         with self.channel._guard:
             self.channel.pending += 1
         if not isinstance(item, tuple):
+            if type(item) is not object:  # the mark of 0.20 and 0.21
+                self.gate.recorder.failures.append(f"a request that the gate cannot hold: {item!r:.80}")
             super().put_nowait(item)  # until the thread has met it, its connection is closing
             return
         future, function = item

@@ -20,9 +20,9 @@ try:
         taken.append(sockets.aside(socket.socket()))
 except OSError:
     print("none is left, and that is said")
-except sockets.TooFewDescriptors as error:
+except sockets.NoFence as error:
     print(error)
-    cell = Cell.__new__(Cell)
+    cell = Cell("sqlite-aiosqlite")
     try:
         cell.open()
     except CellError as refused:

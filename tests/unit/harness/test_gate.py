@@ -6,14 +6,18 @@ import asyncio
 import itertools
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from matrix.harness import sockets
+from matrix.harness.cell import Cell, CellError
 from matrix.harness.channel import Recorder, Segments
 from matrix.harness.gate import Gate
 from matrix.harness.relayed import Wire
@@ -327,6 +331,70 @@ async def test_bytes_that_the_kernel_still_carries_make_the_wire_busy(setting, m
     counts = iter([sockets._Counted(100, 50, 0), sockets._Counted(50, 99, 0)])  # first the driver's end, then ours
     monkeypatch.setattr(sockets, "_counters", lambda connection: next(counts))
     assert wire.busy()
+
+
+async def until_accepted(setting: Setting) -> Wire:
+    await until(lambda: bool(setting.gate.wires))
+    return setting.gate.wires[-1]
+
+
+async def test_a_connection_of_another_process_is_told_for_nothing_is_known_of_it(setting):
+    script = "import socket, sys\nwith socket.create_connection(('127.0.0.1', int(sys.argv[1]))): sys.stdin.read()"
+    words = [sys.executable, "-c", script, str(setting.gate.port)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE):  # noqa: ASYNC220  # it ends when the pipe is closed
+        await until_accepted(setting)
+    assert "no file of this process" in setting.recorder.failures[0]
+
+
+async def test_a_connection_that_is_given_up_before_the_gate_sees_it_is_no_failure(setting):
+    socket.create_connection(("127.0.0.1", setting.gate.port)).close()
+    wire = await until_accepted(setting)
+    assert not wire.driver_socket.found
+    assert wire._all_arrived()
+    assert wire.unread() == 0
+    assert setting.recorder.failures == []
+
+
+async def test_a_driver_s_socket_is_found_again_under_another_number(setting):
+    client = socket.create_connection(("127.0.0.1", setting.gate.port))
+    wire = await until_accepted(setting)
+    again = client.dup()
+    client.close()
+    taken = socket.socket()  # it has the number now
+    wire.client.write(b"unread")
+    assert wire.unread() == len(b"unread")
+    again.close()
+    await until(lambda: wire.closed)
+    assert wire.unread() == 0
+    assert setting.recorder.failures == []
+    taken.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("_descriptor_between", "which socket is the driver's"),
+        ("_counters", "what is under way in a connection"),
+        ("thread_rests", "whether a thread sleeps"),
+    ],
+)
+async def test_where_the_machine_does_not_say_what_the_fence_needs_nothing_is_judged(monkeypatch, fault, said):
+    sockets.check_fence()
+    monkeypatch.setattr(sockets, fault, lambda *_: (False, 0) if fault == "thread_rests" else None)
+    with pytest.raises(sockets.NoFence, match=said) as refused:
+        sockets.check_fence()
+    assert len(str(refused.value).splitlines()) == 2
+    cell = Cell.__new__(Cell)
+    cell.table, cell.kind = SimpleNamespace(databases=()), "mysql"
+    with pytest.raises(CellError, match=said):
+        cell.open()
+
+
+async def test_every_socket_that_is_set_aside_sends_at_once():
+    """Also those that no loop ever sees: asyncio does so by itself, ``relay_until`` has none."""
+    made = sockets.aside(socket.socket())
+    assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    made.close()
 
 
 async def test_an_answer_in_two_parts_does_not_wait_for_an_acknowledgement(setting):

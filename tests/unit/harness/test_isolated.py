@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from matrix.harness import isolated
+from matrix.harness.gate import Gate
 from matrix.harness.isolated import once_in_child
 from matrix.harness.outcome import Exploration
 from matrix.harness.runner import Runner
@@ -211,6 +213,51 @@ async def test_a_thread_that_the_harness_holds_goes_on_when_the_loop_is_stuck():
 
     found = (await run(program)).deciding
     assert (found.verdict, found.proof) == ("safe", None)
+
+
+def through_the_gate(serve: Any, *, reads: bool) -> Any:
+    """A program that blocks the loop's own thread on a connection through the gate. ``serve`` is what the server does
+    with it then; the program reads to its end, or never."""
+
+    async def program(world):
+        stuck = threading.Event()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            gate = Gate("postgres", *server.getsockname(), world.recorder, world.gates.number_channel)
+            world.gates.add(gate)
+            await gate.start()
+
+            def accept() -> None:
+                with server.accept()[0] as connection:
+                    stuck.wait()
+                    serve(connection)
+
+            threading.Thread(target=accept, daemon=True).start()
+
+            async def blocks(session):
+                await session.step("block")
+                with socket.create_connection(("127.0.0.1", gate.port)) as client:
+                    while not (gate.wires and gate.wires[0].server):  # noqa: ASYNC110
+                        await asyncio.sleep(0)
+                    stuck.set()  # the loop does nothing more from here on
+                    while client.recv(1000) if reads else signal.pause():
+                        pass
+
+            await world.together(blocks=blocks)
+
+    return program
+
+
+async def test_that_the_server_hung_up_is_passed_on_while_the_loop_is_stuck(monkeypatch):
+    """Else the harness makes a hang of it."""
+    monkeypatch.setattr(isolated, "LIMIT", 5.0)
+    found = await run(through_the_gate(lambda connection: connection.close(), reads=True))
+    assert (found.error, found.deciding.verdict) == ("", "safe")
+
+
+async def test_what_cannot_be_passed_on_while_the_loop_is_stuck_is_an_error_not_a_hang(monkeypatch):
+    monkeypatch.setattr(isolated, "LIMIT", 5.0)
+    found = await run(through_the_gate(lambda connection: connection.sendall(b"N" * (64 << 20)), reads=False))
+    assert "what stands in for the loop failed" in found.error
 
 
 async def test_no_child_is_left():

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from matrix.harness.loop import MatrixLoop, SideLoop, thread_rests
+from matrix.harness.loop import IdleSelector, MatrixLoop, SideLoop, thread_rests
 
 
 @pytest.fixture
@@ -124,6 +124,17 @@ def test_what_is_readable_is_not_idle(loop):
     loop.idle_selector.on_idle = idle
     loop.run_until_complete(woken_from_a_thread())
     assert asked <= 1
+
+
+def test_a_bell_that_is_broken_is_told_one_that_rings_or_is_closed_is_not():
+    selector = IdleSelector()
+    for _ in range(10_000):
+        selector.ring()  # more than it takes
+    selector._bell.close()
+    with pytest.raises(OSError, match="pipe"):
+        selector.ring()
+    selector.close()
+    selector.ring()
 
 
 def test_jobs_are_known_until_the_loop_has_their_results(loop):

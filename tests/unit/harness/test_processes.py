@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from matrix.harness.cell import CellError
 from matrix.harness.processes import Job, Processes
 
 ROOT = Path(__file__).parents[3]
@@ -101,6 +102,28 @@ def test_a_process_that_dies_is_an_error_of_its_scenario_and_of_no_other(spread)
     assert "last words" in lines["b"]["reason"]
     assert lines["a"]["database"] != lines["c"]["database"] == lines["d"]["database"]  # the dead one left its tables
     assert lines["a"]["pid"] != lines["c"]["pid"] == lines["d"]["pid"]
+
+
+def test_where_no_databases_can_be_made_any_more_the_dead_one_is_told_first_and_then_that():
+    """As when the server died and took the process with it: not 'handle is closed' for everything that follows."""
+
+    class Dying(Cell):
+        def rooms(self):
+            if self.made:
+                raise CellError("the server is gone")
+            return super().rooms()
+
+    def dies(cell, scenario, given):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    processes = Processes(Dying(), 1, [Job("a"), Job("b")], dies, died, lambda line: None)
+    try:
+        assert "SIGSEGV" in asyncio.run(processes.line("a"))["reason"]
+        for _ in range(2):
+            with pytest.raises(CellError, match="the server is gone"):
+                asyncio.run(processes.line("b"))
+    finally:
+        processes.close()
 
 
 def test_what_a_process_fails_with_is_said(spread):

@@ -341,6 +341,13 @@ def test_what_is_no_request_ends_the_thread_and_closes_the_channel(gate):
     assert queue.channel.pending == 0
 
 
+@pytest.mark.parametrize(("item", "known"), [(object(), True), (lambda: None, False), ([None, print], False)])
+def test_a_request_of_a_shape_that_the_gate_cannot_hold_is_told(gate, item, known):
+    """As a release to come may have it: its requests would go past the gate."""
+    gate.queue().put_nowait(item)
+    assert bool(gate.recorder.failures) != known
+
+
 def test_what_is_asked_of_a_thread_that_has_ended_is_not_under_way(gate):
     """Two loops closed one connection: the end was told to a loop that was closed itself."""
     made = Worker(gate)
