@@ -76,7 +76,7 @@ def interpreter(minor: str | None) -> Python:
             found = ".".join(version.split(".")[:2])
             if minor is None or found == minor:
                 return Python(found, version, path)
-    raise NoPython(f"Python {minor} is not on this machine")
+    raise NoPython(f"Python {minor} is not on this machine: install it (uv python install {minor}), or leave it out")
 
 
 def _interpreters(minor: str | None) -> Iterator[Path]:

@@ -130,6 +130,7 @@ class Runner:
         try:
             found = do(what)
         except (
+            environments.NoPython,  # says nothing of the driver: an older result stays
             registry.RegistryError,
             servers.ServerError,
             releases.ReleasesError,
@@ -151,8 +152,6 @@ class Runner:
             python = environments.interpreter(job.name.python)
             wanted = cells.requirements(job.name, self.axes, dict(job.own))
             locked = environments.resolve(wanted, python, again=self.resolve_again)
-        except environments.NoPython as problem:
-            return self._absent(job, f"does not run here: {problem}")
         except environments.NotInstallable as problem:
             return self._absent(job, f"does not install: {problem}")
         inputs = self.inputs(job, python, locked, self.specs(job))

@@ -189,6 +189,18 @@ def test_what_cannot_be_installed_is_a_result_with_the_resolvers_words(run, tmp_
     assert run("results", "check", tmp_path / "results").returncode == 0
 
 
+def test_a_python_that_is_not_here_is_no_result_and_an_older_one_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("MATRIX_STATE", str(tmp_path))
+    job = Job(cells.read("sqlite-aiosqlite-py399"))
+    header = samples.header() | {"cell": job.cell}
+    older = samples.write_cell(tmp_path / "results", header, [samples.scenario("NST-3", "lies")])
+    before = older.read_bytes()
+    done = Runner([job], tmp_path / "results").one(job)
+    assert (done.how, done.result) == ("failed", None)
+    assert "Python 3.99 is not on this machine: install it" in done.said
+    assert older.read_bytes() == before
+
+
 def test_a_checkout_is_tested_and_a_change_of_it_is_seen(run, tmp_path):
     project = tmp_path / "aiosqlite-fix"
     (project / "aiosqlite").mkdir(parents=True)
