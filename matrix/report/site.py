@@ -18,7 +18,7 @@ from typing import Any
 from markupsafe import Markup
 
 from matrix.lines import ScenarioLine
-from matrix.report import badges, exhibits, files, junit, patterns, published, suite, view
+from matrix.report import badges, errors, exhibits, files, junit, patterns, published, search, suite, view
 from matrix.report.changes import feed
 from matrix.report.coverage import coverage
 from matrix.report.drawing import STYLE
@@ -45,7 +45,13 @@ def build(table: view.Table, out: str | os.PathLike[str], options: Options | Non
         for path in ("cells", "scenarios", "drivers", "badges", "tortoise"):
             (folder / path).mkdir()
         summary = files.as_json_lines(published.summary(site), "cells")
-        calls: list[Call] = [(_shared, (site, summary)), (_patterns, (site,)), (_methods, (site,)), (_changes, (site,))]
+        calls: list[Call] = [
+            (_shared, (site, summary)),
+            (_patterns, (site,)),
+            (_errors, (site,)),
+            (_methods, (site,)),
+            (_changes, (site,)),
+        ]
         calls += [(_document, (site, kind)) for kind in table.documents]
         calls += [(_home, (site, release)) for release in ("", *site.releases)]
         calls += [(_driver, (site, driver)) for driver in site.drivers]
@@ -155,6 +161,13 @@ def family_summary(table: view.Table, family: view.Family, groups: Sequence[Grou
 
 def _patterns(site: Site) -> None:
     page(site, "patterns.html", "patterns.html", patterns=patterns.build(site.table), groups=site.table.groups)
+
+
+def _errors(site: Site) -> None:
+    """The page of error messages, and the search's index, which knows them too."""
+    found, known = errors.collect(site.table), patterns.build(site.table)
+    page(site, "errors.html", "errors.html", errors=found, pattern_of=lambda error: search.pattern_of(error, known))
+    put(site, "search.js", search.script(search.index(site.table, found, known, search.read_words())))
 
 
 def _methods(site: Site) -> None:

@@ -1,0 +1,105 @@
+"""The search's index: what a row stands for, and the texts of errors, for the script of the home page.
+
+A file of its own, as a script: pages that are opened from a folder may not read data. Words instead of sentences keep
+it small: a row is found by the words of its title, contract, reasons, error texts, issue numbers and those of
+docs/search.toml.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomllib
+
+from matrix.report.errors import ErrorText
+from matrix.report.patterns import Pattern
+from matrix.report.view import Table
+from matrix.results.text import one_line
+
+WORDS = Path(__file__).parents[2] / "docs" / "search.toml"
+TOKEN = re.compile(r"[a-z0-9_]{2,}")  # the same in matrix.js
+SHOWN = 3  # scenarios that a card names
+SAID = 240  # characters of what an error means
+
+
+def tokens(*texts: str) -> set[str]:
+    """The words of texts, as the search compares them."""
+    return {word for text in texts for word in TOKEN.findall(text.lower())}
+
+
+def issue(link: str) -> str:
+    """``https://github.com/tortoise/tortoise-orm/issues/1938`` as people write it: ``tortoise-orm#1938``."""
+    found = re.fullmatch(r"https://github\.com/[^/]+/([^/]+)/(?:issues|pull|discussions)/(\d+).*", link)
+    return f"{found[1]}#{found[2]} {found[2]}" if found else ""
+
+
+def index(
+    table: Table, errors: Sequence[ErrorText], patterns: Sequence[Pattern], words: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """``rows``: scenario -> its words; ``errors``: cards, each with text, key, scenarios, meaning, pattern."""
+    rows: dict[str, set[str]] = {}
+    for family in table.families:
+        for row in family.rows:
+            rows[row.scenario] = tokens(row.scenario, row.title, row.contract, family.name)
+    for (_, scenario), record in table.records.items():
+        rows.setdefault(scenario, set()).update(tokens(record["reason"] or "", issue(record["link"] or "")))
+    for column in table.columns:
+        for line in column.result.scenarios if column.result else ():
+            if line["scenario"] in rows:
+                rows[line["scenario"]] |= tokens(*map(issue, line.get("links") or ()))
+    for error in errors:
+        for scenario in error.scenarios:
+            if scenario in rows:
+                rows[scenario] |= tokens(error.text, *error.classes)
+    for pattern in patterns:
+        for scenario in pattern.scenarios:
+            if scenario in rows:
+                rows[scenario] |= tokens(pattern.title, pattern.wrong)
+    for word, scenarios in words.items():
+        for scenario in scenarios:
+            if scenario in rows:
+                rows[scenario] |= tokens(word)
+    return {
+        "rows": {name: " ".join(sorted(found)) for name, found in rows.items()},
+        "errors": [_card(error, patterns) for error in errors],
+    }
+
+
+def _card(error: ErrorText, patterns: Iterable[Pattern]) -> dict[str, Any]:
+    worst = error.seen[0]
+    pattern = pattern_of(error, patterns)
+    return {
+        "text": error.text,
+        "classes": " ".join(error.classes),
+        "key": error.key,
+        "drivers": list(error.drivers),
+        "scenarios": [(name, seen[0].title) for name, seen in list(error.scenarios.items())[:SHOWN]],
+        "more": max(0, len(error.scenarios) - SHOWN),
+        "says": one_line(worst.reason)[:SAID],
+        "instead": [f"{pattern.key}-instead", pattern.advice.title] if pattern and pattern.advice else None,
+    }
+
+
+def pattern_of(error: ErrorText, patterns: Iterable[Pattern]) -> Pattern | None:
+    """The pattern as people write it that shows the error: of its first scenario that is one."""
+    known = [pattern for pattern in patterns if pattern.seen]
+    for scenario in error.scenarios:
+        for pattern in known:
+            if scenario in pattern.scenarios:
+                return pattern
+    return None
+
+
+def read_words(path: Path = WORDS) -> dict[str, list[str]]:
+    """docs/search.toml."""
+    return tomllib.loads(path.read_text("utf-8"))
+
+
+def script(found: Mapping[str, Any]) -> bytes:
+    """The index as a script."""
+    text = json.dumps(found, ensure_ascii=True, separators=(",", ":"))
+    return f"window.matrixIndex={text};\n".encode()
