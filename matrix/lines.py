@@ -140,11 +140,11 @@ class Witness(TypedDict, total=False):
     readings: list[Fact | None]
 
 
-class _Look(TypedDict):
+class _RecoveryCheck(TypedDict):
     text: str
 
 
-class Look(_Look, total=False):
+class RecoveryCheck(_RecoveryCheck, total=False):
     """One thing that was checked afterwards."""
 
     ok: bool | None
@@ -188,7 +188,7 @@ class Evidence(TypedDict, total=False):
     frames: list[Frame]
     exceptions: list[ExceptionSeen]
     witness: Witness | None
-    aftermath: list[Look]
+    aftermath: list[RecoveryCheck]
     hang: Hang | None
     loop_errors: list[Any] | None
     second_run: dict[str, Any] | None
@@ -241,11 +241,11 @@ class Orders(_Orders, Chosen, total=False):
     anomalies: list[OrdersAnomaly]
 
 
-class _Found(TypedDict):
+class _ExplorationResult(TypedDict):
     verdict: str
 
 
-class Found(_Found, total=False):
+class ExplorationResult(_ExplorationResult, total=False):
     """What exploring a scenario shows, alone or under a remedy."""
 
     complies: bool | None
@@ -258,7 +258,7 @@ class Found(_Found, total=False):
     evidence: Evidence | None
 
 
-class Cure(Found, total=False):
+class Cure(ExplorationResult, total=False):
     """A scenario under a remedy."""
 
     without: str | None

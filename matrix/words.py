@@ -68,7 +68,7 @@ FAMILIES = {  # by prefix, in the order of the published table
 SCENARIO_ID = re.compile(r"[A-Z]{2,8}-[0-9]{1,4}[a-z]?")
 CELL_ID = re.compile(r"[a-z0-9][a-z0-9._+-]{0,99}")
 # In a schedule: a session is cancelled while it waits for the n-th time, or as that wait ends.
-MOMENT = re.compile(r"(?P<victim>[A-Za-z])@(?P<wait>[1-9][0-9]*)(?P<as_it_ends>\+?)")
+CANCEL_POINT = re.compile(r"(?P<victim>[A-Za-z])@(?P<wait>[1-9][0-9]*)(?P<as_it_ends>\+?)")
 DRIVER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from matrix.bench import measure, recorded, site
+from matrix.bench import from_results, measure, site
 from matrix.bench.measure import REPEATS, ROUND_TRIPS
 from matrix.bench.tables import machine, show, write_json
 from matrix.harness.drivers import bases
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell("no driver with its witness is installed here: run it with tox -e bench")
     tables = []
     if options.only != "site":
-        tables += [recorded.cells(results), measure.server_starts(kinds, tell), *measure.live(names, options, tell)]
+        tables += [from_results.cells(results), measure.server_starts(kinds, tell), *measure.live(names, options, tell)]
     if results:
         tables.append(site.table(Path(options.results), len(catalogue()), tell))
     show(tables, machine())

@@ -24,7 +24,7 @@ from typing import Any
 from matrix import servers
 from matrix.bench.tables import Column, Table, milliseconds, percentile
 from matrix.harness.cell import Backing, Cell, CellError
-from matrix.harness.channel import Recorder
+from matrix.harness.channel import Timeline
 from matrix.harness.conductor import HarnessError
 from matrix.harness.drivers import drivers
 from matrix.harness.explorer import Explorer
@@ -80,7 +80,7 @@ async def gate_overhead(backing: Backing, round_trips: int) -> Table:
         await adapter.read(connection, backing.nonces[0])
 
     numbers = iter(range(1, 100))
-    gate = Gate(backing.kind, *backing.server_address, Recorder(), lambda: next(numbers))
+    gate = Gate(backing.kind, *backing.server_address, Timeline(), lambda: next(numbers))
     await gate.start()
     direct = await adapter.connect(backing.address(None))
     gated = await adapter.connect(backing.address(gate.port))
@@ -112,10 +112,10 @@ def gate_table(driver: str, taken: dict[str, list[float]]) -> Table:
     """Median and p95 of each way in microseconds, and as a multiple of the first way."""
     rows = []
     base: tuple[float, float] | None = None
-    for way, seconds in taken.items():
+    for variant, seconds in taken.items():
         median, p95 = statistics.median(seconds) * 1e6, percentile(seconds, 0.95) * 1e6
         base = base or (median, p95)
-        rows.append((way, median, p95, median - base[0], median / base[0]))
+        rows.append((variant, median, p95, median - base[0], median / base[0]))
     columns = (
         Column("way"),
         Column("median", "µs"),
@@ -410,7 +410,7 @@ def hushed() -> Iterator[None]:
 
 def _measure(name: str, options: argparse.Namespace, tell: Callable[[str], None], found: Found) -> None:
     tell(f"measuring with {name}")
-    cell = Cell(name, tell=tell)
+    cell = Cell(name, progress=tell)
     if cell.adapter.isolated:
         raise CellError("its driver runs in child processes only")
     forget_statements()

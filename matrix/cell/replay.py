@@ -38,10 +38,10 @@ class Trace:
             return
         token, text = self._last
         channels = self.world.gates.channels() if self.world else []
-        flying = [said for channel in channels if (said := channel.in_flight())]
+        flying = [line for channel in channels if (line := channel.in_flight())]
         print(f"  {token:>5}  {text}")
-        for said in flying:
-            print(f"         · {said}")
+        for line in flying:
+            print(f"         · {line}")
         self._last = None
 
 
@@ -88,8 +88,8 @@ def run(options: argparse.Namespace) -> int:
             return fail(
                 f"{scenario.id} stands for programs: say which, as results/{options.cell}.jsonl has it (deciding)"
             )
-    way = known[options.remedy].way if options.remedy else None
-    cell = Cell(options.cell, tell=lambda text: print(f"  {text}"))
+    remedy = known[options.remedy].remedy if options.remedy else None
+    cell = Cell(options.cell, progress=lambda text: print(f"  {text}"))
     loop = MatrixLoop()
     trace = Trace()
     try:
@@ -105,12 +105,12 @@ def run(options: argparse.Namespace) -> int:
         runner = Runner(backing, 1)
         execution = Execution(replay(options.schedule, lenient=cell.adapter.isolated))
         if cell.adapter.isolated:
-            outcome = loop.run_until_complete(once_in_child(runner, scenario, execution, way))
+            outcome = loop.run_until_complete(once_in_child(runner, scenario, execution, remedy))
             for step in outcome.evidence["steps"]:
                 trace.on_step(str(step["action"]), step["fact"] or {})
         else:
             runner.on_world, runner.on_step = trace.on_world, trace.on_step
-            outcome = loop.run_until_complete(runner.once(scenario, execution, way))
+            outcome = loop.run_until_complete(runner.once(scenario, execution, remedy))
         trace.flush()
         show(outcome)
         asked = options.schedule.split(".")[0]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from matrix.harness import cell_scenarios, loop, record
+from matrix.harness import cell_scenarios, known_schedules, loop
 from matrix.harness.cell import Cell, CellError, check_python
-from matrix.harness.processes import Job, Processes, cores
+from matrix.harness.processes import Processes, ScenarioJob, cores
 from matrix.harness.result_lines import without_verdict
 from matrix.harness.scenario import Scenario, catalogue
 from matrix.lines import Header, OrdersAnomaly, ScenarioLine
@@ -77,7 +77,7 @@ class CellRun:
         self.header: Header  # of an opened one
         self.cell: Cell | None = None
         self.processes: Processes | None = None
-        self.record_of_newest: Any = None
+        self.known_of_newest: Any = None
         self.writer: ResultWriter | None = None
         self.entries: Sequence[Any] = ()
         self.seen: dict[str, tuple[str, list[OrdersAnomaly]]] = {}  # verdicts and anomalies of the lines so far
@@ -96,7 +96,7 @@ class CellRun:
                 raise CellError(
                     "no cell is named: set MATRIX_CELL to one, such as postgres-asyncpg, or use tox -e NAME"
                 )
-            self.cell = Cell(name, tell=lambda text: self.terminal.say(f"  {text}"))
+            self.cell = Cell(name, progress=lambda text: self.terminal.say(f"  {text}"))
             self.cell.open()
             self._begin_result(self.cell)
         except (CellError, WriteError, expectations.ExpectationError, OSError) as error:
@@ -113,7 +113,7 @@ class CellRun:
         self.opened = True
         if self.options.brief:
             self.header["effort"] = "brief"
-            self.record_of_newest = record.read(cell.name, cell.parts.base)
+            self.known_of_newest = known_schedules.read(cell.name, cell.parts.base)
         if inputs := os.environ.get("MATRIX_INPUTS"):
             self.header["inputs"] = inputs
         self.entries = expectations.load_driver(cell.driver)
@@ -140,7 +140,7 @@ class CellRun:
             after = frozenset(scenario.cures) & names
             if scenario.generated and self.whole:
                 after = frozenset(names - drawn)  # what the others showed is not found by generation
-            jobs.append(Job(scenario.id, after, self._given))
+            jobs.append(ScenarioJob(scenario.id, after, self._given))
         died = lambda name, why: without_verdict(self.catalogue[name], ERROR, why)  # noqa: E731
         return Processes(cell, count, jobs, self._work, died, self._learn)
 
@@ -154,7 +154,7 @@ class CellRun:
             line = await self.processes.line(scenario.id)
         except CellError as error:
             raise self._ended(self._failing(writes=True) or str(error), scenario) from error
-        line["expectation"] = judging.record(line, self.entries, self.header)
+        line["expectation"] = judging.expectation_of(line, self.entries, self.header)
         self.done += 1
         if self.writer is not None:
             self.writer.scenario(line)
@@ -171,11 +171,11 @@ class CellRun:
     def _failing(self, *, writes: bool) -> str:
         """Which of the cell's servers can be judged against no more, and why; empty for none."""
         assert self.cell is not None
-        return next((said for each in self.cell.backings if (said := each.failing(writes=writes))), "")
+        return next((problem for each in self.cell.backings if (problem := each.failing(writes=writes))), "")
 
     def _ended(self, why: str, scenario: Scenario) -> CellEnded:
-        said = f"{self.header['cell']}: {why}; {scenario.id} was running"
-        return CellEnded(f"{said}. The result stays incomplete: run the cell again.", 3)
+        problem = f"{self.header['cell']}: {why}; {scenario.id} was running"
+        return CellEnded(f"{problem}. The result stays incomplete: run the cell again.", 3)
 
     def _learn(self, line: ScenarioLine) -> None:
         """Keep what later lines need of this one."""
@@ -194,7 +194,7 @@ class CellRun:
     def _work(self, cell: Cell, name: str, given: tuple[dict[str, str], Anomalies]) -> ScenarioLine:
         """Run a scenario; in one of the processes."""
         scenario, (plain, known) = self.catalogue[name], given
-        newest = self.record_of_newest
+        newest = self.known_of_newest
         if not scenario.generated:
             return loop.run(cell_scenarios.run(cell, scenario, self.catalogue, plain, self.options.orders, newest))
         from matrix.generated import search  # hypothesis: only where programs are drawn
@@ -213,8 +213,10 @@ class CellRun:
         mark = {COLOURS.get(verdict, "red"): True, "bold": verdict not in (SAFE, NOT_APPLICABLE)}
         text = f"  {self.done:>3}/{len(self.planned)} {line['scenario']:<7} {word:<18} "
         reason = "" if verdict == SAFE and not line.get("remedy") else " ".join((line["reason"] or "").split())
-        room = self.terminal.width() - len(text) - 1
-        self.terminal.say(text + (reason if len(reason) <= room else reason[: max(room - 1, 20)] + "…"), **mark)
+        available = self.terminal.width() - len(text) - 1
+        self.terminal.say(
+            text + (reason if len(reason) <= available else reason[: max(available - 1, 20)] + "…"), **mark
+        )
 
     def summary(self) -> str:
         """The last line of a run that was opened."""

@@ -24,10 +24,10 @@ from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 from matrix import lines
 from matrix.harness import cell_scenarios
+from matrix.harness.known_schedules import PROGRAMS as PROGRAMS_BRIEF
+from matrix.harness.known_schedules import KnownResult, KnownSchedules
 from matrix.harness.loop import MatrixLoop
 from matrix.harness.outcome import Exploration
-from matrix.harness.record import PROGRAMS as PROGRAMS_BRIEF
-from matrix.harness.record import Known, Record
 from matrix.harness.result_lines import because, line_of, without_verdict
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
@@ -62,17 +62,17 @@ class Line(NamedTuple):
     apart: bool = False
 
 
-ROOMY = range(10, 31)  # enough for tasks to meet, and still to be read
+LARGE_POOL = range(10, 31)  # enough for tasks to meet, and still to be read
 LINES = {
     "GEN-1": Line(Rules(writes_first=True), OWN_CONNECTIONS),
     "GEN-2": Line(Rules(cancels=True), ONE_CONNECTION),
     "GEN-3": Line(Rules(nested=True, inside="plain"), ORM),
     "GEN-4": Line(Rules(nested=True, inside="any", cancels=True), ORM),
-    "GEN-5": Line(Rules(cancels=True, writes_first=True, errors_end=True, pool=True), POOL, ROOMY, apart=True),
+    "GEN-5": Line(Rules(cancels=True, writes_first=True, errors_end=True, pool=True), POOL, LARGE_POOL, apart=True),
     "GEN-6": Line(
         Rules(nested=True, inside="group", writes_first=True, errors_end=True, structured=True),
         TWO_ALIASES,
-        ROOMY,
+        LARGE_POOL,
         apart=True,
     ),
 }
@@ -107,7 +107,7 @@ class Search:
     budget: int = PROGRAMS
     known: Mapping[Signature, list[str]] | None = None
     shrinking: int = SHRINKING
-    record: Known | None = None  # asked first
+    known_result: KnownResult | None = None  # asked first
     racing: bool = False  # nobody owns the order of the driver's threads: what a schedule shows twice counts
     judged: dict[Program, Exploration] = field(default_factory=dict)
 
@@ -189,11 +189,11 @@ class Search:
         return line
 
     def _line(self) -> ScenarioLine:
-        if self.record and self.record.program:
-            others = self.draw()[:PROGRAMS_BRIEF] if self.record.verdict == SAFE else []
-            asked = dict.fromkeys([*map(from_data, self.record.programs), *others])
+        if self.known_result and self.known_result.program:
+            others = self.draw()[:PROGRAMS_BRIEF] if self.known_result.verdict == SAFE else []
+            asked = dict.fromkeys([*map(from_data, self.known_result.programs), *others])
             line = self._line_of(list(asked), shrunk=True)
-            if line["verdict"] == self.record.verdict:
+            if line["verdict"] == self.known_result.verdict:
                 return line
         return self._line_of(self.draw())
 
@@ -334,14 +334,14 @@ def run(
     seed: int,
     budget: int,
     known: Mapping[Signature, list[str]] | None,
-    record: Record | None = None,
+    known_schedules: KnownSchedules | None = None,
 ) -> Any:
     """The result line of a generated scenario in a cell, over each of its databases."""
     reason = cell.unmet(scenario)
     if reason is not None:
         return without_verdict(scenario, NOT_APPLICABLE, reason)
     lines = {}
-    on_record = record.of(scenario.id) if record else None
+    on_record = known_schedules.of(scenario.id) if known_schedules else None
     racing = cell.adapter.isolated  # there each run costs a process
     orders, shrinking = (1, SHRINKING // RACING) if racing else (ORDERS, SHRINKING)
     for backing in cell.backings:

@@ -34,7 +34,7 @@ LOOPS = {"eager": "asyncio, eager tasks"}  # what the header calls them
 MEMORY = "/dev/shm"  # a file system in memory: writing to the disk is no part of what is tested
 NAME = re.compile(r"matrix_[0-9a-f]{12}")  # of a database that a cell made
 ROWS = 1000  # that a server is asked to take where it may have failed
-ROOM = 64 << 20  # bytes that a SQLite database and its log may take
+MIN_FREE_BYTES = 64 << 20  # bytes that a SQLite database and its log may take
 
 
 class CellError(Exception):
@@ -107,7 +107,7 @@ class Backing:
 
 
 @dataclass(frozen=True)
-class Room:
+class CellDatabase:
     """One database of a cell, and the server it is in; for a process that is going to use it alone."""
 
     kind: str
@@ -118,9 +118,9 @@ class Room:
 class Cell:
     """``name`` such as ``mysql-aiomysql``, or with factors (cell_name.py). ``open`` before use, ``close`` after."""
 
-    def __init__(self, name: str, *, server: str | None = None, tell: Callable[[str], None] = print) -> None:
+    def __init__(self, name: str, *, server: str | None = None, progress: Callable[[str], None] = print) -> None:
         self.name = name
-        self.tell = tell
+        self.progress = progress
         try:
             self.parts: CellName = parse(name)
             self.table = drivers()[self.parts.driver]
@@ -159,25 +159,25 @@ class Cell:
         for kind in kinds:
             spec = kind if self.table.databases else self.spec
             self._places.append((kind, None, None) if kind == "sqlite" else self._served(spec))
-        self.backings = [self._ready(room) for room in self.rooms()]
+        self.backings = [self._ready(target) for target in self.new_databases()]
         # Destructors of connections that a hung run has lost complain when their loop is long gone: no news to anybody.
         sys.unraisablehook = lambda _: None
         gc.collect()
         gc.freeze()  # what is loaded by now stays; the collector need not walk over it after every run
 
-    def rooms(self) -> list[Room]:
+    def new_databases(self) -> list[CellDatabase]:
         """New databases, one in each server of the cell. ``close`` takes them away. Raises CellError."""
         return [
-            Room(kind, self._file() if keeper is None else self._database(server, keeper), server)
+            CellDatabase(kind, self._file() if keeper is None else self._database(server, keeper), server)
             for kind, server, keeper in self._places
         ]
 
-    def move_to(self, rooms: list[Room]) -> None:
+    def switch_to(self, databases: list[CellDatabase]) -> None:
         """Go on in these databases, in a fork of the process that opened the cell and will close it."""
         # A witness that is destroyed here would say goodbye on the connection that its owner goes on with.
         self._others = self.backings, self._places, self._closing
         self._closing = []
-        self.backings = [self._ready(room) for room in rooms]
+        self.backings = [self._ready(target) for target in databases]
 
     def _witness(self, address: Address) -> Witness:
         """The driver's witness, logged in. Raises WitnessError."""
@@ -192,7 +192,7 @@ class Cell:
         from matrix import servers
 
         try:
-            server = servers.acquire(spec, progress=self.tell)
+            server = servers.acquire(spec, progress=self.progress)
         except servers.ServerError as error:
             raise CellError(str(error)) from None
         self._closing.append(server.stop)
@@ -241,24 +241,24 @@ class Cell:
         with contextlib.suppress(WitnessError):  # it may not be let see them; then others sweep
             for name, mark in keeper.marked():
                 if NAME.fullmatch(name) and maker.is_left(mark):
-                    self.tell(f"drops database {name}, which a run that was killed has left")
+                    self.progress(f"drops database {name}, which a run that was killed has left")
                     self._drop(keeper, replace(admin, database=name))
 
-    def _ready(self, room: Room) -> Backing:
-        witness = self._witness(room.database)
+    def _ready(self, target: CellDatabase) -> Backing:
+        witness = self._witness(target.database)
         self._closing.append(witness.close)
-        return Backing(self.adapter, room.kind, room.database, witness, room.server)
+        return Backing(self.adapter, target.kind, target.database, witness, target.server)
 
     def _drop(self, keeper: Witness, database: Address) -> None:
         """Drop a database, whoever is still in it."""
         try:
             with contextlib.suppress(WitnessError):
                 last = self._witness(database)
-                last.end_sessions()
+                last.terminate_backends()
                 last.close()
             keeper.execute(f"DROP DATABASE IF EXISTS {database.database}")
         except WitnessError as error:
-            self.tell(f"could not drop database {database.database}: {error}")
+            self.progress(f"could not drop database {database.database}: {error}")
 
     def close(self) -> None:
         """Drop the databases, stop the servers. Never raises; idempotent."""
@@ -304,7 +304,7 @@ def _in_memory() -> str | None:
     The locks of a file are the same there; every commit of SQLite's default settings waits for the disk elsewhere.
     """
     with contextlib.suppress(OSError):
-        if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+        if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MIN_FREE_BYTES:
             return MEMORY
     return None
 

@@ -14,7 +14,7 @@ from .runner import Runner
 
 if TYPE_CHECKING:
     from .cell import Backing, Cell
-    from .record import Record
+    from .known_schedules import KnownSchedules
     from .scenario import Scenario
 
 
@@ -24,10 +24,10 @@ async def run(
     catalogue: dict[str, Scenario],
     plain: dict[str, str],
     bound: int,
-    record: Record | None = None,
+    known_schedules: KnownSchedules | None = None,
 ) -> ScenarioLine:
-    """The result line of a scenario in a cell. ``plain`` remembers verdicts without remedy; ``record`` is asked
-    first."""
+    """The result line of a scenario in a cell. ``plain`` remembers verdicts without remedy; ``known_schedules``
+    are asked first."""
     reason = cell.unmet(scenario)
     if reason is not None:
         return without_verdict(scenario, NOT_APPLICABLE, reason)
@@ -35,17 +35,17 @@ async def run(
     for backing in cell.backings:
         if "server" in scenario.needs and backing.server_address is None and len(cell.backings) > 1:
             continue  # a cell of several databases, this one a library
-        lines[backing.kind] = await _run(runner(cell, backing, bound, record), scenario, catalogue, plain)
+        lines[backing.kind] = await _run(runner(cell, backing, bound, known_schedules), scenario, catalogue, plain)
     line = lines[cell.backings[0].kind] if len(lines) == 1 else merge(lines)
     plain[scenario.id] = line["verdict"]
     return line
 
 
-def runner(cell: Cell, backing: Backing, bound: int, record: Record | None = None) -> Runner:
+def runner(cell: Cell, backing: Backing, bound: int, known_schedules: KnownSchedules | None = None) -> Runner:
     """What runs scenarios in one database of a cell, at most ``bound`` orders of each."""
     once = once_in_child if cell.adapter.isolated else None
     made = Runner(backing, min(bound, cell.adapter.orders), once, cell.adapter.steps)
-    made.record = record
+    made.known_schedules = known_schedules
     return made
 
 

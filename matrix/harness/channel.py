@@ -31,7 +31,7 @@ class FrameRecord:
 
 
 @dataclass
-class Recorder:
+class Timeline:
     """The one numbering and the one clock of a run; history and frames share it."""
 
     started: float = field(default_factory=time.monotonic)
@@ -124,7 +124,7 @@ class Channel:
         """End it from outside, as a network failure would."""
         raise NotImplementedError
 
-    def session(self) -> int | None:
+    def backend_id(self) -> int | None:
         """The server's own id of the session, where there is a server."""
         return None
 

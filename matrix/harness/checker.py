@@ -68,7 +68,7 @@ def check(history: History) -> list[Violation]:
         _ensured,
         _counted,
         _containment,
-        _looks,
+        _visibility,
         _cancellation,
         _loudness,
         _recovery,
@@ -307,20 +307,20 @@ def _containment(history: History) -> Iterator[Violation]:
 # -- what is seen of others' rows --------------------------------------------------------------------------------------
 
 
-def _looks(history: History) -> Iterator[Violation]:
+def _visibility(history: History) -> Iterator[Violation]:
     """Others see a row from its commit on and not before; its own transaction sees it at once."""
     rows = {operation.nonce: operation for operation in history.written()}
-    for look in history.operations:
-        row = rows.get(look.nonce)
-        if look.kind != "look" or look.outcome != "ok" or row is None:
+    for query in history.operations:
+        row = rows.get(query.nonce)
+        if query.kind != "look" or query.outcome != "ok" or row is None:
             continue
-        if row.block is not None and look.block is not None and history.root(row.block) == history.root(look.block):
-            if look.result == UNSEEN and row.outcome == "ok" and 0 < row.ended < look.started and _kept(history, row):
-                yield _violation(history, look, CONTAINMENT, "not_seen_inside", row=row.nonce)
-        elif look.result == SEEN and not _may_be_seen(history, row, look):
-            yield _violation(history, look, CONTAINMENT, "seen_uncommitted", owner=row.by, row=row.nonce)
-        elif look.result == UNSEEN and look.block is None and _must_be_seen(history, row, look):
-            yield _violation(history, look, DURABILITY, "not_seen_committed", owner=row.by, row=row.nonce)
+        if row.block is not None and query.block is not None and history.root(row.block) == history.root(query.block):
+            if query.result == UNSEEN and row.outcome == "ok" and 0 < row.ended < query.started and _kept(history, row):
+                yield _violation(history, query, CONTAINMENT, "not_seen_inside", row=row.nonce)
+        elif query.result == SEEN and not _may_be_seen(history, row, query):
+            yield _violation(history, query, CONTAINMENT, "seen_uncommitted", owner=row.by, row=row.nonce)
+        elif query.result == UNSEEN and query.block is None and _must_be_seen(history, row, query):
+            yield _violation(history, query, DURABILITY, "not_seen_committed", owner=row.by, row=row.nonce)
 
 
 def _kept(history: History, row: Operation) -> bool:
@@ -328,20 +328,20 @@ def _kept(history: History, row: Operation) -> bool:
     return history.fate(row.block) != "dropped"
 
 
-def _may_be_seen(history: History, row: Operation, look: Operation) -> bool:
+def _may_be_seen(history: History, row: Operation, query: Operation) -> bool:
     """The outermost block's commit was asked for before the look was answered, and nothing says that it failed."""
     if row.block is None:
         return True
     end = asked(history, history.root(row.block), "commit")
-    return end is not None and end.started < look.ended and _kept(history, row)
+    return end is not None and end.started < query.ended and _kept(history, row)
 
 
-def _must_be_seen(history: History, row: Operation, look: Operation) -> bool:
+def _must_be_seen(history: History, row: Operation, query: Operation) -> bool:
     """Its writer had been told that it is committed when the look was issued."""
     if row.outcome != "ok" or history.fate(row.block) != "committed":
         return False
     end = row if row.block is None else asked(history, history.root(row.block), "commit")
-    return end is not None and 0 < end.ended < look.started
+    return end is not None and 0 < end.ended < query.started
 
 
 # -- loudness --------------------------------------------------------------------------------------------------------
@@ -403,7 +403,7 @@ def _asked_to_stop(history: History, session: SessionRecord) -> bool:
     ended_group = session.grouped and any(
         other.ended == "error" or other.cancelled or other.timed_out for other in others
     )
-    return session.cancelled or session.timed_out or session.heard or ended_group
+    return session.cancelled or session.timed_out or session.child_cancelled or ended_group
 
 
 # -- recovery and liveness -------------------------------------------------------------------------------------------

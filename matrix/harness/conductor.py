@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 HORIZON = 3600.0  # seconds of the program's clock after which a world without change is called hung
-PATIENCE = 2000  # actions in one run; more means that the program runs in circles
+MAX_STEPS = 2000  # actions in one run; more means that the program runs in circles
 
 
 class HarnessError(Exception):
@@ -50,7 +50,7 @@ class Conductor:
         self.quiet = quiet
         self.scheduled = False  # sessions wait for their turns
         self.sweep: Sweep | None = None
-        self._moments: list[asyncio.Future[None]] = []  # who waits for a quiet world, before any step is chosen
+        self._waiters: list[asyncio.Future[None]] = []  # who waits for a quiet world, before any step is chosen
         self._jumped = 0.0
         self._jump = 0.1
         self._jumps = 0
@@ -69,19 +69,19 @@ class Conductor:
                 raise HarnessError(wrong)
             if program.done():
                 break
-            if self._moments:
-                for moment in self._moments:
-                    if not moment.done():
-                        moment.set_result(None)
-                self._moments.clear()
+            if self._waiters:
+                for waiter in self._waiters:
+                    if not waiter.done():
+                        waiter.set_result(None)
+                self._waiters.clear()
                 continue
             if self.sweep is not None and self.sweep.due():
                 self.sweep.cancel()
                 continue
             enabled = self._enabled()
             if enabled:
-                if len(self.recording.steps) > PATIENCE:
-                    raise HarnessError(f"no end after {PATIENCE} steps")
+                if len(self.recording.steps) > MAX_STEPS:
+                    raise HarnessError(f"no end after {MAX_STEPS} steps")
                 self._perform(self.execution.choose(enabled))
             elif not self._unstick():
                 return False
@@ -109,9 +109,9 @@ class Conductor:
         if asyncio.get_running_loop() is not self.loop:
             await self._from_the_main_loop(self.nothing_in_flight())
             return
-        moment = Turn(loop=self.loop)
-        self._moments.append(moment)
-        await moment
+        waiter = Turn(loop=self.loop)
+        self._waiters.append(waiter)
+        await waiter
 
     async def _from_the_main_loop(self, awaited: Coroutine[Any, Any, None]) -> None:
         """Wait in another thread's loop for what only the main loop can tell."""

@@ -26,8 +26,10 @@ def of(world: World, scenario: Scenario) -> Evidence:
         "setup": world.setup,
         "blocks": [{"number": b.number, "name": b.name, "parent": b.parent} for b in history.blocks],
         "steps": [
-            step_of(n, token, fact, at=moment)
-            for n, ((token, fact), moment) in enumerate(zip(recording.steps, recording.moments, strict=True), 1)
+            step_of(n, token, fact, at=sequence)
+            for n, ((token, fact), sequence) in enumerate(
+                zip(recording.steps, recording.step_sequences, strict=True), 1
+            )
         ],
         "history": [
             {
@@ -76,7 +78,7 @@ def _frames(world: World) -> list[Frame]:
             "held": frame.held,
             "overlap": frame.overlap,
         }
-        for frame in world.recorder.frames
+        for frame in world.timeline.frames
     ]
     if len(frames) <= FRAMES:
         return frames

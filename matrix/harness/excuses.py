@@ -94,7 +94,7 @@ def _undone(history: History, failed: Operation, later: Operation) -> bool:
 
 def entitled(history: History, operation: Operation) -> bool:
     """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, on a connection
-    that the program had ended, in a circle of waits, not willing to wait, or follows."""
+    that the program had ended, in a cycle of waits, not willing to wait, or follows."""
     return (
         operation.kind in ("fail", "acquire", "close")  # a pool may say that it is exhausted; or that it is in use
         or operation.misuse
@@ -102,14 +102,14 @@ def entitled(history: History, operation: Operation) -> bool:
         or _closed_under(history, operation)
         or out_of_reach(history, operation)
         or consequence(history, operation)
-        or _waits_in_a_circle(history, operation)
-        or _seized_in_vain(history, operation)
+        or _waits_in_cycle(history, operation)
+        or _nowait_refused(history, operation)
         or _writes_on_an_old_state(history, operation)
         or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
     )
 
 
-def _waits_in_a_circle(history: History, operation: Operation) -> bool:
+def _waits_in_cycle(history: History, operation: Operation) -> bool:
     """Whether an operation and those that it waited for were in each other's way (a deadlock): each wanted a row that
     the transaction of the next had locked, all at once. The server ends one of them; a second error is not excused."""
     paths = [[operation]]
@@ -155,7 +155,7 @@ def _rows(operation: Operation) -> set[str]:
     return set(operation.rows or (operation.nonce,)) if operation.kind in LOCKS else set()
 
 
-def _seized_in_vain(history: History, operation: Operation) -> bool:
+def _nowait_refused(history: History, operation: Operation) -> bool:
     """Whether an operation that was not to wait for a row met another transaction that had it, or was about to."""
     if operation.kind != "seize":
         return False
@@ -194,11 +194,11 @@ def _writes_on_an_old_state(history: History, operation: Operation) -> bool:
     )
 
 
-def _open_after(history: History, operation: Operation, moment: int) -> bool:
+def _open_after(history: History, operation: Operation, sequence: int) -> bool:
     """Whether an operation and the transaction around it, as its task was told, had not ended by then."""
     root = history.root(operation.block)
     end = operation if root is None else asked(history, root, "commit", "rollback")
-    return end is None or not end.ended or end.ended > moment
+    return end is None or not end.ended or end.ended > sequence
 
 
 def _closed_under(history: History, operation: Operation) -> bool:

@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Iterator
 
-from .schedule import Execution, Moment, Strategy
+from .schedule import CancelPoint, Execution, Strategy
 from .strategies import Cancelling, Departing, Sampling
 
 SWEEPS = 100  # runs
@@ -34,7 +34,7 @@ class Explorer:
         # One queue for each base order, asked in turn: both kinds of departures have their share of the bound.
         self._queues = [collections.deque([Departing(eager)]) for eager in (True, False)]
         self._random = random.Random(seed)
-        self._moments: list[Moment] = []
+        self._cancel_points: list[CancelPoint] = []
         self._leaves: list[float] = []
 
     @property
@@ -51,7 +51,7 @@ class Explorer:
         """
         if not self._leaves:
             return None
-        return max(round(sum(self._leaves) / len(self._leaves) * (1 + len(self._moments))), self.explored)
+        return max(round(sum(self._leaves) / len(self._leaves) * (1 + len(self._cancel_points))), self.explored)
 
     def executions(self) -> Iterator[Execution]:
         """What to run. The consumer runs each before asking for the next."""
@@ -77,20 +77,20 @@ class Explorer:
 
     def _sweep(self, base: Execution) -> Iterator[Execution]:
         """The same order, cancelled at each moment at which the victim waited."""
-        moments = [Moment(base.victim, n + 1, ends) for n in range(base.waits) for ends in (False, True)]
-        self._moments = self._moments or moments
-        for moment in moments:
-            swept = Execution(Cancelling(base.strategy, moment))
+        cancel_points = [CancelPoint(base.victim, n + 1, ends) for n in range(base.waits) for ends in (False, True)]
+        self._cancel_points = self._cancel_points or cancel_points
+        for cancel_point in cancel_points:
+            swept = Execution(Cancelling(base.strategy, cancel_point))
             yield swept
             self.swept += swept.cancel is not None
 
     def _sample(self, size: int) -> Iterator[Execution]:
         seen = set(self._orders)
         for _ in range(size):  # a fixed number of draws, repeated ones included: else the estimate would be biased
-            moment = self._random.choice([None, *self._moments])
+            cancel_point = self._random.choice([None, *self._cancel_points])
             # A source of its own: the run may be in a child process, which would draw from a copy.
             order: Strategy = Sampling(random.Random(self._random.getrandbits(64)))
-            drawn = Execution(Cancelling(order, moment) if moment else order)
+            drawn = Execution(Cancelling(order, cancel_point) if cancel_point else order)
             yield drawn
             self._leaves.append(math.prod(map(len, drawn.enabled)))
             if drawn.text not in seen:

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .channel import Recorder
+from .channel import Timeline
 from .relayed import Wire
 from .sockets import Listening, aside, relay_until
 
@@ -52,10 +52,10 @@ class _ServerSide(asyncio.Protocol):
 class Gate:
     """The relay in front of one server. ``port`` is where drivers connect, on 127.0.0.1."""
 
-    def __init__(self, kind: str, host: str, port: int, recorder: Recorder, number: Callable[[], int]) -> None:
+    def __init__(self, kind: str, host: str, port: int, timeline: Timeline, number: Callable[[], int]) -> None:
         self.kind = kind
         self.upstream = (host, port)
-        self.recorder = recorder
+        self.timeline = timeline
         self._number = number
         self.hold = False
         self.hold_login = False
@@ -80,7 +80,7 @@ class Gate:
         wire = Wire(
             self.kind,
             self._number(),
-            self.recorder,
+            self.timeline,
             holding=self.hold,
             hold_login=self.hold_login,
             by_frame=self.by_frame,
@@ -98,7 +98,7 @@ class Gate:
 
     async def _connect(self, wire: Wire) -> None:
         loop = asyncio.get_running_loop()
-        said = "its name has no address"
+        reason = "its name has no address"
         for family, kind, protocol, _, address in self._addresses:
             upstream: socket.socket | None = None
             try:
@@ -107,12 +107,12 @@ class Gate:
                 await loop.sock_connect(upstream, address)
                 await loop.create_connection(lambda: _ServerSide(wire), sock=upstream)
             except OSError as error:
-                said = str(error)
+                reason = str(error)
                 if upstream is not None:
                     upstream.close()
             else:
                 return
-        self.recorder.failures.append(f"the gate does not reach the server: {said}")
+        self.timeline.failures.append(f"the gate does not reach the server: {reason}")
         wire.cut()
 
     def connecting(self) -> bool:

@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Callable, Iterator
 
-from .channel import Channel, Recorder
+from .channel import Channel, Timeline
 from .gate import Gate
 from .workers import WorkerGate
 
@@ -14,10 +14,10 @@ from .workers import WorkerGate
 class Gates:
     """Iterates over the gates in front of servers; ``workers`` is the one for threads."""
 
-    def __init__(self, recorder: Recorder, came_to_rest: Callable[[], None]) -> None:
+    def __init__(self, timeline: Timeline, came_to_rest: Callable[[], None]) -> None:
         self._numbers = itertools.count(1)
         self._relays: list[Gate] = []
-        self._made_workers = functools.partial(WorkerGate, recorder, self.number_channel, came_to_rest)
+        self._made_workers = functools.partial(WorkerGate, timeline, self.number_channel, came_to_rest)
         self.workers = self._made_workers()
 
     def __iter__(self) -> Iterator[Gate]:

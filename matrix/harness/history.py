@@ -127,7 +127,7 @@ class SessionRecord:
     cancelled_in: int | None = None  # number of the operation that was under way when it was cancelled
     cancelled: bool = False  # its cancellation was asked for
     timed_out: bool = False  # ... or its time ran out
-    heard: bool = False  # ... or a child that it waited for was cancelled, as gather() passes on
+    child_cancelled: bool = False  # ... or a child that it waited for was cancelled, as gather() passes on
     grouped: bool = False  # ... or it belongs to a TaskGroup, which may cancel it
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 STUCK = 10  # looks at an unmoving loop thread before the pump takes over
 LIMIT = 10.0  # seconds of real time without a step; reached only where a thread never comes back
 ANSWER = 1.0  # seconds that a server may take to let a witness in and answer it, where a thread never came back
-LOOK = 0.1  # seconds between two looks at a child that says nothing; no outcome hangs on it
+POLL_SECONDS = 0.1  # seconds between two looks at a child that says nothing; no outcome hangs on it
 SHOW_STACKS = signal.SIGUSR1
 # What code in the process does to it. Any other signal comes from outside: KILL of the machine that is out of memory,
 # TERM and HUP of people.
@@ -60,7 +60,7 @@ CRASHES = frozenset(
 UNSERVED = "unserved"  # no proof: the server does not answer either
 
 
-async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution, way: Any) -> Outcome:
+async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution, remedy: Any) -> Outcome:
     """One schedule in a forked child. Fills ``execution`` with what was chosen, as a run in this process would."""
     parent = os.getpid()
     _ = scenario.source  # read off once, here: what a child learns is lost with it
@@ -70,7 +70,7 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
         if child == 0:
             end_with(parent)
             os.close(reading)
-            _child(runner, scenario, execution, way, writing, stacks)
+            _child(runner, scenario, execution, remedy, writing, stacks)
         os.close(writing)
         messages, hung = _collect(reading, child, stacks, runner.backing.answers)
         _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
@@ -153,7 +153,7 @@ def _collect(
     moved = time.monotonic()
     while True:
         asleep = None
-        if selector.select(LOOK):
+        if selector.select(POLL_SECONDS):
             data = os.read(reading, 1 << 16)
             if not data:
                 break
@@ -195,7 +195,7 @@ def _show_stacks(child: int, stacks: IO[bytes]) -> None:
     os.kill(child, SHOW_STACKS)
     before = -1
     for _ in range(20):
-        time.sleep(LOOK / 2)
+        time.sleep(POLL_SECONDS / 2)
         size = os.fstat(stacks.fileno()).st_size
         if size == before and size:
             return
@@ -260,10 +260,12 @@ class Pump(threading.Thread):
             channel.let_through()
 
 
-def _child(runner: Runner, scenario: Scenario, execution: Execution, way: Any, writing: int, stacks: IO[bytes]) -> None:
+def _child(
+    runner: Runner, scenario: Scenario, execution: Execution, remedy: Any, writing: int, stacks: IO[bytes]
+) -> None:
     """Runs in the fork, and never returns. It uses the parent's witness, who waits meanwhile."""
 
-    def tell(message: dict[str, Any]) -> None:
+    def send(message: dict[str, Any]) -> None:
         os.write(writing, json.dumps(message).encode() + b"\n")
 
     try:
@@ -275,19 +277,19 @@ def _child(runner: Runner, scenario: Scenario, execution: Execution, way: Any, w
         loop = MatrixLoop()
         asyncio.set_event_loop(loop)
         here = Runner(runner.backing, runner.bound)
-        here.on_step = lambda token, fact: tell({"step": [token, fact, (execution.enabled or [()])[-1]]})
+        here.on_step = lambda token, fact: send({"step": [token, fact, (execution.enabled or [()])[-1]]})
         faulthandler.register(SHOW_STACKS, stacks, all_threads=True)
         loop_thread = threading.get_native_id()
 
         def failed(error: Exception) -> None:
-            tell({"error": f"what stands in for the loop failed: {type(error).__name__}: {error}"})
+            send({"error": f"what stands in for the loop failed: {type(error).__name__}: {error}"})
             os._exit(0)
 
-        relayed = lambda helper: tell({"relayed": helper})  # noqa: E731
+        relayed = lambda helper: send({"relayed": helper})  # noqa: E731
         here.on_world = lambda world: Pump(world, loop_thread, relayed, failed).start()
-        outcome = loop.run_until_complete(here.once(scenario, execution, way))
-        tell({"outcome": _plain(outcome), "waits": (execution.waits, execution.victim)})
+        outcome = loop.run_until_complete(here.once(scenario, execution, remedy))
+        send({"outcome": _plain(outcome), "waits": (execution.waits, execution.victim)})
     except BaseException as error:
-        tell({"error": f"{type(error).__name__}: {error}"})
+        send({"error": f"{type(error).__name__}: {error}"})
     finally:
         os._exit(0)  # threads that a driver has lost must not be waited for

@@ -241,13 +241,13 @@ class CountingExecutor(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(max_workers=40, thread_name_prefix=WORKER)
         self.wrap_job: Callable[[Callable[..., Any], tuple[Any, ...]], Callable[..., Any]] | None = None
-        self._jobs: list[Job] = []
+        self._jobs: list[WorkItem] = []
 
     def submit_job(self, loop: asyncio.AbstractEventLoop, function: Callable[..., Any], arguments: Any) -> Any:
         """Submit a job whose end is known exactly: done means that the loop has its result."""
         if self.wrap_job is not None:
             function = self.wrap_job(function, arguments)
-        job = Job()
+        job = WorkItem()
         self._jobs.append(job)
 
         def counted() -> Any:
@@ -276,7 +276,7 @@ class CountingExecutor(ThreadPoolExecutor):
                 job.leaves = True
 
 
-class Job:
+class WorkItem:
     """A function in a thread: ``finished`` there, and ``known`` to the loop (or given up by it).
 
     It holds neither future: a result that nobody wants must be destroyed where it would be without the harness.

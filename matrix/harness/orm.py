@@ -64,7 +64,7 @@ class Orm:
             return row.nonce
         return "no row"
 
-    async def look(self, token: str, db: Any) -> str:
+    async def exists(self, token: str, db: Any) -> str:
         """Whether a row is there."""
         # Not by the whole token: the gate takes a statement that names it for the one that writes it.
         found = await self._on(Entry.filter(token__endswith=token[1:]), db).first()
@@ -91,7 +91,7 @@ class Orm:
         row, created = await Entry.update_or_create(defaults={"value": value}, token=token, using_db=self.using(db))
         return IGNORED if row.value != value else CREATED if created else FOUND
 
-    async def take(self, name: str, db: Any, *, nowait: bool = False) -> Any:
+    async def lock(self, name: str, db: Any, *, nowait: bool = False) -> Any:
         """A counter, locked for update."""
         return await self._on(Counter.select_for_update(nowait=nowait).filter(name=name), db).get()
 

@@ -25,7 +25,7 @@ class Outcome:
     violations: list[Violation]
     refused: Fact | None  # the first operation that was refused, as a fact
     schedule: str
-    tell: Callable[[], Evidence]  # makes the evidence; it costs more than the run, and few runs need it
+    make_evidence: Callable[[], Evidence]  # makes the evidence; it costs more than the run, and few runs need it
     proof: str | None
     crashed: bool = False  # the interpreter died (isolated.py)
     enabled: Choices = ()  # among what each step was chosen; not known of a run in a child process
@@ -33,7 +33,7 @@ class Outcome:
     @functools.cached_property
     def evidence(self) -> Evidence:
         """What people read of this run."""
-        return self.tell()
+        return self.make_evidence()
 
     @property
     def signature(self) -> tuple[str, tuple[str, ...]]:

@@ -147,7 +147,7 @@ class DriverPort(Port):
                 asks = {"kind": "fetch", "row": nonce}
                 await session.step(asks)
                 if iteration is None:
-                    iteration = Iteration(session.name, scope, world.recorder.sequence)
+                    iteration = Iteration(session.name, scope, world.timeline.sequence)
                     world.history.iterations.append(iteration)
                 await session.operate("read", asks, fetch, scope=scope, nonce=nonce, turn=False)
                 if own and not iteration.transaction:
@@ -156,7 +156,7 @@ class DriverPort(Port):
         finally:
             await rows.aclose()
             if iteration is not None:
-                iteration.ended = world.recorder.sequence
+                iteration.ended = world.timeline.sequence
                 if iteration.transaction:
                     world.recording.note(session.name, "note", {"kind": "cursor_closed"})
 
@@ -164,7 +164,7 @@ class DriverPort(Port):
         """Change a setting of the server's session."""
         await self._ask("set", {"kind": "set"}, lambda: self.world.adapter.change(self.connection, SETTING), SETTING)
 
-    async def look_at_setting(self) -> None:
+    async def show_setting(self) -> None:
         """Look at that setting: it must be as in a new session."""
         await self._ask("probe", {"kind": "probe"}, lambda: self.world.adapter.setting(self.connection), "unset")
 
@@ -220,7 +220,7 @@ class OrmPort(Port):
         self.db = db
         self.transaction_on = transaction_on
         self.catching = catching
-        self._taken: Any = None
+        self._locked_value: Any = None
 
     @property
     def _orm(self) -> Any:
@@ -255,9 +255,9 @@ class OrmPort(Port):
         asks = {"kind": "iterate", "rows": nonces}
         await self._ask("read", asks, lambda: self._orm.read_and_leave(nonces, self.db), nonces[0])
 
-    async def look(self, row: str) -> None:
+    async def exists(self, row: str) -> None:
         """Look whether somebody's row is there."""
-        await self._ask("look", {"kind": "look", "row": row}, lambda: self._orm.look(row, self.db), row)
+        await self._ask("look", {"kind": "look", "row": row}, lambda: self._orm.exists(row, self.db), row)
 
     async def write_many(self) -> None:
         """Insert three rows by one ``bulk_create``."""
@@ -283,28 +283,28 @@ class OrmPort(Port):
         asks = {"kind": "update_or_create", "row": row, "value": value}
         await self._ask("ensure", asks, lambda: self._orm.update_or_create(row, value, self.db), row)
 
-    async def take(self, counter: str) -> None:
+    async def lock(self, counter: str) -> None:
         """Read a counter (``world.counter``), locked for update."""
 
-        async def take() -> int:
-            self._taken = await self._orm.take(counter, self.db)
-            return int(self._taken.value)
+        async def lock() -> int:
+            self._locked_value = await self._orm.lock(counter, self.db)
+            return int(self._locked_value.value)
 
-        await self._ask("take", {"kind": "take", "row": counter}, take, counter)
+        await self._ask("take", {"kind": "take", "row": counter}, lock, counter)
 
-    async def seize(self, counter: str) -> None:
+    async def lock_nowait(self, counter: str) -> None:
         """The same without waiting (``nowait``): who finds it locked is to be refused."""
 
-        async def seize() -> int:
-            self._taken = await self._orm.take(counter, self.db, nowait=True)
-            return int(self._taken.value)
+        async def lock_nowait() -> int:
+            self._locked_value = await self._orm.lock(counter, self.db, nowait=True)
+            return int(self._locked_value.value)
 
-        await self._ask("seize", {"kind": "seize", "row": counter}, seize, counter)
+        await self._ask("seize", {"kind": "seize", "row": counter}, lock_nowait, counter)
 
     async def put(self, counter: str) -> None:
         """Store the counter that was taken last, one higher."""
-        asks = {"kind": "put", "row": counter, "value": self._taken.value + 1}
-        await self._ask("put", asks, lambda: self._orm.put(self._taken, self.db), counter)
+        asks = {"kind": "put", "row": counter, "value": self._locked_value.value + 1}
+        await self._ask("put", asks, lambda: self._orm.put(self._locked_value, self.db), counter)
 
     async def count_up(self, counter: str) -> None:
         """Add 1 to a counter by one ``update``."""

@@ -23,10 +23,10 @@ from typing import IO, Any
 from matrix.lines import ScenarioLine
 from matrix.parent import end_with
 
-from .cell import Cell, Room
+from .cell import Cell, CellDatabase
 from .history import without_folders
 
-PATIENCE = 600  # seconds that one job may take before its process shows its stacks and ends
+JOB_SECONDS = 600  # seconds that one job may take before its process shows its stacks and ends
 Work = Callable[[Cell, str, Any], ScenarioLine]
 
 
@@ -36,7 +36,7 @@ def cores() -> int:
 
 
 @dataclass(frozen=True)
-class Job:
+class ScenarioJob:
     """One scenario. ``after``: the scenarios whose lines must be there before it begins; ``given``: what it is told of
     them, asked for when it begins."""
 
@@ -63,7 +63,7 @@ class Processes:
 
     cell: Cell
     count: int
-    jobs: list[Job]
+    jobs: list[ScenarioJob]
     work: Work
     died: Callable[[str, str], ScenarioLine]
     learn: Callable[[ScenarioLine], None]
@@ -78,10 +78,10 @@ class Processes:
             # Also in the place of one that died, with databases of its own: in those of the dead are its tables, and
             # the server may not have missed it yet.
             lacking = min(self.count - len(self._processes), len(self.jobs))
-            every = [self.cell.rooms() for _ in range(lacking)]
-            self._processes += [self._fork(rooms) for rooms in every]
+            every = [self.cell.new_databases() for _ in range(lacking)]
+            self._processes += [self._fork(databases) for databases in every]
             self._hand_out()
-            await self._news()
+            await self._receive()
         return self._lines.pop(scenario)
 
     def close(self) -> None:
@@ -89,7 +89,7 @@ class Processes:
         for process in self._processes:
             with contextlib.suppress(OSError):
                 os.kill(process.pid, signal.SIGKILL)
-            self._bury(process)
+            self._reap(process)
         self._processes.clear()
 
     # -- here ------------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ class Processes:
             with contextlib.suppress(OSError):  # it has died: the news will be that
                 process.pipe.send((job.scenario, job.given()))
 
-    async def _news(self) -> None:
+    async def _receive(self) -> None:
         """Wait until one of the busy processes answers or dies, and take what there is."""
         busy = [process for process in self._processes if process.running]
         loop = asyncio.get_running_loop()
@@ -118,35 +118,35 @@ class Processes:
                 loop.remove_reader(process.pipe.fileno())
         for process in busy:
             if process.pipe.poll():
-                self._take(process)
+                self._read_line(process)
 
-    def _take(self, process: _Process) -> None:
+    def _read_line(self, process: _Process) -> None:
         scenario, process.running = process.running, ""
         try:
             line = process.pipe.recv()
         except (EOFError, OSError):
             self._processes.remove(process)
-            line = self.died(scenario, self._bury(process))
+            line = self.died(scenario, self._reap(process))
         self.learn(line)
         self._lines[scenario] = line
         self._done.add(scenario)
 
-    def _bury(self, process: _Process) -> str:
+    def _reap(self, process: _Process) -> str:
         """How a process ended, in words."""
         process.pipe.close()
         status = 0
         with contextlib.suppress(ChildProcessError):
             _, status = os.waitpid(process.pid, 0)
         process.output.seek(0)
-        said = without_folders(process.output.read().decode(errors="replace").strip())
+        words = without_folders(process.output.read().decode(errors="replace").strip())
         process.output.close()
         if os.WIFSIGNALED(status):
             how = f"died of {signal.Signals(os.WTERMSIG(status)).name}"
         else:
             how = f"ended with {os.waitstatus_to_exitcode(status)}"
-        return f"the process that ran it {how}{': ' if said else ''}{said}"
+        return f"the process that ran it {how}{': ' if words else ''}{words}"
 
-    def _fork(self, rooms: list[Room]) -> _Process:
+    def _fork(self, databases: list[CellDatabase]) -> _Process:
         here, there = Pipe()
         output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process is buried
         sys.stdout.flush()
@@ -155,12 +155,12 @@ class Processes:
         pid = os.fork()
         if pid == 0:
             here.close()
-            self._child(rooms, there, output, parent)
+            self._child(databases, there, output, parent)
         there.close()
         return _Process(pid, here, output)
 
     # -- there -----------------------------------------------------------------------------------------------------
-    def _child(self, rooms: list[Room], pipe: Connection, output: IO[bytes], parent: int) -> None:
+    def _child(self, databases: list[CellDatabase], pipe: Connection, output: IO[bytes], parent: int) -> None:
         """The life of a process; never returns. What it holds of its parent's it leaves alone."""
         status = 1
         try:
@@ -174,10 +174,10 @@ class Processes:
             faulthandler.enable(output.fileno())
             # Not dump_traceback_later: its thread, which pytest has started, is not here, and would be waited for.
             faulthandler.register(signal.SIGALRM, output.fileno(), all_threads=True, chain=True)
-            self.cell.move_to(rooms)
+            self.cell.switch_to(databases)
             gc.freeze()
             for scenario, given in _asked(pipe):
-                signal.alarm(PATIENCE)
+                signal.alarm(JOB_SECONDS)
                 line = self.work(self.cell, scenario, given)
                 signal.alarm(0)
                 pipe.send(line)

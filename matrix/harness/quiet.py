@@ -14,7 +14,7 @@ from typing import Any
 from .channel import Channel
 from .gates import Gates
 from .loop import Events, MatrixLoop, thread_rests
-from .witness import circle
+from .witness import cycle
 
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
 ANSWER = 1.0  # seconds that the server may then take to answer its witness
@@ -80,7 +80,7 @@ class Quiet:
             waited = time.monotonic() - since
             if busy and waited > max(ASK_SERVER_AFTER, 2 * asked):
                 asked = waited
-                # Not in a circle, which the server ends by itself; unless it does not see it.
+                # Not in a cycle, which the server ends by itself; unless it does not see it.
                 if self._all_wait_for_locks(busy) or (self._unseen and waited > UNSEEN_AFTER):
                     self.blocked = busy
                     events = selector.wait(0)
@@ -138,16 +138,16 @@ class Quiet:
 
     def _all_wait_for_locks(self, busy: list[Channel]) -> bool:
         """Whether these requests wait for locks, by the server's word, and for somebody who can do something about it:
-        a circle of waits is none of the program's, since the server resolves it."""
-        ids = {channel.session() for channel in busy}
+        a cycle of waits is none of the program's, since the server resolves it."""
+        ids = {channel.backend_id() for channel in busy}
         waits = {session: holders for session, holders in self._witness.lock_waits().items() if session in ids}
         # Where the server does not say who holds a lock: somebody with a transaction who does not wait, if anybody.
-        free = {channel.session() for channel in self._gates.channels() if channel.in_transaction()} - waits.keys()
+        free = {channel.backend_id() for channel in self._gates.channels() if channel.in_transaction()} - waits.keys()
         suspects = frozenset(waits) if not free else frozenset()
         waits = {session: holders or suspects - {session} for session, holders in waits.items()}
-        found = circle(waits)
+        found = cycle(waits)
         self._circle = bool(found)
-        # InnoDB follows one of the holders that a request waits for. Where that one is free to go on, a circle through
+        # InnoDB follows one of the holders that a request waits for. Where that one is free to go on, a cycle through
         # the others is not seen until it has.
         self._unseen = ids == waits.keys() and any(not holders <= waits.keys() for holders in found.values())
         return ids == waits.keys() and not self._circle

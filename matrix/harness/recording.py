@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import sentences, server_failures
-from .channel import Recorder
+from .channel import Timeline
 from .history import CANCELLED, OWN, SERVER, Block, Claim, History, Line, Operation, record_error
 from .sentences import Fact
 from .session import Deliberate
@@ -20,16 +20,16 @@ STUCK = {"kind": "stuck"}
 
 
 class Recording:
-    """Writes everything down, in the numbering of ``recorder``. What an error is, is the word of the ``adapter`` on a
+    """Writes everything down, in the numbering of ``timeline``. What an error is, is the word of the ``adapter`` on a
     database of this ``kind``."""
 
-    def __init__(self, recorder: Recorder, history: History, adapter: Adapter, kind: str) -> None:
-        self.recorder = recorder
+    def __init__(self, timeline: Timeline, history: History, adapter: Adapter, kind: str) -> None:
+        self.timeline = timeline
         self.history = history
         self.adapter = adapter
         self.kind = kind
         self.steps: list[tuple[str, Fact]] = []  # schedule token, what it did
-        self.moments: list[int] = []  # when each step was taken, in the numbering of history and frames
+        self.step_sequences: list[int] = []  # when each step was taken, in the numbering of history and frames
         self.on_step: Callable[[str, Fact], None] | None = None
         self.aftermath: list[tuple[Fact, bool]] = []
         self.after = False  # the program is over, and the next user asks
@@ -43,7 +43,7 @@ class Recording:
         failed = server_failures.in_error(self.kind, error, self.adapter.server_code)
         # While the program keeps the database out of reach, what the driver says of it is the program's doing.
         if failed and not self.history.out_of_reach and not self.closing:
-            self.recorder.failures.append(failed)
+            self.timeline.failures.append(failed)
             return SERVER
         return self.adapter.classify(error)
 
@@ -54,8 +54,8 @@ class Recording:
         block = self.history.block(operation.block) if operation else None
         self.history.lines.append(
             Line(
-                self.recorder.next(),
-                self.recorder.elapsed(),
+                self.timeline.next(),
+                self.timeline.elapsed(),
                 session,
                 event,
                 operation.number if operation else None,
@@ -84,7 +84,7 @@ class Recording:
         )
         self.history.operations.append(operation)
         self._line(session.name, "invoke", operation, asks)
-        operation.started = self.recorder.sequence
+        operation.started = self.timeline.sequence
         return operation
 
     def complete(self, operation: Operation, *, result: Any = None, error: BaseException | None = None) -> None:
@@ -99,7 +99,7 @@ class Recording:
             operation.outcome = "error"
             operation.error = record_error(error, self.classify(error))
         self._line(operation.session, operation.outcome, operation, operation.asks, operation.error)
-        operation.ended = self.recorder.sequence
+        operation.ended = self.timeline.sequence
 
     def open_block(self, session: Session, parent: int | None) -> Block:
         number = len(self.history.blocks) + 1
@@ -118,7 +118,7 @@ class Recording:
     def claim(self, property: str, holds: bool, kind: str, *, foreign_state: bool = False, **facts: Any) -> None:
         """State a fact that the harness itself established: its ``kind`` (sentences.py) and what it tells."""
         fact = {"kind": kind, **facts}
-        self.history.claims.append(Claim(property, holds, fact, self.after, foreign_state, self.recorder.next()))
+        self.history.claims.append(Claim(property, holds, fact, self.after, foreign_state, self.timeline.next()))
         if self.after:
             self.aftermath.append((fact if not holds else {"kind": "as_it_should_be", "property": property}, holds))
 
@@ -128,7 +128,7 @@ class Recording:
 
     def step(self, token: str, fact: Fact) -> None:
         self.steps.append((token, fact))
-        self.moments.append(self.recorder.next())
+        self.step_sequences.append(self.timeline.next())
         if self.on_step is not None:
             self.on_step(token, fact)
 

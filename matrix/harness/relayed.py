@@ -11,7 +11,7 @@ import socket
 from typing import Any
 
 from . import server_failures
-from .channel import TOKEN, Channel, FrameRecord, Recorder, Segments
+from .channel import TOKEN, Channel, FrameRecord, Segments, Timeline
 from .sockets import DriverSocket
 from .wire import tracker_for
 from .wire.frames import Frame, Piece
@@ -28,11 +28,11 @@ class Wire(Channel):
     """One connection of the driver, relayed."""
 
     def __init__(
-        self, kind: str, number: int, recorder: Recorder, *, holding: bool, hold_login: bool, by_frame: bool
+        self, kind: str, number: int, timeline: Timeline, *, holding: bool, hold_login: bool, by_frame: bool
     ) -> None:
         self.kind = kind
         self.number = number
-        self.recorder = recorder
+        self.timeline = timeline
         self.label = f"connection {number}"
         self.tracker = tracker_for(kind)
         self.segments = Segments(number, begin_commits=kind in ("mysql", "mariadb"))
@@ -53,7 +53,7 @@ class Wire(Channel):
     def connected(self, transport: asyncio.Transport) -> None:
         """The driver is there."""
         self.client = transport
-        self.driver_socket = DriverSocket(transport, self.recorder.failures)
+        self.driver_socket = DriverSocket(transport, self.timeline.failures)
 
     def reached(self, transport: asyncio.Transport) -> None:
         """The server is there: it gets what the driver has said meanwhile."""
@@ -95,7 +95,7 @@ class Wire(Channel):
             self._record(piece.frame, held=hold)
             if piece.frame.kind in ERRORS:
                 failed = server_failures.on_the_wire(self.kind, piece.data, ended=self._ending)
-                self.recorder.failures += [f"{failed}, on {self.label}"] if failed else []
+                self.timeline.failures += [f"{failed}, on {self.label}"] if failed else []
             if hold:
                 self.held.append(piece)
             else:
@@ -204,8 +204,8 @@ class Wire(Channel):
             if transport is not None:
                 transport.abort()
 
-    def session(self) -> int | None:
-        return self.tracker.session
+    def backend_id(self) -> int | None:
+        return self.tracker.backend_id
 
     def expect_end(self) -> None:
         self._ending = True
@@ -220,11 +220,11 @@ class Wire(Channel):
             self.client.close()
 
     def _record(self, frame: Frame, *, overlap: bool = False, held: bool = False) -> None:
-        recorder = self.recorder
-        recorder.frames.append(
+        timeline = self.timeline
+        timeline.frames.append(
             FrameRecord(
-                recorder.next(),
-                recorder.elapsed(),
+                timeline.next(),
+                timeline.elapsed(),
                 self.number,
                 frame.direction,
                 frame.kind,

@@ -1,4 +1,4 @@
-"""The plain way to do what the curable scenarios do, as a class whose parts a remedy replaces."""
+"""How the curable scenarios do their work without a remedy, as a class whose parts a remedy replaces."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .world import World
 
 
-class Way:
-    """How parent and children do their work. This class is the plain way: no remedy at all."""
+class Remedy:
+    """How parent and children do their work. This class itself is no remedy at all."""
 
     setup: OrmSetup | None = None  # None: as the scenario has it
     python: tuple[int, int] = (3, 10)
@@ -82,26 +82,26 @@ class Way:
 
 
 class Team:
-    """Children of one parent. The way decides when they start; the scenario says where they would, and where it
+    """Children of one parent. The remedy decides when they start; the scenario says where they would, and where it
     waits."""
 
-    def __init__(self, way: Way, parent: Session, bodies: dict[str, Body]) -> None:
-        self.way = way
+    def __init__(self, remedy: Remedy, parent: Session, bodies: dict[str, Body]) -> None:
+        self.remedy = remedy
         self.parent = parent
         self.bodies = bodies
         self.sessions: list[Session] = []
-        self._context = way.context(parent)
+        self._context = remedy.context(parent)
         self._group: TaskGroupPort | None = None
 
     def start(self) -> None:
         """Where the plain program starts them."""
-        if self.way.starts == "now":
+        if self.remedy.starts == "now":
             self._spawn()
 
     @contextlib.asynccontextmanager
     async def group(self) -> AsyncIterator[None]:
         """``async with asyncio.TaskGroup()`` around ``start``, for children that are waited for inside the block."""
-        if self.way.starts != "now" or not self.way.joins:
+        if self.remedy.starts != "now" or not self.remedy.joins:
             yield
             return
         async with self.parent.task_group() as self._group:
@@ -109,24 +109,24 @@ class Team:
 
     async def join(self) -> None:
         """Where the plain program waits for them as ``asyncio.gather`` does, still inside the block."""
-        if self.way.starts == "now" and self.way.joins:
+        if self.remedy.starts == "now" and self.remedy.joins:
             await self.parent.wait(*self.sessions)
 
     async def settled(self) -> None:
         """Where the plain program waits until they have ended, however, still inside the block."""
-        if self.way.starts == "now" and self.way.joins:
+        if self.remedy.starts == "now" and self.remedy.joins:
             await self.parent.settled(*self.sessions)
 
     def last_statement(self) -> None:
         """The end of the block."""
-        if self.way.starts == "last":
+        if self.remedy.starts == "last":
             self._spawn()
-        if self.way.outer_fails:
+        if self.remedy.outer_fails:
             raise self.parent.deliberate()
 
     def after_block(self) -> None:
         """The first statement after the block."""
-        if self.way.starts == "after":
+        if self.remedy.starts == "after":
             self._spawn()
 
     async def rest(self) -> None:
@@ -135,28 +135,31 @@ class Team:
 
     def _spawn(self) -> None:
         for name, body in self.bodies.items():
-            for number in range(self.way.crowd):
-                called = f"{name} {number + 1}" if self.way.crowd > 1 else name
+            for number in range(self.remedy.crowd):
+                called = f"{name} {number + 1}" if self.remedy.crowd > 1 else name
                 # A context object can be entered by one task at a time only.
                 context = None if self._context is None else self._context.copy()
-                how: dict[str, Any] = {"blocks": () if self.way.independent else self.parent.blocks, "context": context}
+                how: dict[str, Any] = {
+                    "blocks": () if self.remedy.independent else self.parent.blocks,
+                    "context": context,
+                }
                 if self._group is not None:
                     how["group"] = self._group
-                started = self.way.spawn(self.parent, called, self._child(body), **how)
+                started = self.remedy.spawn(self.parent, called, self._child(body), **how)
                 if started is not None:
                     self.sessions.append(started)
 
     def _child(self, body: Body) -> Body:
-        way = self.way
+        remedy = self.remedy
 
         async def run(session: Session) -> Any:
             async def work() -> Any:
-                async with way.guard(session):
+                async with remedy.guard(session):
                     return await body(session)
 
-            return await way.attempt(session, work)
+            return await remedy.attempt(session, work)
 
         return run
 
 
-PLAIN = Way()
+NO_REMEDY = Remedy()

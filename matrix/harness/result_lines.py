@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from matrix.lines import Because, Cure, Found, ScenarioLine
+from matrix.lines import Because, Cure, ExplorationResult, ScenarioLine
 from matrix.words import ERROR, HOLDS, NOT_APPLICABLE, NOT_RUN, SCHEMA, complies, worst
 
 from .adapters.base import CAPABILITIES
@@ -58,7 +58,7 @@ def line_of(scenario: Scenario, exploration: Exploration, seconds: float) -> Sce
     return {**line_head(scenario), **_findings(scenario.level, exploration), "seconds": round(seconds, 4)}
 
 
-def _findings(level: str, exploration: Exploration) -> Found:
+def _findings(level: str, exploration: Exploration) -> ExplorationResult:
     if exploration.error:
         return {
             "verdict": ERROR,
@@ -102,11 +102,11 @@ async def remedy_line(
         if identifier not in plain:
             alone = await runner.explore(cured)
             plain[identifier] = ERROR if alone.error else alone.deciding.verdict
-        exploration = await runner.explore(cured, scenario.way, remedy=scenario.id)
+        exploration = await runner.explore(cured, scenario.remedy, remedy_id=scenario.id)
         findings = _findings(cured.level, exploration)
         without = plain[identifier] if plain[identifier] != ERROR else None
         # A remedy claims more than the bare scenario promises: that the pattern works with it.
-        findings["complies"] = None if findings["verdict"] == ERROR else findings["verdict"] in scenario.way.claims
+        findings["complies"] = None if findings["verdict"] == ERROR else findings["verdict"] in scenario.remedy.claims
         cures[identifier] = {**findings, "without": without, "title": cured.title}
         judged.append((findings["verdict"], without))
     line = line_head(scenario)
@@ -119,7 +119,7 @@ async def remedy_line(
         none = words("none of the scenarios that it is to cure applies here")
         return {**line, "verdict": NOT_APPLICABLE, **because(none)}
     line["verdict"] = worst(verdict for verdict, _ in judged)
-    line["remedy"] = word = judge_remedy(judged, scenario.way.claims)
+    line["remedy"] = word = judge_remedy(judged, scenario.remedy.claims)
     decides = because(_remedy_finding(word, cures))
     line["finding"], line["reason"] = decides["finding"], decides["reason"]
     line["orders"] = {

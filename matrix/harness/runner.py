@@ -15,16 +15,16 @@ from typing import Any
 from matrix.words import SAFE
 
 from . import evidence
-from .aftermath import look_afterwards
 from .checker import check, refusals
 from .conductor import HarnessError
 from .explorer import Explorer
 from .gate import Gate
 from .history import Operation
+from .known_schedules import ORDERS, KnownResult, KnownSchedules
 from .loop import MatrixLoop
 from .outcome import Exploration, Outcome, difference
-from .record import ORDERS, Known, Record
-from .remedy import PLAIN
+from .recovery_checks import check_recovery
+from .remedy import NO_REMEDY
 from .scenario import OrmSetup, Scenario
 from .schedule import Execution, ScheduleMismatch
 from .sentences import Fact
@@ -49,7 +49,7 @@ class Runner:
         self.backing = backing
         self.bound = bound
         self.seed = 0  # of the sampled orders
-        self.record: Record | None = None  # asked first, where it is given
+        self.known_schedules: KnownSchedules | None = None  # asked first, where it is given
         self.steps = steps  # no further order is begun when all orders together took as many
         self._once = once  # another way to run one schedule (isolated.py)
         self.on_world: Callable[[World], None] | None = None  # told of each world before it runs
@@ -59,7 +59,7 @@ class Runner:
         self._prefix = f"{secrets.token_hex(3)}x"  # rows of two runners never meet, not even from two processes
 
     # -- one schedule ----------------------------------------------------------------------------------------------
-    async def once(self, scenario: Scenario, execution: Execution, way: Any = None) -> Outcome:
+    async def once(self, scenario: Scenario, execution: Execution, remedy: Any = None) -> Outcome:
         """Run one schedule and judge it. Raises HarnessError, ScheduleMismatch or WitnessError when it cannot."""
         loop = asyncio.get_running_loop()
         if not isinstance(loop, MatrixLoop):
@@ -71,7 +71,7 @@ class Runner:
             if self.backing.witness.locked():  # not all of it was
                 self.backing.renew()
         world = World(loop, self.backing, execution, f"{self._prefix}{self._runs}", scenario)
-        world.declared = scenario.declared(way)
+        world.declared = scenario.declared(remedy)
         world.recording.on_step = self.on_step
         if self.on_world is not None:
             self.on_world(world)
@@ -82,7 +82,7 @@ class Runner:
             loop.watch_threads()
             adapter.install(world)
             # Not the loop's create_task: the program begins when it is conducted, with eager tasks as well.
-            program = asyncio.Task(self._program(world, scenario, way), loop=loop)
+            program = asyncio.Task(self._program(world, scenario, remedy), loop=loop)
             rests = not await world.conductor.conduct(program)
             if strange := loop.strange_threads():
                 raise HarnessError(STRANGE.format(strange[0]))
@@ -100,8 +100,8 @@ class Runner:
             loop.thaw()
             loop.idle_selector.on_idle = None
             loop.set_exception_handler(None)
-        if world.recorder.failures:
-            raise HarnessError(f"not the driver's: {world.recorder.failures[0]}")
+        if world.timeline.failures:
+            raise HarnessError(f"not the driver's: {world.timeline.failures[0]}")
         self._program_ended_well(world, program)
         if execution.cancel and not (world.conductor.sweep and world.conductor.sweep.done):
             execution.cancel = None  # there was no such moment: nobody was cancelled
@@ -131,21 +131,21 @@ class Runner:
         if server is None:
             return
         host, port = server
-        gate = Gate(self.backing.kind, host, port, world.recorder, world.gates.number_channel)
+        gate = Gate(self.backing.kind, host, port, world.timeline, world.gates.number_channel)
         gate.hold_login = scenario.hold_login
         gate.by_frame = bool(scenario.cancels)
         world.gates.add(gate)
         await gate.start()
 
-    async def _program(self, world: World, scenario: Scenario, way: Any) -> None:
-        setup = (way.setup if way is not None and way.setup is not None else None) or scenario.orm
+    async def _program(self, world: World, scenario: Scenario, remedy: Any) -> None:
+        setup = (remedy.setup if remedy is not None and remedy.setup is not None else None) or scenario.orm
         if setup is not None:
             await self._init_orm(world, setup)
-        way = way or PLAIN
-        await way.prepare(world)
-        await (scenario.program(world, way) if scenario.curable else scenario.program(world))
+        remedy = remedy or NO_REMEDY
+        await remedy.prepare(world)
+        await (scenario.program(world, remedy) if scenario.curable else scenario.program(world))
         world.recording.after = True
-        await look_afterwards(world)
+        await check_recovery(world)
         self._collect(0)  # what nobody retrieved is reported now, in this run, not whenever the collector comes by
         world.recording.closing = True
         await self._close(world)
@@ -193,7 +193,7 @@ class Runner:
             # It swallows every cancellation: nobody will ever wait for it, the loop's end included.
             asyncio.tasks._unregister_task(task)
         if world.history.hang and world.history.hang["proof"] != "idle":
-            self.backing.witness.end_sessions()
+            self.backing.witness.terminate_backends()
 
     def _judge(self, world: World, scenario: Scenario) -> Outcome:
         history = world.history
@@ -216,32 +216,32 @@ class Runner:
             enabled=world.execution.enabled,
         )
 
-    async def _run(self, scenario: Scenario, execution: Execution, way: Any) -> Outcome:
+    async def _run(self, scenario: Scenario, execution: Execution, remedy: Any) -> Outcome:
         if self._once is not None:
-            return await self._once(self, scenario, execution, way)
-        return await self.once(scenario, execution, way)
+            return await self._once(self, scenario, execution, remedy)
+        return await self.once(scenario, execution, remedy)
 
     # -- all schedules ---------------------------------------------------------------------------------------------
     async def explore(
-        self, scenario: Scenario, way: Any = None, *, confirm: bool = True, remedy: str = ""
+        self, scenario: Scenario, remedy: Any = None, *, confirm: bool = True, remedy_id: str = ""
     ) -> Exploration:
         """Run the orders within the bound, then (``confirm``) the deciding one once more: two verdicts for it are an
         ``error``.
 
-        With a remedy's ``way`` half as many. A scenario that remedies are tried on gets more without one: what it
-        shows alone is what they are measured by. With a ``record`` that is confirmed, no more than its schedule.
+        With a remedy half as many. A scenario that remedies are tried on gets more without one: what it shows alone is
+        what they are measured by. With ``known_schedules`` that are confirmed, no more than these.
         """
-        if known := self.record.of(scenario.id, remedy) if self.record else None:
-            asked = await self._ask_record(known, scenario, way)
+        if known := self.known_schedules.of(scenario.id, remedy_id) if self.known_schedules else None:
+            asked = await self._try_known(known, scenario, remedy)
             if asked is not None:
                 return asked
-        bound = -(-self.bound // 2) if way is not None else self.bound * (MEASURE if scenario.curable else 1)
+        bound = -(-self.bound // 2) if remedy is not None else self.bound * (MEASURE if scenario.curable else 1)
         explorer = Explorer(bound, f"{self.seed} {scenario.id}")
         exploration = Exploration([])
         taken = 0
         try:
             for execution in explorer.executions():
-                exploration.outcomes.append(await self._run(scenario, execution, way))
+                exploration.outcomes.append(await self._run(scenario, execution, remedy))
                 taken += len(execution.taken)
                 if exploration.outcomes[-1].proof == "deadline":
                     break  # a defect of the harness, to be mended: more of it would only take longer
@@ -256,43 +256,43 @@ class Runner:
                 "seed": self.seed if explorer.sampled else None,
             }
             if confirm:
-                await (self._confirm if self._once else self._repeat)(exploration, scenario, way)
+                await (self._confirm if self._once else self._repeat)(exploration, scenario, remedy)
         except ScheduleMismatch as error:
             exploration.error = NOT_OWNED.format(error)
         except (HarnessError, WitnessError) as error:
             exploration.error = str(error)
         return exploration
 
-    async def _ask_record(self, known: Known, scenario: Scenario, way: Any) -> Exploration | None:
+    async def _try_known(self, known: KnownResult, scenario: Scenario, remedy: Any) -> Exploration | None:
         """Run the schedules on record, and a few orders where it is a safe verdict; None if that is not the verdict
         here. A verdict that is the same again has been seen twice: here and where it was recorded.
 
         A schedule that was safe with a remedy is not asked: it says less than an order of this cell's own.
         """
         exploration = Exploration([])
-        schedules = known.schedules[1:] if way is not None and known.verdict == SAFE else known.schedules
+        schedules = known.schedules[1:] if remedy is not None and known.verdict == SAFE else known.schedules
         try:
             for schedule in schedules:
                 on_record = Execution(replay(schedule, lenient=True))
-                exploration.outcomes.append(await self._run(scenario, on_record, way))
+                exploration.outcomes.append(await self._run(scenario, on_record, remedy))
             explorer = Explorer(ORDERS if known.verdict == SAFE else 0, f"{self.seed} {scenario.id}")
             for execution in explorer.executions():
-                exploration.outcomes.append(await self._run(scenario, execution, way))
+                exploration.outcomes.append(await self._run(scenario, execution, remedy))
         except (HarnessError, ScheduleMismatch, WitnessError):
             return None
         exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
         exploration.orders = {"possible": None, "on_record": known.schedule}
         return exploration if exploration.deciding.verdict == known.verdict else None
 
-    async def _repeat(self, exploration: Exploration, scenario: Scenario, way: Any) -> None:
+    async def _repeat(self, exploration: Exploration, scenario: Scenario, remedy: Any) -> None:
         """The deciding schedule once more: anything else than the same again is the harness's ``error``."""
         deciding = exploration.deciding
-        again = await self._run(scenario, Execution(replay(deciding.schedule)), way)
+        again = await self._run(scenario, Execution(replay(deciding.schedule)), remedy)
         if differs := difference(deciding, again):
             exploration.error = NOT_OWNED.format(differs)
             exploration.evidence = {**deciding.evidence, "second_run": {**again.evidence}}
 
-    async def _confirm(self, exploration: Exploration, scenario: Scenario, way: Any) -> None:
+    async def _confirm(self, exploration: Exploration, scenario: Scenario, remedy: Any) -> None:
         """For threads that race inside a C driver, which no schedule can own: a verdict counts when it is seen twice.
 
         Its schedule is run again a few times; if it does not show it again, the next worse verdict is asked for.
@@ -303,7 +303,7 @@ class Runner:
             if deciding.crashed or deciding.verdict == SAFE or deciding in exploration.once:
                 return
             for _ in range(REPEATS):
-                again = await self._run(scenario, Execution(replay(deciding.schedule, lenient=True)), way)
+                again = await self._run(scenario, Execution(replay(deciding.schedule, lenient=True)), remedy)
                 if again.verdict == deciding.verdict:
                     return
             exploration.once.append(deciding)

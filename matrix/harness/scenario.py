@@ -33,7 +33,7 @@ class OrmSetup:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One test. ``program`` takes the world, and the remedy's way if it is one that remedies claim to cure, or a
+    """One test. ``program`` takes the world, and the remedy if it is one that remedies claim to cure, or a
     generated program."""
 
     id: str
@@ -51,7 +51,7 @@ class Scenario:
     cancels: str = ""  # the session whose moments of cancellation are swept; answers then come frame by frame
     during: tuple[str, ...] = ()  # ... only while it is in operations of these kinds
     abandons: bool = False  # its only block is in a generator that is given up
-    way: Any = None  # a remedy's way of doing what the cured scenarios do
+    remedy: Any = None  # how it does what the cured scenarios do
     cures: tuple[str, ...] = ()
 
     @property
@@ -60,23 +60,23 @@ class Scenario:
 
     @functools.cached_property
     def curable(self) -> bool:
-        """Whether the program takes a remedy's way."""
-        return not self.cures and "way" in inspect.signature(self.program).parameters
+        """Whether the program takes a remedy."""
+        return not self.cures and "remedy" in inspect.signature(self.program).parameters
 
     @functools.cached_property
     def source(self) -> str:
         """The program's source text, as the evidence shows it. A generated program brings its own."""
         return getattr(self.program, "source", None) or inspect.getsource(self.program)
 
-    def declared(self, way: Any = None) -> dict[str, Any]:
-        """What it, and a remedy's way, say of themselves: JSON data, for whoever unfolds a run into a program."""
+    def declared(self, remedy: Any = None) -> dict[str, Any]:
+        """What it and a remedy say of themselves: JSON data, for whoever unfolds a run into a program."""
         return {
             "cancels": self.cancels,
             "during": list(self.during),
             "hold_login": self.hold_login,
             "abandons": self.abandons,
-            "context": way.child_context if way is not None else "",
-            "lock": way is not None and way.one_lock,
+            "context": remedy.child_context if remedy is not None else "",
+            "lock": remedy is not None and remedy.one_lock,
         }
 
     @property
@@ -128,7 +128,7 @@ def scenario(
 
 
 def remedy(identifier: str, title: str, *, cures: tuple[str, ...], needs: tuple[str, ...] = ("tortoise",)) -> Any:
-    """Declare a remedy: a class whose instance is given to each cured scenario's program as its ``way``."""
+    """Declare a remedy: a class whose instance is given to each cured scenario's program as its ``remedy``."""
 
     def declare(made: Any) -> Any:
         setup = made.setup
@@ -153,14 +153,14 @@ def _declare(
     cancels: str,
     during: tuple[str, ...],
     abandons: bool,
-    way: Any = None,
+    remedy: Any = None,
     cures: tuple[str, ...] = (),
 ) -> None:
     if identifier in _declared:
         raise ValueError(f"two scenarios are called {identifier}")
     if not contract:
         raise ValueError(f"{identifier} has no contract: its docstring is missing")
-    said = promise(identifier)
+    promised = promise(identifier)
     _declared[identifier] = Scenario(
         identifier,
         title,
@@ -171,13 +171,13 @@ def _declare(
         hold_login,
         python,
         program,
-        said.get("quote", ""),
-        said.get("url", ""),
-        tuple(said.get("links", ())),
+        promised.get("quote", ""),
+        promised.get("url", ""),
+        tuple(promised.get("links", ())),
         cancels,
         during,
         abandons,
-        way,
+        remedy,
         cures,
     )
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from matrix.words import MOMENT
+from matrix.words import CANCEL_POINT
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ScheduleMismatch(Exception):
 
 
 @dataclass(frozen=True)
-class Moment:
+class CancelPoint:
     """When a session is cancelled: while it waits for the ``wait``-th time, or as that wait ends."""
 
     victim: str
@@ -40,16 +40,16 @@ class Moment:
         return f"{self.victim}@{self.wait}{'+' * self.as_it_ends}"
 
     @classmethod
-    def parse(cls, token: str) -> Moment | None:
+    def parse(cls, token: str) -> CancelPoint | None:
         """The moment that a schedule's token names; None for the token of an action."""
-        found = MOMENT.fullmatch(token)
+        found = CANCEL_POINT.fullmatch(token)
         return cls(found["victim"], int(found["wait"]), bool(found["as_it_ends"])) if found else None
 
 
 class Strategy(ABC):
     """Chooses the actions of one run."""
 
-    cancel: Moment | None = None  # when the scenario's victim is cancelled; None: not at all
+    cancel: CancelPoint | None = None  # when the scenario's victim is cancelled; None: not at all
 
     @abstractmethod
     def choose(self, enabled: Sequence[Action], taken: Sequence[str]) -> Action:

@@ -109,10 +109,10 @@ def on_the_wire(kind: str, message: bytes, *, ended: bool) -> str:
         code: Code = next((field[1:].decode("ascii", "replace") for field in fields if field[:1] == b"C"), None)
     else:
         code = int.from_bytes(message[5:7], "little")  # behind the header of 4 bytes and 0xFF
-    return "" if ended and code in ENDS else _said(kind, code)
+    return "" if ended and code in ENDS else _failure(kind, code)
 
 
-def _said(kind: str, code: Code) -> str:
+def _failure(kind: str, code: Code) -> str:
     if isinstance(code, str):
         meaning = SQLSTATES.get(code)
     else:
@@ -127,8 +127,8 @@ def in_error(kind: str, error: BaseException, code_of: Callable[[BaseException],
         if isinstance(each, OSError) and each.errno in MACHINE:
             return f"the machine says {errno.errorcode[each.errno]}, {MACHINE[each.errno]}"
         code = code_of(each)
-        if code not in ENDS and (said := _said(kind, code)):
-            return said
+        if code not in ENDS and (failure := _failure(kind, code)):
+            return failure
     return ""
 
 

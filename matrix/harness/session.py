@@ -51,7 +51,7 @@ class Session:
         self.turn: asyncio.Future[None] | None = None
         self.next_step: Fact = {}
         self.doing = ""  # the kind of the operation that it is in
-        self._doomed = False
+        self._cancel_pending = False
         self.own_orm: Any = None  # where this session has initialised Tortoise for itself
 
     # -- other tasks -----------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ class Session:
         try:
             await asyncio.gather(*tasks, return_exceptions=return_exceptions)
         except asyncio.CancelledError:
-            self.record.heard = any(task.cancelled() for task in tasks)
+            self.record.child_cancelled = any(task.cancelled() for task in tasks)
             raise
         finally:
             self.awaits = ()
@@ -125,10 +125,10 @@ class Session:
         await self.step({"kind": "cancel", "session": target.name})
         self.world.cancel(target)
 
-    def doom(self) -> None:
+    def cancel_at_next_operation(self) -> None:
         """This task's cancellation is on its way when its next operation begins, as when its time is over already: it
         arrives at the driver's first await."""
-        self._doomed = True
+        self._cancel_pending = True
 
     async def let_time_pass(self, seconds: float) -> None:
         """Move the program's clock: a step of its own. Only timers that are due by then fire."""
@@ -236,7 +236,7 @@ class Session:
         self.world.connections.remove(connection)
 
         def close() -> Awaitable[Any]:
-            self.world.history.ended[scope] = self.world.recorder.sequence
+            self.world.history.ended[scope] = self.world.timeline.sequence
             return self.world.adapter.close(connection)
 
         await self.operate("close", {"kind": "close", "connection": scope}, close, scope=scope)
@@ -246,21 +246,21 @@ class Session:
         self.world.pools = [each for each in self.world.pools if each[0] is not pool]
 
         def close() -> Awaitable[Any]:
-            self.world.history.ended[None] = self.world.recorder.sequence
+            self.world.history.ended[None] = self.world.timeline.sequence
             return self.world.adapter.close_pool(pool)
 
         await self.operate("close", {"kind": "close_pool"}, close, scope=self.world.alone())
 
-    async def end_server_sessions(self) -> None:
+    async def terminate_backends(self) -> None:
         """The server ends every connection of the driver, as an administrator's KILL or a restart does: a step."""
         await self.step({"kind": "end_server_sessions"})
-        self.world.history.ended[None] = self.world.recorder.sequence
+        self.world.history.ended[None] = self.world.timeline.sequence
         for channel in self.world.gates.channels():
-            number = channel.session()
+            number = channel.backend_id()
             if number is not None and not getattr(channel, "closed", False):
                 self.world.recording.note(self.name, "note", {"kind": "server_ends", "channel": channel.label})
                 channel.expect_end()
-                self.world.witness.end_session(number)
+                self.world.witness.terminate_backend(number)
 
     async def reach_server(self, reachable: bool) -> None:
         """From now on new connections are cut off at once, or served again: a step."""
@@ -301,8 +301,8 @@ class Session:
             asks = {**asks, "in_thread": True}
         operation = recording.invoke(self, kind, asks, scope=scope, block=block, nonce=nonce, misuse=misuse, rows=rows)
         self.doing = kind
-        if self._doomed:
-            self._doomed = False
+        if self._cancel_pending:
+            self._cancel_pending = False
             self.world.cancel(self, doomed=True)
         try:
             result = await call()
@@ -315,7 +315,7 @@ class Session:
         if late:
             await asyncio.sleep(0)  # nobody has awaited anything since: it arrives here
         if kind == "write":
-            await self.world.look_from_outside(operation)
+            await self.world.read_from_outside(operation)
         return result
 
 

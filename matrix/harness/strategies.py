@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from .schedule import Action, Moment, ScheduleMismatch, Strategy, parse
+from .schedule import Action, CancelPoint, ScheduleMismatch, Strategy, parse
 
 
 def ranked(enabled: Sequence[Action], taken: Sequence[str], *, eager: bool) -> list[Action]:
@@ -78,7 +78,7 @@ class Cancelling(Strategy):
     """Another strategy's choices, and the victim is cancelled at a moment."""
 
     order: Strategy
-    cancel: Moment
+    cancel: CancelPoint
 
     def choose(self, enabled: Sequence[Action], taken: Sequence[str]) -> Action:
         return self.order.choose(enabled, taken)
@@ -87,5 +87,5 @@ class Cancelling(Strategy):
 def replay(schedule: str, *, lenient: bool = False) -> Strategy:
     """The strategy that follows a printed schedule, with the moment of cancellation that it may begin with."""
     tokens = parse(schedule)
-    moment = Moment.parse(tokens[0]) if tokens else None
-    return Cancelling(Replay(tokens[1:], lenient), moment) if moment else Replay(tokens, lenient)
+    cancel_point = CancelPoint.parse(tokens[0]) if tokens else None
+    return Cancelling(Replay(tokens[1:], lenient), cancel_point) if cancel_point else Replay(tokens, lenient)

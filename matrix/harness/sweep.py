@@ -33,14 +33,14 @@ class Sweep:
         self.world = world
         self.session = session
         self.during = frozenset(during)
-        self.moment = world.execution.cancel
+        self.cancel_point = world.execution.cancel
         self.done = False
         self._pending: asyncio.Future[Any] | None = None
         world.execution.victim = session.letter
         world.execution.waits = 0
-        if self.moment and self.moment.victim != session.letter:
+        if self.cancel_point and self.cancel_point.victim != session.letter:
             raise ScheduleMismatch(
-                f"the schedule cancels {self.moment.victim}; the scenario's victim is {session.letter}"
+                f"the schedule cancels {self.cancel_point.victim}; the scenario's victim is {session.letter}"
             )
 
     async def around(self, coroutine: Coroutine[Any, Any, Any], doer: Session) -> Any:
@@ -68,13 +68,13 @@ class Sweep:
         if isinstance(awaited, Turn) or (self.during and self.during.isdisjoint((doer.doing, self.session.doing))):
             return
         self.world.execution.waits += 1
-        if self.moment is None or self.done or self.world.execution.waits != self.moment.wait:
+        if self.cancel_point is None or self.done or self.world.execution.waits != self.cancel_point.wait:
             return
         if awaited is None:  # a bare yield, as of asyncio.sleep(0): it ends in the next round of the loop
             self.world.loop.call_soon(self.cancel)
             return
         awaited.add_done_callback(self._ends)  # before the task adds its own: it is told first
-        if not self.moment.as_it_ends:
+        if not self.cancel_point.as_it_ends:
             self._pending = awaited
 
     def _ends(self, _: Any) -> None:
@@ -87,12 +87,14 @@ class Sweep:
 
     def cancel(self) -> None:
         """Cancel the session now."""
-        if self.done or self.world.recording.closing or self.moment is None:
+        if self.done or self.world.recording.closing or self.cancel_point is None:
             return
         self.done = True
         self._pending = None
-        moment = {"wait": self.moment.wait, "as_it_ends": self.moment.as_it_ends}
-        self.world.conductor.cancellation(self.moment.token, {"kind": "swept", "session": self.session.name, **moment})
+        cancel_point = {"wait": self.cancel_point.wait, "as_it_ends": self.cancel_point.as_it_ends}
+        self.world.conductor.cancellation(
+            self.cancel_point.token, {"kind": "swept", "session": self.session.name, **cancel_point}
+        )
         self.world.cancel(self.session)
 
 

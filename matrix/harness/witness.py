@@ -44,8 +44,8 @@ class WitnessError(Exception):
 LockWaits = dict[int, frozenset[int]]  # a session whose request waits for a lock -> the sessions that hold it
 
 
-def circle(waits: LockWaits) -> LockWaits:
-    """Those of the waits that are part of a circle, or wait for one: the server ends one of them by itself."""
+def cycle(waits: LockWaits) -> LockWaits:
+    """Those of the waits that are part of a cycle, or wait for one: the server ends one of them by itself."""
     left = dict(waits)
     while free := [session for session, holders in left.items() if not holders & left.keys()]:
         for session in free:
@@ -104,14 +104,14 @@ class Witness:
 
     def lock_waits(self) -> LockWaits:
         """Whose request waits for a lock, and for whom, as far as the server says. A wait counts once the server has
-        looked whether it closes a circle."""
+        looked whether it closes a cycle."""
         return {}
 
-    def end_session(self, number: int) -> None:
+    def terminate_backend(self, number: int) -> None:
         """End one session by the server's own id of it, as an administrator would."""
         raise NotImplementedError
 
-    def end_sessions(self) -> None:
+    def terminate_backends(self) -> None:
         """End every other session in this database."""
 
     def kind(self) -> str:
@@ -204,7 +204,7 @@ class PostgresWitness(Witness):
         return waits
 
     def _until_checked(self) -> float:
-        """Seconds after which a waiting session has looked for a circle: it does so once, when ``deadlock_timeout`` has
+        """Seconds after which a waiting session has looked for a cycle: it does so once, when ``deadlock_timeout`` has
         gone by. Who looks first when there is one is its victim; so that this is who came last, those before it must
         have looked. With a longer timeout than a private server's it is who came first, and there is no need to wait.
         """
@@ -213,10 +213,10 @@ class PostgresWitness(Witness):
             self._timeout = float(milliseconds) / 1000
         return 3 * self._timeout if self._timeout <= SHORT_TIMEOUT else 0.0
 
-    def end_session(self, number: int) -> None:
+    def terminate_backend(self, number: int) -> None:
         self.execute(f"SELECT pg_terminate_backend({number})")
 
-    def end_sessions(self) -> None:
+    def terminate_backends(self) -> None:
         self.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -347,10 +347,10 @@ class MySQLWitness(Witness):
         # Not information_schema.innodb_trx: it shows a copy that may be 0.1 s old.
         return innodb_lock_waits(str(self.execute("SHOW ENGINE INNODB STATUS")[0][2]))
 
-    def end_session(self, number: int) -> None:
+    def terminate_backend(self, number: int) -> None:
         self.execute(f"KILL {number}")
 
-    def end_sessions(self) -> None:
+    def terminate_backends(self) -> None:
         rows = self.execute(
             "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
         )
@@ -369,8 +369,8 @@ class MySQLWitness(Witness):
         return [(str(name), str(mark)) for name, mark in found]
 
     def kind(self) -> str:
-        said = " ".join(map(str, self.execute("SELECT VERSION(), @@version_comment")[0])).lower()
-        return next((make for make in ("mariadb", "tidb", "vitess") if make in said), "mysql")
+        version = " ".join(map(str, self.execute("SELECT VERSION(), @@version_comment")[0])).lower()
+        return next((make for make in ("mariadb", "tidb", "vitess") if make in version), "mysql")
 
     def lacks(self) -> str:
         try:

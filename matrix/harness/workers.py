@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .channel import TOKEN, Channel, FrameRecord, Recorder, Segments
+from .channel import TOKEN, Channel, FrameRecord, Segments, Timeline
 from .loop import HELD
 
 LOCKED = "database is locked"
@@ -29,7 +29,7 @@ class WorkerChannel(Channel):
 
     def __init__(
         self,
-        recorder: Recorder,
+        timeline: Timeline,
         number: int,
         label: str,
         *,
@@ -37,7 +37,7 @@ class WorkerChannel(Channel):
         exact: bool,
         came_to_rest: Callable[[], None],
     ) -> None:
-        self.recorder = recorder
+        self.timeline = timeline
         self.came_to_rest = came_to_rest  # told by the worker's thread whenever it may be busy no longer
         self.number = number
         self.label = label
@@ -143,11 +143,11 @@ class WorkerChannel(Channel):
                 self._guard.wait_for(lambda: request not in self._held)
 
     def _record(self, direction: str, kind: str, text: str, *, held: bool = False) -> None:
-        recorder = self.recorder
+        timeline = self.timeline
         overlap = direction == "->" and bool(self._held)
-        recorder.frames.append(
+        timeline.frames.append(
             FrameRecord(
-                recorder.next(), recorder.elapsed(), self.number, direction, kind, len(text), text[:300], overlap, held
+                timeline.next(), timeline.elapsed(), self.number, direction, kind, len(text), text[:300], overlap, held
             )
         )
 
@@ -284,7 +284,7 @@ class CountingQueue(queue.SimpleQueue):
             self.channel.pending += 1
         if not isinstance(item, tuple):
             if type(item) is not object:  # the mark of 0.20 and 0.21
-                self.gate.recorder.failures.append(f"a request that the gate cannot hold: {item!r:.80}")
+                self.gate.timeline.failures.append(f"a request that the gate cannot hold: {item!r:.80}")
             super().put_nowait(item)  # until the thread has met it, its connection is closing
             return
         future, function = item
@@ -347,9 +347,9 @@ class WorkerGate:
     """The counterpart of ``gate.Gate`` for drivers with threads: makes the channels, holds them all or none."""
 
     def __init__(
-        self, recorder: Recorder, number: Callable[[], int], came_to_rest: Callable[[], None] = lambda: None
+        self, timeline: Timeline, number: Callable[[], int], came_to_rest: Callable[[], None] = lambda: None
     ) -> None:
-        self.recorder = recorder
+        self.timeline = timeline
         self._number = number
         self._came_to_rest = came_to_rest
         self.hold = False
@@ -361,7 +361,7 @@ class WorkerGate:
     def channel(self, label: str, *, serial: bool, exact: bool = True) -> WorkerChannel:
         number = self._number()
         channel = WorkerChannel(
-            self.recorder, number, f"{label} {number}", serial=serial, exact=exact, came_to_rest=self._came_to_rest
+            self.timeline, number, f"{label} {number}", serial=serial, exact=exact, came_to_rest=self._came_to_rest
         )
         channel.holding = self.hold
         self.channels.append(channel)

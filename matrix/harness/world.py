@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from matrix.words import CANCELLATION, CONTAINMENT, LETTERS
 
 from . import hang
-from .channel import Recorder
+from .channel import Timeline
 from .conductor import Conductor, HarnessError
 from .gates import Gates
 from .history import OWN, History, Operation
@@ -42,10 +42,10 @@ class World:
         self.execution = execution
         self.run = run
         self.scenario = scenario
-        self.recorder = Recorder()
+        self.timeline = Timeline()
         self.history = History(one_writer=self.witness.one_writer)
-        self.recording = Recording(self.recorder, self.history, self.adapter, cell.kind)
-        self.gates = Gates(self.recorder, loop.idle_selector.ring)
+        self.recording = Recording(self.timeline, self.history, self.adapter, cell.kind)
+        self.gates = Gates(self.timeline, loop.idle_selector.ring)
         self.sessions: dict[str, Session] = {}
         self.quiet = Quiet(loop, self.gates, self.witness, cell.answers)
         self.conductor = Conductor(loop, execution, self.sessions, self.gates, self.recording, self.quiet)
@@ -101,16 +101,16 @@ class World:
         """From now on the database cannot be reached by new connections, or it can again."""
         self.recording.note("the database", "note", {"kind": "reachable", "reachable": not refused})
         if refused:
-            self.history.out_of_reach.append([self.recorder.sequence, 0])
+            self.history.out_of_reach.append([self.timeline.sequence, 0])
         else:
-            self.history.out_of_reach[-1][1] = self.recorder.sequence
+            self.history.out_of_reach[-1][1] = self.timeline.sequence
         self.gates.refuse_connections(refused)
         self.witness.hide(refused)
 
     def cut_connections(self) -> None:
         """The server, or the network, ends every connection that is open now."""
         self.recording.note("the database", "note", {"kind": "lost"})
-        self.history.out_of_reach.append([self.recorder.sequence, self.recorder.sequence])
+        self.history.out_of_reach.append([self.timeline.sequence, self.timeline.sequence])
         for channel in self.gates.channels():
             channel.cut()
 
@@ -290,7 +290,7 @@ class World:
         """How many of them are open now."""
         return sum(not getattr(channel, "closed", False) for channel in self.gates.channels())
 
-    async def look_from_outside(self, operation: Operation) -> None:
+    async def read_from_outside(self, operation: Operation) -> None:
         """Look at a row whose writer was just told that it is written, when nothing is in flight any more.
 
         A driver that takes a stale answer for this one's may say so before the server has seen the row.

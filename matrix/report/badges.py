@@ -51,10 +51,10 @@ def svg(label: str, word: str, versions: str) -> str:
     left, right = clean(label), f"{glyph(word)} {clean(message(word, versions))}"
     first, second = width(left), width(right)
     split, whole = first + 2 * PAD, first + second + 4 * PAD
-    said = escape(f"{left}: {clean(message(word, versions))}")
+    alt = escape(f"{left}: {clean(message(word, versions))}")
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{whole}" height="{HEIGHT}" role="img" aria-label="{said}">'
-        f"<title>{said}</title>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{whole}" height="{HEIGHT}" role="img" aria-label="{alt}">'
+        f"<title>{alt}</title>"
         f'<clipPath id="round"><rect width="{whole}" height="{HEIGHT}" rx="3"/></clipPath>'
         f'<g clip-path="url(#round)"><rect width="{split}" height="{HEIGHT}" fill="#3d4451"/>'
         f'<rect x="{split}" width="{whole - split}" height="{HEIGHT}" fill="{COLOURS.get(word, NEUTRAL)}"/></g>'

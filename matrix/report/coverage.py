@@ -12,7 +12,7 @@ from matrix.words import NOT_VERDICTS
 
 
 @dataclass(frozen=True)
-class Found:
+class GeneratedAnomaly:
     """One kind of anomaly that only a generated program showed, and the page of its evidence."""
 
     verdict: str
@@ -36,7 +36,7 @@ class Coverage:
     gaps: tuple[tuple[str, str, int], ...]
     programs: int
     anomalies: int
-    found: tuple[Found, ...]
+    found: tuple[GeneratedAnomaly, ...]
 
 
 def coverage(table: Table) -> Coverage:
@@ -44,9 +44,9 @@ def coverage(table: Table) -> Coverage:
     lines = list(_lines(table))
     orders = [each for _, line in lines if (each := line.get("orders")) and each["explored"]]
     absent = [(line["verdict"], str(line.get("reason") or "no reason given")) for _, line in lines if _absent(line)]
-    generated = [(cell, line["scenario"], said) for cell, line in lines if (said := line.get("generated"))]
+    generated = [(cell, line["scenario"], entry) for cell, line in lines if (entry := line.get("generated"))]
     anomalies = [
-        (cell, scenario, each) for cell, scenario, said in generated for each in said.get("anomalies") or () if each
+        (cell, scenario, each) for cell, scenario, entry in generated for each in entry.get("anomalies") or () if each
     ]
     return Coverage(
         cells=sum(column.result is not None for column in table.columns),
@@ -57,10 +57,12 @@ def coverage(table: Table) -> Coverage:
         runs=sum(each["explored"] for each in orders),
         whole=sum(each["explored"] == each.get("possible") for each in orders),
         gaps=tuple((*gap, number) for gap, number in sorted(Counter(absent).items(), key=lambda pair: -pair[1])),
-        programs=sum(said.get("programs") or 0 for _, _, said in generated),
+        programs=sum(entry.get("programs") or 0 for _, _, entry in generated),
         anomalies=len(anomalies),
         found=tuple(
-            Found(str(each.get("verdict")), ", ".join(each.get("properties") or ()), cell, page_of(cell, scenario))
+            GeneratedAnomaly(
+                str(each.get("verdict")), ", ".join(each.get("properties") or ()), cell, page_of(cell, scenario)
+            )
             for cell, scenario, each in anomalies
             if each.get("found_by_generation")
         ),

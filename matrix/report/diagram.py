@@ -172,11 +172,11 @@ def _events(evidence: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     made = [("history", event) for event in _dicts(evidence.get("history"))]
     made += [("frame", frame) for frame in _dicts(evidence.get("frames"))]
     made += [("step", step) for step in _dicts(evidence.get("steps")) if "at" in step and _delivers(step)]
-    moments = [event.get("at", event.get("n")) for _, event in made]
-    if any(not isinstance(moment, int) for moment in moments):
+    positions = [event.get("at", event.get("n")) for _, event in made]
+    if any(not isinstance(position, int) for position in positions):
         clock = [event.get("ms") for _, event in made]
-        moments = [at if isinstance(at, (int, float)) else 0 for at in clock]
-    return [made[index] for index in sorted(range(len(made)), key=moments.__getitem__)]
+        positions = [at if isinstance(at, (int, float)) else 0 for at in clock]
+    return [made[index] for index in sorted(range(len(made)), key=positions.__getitem__)]
 
 
 def _delivers(step: Mapping[str, Any]) -> bool:
@@ -223,17 +223,21 @@ def _rows(events: Sequence[tuple[str, Mapping[str, Any]]], run: _Run) -> Iterato
 def _together(events: Sequence[tuple[str, Mapping[str, Any]]], start: int, run: _Run) -> list[Mapping[str, Any]]:
     """The frames from here on that are one arrow: same connection, same way; or one login."""
     first = events[start][1]
-    frames, wire, way = [first], first.get("wire"), _way(first)
+    frames, wire, direction = [first], first.get("wire"), _direction(first)
     login = _text(wire) not in run.logged_in and not _is_ask(first)
     for at in range(start + 1, len(events)):
         kind, frame = events[at]
-        if kind != "frame" or frame.get("wire") != wire or (_is_ask(frame) if login else _way(frame) != way):
+        if (
+            kind != "frame"
+            or frame.get("wire") != wire
+            or (_is_ask(frame) if login else _direction(frame) != direction)
+        ):
             break
         frames.append(frame)
     return frames
 
 
-def _way(frame: Mapping[str, Any]) -> tuple[Any, bool, bool]:
+def _direction(frame: Mapping[str, Any]) -> tuple[Any, bool, bool]:
     return frame.get("direction"), bool(frame.get("held")), bool(frame.get("overlap"))
 
 
@@ -423,8 +427,8 @@ def _bounded(rows: list[Row]) -> list[Row]:
     middle = range(head, len(rows) - tail)
     bad = [at for at in middle if "bad" in rows[at].marks]
     overlaps = [at for at in middle if "overlap" in rows[at].marks]
-    room = (ROWS - head - tail) // 2  # before each of them there may be a fold
-    kept = sorted({*bad[: room - 2], *overlaps[:OVERLAPS]})[:room]
+    limit = (ROWS - head - tail) // 2  # before each of them there may be a fold
+    kept = sorted({*bad[: limit - 2], *overlaps[:OVERLAPS]})[:limit]
     made, before = rows[:head], head
     for at in [*kept, len(rows) - tail]:
         if at > before:

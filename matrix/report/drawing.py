@@ -128,13 +128,13 @@ def _arrow(row: Row, x: int, to: int, y: int, width: int) -> str:
     elif row.tag:
         text = f"{row.tag}: {row.text}"
     space = abs(to - x) - 16  # beyond the database there is nothing that a label could stand before
-    room = space if DATABASE in (row.left, row.right) else min(max(space, LABEL), width - start)
+    available = space if DATABASE in (row.left, row.right) else min(max(space, LABEL), width - start)
     latch = f'<rect class="sq-latch" x="{to - 5}" y="{y - 5}" width="10" height="10"/>' if "held" in row.marks else ""
     tip = to - step * (6 if latch else 0)
     head = f"{tip},{y} {tip - step * 8},{y - 4} {tip - step * 8},{y + 4}"
     return (
         f'{band}<line x1="{x}" y1="{y}" x2="{tip - step * 6}" y2="{y}"/><polygon points="{head}"/>{latch}'
-        f'<text x="{start}" y="{y - 6}">{_cut(text, room, _is_bold(row))}</text>'
+        f'<text x="{start}" y="{y - 6}">{_cut(text, available, _is_bold(row))}</text>'
     )
 
 
@@ -158,12 +158,12 @@ def _is_bold(row: Row) -> bool:
 @lru_cache(maxsize=8192)
 def _cut(text: str, pixels: float, bold: bool) -> str:
     """The text, escaped, shortened to about so many pixels."""
-    room, wide = pixels, BOLD if bold else CHARACTER
-    if len(text) * wide * CAPITAL <= room:
+    available, wide = pixels, BOLD if bold else CHARACTER
+    if len(text) * wide * CAPITAL <= available:
         return _escaped(text)
     for at, sign in enumerate(text):
-        room -= wide * (CAPITAL if sign.isupper() or sign == "_" else 1)
-        if room < 0:
+        available -= wide * (CAPITAL if sign.isupper() or sign == "_" else 1)
+        if available < 0:
             return _escaped(text[: max(at - 1, 3)].rstrip() + "…")
     return _escaped(text)
 

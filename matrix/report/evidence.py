@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 LANES_AT_MOST = 6
 ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 ANSWERS = ("ok", "error", "cancelled")
-SAID = {
+VERBS = {
     "invoke": "asks",
     "ok": "done:",
     "error": "fails:",
@@ -34,7 +34,7 @@ class Event(NamedTuple):
     """One line of the history. ``waiting`` holds, per lane, whether a question of that session is open."""
 
     kind: str
-    said: str
+    verb: str
     ms: str
     session: str
     lane: int | None
@@ -48,7 +48,7 @@ class Event(NamedTuple):
 
     @property
     def style(self) -> str:
-        return self.kind if self.kind in SAID else "note"
+        return self.kind if self.kind in VERBS else "note"
 
 
 @dataclass(frozen=True)
@@ -184,14 +184,14 @@ def _events(history: tuple[dict[str, Any], ...], sessions: tuple[str, ...]) -> t
             open_now[session].discard(key)
             waiting = tuple(map(bool, open_now.values()))
         fact = raw["fact"] if isinstance(raw.get("fact"), dict) else {}
-        said = "" if kind == "end" else SAID.get(kind, kind)
+        verb = "" if kind == "end" else VERBS.get(kind, kind)
         what = "" if fact.get("kind") in BEGIN_WITH_THEIR_KIND else what
         block = "" if kind in ANSWERS or block == fact.get("block") else block
         result = shown(raw["result"]) if kind == "ok" and raw.get("result") is not None else None
         error = raw.get("error")
         error = {key: _text(item) for key, item in error.items()} if isinstance(error, dict) else None
         ms, lane = milliseconds(raw.get("ms")), lanes.get(session)
-        events.append(Event(kind, said, ms, session, lane, operation, what, text, block, result, error, waiting))
+        events.append(Event(kind, verb, ms, session, lane, operation, what, text, block, result, error, waiting))
     return tuple(events)
 
 

@@ -38,7 +38,7 @@ def _part(part: Lanes, name: str, first: bool) -> str:
     if not part.beside:
         rows = (
             f'<tr class="e-{event.style}"><td class="ms">{event.ms}</td><td>{escape(event.session)}</td>'
-            f"<td>{_said(event)}</td></tr>"
+            f"<td>{_phrase(event)}</td></tr>"
             for event in part.events
         )
         return _table(
@@ -69,23 +69,23 @@ def _lanes(part: Lanes) -> Iterator[str]:
         row = [f'<tr class="e-{event.style}"><td class="ms">{event.ms}</td>']
         if event.lane is None:
             who = f'<span class="said">{escape(event.session)}:</span> ' if event.session else ""
-            row.append(f'<td class="everyone" colspan="{len(part.sessions)}">{who}{_said(event)}</td>')
+            row.append(f'<td class="everyone" colspan="{len(part.sessions)}">{who}{_phrase(event)}</td>')
         else:
             for lane, session in enumerate(part.sessions):
                 if lane == event.lane:
                     bar = " open" if event.waiting[lane] or event.kind in ANSWERS else ""
-                    row.append(f'<td class="here{bar}" data-session="{escape(session)}">{_said(event)}</td>')
+                    row.append(f'<td class="here{bar}" data-session="{escape(session)}">{_phrase(event)}</td>')
                 else:
                     row.append('<td class="away open"></td>' if event.waiting[lane] else '<td class="away"></td>')
         yield "".join([*row, "</tr>"])
 
 
-def _said(event: Event) -> str:
+def _phrase(event: Event) -> str:
     parts = []
     if event.operation:
         parts.append(f'<span class="op">{escape(event.operation)}</span>')
-    if event.said:
-        parts.append(f'<span class="said">{escape(event.said)}</span>')
+    if event.verb:
+        parts.append(f'<span class="said">{escape(event.verb)}</span>')
     if event.what:
         parts.append(f'<span class="what">{escape(event.what)}</span>')
     if event.text:
@@ -102,11 +102,11 @@ def _said(event: Event) -> str:
 
 def _frame(frame: dict[str, Any]) -> str:
     get = frame.get
-    way = TO_SERVER if get("direction") == "->" else TO_DRIVER
+    arrow = TO_SERVER if get("direction") == "->" else TO_DRIVER
     held = ' <span class="tag quiet">held</span>' if get("held") else ""
     marked, overlap = (' class="overlap"', ' <span class="tag">overlap</span>') if get("overlap") else ("", "")
     return (
-        f'<tr{marked}><td class="ms">{milliseconds(get("ms"))}</td><td>{_text(get("wire"))}</td><td>{way}</td>'
+        f'<tr{marked}><td class="ms">{milliseconds(get("ms"))}</td><td>{_text(get("wire"))}</td><td>{arrow}</td>'
         f'<td>{_text(get("kind"))}{held}{overlap}</td><td class="number">{_text(get("length"))}</td>'
         f"<td><code>{_text(get('text'))}</code></td></tr>"
     )

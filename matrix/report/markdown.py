@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from matrix.report.narrow import narrowed
+from matrix.report.newest_columns import newest_only
 from matrix.report.view import Mark, Row, Table
 from matrix.results.text import one_line
 from matrix.words import REMEDY_MEANS, VERDICT_MEANS
@@ -25,7 +25,7 @@ def escape(text: object) -> str:
 
 
 def _lines(table: Table) -> Iterator[str]:
-    table, variants = narrowed(table)
+    table, variants = newest_only(table)
     yield "<!-- Written by `python -m matrix report`. Do not edit. -->"
     yield ""
     if table.answers:

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 import jinja2
 
-from matrix.report import evidence, exhibits, files, listing, view
+from matrix.report import attachments, evidence, files, listing, view
 from matrix.report.changes import Change
 from matrix.report.marks import glyph, style_class
 from matrix.results.text import clean
@@ -77,7 +77,7 @@ def environment() -> jinja2.Environment:
         "read_evidence": evidence.read,
         "history_of": listing.history,
         "frames_of": listing.frames,
-        "diagram_of": exhibits.diagram,
+        "diagram_of": attachments.diagram,
         "orders_in_words": orders_in_words,
         "is_link": is_link,
         "natural": view.natural,

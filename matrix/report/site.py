@@ -18,7 +18,7 @@ from typing import Any
 from markupsafe import Markup
 
 from matrix.lines import ScenarioLine
-from matrix.report import badges, errors, exhibits, files, junit, patterns, published, search, suite, view
+from matrix.report import attachments, badges, errors, files, junit, patterns, published, search, suite, view
 from matrix.report.changes import feed
 from matrix.report.coverage import coverage
 from matrix.report.drawing import STYLE
@@ -208,10 +208,8 @@ def _changes(site: Site) -> None:
                 if len(found) > 1:
                     releases.append((row, each_group, name, found))
     page(site, "changes.html", "changes.html", releases=releases)
-    moments = [run.header["started"] for column in table.columns if (run := column.result or column.state.attempt)]
-    put(
-        site, "feed.xml", feed(site.options.changes, max(moments, default="1970-01-01T00:00:00Z"), site.options.address)
-    )
+    starts = [run.header["started"] for column in table.columns if (run := column.result or column.state.attempt)]
+    put(site, "feed.xml", feed(site.options.changes, max(starts, default="1970-01-01T00:00:00Z"), site.options.address))
 
 
 # -- scenarios and drivers -------------------------------------------------------------------------------------------
@@ -299,8 +297,8 @@ def _driver(site: Site, driver: str) -> None:
 def _badge(site: Site, name: str, label: str, place: Summary) -> dict[str, Any]:
     put(site, f"badges/{name}.svg", files.encode(badges.svg(label, place.word, place.versions)))
     put(site, f"badges/{name}.json", files.as_json(badges.endpoint(label, place.word, place.versions)))
-    said = f"{label}: {badges.message(place.word, place.versions)}"
-    return {"file": f"badges/{name}", "label": label, "said": said, "word": place.word}
+    alt = f"{label}: {badges.message(place.word, place.versions)}"
+    return {"file": f"badges/{name}", "label": label, "alt": alt, "word": place.word}
 
 
 # -- cells and evidence ----------------------------------------------------------------------------------------------
@@ -337,7 +335,7 @@ def stamp(run: CellResult) -> str:
 def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLine, versions: Markup) -> None:
     name, cell = line["scenario"], column.cell
     row = site.rows[name]
-    scripts = exhibits.reproducers(run.path.parent, line, run.header)
+    scripts = attachments.reproducers(run.path.parent, line, run.header)
     for scenario, script in scripts.items():
         put(site, f"cells/{cell}/{scenario}.py", files.encode(script))
     page(
@@ -347,12 +345,12 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
         column=column,
         row=row,
         line=line,
-        mark=view.mark(column, name, site.table.records),
-        record=site.table.records.get((cell, name)),
+        mark=view.mark(column, name, site.table.expected),
+        expectation=site.table.expected.get((cell, name)),
         versions=versions,
         stamp=stamp(run),
         replay=replay_command(cell, name, line.get("schedule")),
-        upstream=exhibits.issue_text(line, run.header, scripts.get(name)),
+        upstream=attachments.issue_text(line, run.header, scripts.get(name)),
         reproducers={scenario: f"{scenario}.py" for scenario in scripts},
     )
 

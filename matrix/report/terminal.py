@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from matrix.report.marks import TERMINAL
-from matrix.report.narrow import Variant, narrowed
+from matrix.report.newest_columns import OtherReleases, newest_only
 from matrix.report.view import Mark, Row, Table
 from matrix.results.text import one_line
 from matrix.words import REMEDY_MEANS, VERDICT_MEANS
@@ -23,7 +23,7 @@ Line = tuple[str, str, Sequence[Mark]]
 def show(table: Table, file: IO[str] | None = None, width: int | None = None) -> None:
     """Prints the short answer, the remedies and every scenario."""
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    table, variants = narrowed(table)
+    table, variants = newest_only(table)
     heads = [[column.server_kind, column.driver] for column in table.columns]
     flags = [column.problem is not None for column in table.columns]
     plain = [family for family in table.families if family.key != "remedies"]
@@ -89,12 +89,12 @@ def _grid(heads: Sequence[Sequence[str]], rows: Sequence[Line], width: int, flag
     ]
     for block in _blocks(widths, width - first):
         used = first + sum(widths[at] + 1 for at in block)
-        room = width - used - 2 if len(block) == len(heads) else 0
+        available = width - used - 2 if len(block) == len(heads) else 0
         head = list(_head(heads, widths, block, first, flags))
         yield from head
         for name, title, marks in rows:
             if marks:
-                yield _row(name.ljust(first), [(marks[at], widths[at]) for at in block], one_line(title), room)
+                yield _row(name.ljust(first), [(marks[at], widths[at]) for at in block], one_line(title), available)
             else:
                 yield Text(name, style="underline")
         if len(rows) > HEAD_AGAIN_AFTER:
@@ -112,14 +112,14 @@ def _head(
         yield Text((" " * first + "".join(parts)).rstrip(), style="dim")
 
 
-def _row(name: str, marks: Iterable[tuple[Mark, int]], title: str, room: int) -> Text:
+def _row(name: str, marks: Iterable[tuple[Mark, int]], title: str, available: int) -> Text:
     """One row; the star of an unexpected word stands in the gap before it, so that it takes no room."""
     line = Text(name)
     for mark, width in marks:
         line.append("*" if mark.note == "unexpected" else " ", style="bold")
         line.append(_cell(mark).ljust(width), style=TERMINAL.get(mark.word, ""))
-    if room >= TITLE_LEAST and title:
-        line.append("  " + (title if len(title) <= room else title[: room - 1] + "…"), style="dim")
+    if available >= TITLE_LEAST and title:
+        line.append("  " + (title if len(title) <= available else title[: available - 1] + "…"), style="dim")
     line.rstrip()
     return line
 
@@ -128,20 +128,20 @@ def _cell(mark: Mark) -> str:
     return f"{mark.glyph}{mark.word}"
 
 
-def _blocks(widths: Sequence[int], room: int) -> list[list[int]]:
+def _blocks(widths: Sequence[int], available: int) -> list[list[int]]:
     """The columns in groups that fit beside each other; at least one a group."""
     blocks: list[list[int]] = [[]]
-    left = room
+    left = available
     for at, width in enumerate(widths):
         if blocks[-1] and width + 1 > left:
             blocks.append([])
-            left = room
+            left = available
         blocks[-1].append(at)
         left -= width + 1
     return blocks
 
 
-def _versions(table: Table, variants: Sequence[Variant]) -> Iterator[Text]:
+def _versions(table: Table, variants: Sequence[OtherReleases]) -> Iterator[Text]:
     yield Text("Cells", style="bold")
     for column in (*table.columns, *(each.column for each in variants)):
         when = f"{column.date}{f' ({column.age})' if column.age else ''}" if column.date else "no complete result"

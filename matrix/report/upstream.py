@@ -15,7 +15,7 @@ from matrix.results.text import clean, one_line
 from matrix.words import LEVEL_MEANS, VERDICT_MEANS
 
 LINES = 60  # lines of the history at most
-SAID = {"invoke": "asks to", "ok": "is done:", "error": "fails to", "cancelled": "is cancelled:"}
+VERBS = {"invoke": "asks to", "ok": "is done:", "error": "fails to", "cancelled": "is cancelled:"}
 
 
 def issue_title(line: ScenarioLine, header: Header) -> str:
@@ -153,12 +153,12 @@ def _observed(line: ScenarioLine) -> Iterator[str]:
 def _history(history: list[Mapping[str, Any]]) -> Iterator[str]:
     for event in history[:LINES]:
         kind, who = str(event.get("event")), event.get("session") or ""
-        said = SAID.get(kind, "") if event.get("operation") is not None else ""
+        verb = VERBS.get(kind, "") if event.get("operation") is not None else ""
         told = f": {event['result']}" if event.get("result") is not None else ""
         error = _mapping(event.get("error"))
         if error:
             told = f": {error.get('type')}: {error.get('message')}"
-        yield one_line(f"{who} {said} {event.get('text') or ''}{told}")
+        yield one_line(f"{who} {verb} {event.get('text') or ''}{told}")
     if len(history) > LINES:
         yield f"({len(history) - LINES} more lines)"
 

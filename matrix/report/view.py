@@ -128,7 +128,7 @@ class Table:
     newest: str
     groups: tuple[Group, ...] = ()
     problems: tuple[str, ...] = ()
-    records: dict[tuple[str, str], Expectation] = field(default_factory=dict)
+    expected: dict[tuple[str, str], Expectation] = field(default_factory=dict)
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the suite itself (results/documents.py)
 
     @property
@@ -150,14 +150,14 @@ def build(states: Sequence[CellState], folder: str | os.PathLike[str], problems:
     """The table of these states. ``folder`` holds the expectations. Raises ExpectationError."""
     newest = max((run.started for state in states if (run := state.result or state.attempt)), default=None)
     columns = tuple(_column(state, newest) for state in sorted(states, key=_column_order))
-    records = _records(columns, folder)
-    families = _families(columns, records)
+    expected = _expected(columns, folder)
+    families = _families(columns, expected)
     plain = [family for family in families if family.key != "remedies"]
     drivers = tuple(sorted({column.driver for column in columns if column.result}))
     groups = group(columns, range(len(columns)))
     answers = tuple(Answer(family.name, _worst_of(family, columns, groups, drivers)) for family in plain)
     remedies = tuple(row for family in families if family.key == "remedies" for row in family.rows)
-    return Table(columns, families, drivers, answers, remedies, _day(newest), groups, tuple(problems), records)
+    return Table(columns, families, drivers, answers, remedies, _day(newest), groups, tuple(problems), expected)
 
 
 # Columns
@@ -214,20 +214,20 @@ def _age(shown: datetime | None, newest: datetime | None) -> str:
 # Rows
 
 
-def _records(columns: Iterable[Column], folder: str | os.PathLike[str]) -> dict[tuple[str, str], Expectation]:
-    records = {}
+def _expected(columns: Iterable[Column], folder: str | os.PathLike[str]) -> dict[tuple[str, str], Expectation]:
+    expected = {}
     for column in columns:
         if column.result is None:
             continue
         entries = expectations.load_driver(column.driver, folder)
         for line in column.result.scenarios:
-            record = judging.record(line, entries, column.result.header)
-            if record:
-                records[column.cell, line["scenario"]] = record
-    return records
+            expectation = judging.expectation_of(line, entries, column.result.header)
+            if expectation:
+                expected[column.cell, line["scenario"]] = expectation
+    return expected
 
 
-def _families(columns: Sequence[Column], records: dict[tuple[str, str], Expectation]) -> tuple[Family, ...]:
+def _families(columns: Sequence[Column], expected: dict[tuple[str, str], Expectation]) -> tuple[Family, ...]:
     lines: dict[str, ScenarioLine] = {}
     for column in columns:
         run = column.result or column.state.attempt
@@ -235,7 +235,7 @@ def _families(columns: Sequence[Column], records: dict[tuple[str, str], Expectat
             lines.setdefault(line["scenario"], line)
     grouped: dict[str, list[Row]] = {}
     for name in sorted(lines, key=natural):
-        marks = tuple(mark(column, name, records) for column in columns)
+        marks = tuple(mark(column, name, expected) for column in columns)
         line, prefix = lines[name], name.split("-")[0]
         row = Row(name, line.get("title", ""), line.get("contract", ""), line["level"], marks, family_of(name).key)
         grouped.setdefault(prefix, []).append(row)
@@ -243,7 +243,7 @@ def _families(columns: Sequence[Column], records: dict[tuple[str, str], Expectat
     return tuple(Family(*family_of(prefix)[1:], tuple(grouped[prefix])) for prefix in order if prefix in grouped)
 
 
-def mark(column: Column, scenario: str, records: dict[tuple[str, str], Expectation]) -> Mark:
+def mark(column: Column, scenario: str, expected: dict[tuple[str, str], Expectation]) -> Mark:
     """The word of one scenario in one cell."""
     if column.result is None:
         return Mark(ERROR, f"cells/{column.cell}/index.html", reason=column.problem or "", detail="incomplete run")
@@ -252,23 +252,23 @@ def mark(column: Column, scenario: str, records: dict[tuple[str, str], Expectati
         absent = column.result.not_installed
         word, why = (NOT_APPLICABLE, absent) if absent else (NOT_RUN, "This cell has no result for it.")
         return Mark(word, reason=why)
-    record = records.get((column.cell, scenario))
+    expectation = expected.get((column.cell, scenario))
     return Mark(
         word=line.get("remedy") or line["verdict"],
         href=page_of(column.cell, scenario),
         complies=line["complies"],
-        note=_note(line, record),
+        note=_note(line, expectation),
         reason=line.get("reason") or "",
-        detail=(record["reason"] or "") if record else "",
+        detail=(expectation["reason"] or "") if expectation else "",
     )
 
 
-def _note(line: ScenarioLine, record: Expectation | None) -> str:
-    if record and not record["met"]:
+def _note(line: ScenarioLine, expectation: Expectation | None) -> str:
+    if expectation and not expectation["met"]:
         return "unexpected"
     if line["level"] == INFO and line["verdict"] in VERDICTS and not line.get("remedy"):
         return "info"
-    return "known" if record and line["complies"] is False else ""
+    return "known" if expectation and line["complies"] is False else ""
 
 
 # Short answers

@@ -58,7 +58,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Job:
+class FindingLine:
     """One line that does not comply, of one cell."""
 
     header: Header
@@ -95,7 +95,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         return _fail(
             f"{options.results}: no complete result{f' of cell {options.cell}' if options.cell else ''} to read"
         )
-    found = [Job(result.header, line) for result in results for line in _lines(result.scenarios)]
+    found = [FindingLine(result.header, line) for result in results for line in _lines(result.scenarios)]
     jobs = [job for job in found if options.scenario in (None, job.scenario, job.finding[1])]
     if not jobs:
         what = f" for {options.scenario}" if options.scenario else ""
@@ -123,7 +123,7 @@ def _lines(scenarios: Sequence[ScenarioLine]) -> Iterator[ScenarioLine | CureLin
             yield from (reproducers.line_of_cure(line, cured) for cured in bad[:TRIED])
 
 
-def _work(jobs: Sequence[Job], report: Report, out: Path, environments: Path, times: int) -> None:
+def _work(jobs: Sequence[FindingLine], report: Report, out: Path, environments: Path, times: int) -> None:
     from matrix.reproduce.run import CannotRun, Databases
 
     began, done = time.monotonic(), 0
@@ -138,10 +138,11 @@ def _work(jobs: Sequence[Job], report: Report, out: Path, environments: Path, ti
                     done += 1
                     if job.finding in shown:
                         continue
-                    said = _try(job, source, databases, environments, times, report, out)
+                    result = _try(job, source, databases, environments, times, report, out)
                     left = (time.monotonic() - began) / done * (len(jobs) - done)
                     print(
-                        f"  {done:3}/{len(jobs)} {cell} {job.scenario:8} {said}  (about {left:.0f} s left)", flush=True
+                        f"  {done:3}/{len(jobs)} {cell} {job.scenario:8} {result}  (about {left:.0f} s left)",
+                        flush=True,
                     )
                     shown.update({job.finding} if report.kept and _is(report.kept[-1], job) else ())
         except CannotRun as problem:
@@ -155,20 +156,20 @@ def _work(jobs: Sequence[Job], report: Report, out: Path, environments: Path, ti
 
 def _one_each(report: Report) -> None:
     """Of a remedy one entry: that of the script that shows it, else of what went wrong with the worst scenario."""
-    said: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for entries in report.lists().values():
         for entry in list(entries):
             if "remedy" in entry:
-                if _finding(entry) in said:
+                if _finding(entry) in reported:
                     entries.remove(entry)
-                said.add(_finding(entry))
+                reported.add(_finding(entry))
 
 
 def _progress(text: str) -> None:
     print(f"  {clean(text)}", flush=True)
 
 
-def _written(jobs: Sequence[Job], report: Report) -> Iterator[tuple[Job, str]]:
+def _written(jobs: Sequence[FindingLine], report: Report) -> Iterator[tuple[FindingLine, str]]:
     from matrix.reproduce import NotWritten
     from matrix.reproduce.script import script
 
@@ -182,7 +183,9 @@ def _written(jobs: Sequence[Job], report: Report) -> Iterator[tuple[Job, str]]:
             report.defects.append(_entry(job, why=one_line(f"cannot be unfolded: {type(problem).__name__}: {problem}")))
 
 
-def _try(job: Job, source: str, databases: Any, environments: Path, times: int, report: Report, out: Path) -> str:
+def _try(
+    job: FindingLine, source: str, databases: Any, environments: Path, times: int, report: Report, out: Path
+) -> str:
     """Run a script as often as asked; keep it when the symptom showed every time. Says in words what came of it."""
     from matrix.reproduce import run
 
@@ -202,7 +205,7 @@ def _try(job: Job, source: str, databases: Any, environments: Path, times: int, 
     if not last.shown:
         target.unlink(missing_ok=True)
         ended = "did not end" if last.code is None else f"ended with exit code {last.code}"
-        note = (last.errors.strip().splitlines() or [last.said("observed")])[-1]
+        note = (last.errors.strip().splitlines() or [last.output_line("observed")])[-1]
         report.defects.append(_entry(job, why=f"the script {ended}: {one_line(note)}", **facts))
         return f"NOT SHOWN (run {len(runs)}: {ended}: {one_line(note)[:120]})"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -212,8 +215,8 @@ def _try(job: Job, source: str, databases: Any, environments: Path, times: int, 
             job,
             path=f"{job.cell}/{job.scenario}.py",
             sha256=hashlib.sha256(source.encode()).hexdigest(),
-            expected=last.said("expected"),
-            observed=last.said("observed"),
+            expected=last.output_line("expected"),
+            observed=last.output_line("observed"),
             when=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             **facts,
         )
@@ -227,7 +230,7 @@ def _python(header: Header) -> str:
     return sys.executable if minor == f"{sys.version_info[0]}.{sys.version_info[1]}" else minor
 
 
-def _entry(job: Job, **more: Any) -> dict[str, Any]:
+def _entry(job: FindingLine, **more: Any) -> dict[str, Any]:
     line = job.line
     return {
         "cell": job.cell,
@@ -240,7 +243,7 @@ def _entry(job: Job, **more: Any) -> dict[str, Any]:
     }
 
 
-def _is(entry: Mapping[str, Any], job: Job) -> bool:
+def _is(entry: Mapping[str, Any], job: FindingLine) -> bool:
     return _finding(entry) == job.finding
 
 
@@ -248,7 +251,7 @@ def _finding(entry: Mapping[str, Any]) -> tuple[str, str]:
     return str(entry["cell"]), str(entry.get("remedy") or entry["scenario"])
 
 
-def _write_index(out: Path, report: Report, jobs: Sequence[Job]) -> None:
+def _write_index(out: Path, report: Report, jobs: Sequence[FindingLine]) -> None:
     """The index of all reproducers in the folder: what this run said of these jobs replaces what an earlier one did."""
     before, made = reproducers.read_index(out), {}
     for kind, entries in report.lists().items():
@@ -258,7 +261,7 @@ def _write_index(out: Path, report: Report, jobs: Sequence[Job]) -> None:
     reproducers.write_index(out, made)
 
 
-def _summary(report: Report, jobs: Sequence[Job], out: Path) -> int:
+def _summary(report: Report, jobs: Sequence[FindingLine], out: Path) -> int:
     print()
     for cell in dict.fromkeys(job.cell for job in jobs):
         mine = [job for job in jobs if job.cell == cell]

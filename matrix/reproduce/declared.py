@@ -9,7 +9,7 @@ from typing import Any
 
 from matrix.reproduce import NotWritten
 from matrix.reproduce.unfold import Task
-from matrix.words import MOMENT
+from matrix.words import CANCEL_POINT
 
 BEGINNINGS = {"rollback": "roll back "}  # of an operation's name; others begin with their kind
 
@@ -45,16 +45,16 @@ class Declared:
 
 def declared(evidence: Mapping[str, Any]) -> Declared:
     """What the evidence of a run declares. Raises NotWritten for evidence that has no facts yet."""
-    said, setup = evidence.get("declared"), evidence.get("setup")
-    if not isinstance(said, Mapping) or not isinstance(setup, Mapping):
+    data, setup = evidence.get("declared"), evidence.get("setup")
+    if not isinstance(data, Mapping) or not isinstance(setup, Mapping):
         raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
     return Declared(
-        str(said["cancels"]),
-        tuple(map(str, said["during"])),
-        bool(said["hold_login"]),
-        bool(said["abandons"]),
-        str(said["context"]),
-        bool(said["lock"]),
+        str(data["cancels"]),
+        tuple(map(str, data["during"])),
+        bool(data["hold_login"]),
+        bool(data["abandons"]),
+        str(data["context"]),
+        bool(data["lock"]),
         bool(setup.get("filled")),
         bool(setup.get("closed")),
         any(event["fact"].get("reachable") is False for event in evidence["history"]),
@@ -74,7 +74,7 @@ class Sweep:
 
 def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Declared) -> Sweep | None:
     """The cancellation that the schedule begins with, if it does. Raises NotWritten."""
-    found = MOMENT.fullmatch(str(line["schedule"]).partition(".")[0])
+    found = CANCEL_POINT.fullmatch(str(line["schedule"]).partition(".")[0])
     if found is None:
         return None
     named = [task.name for task in tasks if facts.cancels in (task.name, "") or task.letter == found["victim"]]
@@ -88,9 +88,9 @@ def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Declared) ->
 def _never_quiet(line: Mapping[str, Any], facts: Declared) -> bool:
     """Whether the cancellation came while a first connection was being made: that wait ended before all was quiet."""
     evidence = line["evidence"]
-    moment = next((step["at"] for step in evidence["steps"] if "@" in str(step["action"])), None)
+    cancelled_at = next((step["at"] for step in evidence["steps"] if "@" in str(step["action"])), None)
     asked = {event["n"] for event in evidence["history"] if event["event"] == "invoke"}
-    return facts.holds_login and moment is not None and moment - 1 in asked
+    return facts.holds_login and cancelled_at is not None and cancelled_at - 1 in asked
 
 
 def order_in_threads(line: Mapping[str, Any]) -> str:
@@ -103,7 +103,7 @@ def order_of(line: Mapping[str, Any]) -> str:
     """The order of a script's steps: the schedule, but a cancellation while somebody waits stands where it came; one in
     the instant in which a wait ends is no step of its own."""
     schedule = str(line["schedule"])
-    if not MOMENT.match(schedule):
+    if not CANCEL_POINT.match(schedule):
         return schedule
     actions = [str(step["action"]) for step in line["evidence"]["steps"]]
     return ".".join(action for action in actions if action != "-" and not action.endswith("+"))

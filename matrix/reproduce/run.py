@@ -62,7 +62,7 @@ class Run:
         """The symptom showed, and the script left nothing behind that it should have dropped."""
         return self.code == SHOWN
 
-    def said(self, word: str) -> str:
+    def output_line(self, word: str) -> str:
         """What the script printed after ``expected:`` or ``observed:``."""
         found = re.search(rf"^{word}: (.*)$", self.output, re.MULTILINE)
         return found[1] if found else ""

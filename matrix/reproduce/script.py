@@ -56,8 +56,10 @@ STANDARD = [
 STANDARD += ["types"]
 QUIET = 0.05  # seconds in which nothing moves before the next step
 CROWD = 4  # so many tasks that do the same share one function
-PATIENCE = 5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
-POOL_PATIENCE = {"psycopg": 40}
+SYMPTOM_SECONDS = (
+    5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
+)
+POOL_SYMPTOM_SECONDS = {"psycopg": 40}
 
 
 def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
@@ -189,7 +191,7 @@ class _Maker:
         line, header = self.line, self.header
         address = "sqlite:///FILE" if self.sqlite else SERVED.format(scheme=SCHEMES[self.server])
         address += " ODBC_DRIVER" * self.odbc
-        said = [
+        description = [
             one_line(f"{line['scenario']}: {line.get('title')}, on {self.driver} {header['axes']['driver_version']}."),
             "",
             *wrapped(f"Promised: {line.get('contract')}"),
@@ -202,7 +204,7 @@ class _Maker:
                 "steps is forced, so the symptom shows every time: exit code 1 if it shows, 0 if not, 2 for wrong use."
             ),
         ]
-        doc = "\n".join(harmless(each) for each in said)
+        doc = "\n".join(harmless(each) for each in description)
         dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
         lines = [f"import {module}" for module in STANDARD if f"{module}." in rest + PASSWORD * (not self.sqlite)]
         unquoting = "unquote, " if "unquote(" in rest else ""
@@ -224,19 +226,19 @@ class _Maker:
             )
         imports = "\n".join(lines)
         oldest = "3.11" if "TaskGroup(" in rest or ".cancelling()" in rest else "3.10"
-        patience = POOL_PATIENCE.get(self.driver, PATIENCE) if self.orm else PATIENCE
+        seconds = POOL_SYMPTOM_SECONDS.get(self.driver, SYMPTOM_SECONDS) if self.orm else SYMPTOM_SECONDS
         return (
             f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
             f'"""{doc}\n"""\n\n{imports}\n\n'
-            f"ORDER = {quoted(self.order)}\n{self.moment()}"
-            f"QUIET, PATIENCE = {QUIET}, {patience}  # seconds\n"
+            f"ORDER = {quoted(self.order)}\n{self.cancel_point()}"
+            f"QUIET, PATIENCE = {QUIET}, {seconds}  # seconds\n"
             f'if len(sys.argv) != {2 + self.odbc} or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
             f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
             f"    sys.exit(2)\n"
             f"ADDRESS = urlsplit(sys.argv[1])\n{'' if self.sqlite else PASSWORD}\n"
         )
 
-    def moment(self) -> str:
+    def cancel_point(self) -> str:
         """Who is cancelled, and where that is not in the order: as which wait ends, in which operations."""
         if self.sweep is None:
             return ""
@@ -312,12 +314,12 @@ class _Maker:
         if self.odbc:
             return f"The letters of ORDER: {letters}{more}; a 1 lets through what a thread has done next."
         what = "frame" if self.declared.by_frame and not self.sqlite else "answer"
-        said = f"The letters of ORDER: {letters}{more}; a number lets a connection's next {what} through."
+        description = f"The letters of ORDER: {letters}{more}; a number lets a connection's next {what} through."
         if self.swept:
-            said += f" {self.sweep_in_words()}"
+            description += f" {self.sweep_in_words()}"
         elif self.sweep is not None:
-            said += f" At the @ {self.sweep.victim} is cancelled."
-        return said
+            description += f" At the @ {self.sweep.victim} is cancelled."
+        return description
 
     def sweep_in_words(self) -> str:
         assert self.sweep is not None

@@ -94,7 +94,7 @@ def _wrong_answer(fact: Fact, history: Any, line: Any) -> Symptom | None:
         sentence(short(fact)),
         f"{fact['session']}, who asks for {value}, is given {value} or an error",
         f"isinstance({key}, str) and {key} not in ({quoted(value)}, NOTHING)",
-        _said(f"{fact['session']} asked for {value} and was given", key),
+        _print(f"{fact['session']} asked for {value} and was given", key),
         _after(wrong),
     )
 
@@ -110,7 +110,7 @@ def _error(fact: Fact, history: Any, line: Any) -> Symptom | None:
         sentence(short(fact)),
         f"{operation['session']} can {what}{own}",
         f"type({key}).__name__ == {quoted(kind)}",
-        _said(f"{operation['session']} tried to {what}:", key),
+        _print(f"{operation['session']} tried to {what}:", key),
         _after(operation),
     )
 
@@ -126,7 +126,7 @@ def _told(operation: Mapping[str, Any]) -> str:
     return f"told.get({quoted(_key(operation))})"
 
 
-def _said(words: str, *expressions: str) -> str:
+def _print(words: str, *expressions: str) -> str:
     """Arguments of ``print``: words, then what the script has seen."""
     return ", ".join([quoted(words), *(f"repr({each})" for each in expressions)])
 
@@ -146,7 +146,7 @@ def _lost(fact: Fact, history: Any, line: Any) -> Symptom | None:
         sentence(short(fact)),
         f"row {token}, which {write['session']} was told is written, is stored",
         " and ".join([f"well({quoted(key)})" for key in keys] + [f"{quoted(token)} not in rows"]),
-        _said(f"{write['session']} was told that its row {token} is written;") + STORED,
+        _print(f"{write['session']} was told that its row {token} is written;") + STORED,
         _after(write),
     )
 
@@ -169,7 +169,7 @@ def _stored(fact: Fact, history: Any, line: Any) -> Symptom | None:
         sentence(short(fact)),
         f"row {token}, of which {write['session']} was told that it failed, is not stored",
         f"{shows} and {quoted(token)} in rows",
-        _said(f"{write['session']} was told that {what}", f"told.get({quoted(key)})") + STORED,
+        _print(f"{write['session']} was told that {what}", f"told.get({quoted(key)})") + STORED,
         _after(write),
     )
 
@@ -183,7 +183,7 @@ def _setting(fact: Fact, history: Any, line: Any) -> Symptom | None:
         sentence(short(fact)),
         f"{fact['session']} finds the setting as in a new session",
         f"{quoted(fact['given'])} in map(str, {key} or ())",
-        _said(f"{fact['session']} looked at the setting and found", key),
+        _print(f"{fact['session']} looked at the setting and found", key),
         _after(looks[0]),
     )
 
@@ -194,7 +194,7 @@ def _swallowed(fact: Fact, history: Any, line: Any) -> Symptom | None:
         sentence(short(fact)),
         f"{fact['session']}, whose task is cancelled, ends with CancelledError",
         f"{task}.cancelling() and {task}.done() and not {task}.cancelled()",
-        _said(f"{fact['session']} was cancelled and ended as", task),
+        _print(f"{fact['session']} was cancelled and ended as", task),
     )
 
 
@@ -207,7 +207,7 @@ def _sent(fact: Fact, history: Any, line: Any) -> Symptom | None:
         sentence(short(fact)),
         f"row {token}, whose write was cancelled before anything was sent, is not stored",
         f"failed({quoted(key)}) and {quoted(token)} in rows",
-        _said(f"{write['session']} was told that the write of {token} is cancelled:", f"told.get({quoted(key)})")
+        _print(f"{write['session']} was told that the write of {token} is cancelled:", f"told.get({quoted(key)})")
         + STORED,
     )
 
@@ -221,7 +221,7 @@ def _early(fact: Fact, history: Any, line: Any) -> Symptom | None:
         sentence(short(fact)),
         f"nobody else sees row {token} before its transaction commits",
         f"seen.get({quoted(token)}, False)",
-        _said(f"whether another connection saw row {token} before the commit:", f"seen.get({quoted(token)})"),
+        _print(f"whether another connection saw row {token} before the commit:", f"seen.get({quoted(token)})"),
         _after(write),
         watched=token,
     )
@@ -236,7 +236,7 @@ def _unseen(fact: Fact, history: Any, line: Any) -> Symptom | None:
         sentence(short(fact)),
         f"row {token} is visible when {write['session']} has been told that it is written",
         f"well({quoted(_key(write))}) and not seen.get({quoted(token)}, True)",
-        _said(f"whether another connection saw row {token} then:", f"seen.get({quoted(token)})"),
+        _print(f"whether another connection saw row {token} then:", f"seen.get({quoted(token)})"),
         _after(write),
         watched=token,
     )

@@ -15,7 +15,15 @@ from matrix.lines import Expectation, Header, ScenarioLine
 from matrix.results.expectations import Entry, TwoEntries, applies, expected
 from matrix.results.text import one_line
 from matrix.words import (
-    ERROR, HOLDS, INFO, NOT_APPLICABLE, NOT_RUN, SAFE, SERVERS, complies, rank,
+    ERROR,
+    HOLDS,
+    INFO,
+    NOT_APPLICABLE,
+    NOT_RUN,
+    SAFE,
+    SERVERS,
+    complies,
+    rank,
 )
 
 
@@ -117,10 +125,10 @@ def judge_line(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> 
         return [Unmet(verdict, cell, name, f"{name} {verdict}: {one_line(line.get('reason') or 'no reason given')}")]
     if informational(header, entries) or _absent(entries, cell):
         return []
-    return _against_record(line, entries, header)
+    return _against_expectation(line, entries, header)
 
 
-def _against_record(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> list[Unmet]:
+def _against_expectation(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> list[Unmet]:
     cell, name = header["cell"], line["scenario"]
     try:
         entry = expected(entries, name, header["axes"], header.get("packages"), cell)
@@ -154,9 +162,7 @@ def _absent(entries: Iterable[Entry], cell: str) -> bool:
     return any(entry.absent and entry.cell == cell for entry in entries)
 
 
-def deviations(
-    lines: Iterable[ScenarioLine], entries: Iterable[Entry], header: Header
-) -> dict[str, str] | None:
+def deviations(lines: Iterable[ScenarioLine], entries: Iterable[Entry], header: Header) -> dict[str, str] | None:
     """What variants.json has of a cell of other releases: the words that are not as the entries for all cells have
     them; None for a cell that cannot be had. What is no verdict is left out."""
     if not header.get("planned"):
@@ -164,7 +170,7 @@ def deviations(
     shared = [entry for entry in entries if not entry.cell]
     found = {}
     for line in lines:
-        if line["verdict"] not in (ERROR, NOT_RUN) and _against_record(line, shared, header):
+        if line["verdict"] not in (ERROR, NOT_RUN) and _against_expectation(line, shared, header):
             found[str(line["scenario"])] = str(line["verdict"] if line["verdict"] == NOT_APPLICABLE else _word(line))
     return found
 
@@ -224,7 +230,7 @@ def without_cell(entries: Iterable[Entry], headers: Iterable[Header]) -> list[Un
     return unmet
 
 
-def record(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> Expectation | None:
+def expectation_of(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> Expectation | None:
     """The ``expectation`` object of a scenario line: what is on record for it and whether it is met.
 
     None where no entry covers it and it complies or does not apply.

@@ -10,7 +10,7 @@ from typing import Any
 
 from matrix import files
 from matrix.results import documents
-from matrix.results.read import CannotRead, CellResult, CellState, ResultError, moment, read_folder
+from matrix.results.read import CannotRead, CellResult, CellState, ResultError, parse_timestamp, read_folder
 from matrix.results.schema import without_evidence
 from matrix.results.write import encode
 
@@ -44,7 +44,7 @@ def _newest(states: list[CellState]) -> CellState:
 def _age(run: CellResult | None) -> tuple[object, ...]:
     """Orders runs by start, then end; two files of the very same run are told apart by what they hold."""
     assert run is not None
-    ended = moment(run.footer["finished"]) if run.footer else run.started
+    ended = parse_timestamp(run.footer["finished"]) if run.footer else run.started
     return run.started, ended, run.path.read_bytes()
 
 
@@ -60,7 +60,9 @@ def write_merged(out: str | os.PathLike[str], folders: Iterable[str | os.PathLik
     unusable = [state.problem for state in states if state.result is None and state.attempt is None]
     if unusable:
         raise MergeError(str(unusable[0]))
-    contents = {run.path.name: run.path.read_bytes() for state in states for run in (state.result, state.attempt) if run}
+    contents = {
+        run.path.name: run.path.read_bytes() for state in states for run in (state.result, state.attempt) if run
+    }
     try:
         for name, content in sorted(contents.items()):
             files.write(out / name, content, durable=True)

@@ -99,7 +99,7 @@ class CellResult:
 
     @property
     def started(self) -> datetime:
-        return moment(self.header["started"])
+        return parse_timestamp(self.header["started"])
 
     def without_evidence(self) -> CellResult:
         """The same run with lines that are small: what was seen stays in the file."""
@@ -159,7 +159,7 @@ def _without_evidence(cure: Cure) -> Cure:
     return short
 
 
-def moment(text: str) -> datetime:
+def parse_timestamp(text: str) -> datetime:
     """The moment that an ISO 8601 text means; without a zone it is UTC. Raises ValueError."""
     parsed = datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text))
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
@@ -319,7 +319,7 @@ def _checked_header(path: Path, header: Header) -> Header:
     if not isinstance(header["axes"], dict) or not isinstance(header["planned"], list):
         raise BadLine(path, "the header's 'axes' or 'planned' is of the wrong kind", 1)
     try:
-        moment(header["started"])
+        parse_timestamp(header["started"])
     except (TypeError, ValueError) as problem:
         raise BadLine(path, f"'started' is not a moment: {problem}", 1) from problem
     return header

@@ -52,7 +52,7 @@ class Done:
         return sum(line["verdict"] == "error" for line in self.result.scenarios) if self.result else 0
 
 
-def jobs_of(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Job]:
+def jobs_of(options: argparse.Namespace, log: Callable[[str], None]) -> list[Job]:
     """The jobs that the options ask for. Raises RunError, PlanError or ReleasesError."""
     try:
         only = tuple(chosen(options.only)) if options.only else ()
@@ -68,7 +68,7 @@ def jobs_of(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Jo
             found = [_planned(cells_read(text)) for text in named]
             found = shard(found, *read_shard(options.shard)) if options.shard else found
         else:
-            found = planned_by(options, tell)
+            found = planned_by(options, log)
         whole = options.orders or options.full
         return [
             Job(each.name, each.seconds, only, (), arguments if whole or not each.is_variant else ("--brief",))

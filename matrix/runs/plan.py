@@ -19,7 +19,7 @@ from typing import Any
 from packaging.version import Version
 
 from matrix import files
-from matrix.harness import record
+from matrix.harness import known_schedules
 from matrix.harness.drivers import TableError, bases, drivers
 from matrix.results import expectations, judging
 from matrix.results.read import ResultError, read_folder
@@ -213,10 +213,11 @@ def measured(folder: str) -> dict[str, float]:
     return {base: round(statistics.median(took), 1) for base, took in sorted(seconds.items())}
 
 
-def on_record(folder: str, planned: Collection[str], at_hand: Collection[str]) -> dict[str, Any]:
-    """What the cells of the newest releases say, and in what those of other ones differ (matrix/harness/record.py). A
-    cell on record that is not planned any more goes, unless this machine lacks its Python."""
-    read = json.loads(record.FILE.read_text(encoding="utf-8")) if record.FILE.exists() else {}
+def known_schedules_of(folder: str, planned: Collection[str], at_hand: Collection[str]) -> dict[str, Any]:
+    """What the cells of the newest releases say, and in what those of other ones differ
+    (matrix/harness/known_schedules.py). A cell on record that is not planned any more goes, unless this machine lacks
+    its Python."""
+    read = json.loads(known_schedules.FILE.read_text(encoding="utf-8")) if known_schedules.FILE.exists() else {}
     made = {c: entries for c, entries in read.items() if _stays(c, planned, at_hand)}
     asked = {}
     for state in read_folder(folder):
@@ -224,11 +225,11 @@ def on_record(folder: str, planned: Collection[str], at_hand: Collection[str]) -
         if result is None or not result.footer or "catalogue" in result.header:
             continue
         if cells.parse(state.cell).default:
-            made[state.cell] = record.entries(result.scenarios)
+            made[state.cell] = known_schedules.entries(result.scenarios)
         elif state.cell in planned or result.header.get("effort") == "brief":  # all orders tell more of what to ask
-            asked[state.cell] = record.entries(result.scenarios)
+            asked[state.cell] = known_schedules.entries(result.scenarios)
     for cell, entries in asked.items():
-        made[cell] = record.differing(entries, made.get(cells.parse(cell).base, {}))
+        made[cell] = known_schedules.differing(entries, made.get(cells.parse(cell).base, {}))
     return dict(sorted(made.items()))
 
 
@@ -328,8 +329,8 @@ def _measure(folder: str) -> None:
     shown = {cell: json.dumps(words) for cell, words in variants(folder, planned, at_hand).items()}
     made = {
         COSTS: json.dumps(dict(sorted({**read_costs(), **measured(folder)}.items())), indent=1),
-        record.FILE: record.text(on_record(folder, planned, at_hand)),
-        VARIANTS: record.table(shown),
+        known_schedules.FILE: known_schedules.text(known_schedules_of(folder, planned, at_hand)),
+        VARIANTS: known_schedules.table(shown),
     }
     for path, content in made.items():
         files.write(path, content + "\n")

@@ -1,4 +1,4 @@
-"""Processes of cells that replay on demand (matrix/cell/again.py), and busy cores beside them."""
+"""Processes of cells that replay on demand (matrix/cell/replayer.py), and busy cores beside them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Worker:
             self.process = process.start(
                 python,
                 cell,
-                module="matrix.cell.again",
+                module="matrix.cell.replayer",
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

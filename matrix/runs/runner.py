@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from matrix import files, servers
-from matrix.harness import record
+from matrix.harness import known_schedules
 from matrix.harness.cell_name import UVLOOP as uvloop_reason
 from matrix.harness.drivers import drivers
 from matrix.lines import Axes, Header
@@ -37,7 +37,7 @@ from matrix.servers.builds import belongs
 from matrix.words import SCHEMA
 
 UVLOOP = "does not apply: " + uvloop_reason
-LOOKING = 4  # jobs for each worker that are looked up in the store at a time: that is waiting for files and for uv
+LOOKUPS = 4  # jobs for each worker that are looked up in the store at a time: that is waiting for files and for uv
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class Runner:
         self.servers = Servers(Counter(spec for job in jobs for spec in self.specs(job)))
         self.processes = 1  # of each cell
         self.deciding = of_suite()
-        self._on_record = json.loads(record.FILE.read_text(encoding="utf-8")) if record.FILE.exists() else {}
+        self._known_schedules = (
+            json.loads(known_schedules.FILE.read_text(encoding="utf-8")) if known_schedules.FILE.exists() else {}
+        )
         self._children = Children()
         self._stopping = False
 
@@ -84,7 +86,7 @@ class Runner:
         """
         self.results.mkdir(parents=True, exist_ok=True)
         self.processes = max(1, (os.cpu_count() or 1) // workers)
-        with ThreadPoolExecutor(workers * LOOKING) as threads:
+        with ThreadPoolExecutor(workers * LOOKUPS) as threads:
             try:
                 waiting = self._from_the_store(threads, told)
                 running: set[Future[Done]] = set()
@@ -106,7 +108,7 @@ class Runner:
     def _from_the_store(self, threads: ThreadPoolExecutor, told: Callable[[Done], None]) -> list[Ready]:
         """Tells of the jobs that need not run. Returns the others, the costliest first."""
         waiting = []
-        for future in [threads.submit(self._guarded, job, self._look, job) for job in self.jobs]:
+        for future in [threads.submit(self._guarded, job, self._look_up, job) for job in self.jobs]:
             found = future.result()
             if isinstance(found, Ready):
                 waiting.append(found)
@@ -121,7 +123,7 @@ class Runner:
     # -- one job ---------------------------------------------------------------------------------------------------
     def one(self, job: Job) -> Done:
         """One cell from beginning to end. Never raises: what goes wrong is in what it returns."""
-        found = self._guarded(job, self._look, job)
+        found = self._guarded(job, self._look_up, job)
         return self._guarded(job, self._run, found) if isinstance(found, Ready) else found
 
     def _guarded(self, job: Job, do: Callable[[Any], Any], what: Job | Ready) -> Any:
@@ -144,7 +146,7 @@ class Runner:
             self.servers.through(self.specs(job))
         return found
 
-    def _look(self, job: Job) -> Done | Ready:
+    def _look_up(self, job: Job) -> Done | Ready:
         """The result from the store, or that the cell cannot be had; else what is needed to run it."""
         if job.name.loop == "uvloop":
             return self._absent(job, UVLOOP)
@@ -193,7 +195,7 @@ class Runner:
         parts = [job.cell, python.version, sys.platform, self.deciding, *locked, *sources, *job.only, *job.arguments]
         parts += [self.servers.known_as(spec) for spec in specs]
         if "--brief" in job.arguments:
-            parts += [json.dumps(self._on_record.get(name)) for name in dict.fromkeys((job.name.base, job.cell))]
+            parts += [json.dumps(self._known_schedules.get(name)) for name in dict.fromkeys((job.name.base, job.cell))]
         return digest(*parts)
 
     def _process(

@@ -1,8 +1,8 @@
 """``python -m matrix.runs.stability``: do the cells give the same again, at rest and with every core kept busy?
 
 A repeat replays the schedule that decided each verdict on record, with and without remedies, in one process per cell
-(matrix/cell/again.py); ``--whole`` also repeats whole explorations. What was done is kept, so that a second start goes
-on.
+(matrix/cell/replayer.py); ``--whole`` also repeats whole explorations. What was done is kept, so that a second start
+goes on.
 """
 
 from __future__ import annotations

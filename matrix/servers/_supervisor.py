@@ -24,7 +24,7 @@ sys.dont_write_bytecode = True
 from matrix.maker import start_time  # noqa: E402
 from matrix.parent import end_with  # noqa: E402
 
-PATIENCE = 5.0  # seconds between the server's stop signal and SIGKILL
+KILL_AFTER_SECONDS = 5.0  # seconds between the server's stop signal and SIGKILL
 
 
 def _start(order: dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -63,7 +63,7 @@ def _stop(server: subprocess.Popen[bytes], number: int) -> None:
     for word in (number, signal.SIGKILL):
         server.send_signal(word)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(PATIENCE)
+            server.wait(KILL_AFTER_SECONDS)
             return
 
 
@@ -91,10 +91,10 @@ def main() -> int:
         print(json.dumps({"error": str(error)}), flush=True)
         return 1
     report = {"pid": server.pid, "started": start_time(server.pid)}
-    record = {**order["record"], **report, "supervisor": os.getpid(), "supervisor_started": start_time(os.getpid())}
+    state = {**order["state"], **report, "supervisor": os.getpid(), "supervisor_started": start_time(os.getpid())}
     new = Path(order["folder"], "server.json.new")
     with contextlib.suppress(OSError):  # a full disk: the server itself will say so
-        new.write_text(json.dumps(record), encoding="utf-8")
+        new.write_text(json.dumps(state), encoding="utf-8")
         new.rename(new.with_suffix(""))
     with contextlib.suppress(OSError):
         print(json.dumps(report), flush=True)

@@ -197,8 +197,8 @@ def start_server(options: argparse.Namespace) -> int:
 def stop_all(_options: argparse.Namespace) -> int:
     """Stop the private servers that this user's runs started."""
     stopped = private.stop_all(private.run_root())
-    for record in stopped:
-        print(f"stopped {record['kind']}-{record['version']} on port {record['port']}")
+    for state in stopped:
+        print(f"stopped {state['kind']}-{state['version']} on port {state['port']}")
     if not stopped:
         print("no private server was running")
     return 0

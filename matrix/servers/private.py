@@ -92,18 +92,18 @@ def new_run_folder(root: Path) -> tuple[Path, IO[str]]:
     return folder, held
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_state(folder: Path) -> dict[str, Any]:
     """What the supervisor wrote about its server; empty when it came to nothing."""
     try:
-        record = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+        state = json.loads((folder / "server.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return state if isinstance(state, dict) else {}
 
 
-def _kill_if_same(record: Mapping[str, Any], pid_name: str, started_name: str, number: int) -> bool:
+def _kill_if_same(state: Mapping[str, Any], pid_name: str, started_name: str, number: int) -> bool:
     """Signal the recorded process unless its pid now belongs to another one."""
-    pid, started = record.get(pid_name), record.get(started_name)
+    pid, started = state.get(pid_name), state.get(started_name)
     if not isinstance(pid, int) or not started or start_time(pid) != started:
         return False
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -113,7 +113,7 @@ def _kill_if_same(record: Mapping[str, Any], pid_name: str, started_name: str, n
 
 
 def _clear_dead(folder: Path) -> None:
-    if _kill_if_same(read_record(folder), "pid", "started", signal.SIGKILL):
+    if _kill_if_same(read_state(folder), "pid", "started", signal.SIGKILL):
         time.sleep(0.2)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -136,21 +136,21 @@ def sweep(root: Path) -> list[Path]:
 
 def running(root: Path) -> list[dict[str, Any]]:
     """The records of this user's live private servers."""
-    records = [{**read_record(folder), "folder": folder} for folder in sorted(root.glob("s*"))]
-    return [r for r in records if r.get("started") and start_time(r["pid"]) == r["started"]]
+    states = [{**read_state(folder), "folder": folder} for folder in sorted(root.glob("s*"))]
+    return [r for r in states if r.get("started") and start_time(r["pid"]) == r["started"]]
 
 
 def stop_all(root: Path) -> list[dict[str, Any]]:
     """Stop every private server that this user's runs started, and return their records."""
     stopped = []
-    for record in running(root):
-        if _kill_if_same(record, "supervisor", "supervisor_started", signal.SIGTERM):
+    for state in running(root):
+        if _kill_if_same(state, "supervisor", "supervisor_started", signal.SIGTERM):
             deadline = time.monotonic() + STOP_SECONDS
-            while start_time(record["pid"]) == record["started"] and time.monotonic() < deadline:
+            while start_time(state["pid"]) == state["started"] and time.monotonic() < deadline:
                 time.sleep(0.01)
         else:
-            _kill_if_same(record, "pid", "started", signal.SIGKILL)
-        stopped.append(record)
+            _kill_if_same(state, "pid", "started", signal.SIGKILL)
+        stopped.append(state)
     sweep(root)
     return stopped
 
@@ -162,7 +162,7 @@ class Order:
     command: Sequence[str]
     signal: int
     account: Account | None
-    record: Mapping[str, Any]
+    state: Mapping[str, Any]
 
 
 class ServerProcess:
@@ -181,7 +181,7 @@ class ServerProcess:
             "environment": plain_environment(),
             "folder": str(folder),
             "log": str(self.log),
-            "record": dict(order.record),
+            "state": dict(order.state),
         }
         self._supervisor = subprocess.Popen(
             [sys.executable, "-I", "-S", str(SUPERVISOR)],

@@ -123,15 +123,15 @@ def _prepare(build: Build, template: Path, folder: Path, password: str, port: in
     temporary.mkdir(mode=0o700)
     for own in (data, sockets, temporary):
         _hand_over(own, account)
-    record = {"kind": build.kind, "version": build.version, "port": port, "owner": os.getpid()}
+    state = {"kind": build.kind, "version": build.version, "port": port, "owner": os.getpid()}
     if build.kind == "postgres":
         postgres.set_password(build, data, password, account)
-        return Order(postgres.command(build, data, sockets, port), postgres.STOP_SIGNAL, account, record), data
+        return Order(postgres.command(build, data, sockets, port), postgres.STOP_SIGNAL, account, state), data
     users, unix_socket = folder / "users.sql", sockets / "mysql"
     mysql.write_users_file(build, users, password)
     _hand_over(users, account)
     words = mysql.command(build, data, temporary, unix_socket, port, users)
-    return Order(words, mysql.STOP_SIGNAL, account, record), unix_socket
+    return Order(words, mysql.STOP_SIGNAL, account, state), unix_socket
 
 
 def _wait_until_ready(build: Build, process: ServerProcess, sign: Path) -> bool:

@@ -25,7 +25,7 @@ class Tree:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = os.path.realpath(folder)
-        self._looking = threading.Lock()  # no link is made between the look at a way and the opening of its end
+        self._lock = threading.Lock()  # no link is made between the look at a way and the opening of its end
 
     def extract(self, archive: tarfile.TarFile, wanted: Callable[[str], bool] = lambda _name: True) -> None:
         """Unpack what is wanted, by its name without a leading ``./``. Raises ServerError for what leads outside."""
@@ -34,7 +34,7 @@ class Tree:
             if name == "." or not wanted(name):
                 continue
             try:
-                with self._looking:
+                with self._lock:
                     number = self._make(member, name)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -73,7 +73,7 @@ def hostile_site(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def look(browser, built):
+def open_page(browser, built):
     """Opens a page of the site; at the end nothing may have been logged, failed or asked of another host."""
     contexts, wrong = [], []
 

@@ -31,8 +31,8 @@ every_kind = pytest.mark.parametrize("path", KINDS.values(), ids=KINDS.keys())
 
 @every_kind
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(look, path, scheme):
-    page = look(path, color_scheme=scheme)
+def test_axe_finds_nothing(open_page, path, scheme):
+    page = open_page(path, color_scheme=scheme)
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true })")
     found = Axe().run(page, options={"preload": False}).response["violations"]
     assert [(each["id"], [node["html"][:120] for node in each["nodes"][:3]]) for each in found] == []
@@ -40,16 +40,16 @@ def test_axe_finds_nothing(look, path, scheme):
 
 @every_kind
 @pytest.mark.parametrize("width", [320, 390, 640, 1280])  # 640: 1280 at 200 % zoom; 320: at 400 %
-def test_no_page_is_wider_than_the_window(look, path, width):
-    page = look(path, viewport={"width": width, "height": 800})
+def test_no_page_is_wider_than_the_window(open_page, path, width):
+    page = open_page(path, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @every_kind
 @pytest.mark.parametrize("width", [320, 1280])
-def test_no_text_leaves_its_box(look, path, width):
+def test_no_text_leaves_its_box(open_page, path, width):
     """Only what can be scrolled sideways may hold more than fits."""
-    page = look(path, viewport={"width": width, "height": 800})
+    page = open_page(path, viewport={"width": width, "height": 800})
     script = """[...document.querySelectorAll('main p, main li, main dd, main blockquote, .verdict, header.site *')]
         .filter((each) => each.offsetParent && !each.closest('.scroll, table, .hidden')
             && each.scrollWidth > each.clientWidth + 1 && getComputedStyle(each).display !== 'inline')
@@ -58,17 +58,17 @@ def test_no_text_leaves_its_box(look, path, width):
 
 
 @every_kind
-def test_words_are_told_apart_in_forced_colours(look, path):
-    page = look(path, forced_colors="active")
+def test_words_are_told_apart_in_forced_colours(open_page, path):
+    page = open_page(path, forced_colors="active")
     script = """[...document.querySelectorAll('.w:not(.w-na):not(.w-not-run)')].filter((word) => word.offsetParent)
         .filter((word) => getComputedStyle(word).borderTopWidth === '0px'
             || getComputedStyle(word, '::before').content.length < 3).length"""
     assert page.evaluate(script) == 0
 
 
-def test_hostile_texts_do_nothing(look, hostile_site):
+def test_hostile_texts_do_nothing(open_page, hostile_site):
     for path in sorted(hostile_site.rglob("*.html")):
-        page = look(str(path.relative_to(hostile_site)), root=hostile_site)
+        page = open_page(str(path.relative_to(hostile_site)), root=hostile_site)
         assert page.locator("script").count() == 1
         page.close()
 
@@ -88,8 +88,8 @@ def test_html_is_valid(built, tmp_path):
 # Without the script
 
 
-def test_without_script_everything_is_there_but_the_filter(look):
-    page = look(java_script_enabled=False)
+def test_without_script_everything_is_there_but_the_filter(open_page):
+    page = open_page(java_script_enabled=False)
     assert not page.locator("#filter").is_visible()
     assert page.locator("#NST-4").is_visible()
     assert page.locator("nav[aria-labelledby=releases] a").count() == 2
@@ -97,9 +97,9 @@ def test_without_script_everything_is_there_but_the_filter(look):
     assert page.locator(".verdict").is_visible()
 
 
-def test_is_my_code_safe_without_a_click(look):
+def test_is_my_code_safe_without_a_click(open_page):
     """The verdict of each pattern and what to write instead are on the first screen of a desktop."""
-    page = look("patterns.html", java_script_enabled=False)
+    page = open_page("patterns.html", java_script_enabled=False)
     table = page.locator("table.short")
     assert table.locator("tbody tr").count() == 10
     assert table.bounding_box()["y"] < 300
@@ -128,8 +128,8 @@ def shown_words(page):
     return set(page.locator("table.full tr[data-f] td:visible .w:visible").all_inner_texts())
 
 
-def test_search_filters_columns_rows_and_words(look):
-    page = look()
+def test_search_filters_columns_rows_and_words(open_page):
+    page = open_page()
     everything = shown_rows(page)
     page.fill("input[name=q]", "verdict:lies driver:asyncmy")
     assert set(shown_heads(page)) == {"asyncmy"}
@@ -141,8 +141,8 @@ def test_search_filters_columns_rows_and_words(look):
         assert "lies" in words
 
 
-def test_the_state_is_in_the_address(look):
-    page = look()
+def test_the_state_is_in_the_address(open_page):
+    page = open_page()
     page.fill("input[name=q]", "family:nested driver:asyncmy,psycopg")
     assert query(page) == "family:nested driver:asyncmy,psycopg"
     before = shown_rows(page), shown_heads(page)
@@ -166,8 +166,8 @@ def test_the_state_is_in_the_address(look):
         ("verdict", "not run", 'verdict:"not run"'),
     ],
 )
-def test_a_list_writes_into_the_search(look, key, value, text):
-    page = look()
+def test_a_list_writes_into_the_search(open_page, key, value, text):
+    page = open_page()
     page.select_option(f"select[data-key={key}]", value)
     assert page.input_value("input[name=q]") == query(page) == text
     assert shown_rows(page)
@@ -177,8 +177,8 @@ def test_a_list_writes_into_the_search(look, key, value, text):
     assert query(page) == ""
 
 
-def test_what_changed_with_tortoise(look):
-    page = look()
+def test_what_changed_with_tortoise(open_page):
+    page = open_page()
     page.fill("input[name=q]", "changed:tortoise")
     rows = shown_rows(page)
     assert "NST-4" in rows
@@ -191,16 +191,16 @@ def test_what_changed_with_tortoise(look):
     )
 
 
-def test_plain_words_and_what_is_not_understood(look):
-    page = look()
+def test_plain_words_and_what_is_not_understood(open_page):
+    page = open_page()
     page.fill("input[name=q]", "nst-4")
     assert shown_rows(page) == ["NST-4"]
     page.fill("input[name=q]", "colour:red")
     assert "Not understood: colour:red" in page.locator("output").inner_text()
 
 
-def test_a_release_of_tortoise_is_a_page_of_its_own(look):
-    page = look()
+def test_a_release_of_tortoise_is_a_page_of_its_own(open_page):
+    page = open_page()
     page.fill("input[name=q]", "family:nested")
     page.select_option("select[data-key=tortoise]", "0.25.4")
     page.wait_for_url("**/tortoise/0.25.4.html*")
@@ -213,35 +213,35 @@ def test_a_release_of_tortoise_is_a_page_of_its_own(look):
     page.fill("input[name=q]", "tortoise:0.25.4 nst")
     page.wait_for_url("**/tortoise/0.25.4.html*")
     assert query(page) == "nst"
-    page = look("index.html?q=tortoise:7.7")
+    page = open_page("index.html?q=tortoise:7.7")
     assert "Not understood: tortoise:7.7" in page.locator("output").inner_text()
 
 
 # Permalinks and keyboard
 
 
-def test_a_link_to_a_row_of_the_table(look):
-    page = look("index.html#NST-4")
+def test_a_link_to_a_row_of_the_table(open_page):
+    page = open_page("index.html#NST-4")
     assert page.evaluate("document.querySelector(':target').id") == "NST-4"
     page.locator("#NST-4 th a").click()
     assert page.url.endswith("scenarios/NST-4.html")
 
 
-def test_a_link_to_a_run_says_when_a_newer_one_took_its_place(look):
+def test_a_link_to_a_run_says_when_a_newer_one_took_its_place(open_page):
     path = "cells/mysql-aiomysql/NST-4.html"
-    page = look(path)
+    page = open_page(path)
     link = page.locator("a[href^='#run-']").get_attribute("href")
     page.locator("a[href^='#run-']").click()
     assert page.evaluate("document.querySelector(':target').className").startswith("verdict")
     assert page.locator("[role=status]").count() == 0
-    older = look(f"{path}#run-20200101T000000Z")
+    older = open_page(f"{path}#run-20200101T000000Z")
     text = older.locator("[role=status]").inner_text()
     assert "run-20200101T000000Z" in text
     assert link.lstrip("#") in text
 
 
-def test_by_keyboard(look):
-    page = look()
+def test_by_keyboard(open_page):
+    page = open_page()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     assert page.locator("a.skip").bounding_box()["width"] > 40
@@ -257,8 +257,8 @@ def test_by_keyboard(look):
     assert page.evaluate(outline) != "none"
 
 
-def test_a_table_that_is_too_wide_scrolls_by_keyboard(look):
-    page = look(viewport={"width": 390, "height": 800})
+def test_a_table_that_is_too_wide_scrolls_by_keyboard(open_page):
+    page = open_page(viewport={"width": 390, "height": 800})
     region = page.locator("[aria-labelledby=all][tabindex]")
     region.focus()
     for _ in range(5):

@@ -10,8 +10,8 @@ def searched(page, text):
     return page.locator("table.full tr[data-f]:visible").evaluate_all("rows => rows.map((row) => row.id)")
 
 
-def test_a_pasted_error_message_leads_to_what_it_means(look):
-    page = look()
+def test_a_pasted_error_message_leads_to_what_it_means(open_page):
+    page = open_page()
     rows = searched(page, f"RuntimeError: {BUSY}")
     assert "NST-4" in rows
     card = page.locator("#cards article").first
@@ -22,17 +22,17 @@ def test_a_pasted_error_message_leads_to_what_it_means(look):
     assert page.locator(":target").inner_text() == BUSY
 
 
-def test_an_address_with_an_error_message_shows_it_at_once(look):
-    page = look("index.html?q=readexactly()+called+while")
+def test_an_address_with_an_error_message_shows_it_at_once(open_page):
+    page = open_page("index.html?q=readexactly()+called+while")
     page.wait_for_selector("#cards article")
 
 
-def test_words_of_people_find_rows_whose_titles_do_not_have_them(look):
-    assert "NST-4" in searched(look(), "savepoint")
+def test_words_of_people_find_rows_whose_titles_do_not_have_them(open_page):
+    assert "NST-4" in searched(open_page(), "savepoint")
 
 
-def test_what_no_row_has_is_said_and_the_nearest_are_shown(look):
-    page = look()
+def test_what_no_row_has_is_said_and_the_nearest_are_shown(open_page):
+    page = open_page()
     rows = searched(page, "xyzzy readexactly coroutine called")
     assert rows
     assert "nearest" in page.locator("output").inner_text()

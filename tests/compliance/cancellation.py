@@ -42,7 +42,7 @@ async def cancel_before_sending(world):
     connection = await world.connect()
 
     async def victim(session):
-        session.doom()
+        session.cancel_at_next_operation()
         await session.on(connection).read()
 
     async def neighbour(session):

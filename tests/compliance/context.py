@@ -1,5 +1,5 @@
-"""CTX: the context variable outlives the block, or is left in another context. Those with children take a ``way``, so
-that remedies can be tried on them."""
+"""CTX: the context variable outlives the block, or is left in another context. Those with children take a ``remedy``,
+so that remedies can be tried on them."""
 
 import asyncio
 import contextlib
@@ -8,47 +8,47 @@ from matrix.harness.scenario import OrmSetup, scenario
 
 
 @scenario("CTX-1", "A child outlives the transaction and writes", level="loud", needs=("tortoise",), orm=OrmSetup())
-async def late_write(world, way):
+async def late_write(world, remedy):
     """A task started in a transaction writes after the block has ended: the row is stored as told, or the write is
     refused."""
     block_is_over = asyncio.Event()
 
     async def child(session):
         await block_is_over.wait()
-        await way.late_write(session)
+        await remedy.late_write(session)
 
-    await world.together(parent=parent_outlived_by(way, block_is_over, child))
+    await world.together(parent=parent_outlived_by(remedy, block_is_over, child))
 
 
 @scenario("CTX-2", "A child outlives the transaction and opens one", level="loud", needs=("tortoise",), orm=OrmSetup())
-async def late_transaction(world, way):
+async def late_transaction(world, remedy):
     """A task started in a transaction opens its own after the block has ended: it ends as told, or is refused."""
     block_is_over = asyncio.Event()
 
     async def child(session):
         await block_is_over.wait()
-        db = way.inner(session)
-        async with way.inner_transaction(db):
+        db = remedy.inner(session)
+        async with remedy.inner_transaction(db):
             await db.write()
 
-    await world.together(parent=parent_outlived_by(way, block_is_over, child))
+    await world.together(parent=parent_outlived_by(remedy, block_is_over, child))
 
 
 @scenario(
     "CTX-3", "A late write meets a stranger's transaction", level="loud", needs=("tortoise",), orm=OrmSetup(size=1)
 )
-async def late_write_meets_stranger(world, way):
+async def late_write_meets_stranger(world, remedy):
     """The late write of an outlived task does not land in the transaction of a stranger who got the same connection."""
     block_is_over = asyncio.Event()
     stranger_has_begun = asyncio.Event()
 
     async def child(session):
         await stranger_has_begun.wait()
-        await way.late_write(session)
+        await remedy.late_write(session)
 
     async def stranger(session):
         await block_is_over.wait()
-        db = way.outer(session)
+        db = remedy.outer(session)
         try:
             async with db.transaction():
                 await db.write()
@@ -58,7 +58,7 @@ async def late_write_meets_stranger(world, way):
         finally:
             stranger_has_begun.set()
 
-    await world.together(parent=parent_outlived_by(way, block_is_over, child), stranger=stranger)
+    await world.together(parent=parent_outlived_by(remedy, block_is_over, child), stranger=stranger)
 
 
 @scenario(
@@ -69,24 +69,24 @@ async def late_write_meets_stranger(world, way):
     orm=OrmSetup(),
     python=(3, 11),
 )
-async def task_group(world, way):
+async def task_group(world, remedy):
     """Inside a transaction one task of a TaskGroup fails and its siblings are cancelled in mid-query: nothing is
     stored, the pool works."""
 
     async def sibling(session):
-        db = way.inner(session)
+        db = remedy.inner(session)
         await db.write()
         await db.read()
 
     async def failing(session):
-        await way.inner(session).read()
+        await remedy.inner(session).read()
         raise session.deliberate()
 
     async def parent(session):
-        db = way.outer(session)
+        db = remedy.outer(session)
         async with db.transaction():
             await db.write()
-            team = way.team(session, sibling=sibling, failing_child=failing)
+            team = remedy.team(session, sibling=sibling, failing_child=failing)
             async with team.group():
                 team.start()
             team.last_statement()
@@ -150,21 +150,21 @@ async def generator_moves(world):
 @scenario(
     "CTX-7", "Eager tasks open nested transactions", level="loud", needs=("tortoise",), orm=OrmSetup(), python=(3, 12)
 )
-async def eager_tasks(world, way):
+async def eager_tasks(world, remedy):
     """Two tasks that begin to run while they are created, inside a transaction, each open a nested one: both end as
     told, or one is refused and nobody is harmed."""
 
     async def child(session):
-        db = way.inner(session)
+        db = remedy.inner(session)
         await db.read()
-        async with way.inner_transaction(db):
+        async with remedy.inner_transaction(db):
             await db.write()
 
     async def parent(session):
-        db = way.outer(session)
+        db = remedy.outer(session)
         async with db.transaction():
             await db.write()
-            team = way.team(session, child_1=child, child_2=child)
+            team = remedy.team(session, child_1=child, child_2=child)
             team.start()
             await db.write()
             await team.join()
@@ -216,7 +216,7 @@ async def worker_from_before(world):
     needs=("tortoise",),
     orm=OrmSetup(size=1),
 )
-async def worker_from_inside(world, way):
+async def worker_from_inside(world, remedy):
     """A worker started inside a transaction serves a later job of somebody else while a stranger's transaction is open:
     the row is stored as told, or its write is refused, and the stranger's transaction is left alone."""
     jobs = asyncio.Queue()
@@ -224,12 +224,12 @@ async def worker_from_inside(world, way):
 
     async def worker(session):
         while await jobs.get():
-            await way.late_write(session)
+            await remedy.late_write(session)
         jobs.put_nowait(None)  # the next worker shall end too
 
     async def client(session):
         await block_is_over.wait()
-        db = way.outer(session)
+        db = remedy.outer(session)
         try:
             async with db.transaction():
                 await db.write()
@@ -239,7 +239,7 @@ async def worker_from_inside(world, way):
         finally:
             jobs.put_nowait(None)
 
-    await world.together(parent=parent_outlived_by(way, block_is_over, worker), client=client)
+    await world.together(parent=parent_outlived_by(remedy, block_is_over, worker), client=client)
 
 
 @scenario(
@@ -354,15 +354,15 @@ async def anext_or_none(generator):
         return await generator.__anext__()
 
 
-def parent_outlived_by(way, block_is_over, child):
+def parent_outlived_by(remedy, block_is_over, child):
     """A parent whose child goes on after its transaction."""
 
     async def parent(session):
-        db = way.outer(session)
+        db = remedy.outer(session)
         try:
             async with db.transaction():
                 await db.write()
-                team = way.team(session, child=child)
+                team = remedy.team(session, child=child)
                 team.start()
                 await db.read()
                 team.last_statement()

@@ -1,4 +1,4 @@
-"""NST: blocks inside blocks. Those with children take a ``way``, so that remedies can be tried on them."""
+"""NST: blocks inside blocks. Those with children take a ``remedy``, so that remedies can be tried on them."""
 
 import contextlib
 
@@ -47,10 +47,10 @@ async def three_levels(world):
 
 
 @scenario("NST-3", "Sibling tasks each open a nested transaction", level="loud", needs=("tortoise",), orm=OrmSetup())
-async def siblings(world, way):
+async def siblings(world, remedy):
     """Two tasks started in a transaction each open a nested one at once: both end as told, or one is refused and nobody
     is harmed."""
-    await world.together(parent=parent_of(way, child_1=nested_child(way), child_2=nested_child(way)))
+    await world.together(parent=parent_of(remedy, child_1=nested_child(remedy), child_2=nested_child(remedy)))
 
 
 @scenario(
@@ -60,15 +60,15 @@ async def siblings(world, way):
     needs=("tortoise",),
     orm=OrmSetup(),
 )
-async def child_and_parent(world, way):
+async def child_and_parent(world, remedy):
     """A task started in a transaction opens a nested one while its parent goes on querying: both get what they are
     told."""
 
     async def parent(session):
-        db = way.outer(session)
+        db = remedy.outer(session)
         async with db.transaction():
             await db.write()
-            team = way.team(session, child=nested_child(way))
+            team = remedy.team(session, child=nested_child(remedy))
             team.start()
             await db.read()
             await db.write()
@@ -81,20 +81,20 @@ async def child_and_parent(world, way):
 
 
 @scenario("NST-5", "Siblings open nested transactions, one fails", level="loud", needs=("tortoise",), orm=OrmSetup())
-async def one_sibling_fails(world, way):
+async def one_sibling_fails(world, remedy):
     """Of two sibling tasks with a nested transaction each, one fails on purpose: the other's rows are as it was
     told."""
 
     async def failing(session):
-        db = way.inner(session)
+        db = remedy.inner(session)
         try:
-            async with way.inner_transaction(db):
+            async with remedy.inner_transaction(db):
                 await db.write()
                 raise session.deliberate()
         except Deliberate:
             pass
 
-    await world.together(parent=parent_of(way, child=nested_child(way), failing_child=failing))
+    await world.together(parent=parent_of(remedy, child=nested_child(remedy), failing_child=failing))
 
 
 @scenario("NST-6", "@atomic at every level", level="must", needs=("tortoise",), orm=OrmSetup())
@@ -190,18 +190,18 @@ async def rolled_back_by_hand(world):
     orm=OrmSetup(),
     cancels="victim",
 )
-async def cancelled_sibling(world, way):
+async def cancelled_sibling(world, remedy):
     """Of two sibling tasks with a nested transaction each, one is cancelled at any moment: the other's rows and the
     parent's are as they were told."""
 
     async def victim(session):
-        await way.whole(session, nested_child(way))
+        await remedy.whole(session, nested_child(remedy))
 
     async def parent(session):
-        db = way.outer(session)
+        db = remedy.outer(session)
         async with db.transaction():
             await db.write()
-            team = way.team(session, victim=victim, child=nested_child(way))
+            team = remedy.team(session, victim=victim, child=nested_child(remedy))
             team.start()
             await team.settled()
             await db.write()
@@ -266,15 +266,15 @@ async def inner_error(world):
     orm=OrmSetup(),
     python=(3, 11),
 )
-async def siblings_in_a_group(world, way):
+async def siblings_in_a_group(world, remedy):
     """Two tasks of a TaskGroup in a transaction each open a nested one at once: both end as told, or one is refused and
     nobody is harmed."""
 
     async def parent(session):
-        db = way.outer(session)
+        db = remedy.outer(session)
         async with db.transaction():
             await db.write()
-            team = way.team(session, child_1=nested_child(way), child_2=nested_child(way))
+            team = remedy.team(session, child_1=nested_child(remedy), child_2=nested_child(remedy))
             async with team.group():
                 team.start()
             team.last_statement()
@@ -293,20 +293,20 @@ async def siblings_in_a_group(world, way):
     cancels="victim",
     during=("commit", "leave"),
 )
-async def cancelled_after_inner(world, way):
+async def cancelled_after_inner(world, remedy):
     """A task is cancelled at any moment of the commits of two blocks in one another: all of it is stored or nothing,
     and the pool works afterwards."""
 
     async def victim(session):
         async def work(session):
-            db = way.outer(session)
+            db = remedy.outer(session)
             async with db.transaction() as outer:
                 await db.write()
                 async with db.transaction():
                     await db.write()
-                await way.end_of_block(outer)
+                await remedy.end_of_block(outer)
 
-        await way.whole(session, work)
+        await remedy.whole(session, work)
 
     await world.together(victim=victim)
 
@@ -346,26 +346,26 @@ async def using_db_inside(world):
     await world.together(parent=parent)
 
 
-def nested_child(way):
+def nested_child(remedy):
     """A child that writes and reads inside a transaction of its own."""
 
     async def child(session):
-        db = way.inner(session)
-        async with way.inner_transaction(db):
+        db = remedy.inner(session)
+        async with remedy.inner_transaction(db):
             await db.write()
             await db.read()
 
     return child
 
 
-def parent_of(way, **children):
+def parent_of(remedy, **children):
     """A parent that starts children inside its transaction and waits for them there."""
 
     async def parent(session):
-        db = way.outer(session)
+        db = remedy.outer(session)
         async with db.transaction():
             await db.write()
-            team = way.team(session, **children)
+            team = remedy.team(session, **children)
             team.start()
             await team.join()
             team.last_statement()

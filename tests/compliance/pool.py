@@ -33,7 +33,7 @@ async def settings_leak(world):
 
     async def neighbour(session):
         connection = await session.acquire(pool)
-        await session.on(connection).look_at_setting()
+        await session.on(connection).show_setting()
         await session.release(pool, connection)
 
     await world.together(careless=careless, neighbour=neighbour)
@@ -106,7 +106,7 @@ async def killed_in_use(world):
     pool = await world.create_pool(1)
 
     async def administrator(session):
-        await session.end_server_sessions()
+        await session.terminate_backends()
 
     async def user(session):
         connection = await session.acquire(pool)
@@ -169,7 +169,7 @@ async def killed_idle(world):
     pool = await world.create_pool(1)
 
     async def user(session):
-        await session.end_server_sessions()
+        await session.terminate_backends()
         connection = await session.acquire(pool)
         try:
             await session.on(connection).read()

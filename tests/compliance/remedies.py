@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 
-from matrix.harness.remedy import Way
+from matrix.harness.remedy import Remedy
 from matrix.harness.scenario import OrmSetup, remedy
 from matrix.harness.session import Deliberate
 
@@ -17,7 +17,7 @@ APART_CANCELLED = (*APART, "CTX-4")
 TWO = ("conn_1", "conn_2")
 
 
-class SecondConnection(Way):
+class SecondConnection(Remedy):
     """Two entries in ``connections``; the outer block on ``conn_1``, the child's on ``conn_2``; the outer block then
     fails."""
 
@@ -66,14 +66,14 @@ class SecondConnectionCrowd(SecondConnectionUsingDb):
 
 
 @remedy("FIX-2a", "Start the task at the end of the block", cures=APART)
-class StartLast(Way):
+class StartLast(Remedy):
     """First await all queries of the block, then create the task as its last statement: parent and task end as told."""
 
     starts = "last"
 
 
 @remedy("FIX-2b", "Start the task after the block", cures=APART_CANCELLED)
-class StartAfter(Way):
+class StartAfter(Remedy):
     """Create the task when the block has ended: parent and task end as told."""
 
     starts = "after"
@@ -81,7 +81,7 @@ class StartAfter(Way):
 
 
 @remedy("FIX-3a", "Start the task in a context captured before the transaction", cures=APART_CANCELLED)
-class ContextFromBefore(Way):
+class ContextFromBefore(Remedy):
     """Copy the context before the transaction and start the task in it: the task's queries use connections of their
     own."""
 
@@ -96,7 +96,7 @@ class ContextFromBefore(Way):
 
 
 @remedy("FIX-3b", "Start the task in an empty context", cures=APART_CANCELLED)
-class EmptyContext(Way):
+class EmptyContext(Remedy):
     """Start the task in contextvars.Context(), with Tortoise's global fallback enabled where the release has one."""
 
     setup = OrmSetup(size=2, fallback=True)
@@ -108,7 +108,7 @@ class EmptyContext(Way):
 
 
 @remedy("FIX-4", "One lock around what the children do", cures=(*CURES, "NST-10"))
-class OneLock(Way):
+class OneLock(Remedy):
     """Each child does its work under one asyncio.Lock; the parent does not take it."""
 
     one_lock = True
@@ -121,14 +121,14 @@ class OneLock(Way):
 
 
 @remedy("FIX-5", "A larger pool", cures=CURES, needs=("tortoise", "tortoise pool"))
-class LargerPool(Way):
+class LargerPool(Remedy):
     """Raise maxsize to 10 and change nothing else."""
 
     setup = OrmSetup(size=10)
 
 
 @remedy("FIX-6", "No nested blocks in children", cures=(*CURES, "NST-10"))
-class NoNestedBlocks(Way):
+class NoNestedBlocks(Remedy):
     """The children query in their parent's transaction and open none of their own."""
 
     def inner_transaction(self, port):
@@ -136,7 +136,7 @@ class NoNestedBlocks(Way):
 
 
 @remedy("FIX-7", "Hand the work to a worker started outside", cures=APART_CANCELLED)
-class OutsideWorker(Way):
+class OutsideWorker(Remedy):
     """A worker started before the transaction takes the children's work from a queue; the parent does not wait for it
     inside the block."""
 
@@ -157,7 +157,7 @@ class OutsideWorker(Way):
         self._jobs.put_nowait(body)
 
 
-class CatchConflict(Way):
+class CatchConflict(Remedy):
     """A refused conflict is what these remedies live with: they claim that nobody is harmed, not that all succeeds."""
 
     claims = ("safe", "refuses")
@@ -205,7 +205,7 @@ class Retry(CatchConflict):
 
 
 @remedy("FIX-10", "Shield the commit", cures=("TXN-6", "NST-14"))
-class ShieldCommit(Way):
+class ShieldCommit(Remedy):
     """The block's last statement is asyncio.shield(connection.commit()): a task cancelled around its commit leaves all
     of it or nothing, and the pool works afterwards."""
 
@@ -219,7 +219,7 @@ class ShieldCommit(Way):
 
 
 @remedy("FIX-11", "Shield the whole transaction", cures=("TXN-5", "TXN-6", "TXN-20", "NST-10", "NST-14"))
-class ShieldTransaction(Way):
+class ShieldTransaction(Remedy):
     """The function with the whole transaction runs in asyncio.shield(): who is cancelled leaves it to end by itself."""
 
     async def whole(self, session, work):

@@ -91,20 +91,20 @@ async def one_fails(world):
     cancels="victim",
     during=("write", "read"),
 )
-async def cancel_in_query(world, way):
+async def cancel_in_query(world, remedy):
     """A task is cancelled at any moment of a query in its transaction: nothing of it is stored in part, and the pool
     works afterwards."""
 
     async def victim(session):
         async def work(session):
-            db = way.outer(session)
+            db = remedy.outer(session)
             async with db.transaction() as outer:
                 await db.write()
                 await db.read()
                 await db.write()
-                await way.end_of_block(outer)
+                await remedy.end_of_block(outer)
 
-        await way.whole(session, work)
+        await remedy.whole(session, work)
 
     await world.together(victim=victim)
 
@@ -118,19 +118,19 @@ async def cancel_in_query(world, way):
     cancels="victim",
     during=("commit", "leave"),
 )
-async def cancel_in_commit(world, way):
+async def cancel_in_commit(world, remedy):
     """A task is cancelled at any moment of its commit: all of the transaction is stored or nothing, and the pool works
     afterwards."""
 
     async def victim(session):
         async def work(session):
-            db = way.outer(session)
+            db = remedy.outer(session)
             async with db.transaction() as outer:
                 await db.write()
                 await db.write()
-                await way.end_of_block(outer)
+                await remedy.end_of_block(outer)
 
-        await way.whole(session, work)
+        await remedy.whole(session, work)
 
     await world.together(victim=victim)
 
@@ -146,7 +146,7 @@ async def nothing_visible(world):
         async with db.transaction():
             await db.write(kept)
             written.set()
-            await db.look(kept)
+            await db.exists(kept)
 
     async def regretter(session):
         db = session.orm()
@@ -158,7 +158,7 @@ async def nothing_visible(world):
         await written.wait()
         db = session.orm()
         for row in (kept, regretted, kept):
-            await db.look(row)
+            await db.exists(row)
 
     await world.together(writer=writer, regretter=regretter, onlooker=onlooker)
 
@@ -234,7 +234,7 @@ async def locked_read(world):
             begun[session.name].set()
             for other in begun.values():
                 await other.wait()
-            await db.take(counter)
+            await db.lock(counter)
             await db.put(counter)
 
     await world.together(first=worker, second=worker)
@@ -472,19 +472,19 @@ async def lost_in_begin(world):
     cancels="victim",
     during=("begin",),
 )
-async def cancel_in_begin(world, way):
+async def cancel_in_begin(world, remedy):
     """A task is cancelled at any moment of entering its transaction's block, on a pool that is connected: nothing is
     stored, and the pool works afterwards."""
 
     async def victim(session):
         async def work(session):
-            db = way.outer(session)
+            db = remedy.outer(session)
             await db.read()
             async with db.transaction() as outer:
                 await db.write()
-                await way.end_of_block(outer)
+                await remedy.end_of_block(outer)
 
-        await way.whole(session, work)
+        await remedy.whole(session, work)
 
     await world.together(victim=victim)
 
@@ -540,14 +540,14 @@ async def cancel_in_first_begin(world):
     needs=("tortoise", "row locks"),
     orm=OrmSetup(size=2),
 )
-async def opposite_order(world, way):
+async def opposite_order(world, remedy):
     """Two transactions change the same two rows in opposite order: where they deadlock the server ends one of them, its
     task is told so and nothing of it is stored; the other one completes."""
     rows = world.counter(), world.counter()
 
     def worker(first, second):
         async def work(session):
-            db = way.outer(session)
+            db = remedy.outer(session)
             async with db.transaction():
                 await db.write()
                 await db.count_up(first)
@@ -555,7 +555,7 @@ async def opposite_order(world, way):
                 await db.count_up(second)
 
         async def body(session):
-            await way.whole(session, work)
+            await remedy.whole(session, work)
 
         return body
 
@@ -570,20 +570,20 @@ async def opposite_order(world, way):
     needs=("tortoise", "row locks"),
     orm=OrmSetup(size=2),
 )
-async def locked_row(world, way):
+async def locked_row(world, remedy):
     """Two transactions each select one row for update with nowait: who finds it locked is told so at once, and nothing
     of that transaction is stored; the other one completes."""
     counter = world.counter()
 
     async def work(session):
-        db = way.outer(session)
+        db = remedy.outer(session)
         async with db.transaction():
             await db.write()
-            await db.seize(counter)
+            await db.lock_nowait(counter)
             await db.put(counter)
 
     async def worker(session):
-        await way.whole(session, work)
+        await remedy.whole(session, work)
 
     await world.together(first=worker, second=worker)
 
@@ -595,7 +595,7 @@ async def locked_row(world, way):
     needs=("tortoise",),
     orm=OrmSetup(size=1, aliases=("conn_1", "conn_2")),
 )
-async def both_read_then_write(world, way):
+async def both_read_then_write(world, remedy):
     """Two transactions on connections of their own both read, then both write: all of it is stored, or one of them is
     refused, its task is told so and nothing of it is stored; the other one completes."""
 
@@ -607,7 +607,7 @@ async def both_read_then_write(world, way):
                 await db.write()
 
         async def body(session):
-            await way.whole(session, work)
+            await remedy.whole(session, work)
 
         return body
 

@@ -65,7 +65,7 @@ class Keeper:
         assert verb == "DROP"
         del self.databases[name]
 
-    def end_sessions(self) -> None: ...
+    def terminate_backends(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -75,7 +75,7 @@ def test_a_cell_drops_what_a_killed_one_left_in_a_given_server(mark: Any, left: 
     ours, said = f"matrix_{'0a' * 6}", mark()
     keeper = Keeper({ours: said, "matrix_sales": said, f"{ours}_copy": said})
     cell: Any = Cell.__new__(Cell)
-    cell.tell, cell._witness = lambda _: None, lambda _: keeper
+    cell.progress, cell._witness = lambda _: None, lambda _: keeper
     cell._sweep(keeper, keeper.address)
     assert (ours not in keeper.databases) is left
     assert {"matrix_sales", f"{ours}_copy"} <= keeper.databases.keys()

@@ -64,7 +64,7 @@ def test_the_words_are_defined_once(path):
         ('KINDS = {"sqlite", "postgres", "mysql", "mariadb", "odbc", "mssql", "oracle", "tds"}', "SERVERS"),
         ('LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"', "LETTERS"),
         ('ID = re.compile(r"^[A-Z]{2,8}-[0-9]{1,4}[a-z]?$")', "[A-Z]{2,8}-[0-9]{1,4}[a-z]?"),
-        ('M = re.compile(r"(?P<who>[A-Za-z])@(?P<wait>[1-9][0-9]*)(?P<ends>\\+?)")', words.MOMENT.pattern),
+        ('M = re.compile(r"(?P<who>[A-Za-z])@(?P<wait>[1-9][0-9]*)(?P<ends>\\+?)")', words.CANCEL_POINT.pattern),
         ("def badness(verdict):\n    return -1", "badness"),
     ],
 )

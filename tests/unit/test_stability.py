@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from matrix.cell.again import Again
+from matrix.cell.replayer import Replayer
 from matrix.harness.outcome import Outcome
 from matrix.results import documents, schema
 from matrix.results.read import read_cell
@@ -58,7 +58,7 @@ def repeats(*choices: list[tuple[str, ...]], schedule: str = "A.B") -> list[dict
     on_record = {"scenario": "NST-3", "remedy": None, "program": None, "database": None}
     on_record |= {"schedule": "A.B", "verdict": "safe", "properties": []}
     cell = SimpleNamespace(adapter=SimpleNamespace(isolated=False), backings=[SimpleNamespace(kind="mysql")])
-    again = Again(cell, None, [on_record])
+    again = Replayer(cell, None, [on_record])
     outcomes = iter([Outcome("safe", [], "", schedule, dict, None, enabled=each) for each in choices])
     again._once = lambda replay: next(outcomes)
     return [again.repeat() for _ in choices]

@@ -60,7 +60,7 @@ class Tracker(Protocol):
     """
 
     @property
-    def session(self) -> int | None:
+    def backend_id(self) -> int | None:
         """The server's own id of the session: MySQL's thread id, PostgreSQL's process id."""
 
     @property

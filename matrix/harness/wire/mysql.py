@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from matrix.harness.wire import mysql_answers as answers
 from matrix.harness.wire.frames import FramedTracker, Garbage, sql_text
-from matrix.harness.wire.mysql_answers import Answer, Session
+from matrix.harness.wire.mysql_answers import Answer, ConnectionState
 
 _HEADER = 4
 _FULL_PACKET = 0xFFFFFF  # a packet of this length is continued in the next one
@@ -69,14 +69,14 @@ class MySQLTracker(FramedTracker):
     def __init__(self) -> None:
         super().__init__()
         self.owed = 1  # the greeting
-        self._state = Session()
+        self._state = ConnectionState()
         # Commands in the order sent, the head being answered. Unanswered ones are kept only behind an answered one,
         # because a server that asks for more (a file, a password) reads whatever comes next as that.
         self._queue: deque[Answer] = deque([Answer("login", answers.greeting, 0)])
         self._asked: Answer | None = None  # the answer for which the server waits for the driver; then it is the queue
 
     @property
-    def session(self) -> int | None:
+    def backend_id(self) -> int | None:
         return self._state.thread_id
 
     @property

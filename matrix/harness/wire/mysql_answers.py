@@ -37,7 +37,7 @@ _PROGRESS = 0xFFFF  # error number under which MariaDB reports the progress of a
 _STATEMENTS_REMEMBERED = 1000
 
 
-class Session:
+class ConnectionState:
     """What the connection has learned so far and what the shape of answers depends on."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Session:
         self.statements[statement] = sql
 
 
-Step = Callable[["Answer", Session, bytes, int], tuple[str, str]]
+Step = Callable[["Answer", ConnectionState, bytes, int], tuple[str, str]]
 
 
 class Answer:
@@ -123,7 +123,7 @@ class Answer:
 # -- login
 
 
-def greeting(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def greeting(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     if payload[:1] == b"\xff":
         answer.turn = ENDS
         return "ERR", error_text(payload)
@@ -131,27 +131,27 @@ def greeting(answer: Answer, session: Session, payload: bytes, size: int) -> tup
     if zero < 0 or len(payload) < zero + 16:
         raise Garbage("a greeting that is cut short")
     fields = payload[zero + 1 :]
-    session.thread_id = int.from_bytes(fields[:4], "little")
+    state.thread_id = int.from_bytes(fields[:4], "little")
     low, high = int.from_bytes(fields[13:15], "little"), int.from_bytes(fields[18:20], "little")
-    session.server_flags = low | high << 16
-    if not session.server_flags & LONG_PASSWORD:
-        session.server_extra = int.from_bytes(fields[27:31], "little")
+    state.server_flags = low | high << 16
+    if not state.server_flags & LONG_PASSWORD:
+        state.server_extra = int.from_bytes(fields[27:31], "little")
     answer.turn, answer.step = ASKS, capabilities
     return "Greeting", ""
 
 
-def capabilities(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def capabilities(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     """Not a step of the server's: marks that the driver's capabilities come next."""
     raise Garbage("the server spoke before the driver's first message")
 
 
-def login(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def login(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     if not payload:
         raise Garbage("an empty message in the login")
     head = payload[0]
     if head == OK:
-        session.ready = True
-        return _ok(answer, session, payload)
+        state.ready = True
+        return _ok(answer, state, payload)
     if head == ERR:
         answer.turn = ENDS
         return "ERR", error_text(payload)
@@ -164,61 +164,61 @@ def login(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[
 # -- commands
 
 
-def simple(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def simple(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     head = payload[0] if payload else -1
     if head == OK:
-        return _ok(answer, session, payload)
+        return _ok(answer, state, payload)
     if head == ERR:
         return _error(answer, payload)
     if head == EOF:
-        return _end(answer, session, payload)
+        return _end(answer, state, payload)
     raise Garbage(f"answer to {answer.command} begins with neither OK, EOF nor ERR")
 
 
-def statistics(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def statistics(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     if payload[:1] == b"\xff":
         return _error(answer, payload)
     answer.turn = ENDS
     return "Statistics", ""
 
 
-def result(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def result(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     """The first message of a result: OK, ERR, a request for a file, or a column count."""
     if not payload:
         raise Garbage("an empty message where a result was due")
     head = payload[0]
     if head == OK:
-        return _ok(answer, session, payload)
+        return _ok(answer, state, payload)
     if head == ERR:
         return _error(answer, payload)
     if head == INFILE and not answer.binary:
         answer.turn, answer.step = ASKS, after_file
         return "LocalInfile", ""
     count, width = length_encoded(payload, 0)
-    if not count or size != width + session.metadata_flag:
+    if not count or size != width + state.metadata_flag:
         raise Garbage("neither OK, ERR nor a column count where a result was due")
     answer.columns = count
     answer.rows = 0
     answer.types = []
-    sent = not session.metadata_flag or payload[width] != 0
+    sent = not state.metadata_flag or payload[width] != 0
     answer.definitions = [count] if sent else [0]
     answer.step = definitions
-    if not sent and session.no_eof:
+    if not sent and state.no_eof:
         answer.step = rows
     return "ResultSet", ""
 
 
-def binary_result(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def binary_result(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     answer.binary = True
-    return result(answer, session, payload, size)
+    return result(answer, state, payload, size)
 
 
-def after_file(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def after_file(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     answer.step = result
-    return simple(answer, session, payload, size)
+    return simple(answer, state, payload, size)
 
 
-def definitions(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def definitions(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     """Column definitions of a result, and the EOF behind them unless both sides do without."""
     left = answer.definitions[0]
     if payload[:1] == b"\xff":
@@ -227,21 +227,21 @@ def definitions(answer: Answer, session: Session, payload: bytes, size: int) -> 
         if answer.binary:
             answer.types.append(_column_type(payload))
         answer.definitions[0] = left - 1
-        if left == 1 and session.no_eof:
+        if left == 1 and state.no_eof:
             answer.step = rows
         return "Column", ""
     status = _eof_status(payload, size)
-    session.status(status)
+    state.status(status)
     answer.step = rows
     if answer.binary and status & CURSOR_EXISTS:
         answer.turn = ENDS  # the rows are to be fetched
     return "EOF", ""
 
 
-def rows(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def rows(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     head = payload[0] if payload else -1
-    if head == EOF and size < (0xFFFFFF if session.no_eof else 9):
-        return _end(answer, session, payload)
+    if head == EOF and size < (0xFFFFFF if state.no_eof else 9):
+        return _end(answer, state, payload)
     if head == ERR:
         return _error(answer, payload)
     answer.rows += 1
@@ -250,29 +250,29 @@ def rows(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[s
     return "Row", _row_text(answer, payload)
 
 
-def fetched(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def fetched(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     """Rows of a cursor; their column types were said in another answer, so that no text is made of them."""
     answer.binary = True
-    return rows(answer, session, payload, size)
+    return rows(answer, state, payload, size)
 
 
-def field_list(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def field_list(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     head = payload[0] if payload else -1
     if head == ERR:
         return _error(answer, payload)
-    if head == EOF and size < (0xFFFFFF if session.no_eof else 9):
-        return _end(answer, session, payload)
+    if head == EOF and size < (0xFFFFFF if state.no_eof else 9):
+        return _end(answer, state, payload)
     return "Column", ""
 
 
-def prepared(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def prepared(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     if payload[:1] == b"\xff":
         return _error(answer, payload)
     if payload[:1] != b"\x00" or len(payload) < 9:
         raise Garbage("neither PrepareOK nor ERR where one was due")
-    session.remember(payload[1:5], answer.text)
+    state.remember(payload[1:5], answer.text)
     columns, parameters = struct.unpack_from("<HH", payload, 5)
-    skipped = session.prepare_flag and len(payload) > 12 and payload[12] == 0
+    skipped = state.prepare_flag and len(payload) > 12 and payload[12] == 0
     groups = [] if skipped else [count for count in (parameters, columns) if count]
     answer.definitions = groups
     if groups:
@@ -282,7 +282,7 @@ def prepared(answer: Answer, session: Session, payload: bytes, size: int) -> tup
     return "PrepareOK", ""
 
 
-def prepared_definitions(answer: Answer, session: Session, payload: bytes, size: int) -> tuple[str, str]:
+def prepared_definitions(answer: Answer, state: ConnectionState, payload: bytes, size: int) -> tuple[str, str]:
     """Definitions of parameters, then of columns, each group with an EOF behind it unless both sides do without."""
     groups = answer.definitions
     if payload[:1] == b"\xff":
@@ -290,10 +290,10 @@ def prepared_definitions(answer: Answer, session: Session, payload: bytes, size:
     if groups[0]:
         groups[0] -= 1
         kind = "Definition"
-        if groups[0] or not session.no_eof:
+        if groups[0] or not state.no_eof:
             return kind, ""
     else:
-        session.status(_eof_status(payload, size))
+        state.status(_eof_status(payload, size))
         kind = "EOF"
     groups.pop(0)
     if not groups:
@@ -304,19 +304,19 @@ def prepared_definitions(answer: Answer, session: Session, payload: bytes, size:
 # -- messages that many steps share
 
 
-def _ok(answer: Answer, session: Session, payload: bytes) -> tuple[str, str]:
+def _ok(answer: Answer, state: ConnectionState, payload: bytes) -> tuple[str, str]:
     status = _ok_status(payload)
-    session.status(status)
+    state.status(status)
     _end_or_next(answer, status)
     return "OK", ""
 
 
-def _end(answer: Answer, session: Session, payload: bytes) -> tuple[str, str]:
+def _end(answer: Answer, state: ConnectionState, payload: bytes) -> tuple[str, str]:
     """The end of rows: an EOF, or an OK under its header."""
-    status = _ok_status(payload) if session.no_eof else _eof_status(payload, len(payload))
-    session.status(status)
+    status = _ok_status(payload) if state.no_eof else _eof_status(payload, len(payload))
+    state.status(status)
     _end_or_next(answer, status)
-    return ("OK" if session.no_eof else "EOF"), ""
+    return ("OK" if state.no_eof else "EOF"), ""
 
 
 def _end_or_next(answer: Answer, status: int) -> None:

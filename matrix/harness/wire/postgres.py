@@ -119,7 +119,7 @@ class PostgresTracker(FramedTracker):
 
     def __init__(self) -> None:
         super().__init__()
-        self.session: int | None = None
+        self.backend_id: int | None = None
         self.ready = False
         self.in_transaction: bool | None = None
         self._started = False  # the driver's startup message was seen: messages have types from there on
@@ -239,7 +239,7 @@ class PostgresTracker(FramedTracker):
         elif kind == "CommandComplete":
             head.rows = 0
         elif kind == "BackendKeyData":
-            self.session = int.from_bytes(body[:4], "big")
+            self.backend_id = int.from_bytes(body[:4], "big")
         elif kind == "Authentication" and int.from_bytes(body[:4], "big") not in _AUTH_FINAL:
             self._pop()
         elif kind == "CopyInResponse":

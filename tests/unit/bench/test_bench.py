@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from matrix.bench import __main__ as command
-from matrix.bench import measure, recorded, tables
+from matrix.bench import from_results, measure, tables
 from matrix.bench.tables import Column, Table
 from matrix.results.read import CellResult
 
@@ -28,7 +28,7 @@ def result(*lines: dict[str, Any]) -> CellResult:
 
 
 def row(*lines: dict[str, Any]) -> dict[str, Any]:
-    table = recorded.cells([result(*lines)])
+    table = from_results.cells([result(*lines)])
     return dict(zip((column.name for column in table.columns), table.rows[0], strict=True))
 
 

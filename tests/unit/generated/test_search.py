@@ -9,7 +9,7 @@ import pytest
 
 from matrix.generated.program import Block, Cancel, Fail, Gather, Hold, Program, Read, Spawn, Write, from_data
 from matrix.generated.search import LINES, RACING, SEED, Search, Signature
-from matrix.harness import record
+from matrix.harness import known_schedules
 from matrix.harness.loop import MatrixLoop
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import catalogue
@@ -212,11 +212,11 @@ def test_what_is_seen_twice_is_one_and_is_shrunk_by_what_is_seen_twice():
 
 def test_what_is_on_record_is_asked_first_and_not_shrunk_again():
     whole = searched(faults.AnswersInWrongOrder, "GEN-2", Search.line)
-    entries = record.entries([whole])
-    known = record.Record({}, entries).of("GEN-2")
+    entries = known_schedules.entries([whole])
+    known = known_schedules.KnownSchedules({}, entries).of("GEN-2")
 
     def use(search: Search) -> Any:
-        search.record = known
+        search.known_result = known
         return search.line(), len(search.judged)
 
     brief, judged = searched(faults.AnswersInWrongOrder, "GEN-2", use)

@@ -79,7 +79,7 @@ def test_the_harness_imports_what_a_cell_installs_only(path):
 
 
 def cycle(folder: str, nodes: Callable[[ast.AST], Iterator[ast.AST]] = at_run_time, but: str = "-") -> list[str]:
-    """Modules of a folder that import each other, in a circle; empty when there is none. ``but`` is left out."""
+    """Modules of a folder that import each other, in a cycle; empty when there is none. ``but`` is left out."""
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files(folder)}
     modules = {module: path for module, path in modules.items() if not within(module, but)}
     graph = {}
@@ -153,7 +153,7 @@ def test_a_cell_knows_of_no_plan_and_no_report(path):
 @parameters("matrix/runs")
 def test_runs_know_of_the_harness_what_is_data(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
-    data = [f"matrix.harness.{name}" for name in ("cell_name", "drivers", "record", "scenario", "cell.commit")]
+    data = [f"matrix.harness.{name}" for name in ("cell_name", "drivers", "known_schedules", "scenario", "cell.commit")]
     rooms = ("matrix.results", "matrix.servers", "matrix.runs")
     assert [name for name in ours if not within(name, *GROUND, *rooms, *data)] == []
 

@@ -555,12 +555,12 @@ def test_one_s_own_another_connection_s_or_a_past_iteration_excuses_nobody(story
     assert story.violated == {"loudness"}
 
 
-@pytest.mark.parametrize(("moment", "violated"), [("begins", {"loudness"}), ("ends", set())])
-def test_an_iteration_is_marked_by_the_number_of_the_event_before(story, moment, violated):
+@pytest.mark.parametrize(("boundary", "violated"), [("begins", {"loudness"}), ("ends", set())])
+def test_an_iteration_is_marked_by_the_number_of_the_event_before(story, boundary, violated):
     """The same number twice: the operation was issued just before the iteration began, or just before it ended."""
     story.reads("a", "n-1")
     asked = story.ask("b", "read", "n-2")
-    began, ended = (story.now, 0) if moment == "begins" else (story.now - 1, story.now)
+    began, ended = (story.now, 0) if boundary == "begins" else (story.now - 1, story.now)
     story.history.iterations.append(Iteration("a", "c1", began, ended))
     story.error(asked)
     assert story.violated == violated
@@ -751,7 +751,7 @@ def test_a_counter_that_nobody_counted_stays(story):
 # -- what is seen of others' rows ------------------------------------------------------------------------------------
 
 
-def looks(story, session, result, **fields):
+def asks_visibility(story, session, result, **fields):
     return story.ok(story.ask(session, "look", "w-1", **{"scope": session, **fields}), result)
 
 
@@ -759,7 +759,7 @@ def looks(story, session, result, **fields):
 def test_nobody_sees_a_row_before_its_commit(story, result, violated):
     block = story.block("a", outcome="committed")
     story.writes("a", "w-1", block=block)
-    looks(story, "b", result)
+    asks_visibility(story, "b", result)
     story.ok(story.ask("a", "commit", block=block))
     assert story.violated == violated
 
@@ -769,7 +769,7 @@ def test_while_the_commit_is_under_way_both_may_be(story, result):
     block = story.block("a", outcome="committed")
     story.writes("a", "w-1", block=block)
     commit = story.ask("a", "commit", block=block)
-    looks(story, "b", result)
+    asks_visibility(story, "b", result)
     story.ok(commit)
     assert story.verdict == "safe"
 
@@ -779,7 +779,7 @@ def test_everybody_sees_a_row_after_its_commit(story, result, violated):
     block = story.block("a", outcome="committed")
     story.writes("a", "w-1", block=block)
     story.ok(story.ask("a", "commit", block=block))
-    looks(story, "b", result)
+    asks_visibility(story, "b", result)
     assert story.violated == violated
 
 
@@ -788,7 +788,7 @@ def test_who_began_before_the_commit_may_go_on_seeing_the_old_state(story):
     block = story.block("a", outcome="committed")
     story.writes("a", "w-1", block=block)
     story.ok(story.ask("a", "commit", block=block))
-    looks(story, "b", UNSEEN, block=story.block("b", outcome="committed"))
+    asks_visibility(story, "b", UNSEEN, block=story.block("b", outcome="committed"))
     assert story.verdict == "safe"
 
 
@@ -796,7 +796,7 @@ def test_a_row_that_was_rolled_back_is_never_seen(story):
     block = story.block("a", outcome="rolled back")
     story.writes("a", "w-1", block=block, stored=False)
     story.ok(story.ask("a", "rollback", block=block))
-    looks(story, "b", SEEN)
+    asks_visibility(story, "b", SEEN)
     assert story.violated == {"containment"}
 
 
@@ -804,7 +804,7 @@ def test_a_row_that_was_rolled_back_is_never_seen(story):
 def test_a_transaction_sees_its_own_rows(story, result, violated):
     block = story.block("a", outcome="committed")
     story.writes("a", "w-1", block=block)
-    looks(story, "a", result, block=block)
+    asks_visibility(story, "a", result, block=block)
     story.ok(story.ask("a", "commit", block=block))
     assert story.violated == violated
 
@@ -812,7 +812,7 @@ def test_a_transaction_sees_its_own_rows(story, result, violated):
 def test_a_transaction_need_not_see_what_it_is_still_writing(story):
     block = story.block("a", outcome="committed")
     write = story.ask("a", "write", "w-1", block=block)
-    looks(story, "a", UNSEEN, block=block)
+    asks_visibility(story, "a", UNSEEN, block=block)
     story.ok(write)
     story.stores("w-1")
     assert story.violated == set()
@@ -820,13 +820,13 @@ def test_a_transaction_need_not_see_what_it_is_still_writing(story):
 
 def test_a_row_outside_of_any_transaction_is_seen_when_it_was_told(story):
     story.writes("a", "w-1")
-    looks(story, "b", UNSEEN)
+    asks_visibility(story, "b", UNSEEN)
     assert story.violated == {"durability"}
 
 
 def test_and_it_may_be_seen_before(story):
     write = story.ask("a", "write", "w-1", scope="a")
-    looks(story, "b", SEEN)
+    asks_visibility(story, "b", SEEN)
     story.ok(write)
     story.stores("w-1")
     assert story.verdict == "safe"
@@ -835,7 +835,7 @@ def test_and_it_may_be_seen_before(story):
 def test_a_row_whose_write_was_cancelled_outside_of_any_transaction_need_not_be_seen(story):
     story.session("a", cancelled=True, ended="cancelled")
     story.cancelled(story.ask("a", "write", "w-1", scope="a"))
-    looks(story, "b", UNSEEN)
+    asks_visibility(story, "b", UNSEEN)
     assert story.verdict == "safe"
 
 
@@ -844,7 +844,7 @@ def test_a_row_whose_commit_was_cancelled_need_not_be_seen(story):
     story.session("a", cancelled=True, ended="cancelled")
     story.writes("a", "w-1", block=block, stored=False)
     story.cancelled(story.ask("a", "commit", block=block))
-    looks(story, "b", UNSEEN)
+    asks_visibility(story, "b", UNSEEN)
     assert story.verdict == "safe"
 
 
@@ -853,7 +853,7 @@ def test_a_transaction_does_not_see_what_it_has_rolled_back_in_an_inner_block(st
     inner = story.block("a", outer, "rolled back")
     story.writes("a", "w-1", block=inner, stored=False)
     story.ok(story.ask("a", "rollback", block=inner))
-    looks(story, "a", UNSEEN, block=outer)
+    asks_visibility(story, "a", UNSEEN, block=outer)
     assert story.verdict == "safe"
 
 

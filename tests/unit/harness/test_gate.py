@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from matrix.harness import sockets
 from matrix.harness.cell import Cell, CellError
-from matrix.harness.channel import Recorder, Segments
+from matrix.harness.channel import Segments, Timeline
 from matrix.harness.gate import Gate
 from matrix.harness.relayed import Wire
 
@@ -107,7 +107,7 @@ class Setting:
 
     def __init__(self) -> None:
         self.servers: list[SmallServer] = []
-        self.recorder = Recorder()
+        self.timeline = Timeline()
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -117,7 +117,7 @@ class Setting:
         port = listening.getsockname()[1]
         self.listener = await loop.create_server(made, sock=listening)
         numbers = itertools.count(1)
-        self.gate = Gate("postgres", "127.0.0.1", port, self.recorder, lambda: next(numbers))
+        self.gate = Gate("postgres", "127.0.0.1", port, self.timeline, lambda: next(numbers))
         await self.gate.start()
 
     async def connect(self) -> Client:
@@ -156,7 +156,7 @@ async def test_what_is_not_held_goes_through_unchanged(setting):
     client.transport.write(query("SELECT 1"))
     await until(lambda: client.received == done("SELECT 1"))
     await until(lambda: not wire.busy())
-    assert wire.session() == 4711
+    assert wire.backend_id() == 4711
     assert not wire.deliverable()
 
 
@@ -295,9 +295,9 @@ async def test_an_expected_end_is_held_apart_from_the_server_s_last_words(settin
     setting.servers[0].transport.write(words)
     setting.servers[0].transport.close()
     await until(lambda: not wire.busy())
-    frames = len(setting.recorder.frames)
+    frames = len(setting.timeline.frames)
     client.transport.write(query("into the void"))
-    await until(lambda: len(setting.recorder.frames) > frames)
+    await until(lambda: len(setting.timeline.frames) > frames)
     assert not wire.in_transaction()
     wire.deliver()
     await until(lambda: client.received == words)
@@ -343,7 +343,7 @@ async def test_a_connection_of_another_process_is_told_for_nothing_is_known_of_i
     words = [sys.executable, "-c", script, str(setting.gate.port)]
     with subprocess.Popen(words, stdin=subprocess.PIPE):  # noqa: ASYNC220  # it ends when the pipe is closed
         await until_accepted(setting)
-    assert "no file of this process" in setting.recorder.failures[0]
+    assert "no file of this process" in setting.timeline.failures[0]
 
 
 async def test_a_connection_that_is_given_up_before_the_gate_sees_it_is_no_failure(setting):
@@ -352,7 +352,7 @@ async def test_a_connection_that_is_given_up_before_the_gate_sees_it_is_no_failu
     assert not wire.driver_socket.found
     assert wire._all_arrived()
     assert wire.unread() == 0
-    assert setting.recorder.failures == []
+    assert setting.timeline.failures == []
 
 
 async def test_a_driver_s_socket_is_found_again_under_another_number(setting):
@@ -366,7 +366,7 @@ async def test_a_driver_s_socket_is_found_again_under_another_number(setting):
     again.close()
     await until(lambda: wire.closed)
     assert wire.unread() == 0
-    assert setting.recorder.failures == []
+    assert setting.timeline.failures == []
     taken.close()
 
 
@@ -433,7 +433,7 @@ async def test_a_server_that_is_not_reached_is_nobodys_hang_up(setting):
     setting.gate._addresses = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))]
     _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", setting.gate.port)
     await until(lambda: client.lost)
-    assert "does not reach the server" in setting.recorder.failures[0]
+    assert "does not reach the server" in setting.timeline.failures[0]
 
 
 async def test_a_write_is_in_flight_until_the_gate_has_it_and_not_after(setting):
@@ -454,11 +454,11 @@ async def test_frames_are_recorded_with_direction_overlap_and_hold(setting):
     await until(wire.deliverable)
     client.transport.write(query("two"))
     await until(lambda: len(wire.held) == 4)
-    asked = [record for record in setting.recorder.frames if record.kind == "Query"]
+    asked = [record for record in setting.timeline.frames if record.kind == "Query"]
     assert [(record.text, record.overlap) for record in asked] == [("one", False), ("two", True)]
-    told = [record for record in setting.recorder.frames if record.kind == "CommandComplete"]
+    told = [record for record in setting.timeline.frames if record.kind == "CommandComplete"]
     assert all(record.held and record.direction == "<-" for record in told)
-    sequence = [record.sequence for record in setting.recorder.frames]
+    sequence = [record.sequence for record in setting.timeline.frames]
     assert sequence == sorted(set(sequence))
 
 

@@ -11,7 +11,7 @@ import pytest
 from matrix.harness.outcome import Exploration
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import OrmSetup, Scenario
-from matrix.harness.witness import LockWaits, circle
+from matrix.harness.witness import LockWaits, cycle
 from tests.unit.miniatures.database import Answer, Database, MiniatureWitness, ServerSession
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing
 from tests.unit.miniatures.faults import LetsHoldersWait
@@ -141,7 +141,7 @@ async def test_a_transaction_that_waits_for_its_own_child_s_connection_hangs():
 
 
 async def test_a_program_that_runs_in_circles_is_an_error_not_a_verdict(monkeypatch):
-    monkeypatch.setattr("matrix.harness.conductor.PATIENCE", 50)
+    monkeypatch.setattr("matrix.harness.conductor.MAX_STEPS", 50)
 
     async def program(world):
         async def circles(session):
@@ -268,13 +268,13 @@ class LockingWire(MiniatureWire):
 
 
 class Patient(ServerSession):
-    """Looks for no circle by itself: somebody must tell it to."""
+    """Looks for no cycle by itself: somebody must tell it to."""
 
     def _wait(self, statement: str, holder: ServerSession) -> None:
         self.waits_for = holder
         self.database.waiting.append((self, statement))
 
-    def look(self) -> None:
+    def detect(self) -> None:
         self.database.waiting = [each for each in self.database.waiting if each[0] is not self]
         self.waits_for = None
         self._close()
@@ -304,11 +304,11 @@ class LateServer(MiniatureWitness):
 
     def lock_waits(self) -> LockWaits:
         waits = super().lock_waits()
-        self.asked += bool(circle(waits))
-        if circle(waits) and self.asked > self.after:
+        self.asked += bool(cycle(waits))
+        if cycle(waits) and self.asked > self.after:
             victim = self.database.waiting[-1][0]
             assert isinstance(victim, Patient)
-            victim.look()
+            victim.detect()
         return waits
 
 

@@ -222,7 +222,7 @@ def through_the_gate(serve: Any, *, reads: bool) -> Any:
     async def program(world):
         stuck = threading.Event()
         with socket.create_server(("127.0.0.1", 0)) as server:
-            gate = Gate("postgres", *server.getsockname(), world.recorder, world.gates.number_channel)
+            gate = Gate("postgres", *server.getsockname(), world.timeline, world.gates.number_channel)
             world.gates.add(gate)
             await gate.start()
 

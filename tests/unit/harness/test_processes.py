@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from matrix.harness.cell import CellError
-from matrix.harness.processes import Job, Processes
+from matrix.harness.processes import Processes, ScenarioJob
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,12 +25,12 @@ class Cell:
         self.made = 0
         self.here = 0
 
-    def rooms(self):
+    def new_databases(self):
         self.made += 1
         return [self.made]
 
-    def move_to(self, rooms):
-        self.here = rooms[0]
+    def switch_to(self, databases):
+        self.here = databases[0]
 
 
 def work(cell, scenario, given):
@@ -65,7 +65,7 @@ def spread():
 
 
 def test_each_process_has_databases_of_its_own(spread):
-    lines = spread([Job(name) for name in "abcdef"])
+    lines = spread([ScenarioJob(name) for name in "abcdef"])
     assert list(lines) == list("abcdef")
     assert os.getpid() not in {line["pid"] for line in lines.values()}
     used = {(line["pid"], line["database"]) for line in lines.values()}
@@ -80,7 +80,7 @@ def test_a_job_begins_when_those_that_it_needs_are_done(spread):
             time.sleep(0.05)  # long enough for the other process to be idle
         return work(cell, scenario, given)
 
-    jobs = [Job("a"), Job("b"), Job("c", frozenset("ab"), lambda: list(done))]
+    jobs = [ScenarioJob("a"), ScenarioJob("b"), ScenarioJob("c", frozenset("ab"), lambda: list(done))]
     processes = Processes(Cell(), 3, jobs, late, died, lambda line: done.append(line["scenario"]))
     try:
         line = asyncio.run(processes.line("c"))
@@ -96,7 +96,7 @@ def test_a_process_that_dies_is_an_error_of_its_scenario_and_of_no_other(spread)
             os.kill(os.getpid(), signal.SIGSEGV)
         return work(cell, scenario, given)
 
-    lines = spread([Job(name) for name in "abcd"], work_or_die, count=1)
+    lines = spread([ScenarioJob(name) for name in "abcd"], work_or_die, count=1)
     assert lines["b"]["verdict"] == "error"
     assert "died of SIGSEGV" in lines["b"]["reason"]
     assert "last words" in lines["b"]["reason"]
@@ -108,15 +108,15 @@ def test_where_no_databases_can_be_made_any_more_the_dead_one_is_told_first_and_
     """As when the server died and took the process with it: not 'handle is closed' for everything that follows."""
 
     class Dying(Cell):
-        def rooms(self):
+        def new_databases(self):
             if self.made:
                 raise CellError("the server is gone")
-            return super().rooms()
+            return super().new_databases()
 
     def dies(cell, scenario, given):
         os.kill(os.getpid(), signal.SIGSEGV)
 
-    processes = Processes(Dying(), 1, [Job("a"), Job("b")], dies, died, lambda line: None)
+    processes = Processes(Dying(), 1, [ScenarioJob("a"), ScenarioJob("b")], dies, died, lambda line: None)
     try:
         assert "SIGSEGV" in asyncio.run(processes.line("a"))["reason"]
         for _ in range(2):
@@ -130,7 +130,7 @@ def test_what_a_process_fails_with_is_said(spread):
     def fails(cell, scenario, given):
         raise LookupError("no such thing")
 
-    assert "LookupError: no such thing" in spread([Job("a")], fails)["a"]["reason"]
+    assert "LookupError: no such thing" in spread([ScenarioJob("a")], fails)["a"]["reason"]
 
 
 def test_closing_ends_what_runs():
@@ -138,7 +138,7 @@ def test_closing_ends_what_runs():
         while True:
             signal.pause()
 
-    processes = Processes(Cell(), 1, [Job("a")], never, died, lambda line: None)
+    processes = Processes(Cell(), 1, [ScenarioJob("a")], never, died, lambda line: None)
 
     async def begin():
         with pytest.raises(asyncio.TimeoutError):
@@ -157,13 +157,13 @@ def test_they_end_with_who_started_them(tmp_path):
     script.write_text(
         "import asyncio, os, signal, sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from matrix.harness.processes import Job, Processes\n"
+        "from matrix.harness.processes import Processes, ScenarioJob\n"
         "from tests.unit.harness.test_processes import Cell, died\n"
         "told = os.dup(1)\n"
         "def never(cell, scenario, given):\n"
         "    os.write(told, f'{os.getpid()}\\n'.encode())\n"
         "    signal.pause()\n"
-        "asyncio.run(Processes(Cell(), 1, [Job('a')], never, died, print).line('a'))\n"
+        "asyncio.run(Processes(Cell(), 1, [ScenarioJob('a')], never, died, print).line('a'))\n"
     )
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     assert int(parent.stdout.readline()) > 0

@@ -60,7 +60,7 @@ def test_remedies_cure_scenarios_that_take_a_way():
         for cured in made.cures:
             assert cured in catalogue()
             names = catalogue()[cured].program.__code__.co_varnames
-            assert "way" in names
+            assert "remedy" in names
 
 
 def test_the_catalogue_is_in_the_order_of_families_and_numbers():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from matrix.harness.explorer import Explorer
-from matrix.harness.schedule import Action, Execution, Moment, ScheduleMismatch, parse
+from matrix.harness.schedule import Action, CancelPoint, Execution, ScheduleMismatch, parse
 from matrix.harness.strategies import Cancelling, Departing, Replay, replay
 
 LETTERS = "ABCD"
@@ -218,27 +218,27 @@ def watched(execution: Execution, waits: int = 3) -> str:
 def test_every_moment_of_both_base_orders_is_swept_whatever_the_bound():
     explorer = Explorer(2)
     played = [watched(execution) for execution in explorer.executions()]
-    moments = [f"A@{wait}{ends}" for wait in (1, 2, 3) for ends in ("", "+")]
+    cancel_points = [f"A@{wait}{ends}" for wait in (1, 2, 3) for ends in ("", "+")]
     for base in ("A.B.1.2", "A.1.B.2"):
         assert base in played
-        assert {f"{moment}.{base}" for moment in moments} <= set(played)
+        assert {f"{cancel_point}.{base}" for cancel_point in cancel_points} <= set(played)
     assert explorer.swept == 12
     assert explorer.explored == len(set(played))
 
 
 @given(st.sampled_from("Aaz"), st.integers(1, 99), st.booleans())
 def test_a_moment_is_printed_and_read(victim, wait, ends):
-    moment = Moment(victim, wait, ends)
-    assert Moment.parse(moment.token) == moment
+    cancel_point = CancelPoint(victim, wait, ends)
+    assert CancelPoint.parse(cancel_point.token) == cancel_point
 
 
 @pytest.mark.parametrize("token", ["A", "1", "A@", "A@0", "@1", "A@1++", "12@1"])
 def test_other_tokens_are_no_moments(token):
-    assert Moment.parse(token) is None
+    assert CancelPoint.parse(token) is None
 
 
 def test_a_schedule_with_a_moment_replays():
-    first = Execution(Cancelling(Departing(), Moment("A", 2, as_it_ends=True)))
+    first = Execution(Cancelling(Departing(), CancelPoint("A", 2, as_it_ends=True)))
     text = Game([2, 1]).play(first)
     again = Execution(replay(text))
     assert Game([2, 1]).play(again) == text == f"A@2+.{'.'.join(first.taken)}"

@@ -187,4 +187,4 @@ async def test_the_gate_hears_what_a_driver_keeps_to_itself(setting, code, ended
     if ended:
         wire.expect_end()
     wire.from_server(error_response(code))
-    assert bool(setting.recorder.failures) == fails
+    assert bool(setting.timeline.failures) == fails

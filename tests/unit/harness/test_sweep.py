@@ -68,8 +68,8 @@ async def test_while_it_waits_comes_before_the_event_and_as_it_ends_after_it():
         try:
             await woken
         except asyncio.CancelledError:
-            moment = session.world.execution.cancel.token
-            seen[moment] = woken.cancelled()  # cancelled while it waited, or done, and its news lost
+            cancel_point = session.world.execution.cancel.token
+            seen[cancel_point] = woken.cancelled()  # cancelled while it waited, or done, and its news lost
             raise
 
     await explore(of_single(victim))

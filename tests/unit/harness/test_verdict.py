@@ -63,8 +63,8 @@ def test_a_remedy_that_keeps_what_it_claims_is_not_worse():
 @pytest.mark.asyncio
 async def test_a_remedy_of_which_nothing_applies_does_not_hold():
     scenarios = catalogue()
-    way, cured = scenarios["FIX-4"], scenarios["FIX-4"].cures
+    remedy, cured = scenarios["FIX-4"], scenarios["FIX-4"].cures
     adapter = SimpleNamespace(capabilities=frozenset())
     assert all(scenarios[name].unmet(adapter.capabilities, CAPABILITIES) for name in cured)
-    line = await remedy_line(SimpleNamespace(backing=SimpleNamespace(adapter=adapter)), way, scenarios, {})
+    line = await remedy_line(SimpleNamespace(backing=SimpleNamespace(adapter=adapter)), remedy, scenarios, {})
     assert (line["verdict"], line.get("remedy"), line["complies"]) == ("n/a", None, None)

@@ -1,4 +1,4 @@
-"""What the witness reads off a server: who waits for whom, whether that is a circle, who keeps it locked."""
+"""What the witness reads off a server: who waits for whom, whether that is a cycle, who keeps it locked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from matrix.harness.cell import Backing
-from matrix.harness.witness import Address, SQLiteWitness, circle, innodb_lock_waits
+from matrix.harness.witness import Address, SQLiteWitness, cycle, innodb_lock_waits
 
 WAIT = """------- TRX HAS BEEN WAITING 0 SEC FOR THIS LOCK TO BE GRANTED:
 RECORD LOCKS space id 4 page no 5 n bits 72 index name of table `t`.`counter` trx id 1 {mode} waiting
@@ -80,7 +80,7 @@ def test_a_lock_is_in_the_way_of_those_that_it_excludes_only(wanted, held, in_th
 
 
 @pytest.mark.parametrize(
-    ("waits", "is_circle"),
+    ("waits", "is_cycle"),
     [
         ({}, False),
         ({1: {2}}, False),
@@ -93,13 +93,13 @@ def test_a_lock_is_in_the_way_of_those_that_it_excludes_only(wanted, held, in_th
         ({1: set()}, False),
     ],
 )
-def test_a_circle_is_told_from_a_chain(waits, is_circle):
-    assert bool(circle({session: frozenset(holders) for session, holders in waits.items()})) is is_circle
+def test_a_cycle_is_told_from_a_chain(waits, is_cycle):
+    assert bool(cycle({session: frozenset(holders) for session, holders in waits.items()})) is is_cycle
 
 
 def test_a_deadlock_as_innodb_would_show_it_is_a_circle():
-    assert circle(innodb_lock_waits(status((7, 2, 3), (8, 3, 2))))
-    assert not circle(innodb_lock_waits(status((7, 2, 3), (8, 2, 4))))
+    assert cycle(innodb_lock_waits(status((7, 2, 3), (8, 3, 2))))
+    assert not cycle(innodb_lock_waits(status((7, 2, 3), (8, 2, 4))))
 
 
 def test_a_file_that_a_lost_connection_keeps_locked_is_replaced(tmp_path):

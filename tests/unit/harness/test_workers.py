@@ -15,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from matrix.harness.channel import Recorder
+from matrix.harness.channel import Timeline
 from matrix.harness.workers import CountingQueue, WorkerChannel, WorkerGate, describe
 
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait for threads; 5 s of real time are a failure of the test."""
-    moment = threading.Event()
+    pause = threading.Event()
     for _ in range(50_000):
         if condition():
             return
-        moment.wait(0.0001)
+        pause.wait(0.0001)
     raise TimeoutError("it did not come to pass")
 
 
@@ -56,7 +56,7 @@ class Worker:
 @pytest.fixture
 def gate() -> WorkerGate:
     numbers = itertools.count(1)
-    return WorkerGate(Recorder(), lambda: next(numbers))
+    return WorkerGate(Timeline(), lambda: next(numbers))
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def test_what_is_no_request_ends_the_thread_and_closes_the_channel(gate):
 def test_a_request_of_a_shape_that_the_gate_cannot_hold_is_told(gate, item, known):
     """As a release to come may have it: its requests would go past the gate."""
     gate.queue().put_nowait(item)
-    assert bool(gate.recorder.failures) != known
+    assert bool(gate.timeline.failures) != known
 
 
 def test_what_is_asked_of_a_thread_that_has_ended_is_not_under_way(gate):

@@ -1,5 +1,5 @@
 """A database in memory: sessions, transactions with savepoints, row locks, read committed. It answers at once, but for
-who waits for a row that another session's open transaction has locked. Who would close a circle of waits is refused,
+who waits for a row that another session's open transaction has locked. Who would close a cycle of waits is refused,
 and its transaction is undone."""
 
 from __future__ import annotations
@@ -272,11 +272,11 @@ class MiniatureWitness:
     def lock_waits(self) -> LockWaits:
         return {id(session): frozenset({id(session.waits_for)}) for session, _ in self.database.waiting}
 
-    def end_session(self, number: int) -> None:
+    def terminate_backend(self, number: int) -> None:
         session = next(each for each in self.database.sessions if id(each) == number)
         session.end()
         session.lost()
 
-    def end_sessions(self) -> None:
+    def terminate_backends(self) -> None:
         for session in list(self.database.sessions):
             session.end()

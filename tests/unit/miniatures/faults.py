@@ -782,8 +782,8 @@ class ForgetsOwnRows(Queueing):
     expects = ("containment", "lies")
 
     class orm_type(Orm):
-        async def look(self, token: str, db: Any) -> str:
-            return await super().look(token, self.client())
+        async def exists(self, token: str, db: Any) -> str:
+            return await super().exists(token, self.client())
 
 
 class BulkOutsideTransaction(Queueing):
@@ -828,7 +828,7 @@ class LocksNothing(Queueing):
     expects = ("durability", "lies")
 
     class orm_type(Orm):
-        async def take(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
+        async def lock(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
             return Counter(name, int((await self.execute(f"COUNT {name}", db)).value))
 
 
@@ -917,10 +917,10 @@ class RefusesFreeRows(Queueing):
     expects = ("loudness", "breaks")
 
     class orm_type(Orm):
-        async def take(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
+        async def lock(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
             if nowait:
                 raise DriverError(f"{name} is locked")
-            return await super().take(name, db)
+            return await super().lock(name, db)
 
 
 class CountsTwice(Queueing):
@@ -990,7 +990,7 @@ class FailsLoserOfRace(Queueing):
 
     class orm_type(Orm):
         async def get_or_create(self, token: str, db: Any) -> str:
-            if await self.look(token, db) == SEEN:
+            if await self.exists(token, db) == SEEN:
                 return FOUND
             await self.write(token, db)
             return CREATED

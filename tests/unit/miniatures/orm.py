@@ -56,7 +56,7 @@ class Orm:
     async def read_and_leave(self, nonces: list[str], db: Any) -> str:
         return (await self.execute(f"SELECT {' '.join(nonces)}", db)).value.split()[0]
 
-    async def look(self, token: str, db: Any) -> str:
+    async def exists(self, token: str, db: Any) -> str:
         return (await self.execute(f"LOOK {token[1:]}", db)).value
 
     async def write(self, token: str, db: Any) -> None:
@@ -70,7 +70,7 @@ class Orm:
 
     async def get_or_create(self, token: str, db: Any) -> str:
         """A nested block of its own, as in Tortoise: its failure must not harm the transaction around it."""
-        if await self.look(token, db) == SEEN:
+        if await self.exists(token, db) == SEEN:
             return FOUND
         try:
             async with self.in_transaction(None):
@@ -87,7 +87,7 @@ class Orm:
             await self.execute(f"UPDATE {token} TO {token}", db)
         return said
 
-    async def take(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
+    async def lock(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
         return Counter(name, int((await self.execute(f"{'SEIZE' if nowait else 'TAKE'} {name}", db)).value))
 
     async def put(self, counter: Counter, db: Any) -> None:

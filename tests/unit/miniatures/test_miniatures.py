@@ -100,7 +100,7 @@ async def test_the_parent_of_a_cancelled_child_is_not_a_victim_of_the_driver():
 @pytest.mark.asyncio
 async def test_who_tries_a_transaction_again_that_ended_in_a_deadlock_gets_it_done_in_any_order():
     scenarios = catalogue()
-    exploration = await Runner(Backing(Queueing()), 60).explore(scenarios["TXN-23"], scenarios["FIX-9"].way)
+    exploration = await Runner(Backing(Queueing()), 60).explore(scenarios["TXN-23"], scenarios["FIX-9"].remedy)
     assert set(exploration.counts) == {"safe", "refuses"}
     for outcome in exploration.outcomes:
         told = [line for line in outcome.evidence["history"] if line["event"] == "told"]

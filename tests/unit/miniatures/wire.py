@@ -90,7 +90,7 @@ class MiniatureWire(Channel):
             return {"pieces": [], "ends": True}
         return {"pieces": [{"kind": answer.error or f"{answer.tag} {answer.value}".strip(), "text": ""}], "ends": False}
 
-    def session(self) -> int | None:
+    def backend_id(self) -> int | None:
         return None if self.lost else id(self.server)
 
     def expect_end(self) -> None:
@@ -121,12 +121,12 @@ class MiniatureWire(Channel):
         return self.server.open
 
     def _record(self, direction: str, text: str) -> None:
-        recorder = self.gate.world.recorder
+        timeline = self.gate.world.timeline
         held, overlap = self.holding and direction == "<-", bool(self.held) and direction == "->"
         record = FrameRecord(
-            recorder.next(), recorder.elapsed(), self.number, direction, "frame", len(text), text, overlap, held
+            timeline.next(), timeline.elapsed(), self.number, direction, "frame", len(text), text, overlap, held
         )
-        recorder.frames.append(record)
+        timeline.frames.append(record)
 
 
 class MiniatureGate:

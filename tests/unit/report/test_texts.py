@@ -7,7 +7,7 @@ import re
 
 from matrix.report import terminal, view
 from matrix.report.markdown import markdown
-from matrix.report.narrow import narrowed
+from matrix.report.newest_columns import newest_only
 from matrix.results.read import read_folder
 from matrix.words import GLYPHS
 from tests.unit.results.samples import header, scenario, write_cell
@@ -89,7 +89,7 @@ def test_other_releases_stand_below_in_lines_and_take_no_column(tmp_path):
         head = header(cell.split("-tortoise")[0].rstrip(".0123456789"), ["NST-3", "NST-4"])
         write_cell(tmp_path, {**head, "cell": cell}, [scenario("NST-3", word), scenario("NST-4")])
     table = view.build(read_folder(tmp_path), tmp_path)
-    narrow, variants = narrowed(table)
+    narrow, variants = newest_only(table)
     # Without its newest release a cell keeps its column: there is nothing to compare it with.
     assert [column.cell for column in narrow.columns] == ["mysql-aiomysql", "mysql-asyncmy0.2.11"]
     assert {len(row.marks) for family in narrow.families for row in family.rows} == {2}

@@ -77,7 +77,7 @@ def test_the_history_says_nothing_twice():
         told,
         samples.event(4, "a", "end", None, "", "ends with an error"),
     ]
-    seen = [(one.said, one.what, one.block) for one in evidence.read({"history": raw}).history[0].events]
+    seen = [(one.verb, one.what, one.block) for one in evidence.read({"history": raw}).history[0].events]
     assert seen == [("asks", "", ""), ("done:", "", ""), ("is told:", "", "T1"), ("", "", "T1")]
 
 

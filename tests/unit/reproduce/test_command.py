@@ -28,7 +28,7 @@ STORED = f"{CELL} NST-5"
 def clock(monkeypatch):
     """Scripts wait as long as SQLite in this process's own folder needs, not as long as a server far away may."""
     monkeypatch.setattr(written, "QUIET", 0.01)
-    monkeypatch.setattr(written, "PATIENCE", 1)
+    monkeypatch.setattr(written, "SYMPTOM_SECONDS", 1)
 
 
 def source(name: str = STORED) -> str:
@@ -49,8 +49,8 @@ def executed(folder: Path, text: str, *arguments: str) -> Run:
 def test_the_symptom_shows_and_nothing_is_left_behind(tmp_path):
     done = executed(tmp_path, source())
     assert (done.code, done.shown) == (1, True), done.errors
-    assert done.said("expected") == "row w-2, which child was told is written, is stored"
-    assert "w-2 is written" in done.said("observed")
+    assert done.output_line("expected") == "row w-2, which child was told is written, is stored"
+    assert "w-2 is written" in done.output_line("observed")
     with sqlite3.connect(tmp_path / "x.db") as database:
         assert database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'repro%'").fetchall() == []
 
@@ -100,7 +100,7 @@ def test_a_script_that_never_ends_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "LIMIT", 0.5)
     done = executed(tmp_path, "import time\nprint('expected: x', flush=True)\ntime.sleep(60)")
     assert (done.code, done.shown) == (None, False)
-    assert done.said("expected") == "x"
+    assert done.output_line("expected") == "x"
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_an_odbc_script_gets_its_driver_and_what_the_loader_needs(tmp_path):
     done = execute(
         write(tmp_path, text + "sys.exit(1)\n"), Path(sys.executable), "x", ["a driver"], {"LD_LIBRARY_PATH": "/a"}
     )
-    assert (done.shown, done.said("expected"), done.said("observed")) == (True, "a driver", "/a")
+    assert (done.shown, done.output_line("expected"), done.output_line("observed")) == (True, "a driver", "/a")
 
 
 def test_a_later_run_replaces_only_what_it_tried(tmp_path, here):

@@ -60,7 +60,7 @@ def test_no_other_user_of_the_machine_sees_the_password(tmp_path: Path, spec: st
         password = databases.server.password
         address = databases.new(Path(sys.executable))
         done = run.execute(script, Path(sys.executable), address, databases.arguments, databases.variables)
-    assert done.said("observed") == password, done.errors
+    assert done.output_line("observed") == password, done.errors
     seen = kept.read_text()
     assert "CREATE DATABASE" in seen  # it did look while each of them ran
     assert str(script) in seen

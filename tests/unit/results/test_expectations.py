@@ -8,7 +8,7 @@ import pytest
 
 from matrix.results import expectations, judging
 from matrix.results.expectations import BadEntry, BadExpectationFile, TwoEntries, expected, load
-from matrix.results.judging import judge, record
+from matrix.results.judging import expectation_of, judge
 from tests.unit.results.samples import header, remedy, scenario
 
 BASE = {"verdict": '"lies"', "reason": '"Because."', "category": '"orm"', "scenarios": '["NST-4"]'}
@@ -235,10 +235,10 @@ def test_an_entry_on_a_remedy_for_a_scenario_without_one_is_unmet(entries):
 
 
 def test_the_record_of_a_line(entries):
-    found = record(scenario(verdict="lies"), entries(entry()), header())
+    found = expectation_of(scenario(verdict="lies"), entries(entry()), header())
     assert found == {"verdict": "lies", "met": True, "reason": "Because.", "category": "orm", "link": None}
-    assert record(scenario(), (), header()) is None
-    assert record(scenario(verdict="lies"), (), header())["met"] is False
+    assert expectation_of(scenario(), (), header()) is None
+    assert expectation_of(scenario(verdict="lies"), (), header())["met"] is False
 
 
 def test_hostile_reasons_stay_on_one_harmless_line():
@@ -256,7 +256,7 @@ def test_a_cell_of_other_releases_is_reported_and_only_an_error_counts():
     old = header(cell="mysql-aiomysql") | {"cell": "mysql-aiomysql-tortoise0.23"}
     worse, wrong = scenario("NST-3", "lies"), scenario("NST-4", "error")
     assert judging.judge_line(worse, (), old) == []
-    assert judging.record(worse, (), old) is None
+    assert judging.expectation_of(worse, (), old) is None
     assert [unmet.kind for unmet in judging.judge([worse, wrong], (), old)] == ["error"]
     newest = header(cell="mysql-aiomysql")
     assert [unmet.kind for unmet in judging.judge([worse], (), newest | {"planned": ["NST-3"]})] == ["worse"]
@@ -304,7 +304,7 @@ def test_a_cell_that_is_not_on_record_or_was_run_otherwise_is_reported(on_record
     lines = [scenario("NST-3", "lies"), scenario("NST-4", "lies")]
     assert kinds(lines, found, old(cell="mysql-aiomysql-tortoise0.22")) == []
     assert kinds(lines, found, old(effort="full")) == []
-    assert record(lines[0], found, old(effort="full")) is None
+    assert expectation_of(lines[0], found, old(effort="full")) is None
 
 
 def test_remedies_on_record_have_the_remedys_word(on_record):
@@ -340,7 +340,12 @@ def test_a_scenario_on_record_that_does_not_exist_is_told(on_record):
 
 def test_the_record_of_a_cell_is_what_differs_from_the_entries_for_all(on_record):
     found = on_record({"NST-3": "hangs"}, entry(scenarios='["NST-3", "NST-4", "NST-5"]'))
-    lines = [scenario("NST-3", "safe"), scenario("NST-4", "lies"), scenario("NST-5", "n/a"), scenario("NST-6", "breaks")]
+    lines = [
+        scenario("NST-3", "safe"),
+        scenario("NST-4", "lies"),
+        scenario("NST-5", "n/a"),
+        scenario("NST-6", "breaks"),
+    ]
     lines += [scenario("NST-7"), scenario("NST-8", "error"), remedy(word="partly")]
     made = judging.deviations(lines, found, old())
     assert made == {"NST-3": "safe", "NST-5": "n/a", "NST-6": "breaks", "FIX-1a": "partly"}
@@ -350,7 +355,7 @@ def test_the_record_of_a_cell_is_what_differs_from_the_entries_for_all(on_record
 
 
 def test_the_page_says_what_is_on_record(on_record):
-    told = record(scenario("NST-3", "safe"), on_record({"NST-3": "safe"}, entry(scenarios='["NST-3"]')), old())
+    told = expectation_of(scenario("NST-3", "safe"), on_record({"NST-3": "safe"}, entry(scenarios='["NST-3"]')), old())
     assert told == {"verdict": "safe", "met": True, "reason": expectations.ON_RECORD, "category": None, "link": None}
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from matrix.__main__ import parser as cli
-from matrix.harness import record
+from matrix.harness import known_schedules
 from matrix.harness.drivers import bases, drivers
 from matrix.runs import plan, releases, run
 from matrix.runs.cells import parse, read
@@ -180,13 +180,13 @@ def test_a_measured_run_is_kept_as_costs_and_as_the_record_of_its_cells(tmp_path
     }
     costs = plan.measured(str(tmp_path / "results"))
     assert sorted(costs) == ["sqlite-aiosqlite", "sqlite-aiosqlite-*", "sqlite-aiosqlite0.20"]
-    monkeypatch.setattr(record, "FILE", tmp_path / "schedules.json")
-    record.FILE.write_text(json.dumps({gone: {}, elsewhere: {}}))
+    monkeypatch.setattr(known_schedules, "FILE", tmp_path / "schedules.json")
+    known_schedules.FILE.write_text(json.dumps({gone: {}, elsewhere: {}}))
     planned |= {"sqlite-aiosqlite"}
-    entries = plan.on_record(str(tmp_path / "results"), planned, HAND)
+    entries = plan.known_schedules_of(str(tmp_path / "results"), planned, HAND)
     assert sorted(entries) == ["sqlite-aiosqlite", elsewhere, "sqlite-aiosqlite0.20"]
     planned |= {"sqlite-aiosqlite0.21"}  # of the plan: what all orders have found is asked in brief too
-    assert "sqlite-aiosqlite0.21" in plan.on_record(str(tmp_path / "results"), planned, HAND)
+    assert "sqlite-aiosqlite0.21" in plan.known_schedules_of(str(tmp_path / "results"), planned, HAND)
     assert entries["sqlite-aiosqlite"]["NST-99"]["verdict"] == "lies"
     assert entries["sqlite-aiosqlite0.20"] == {}  # as with the newest releases
 
@@ -194,11 +194,11 @@ def test_a_measured_run_is_kept_as_costs_and_as_the_record_of_its_cells(tmp_path
 def test_what_is_measured_is_written_with_a_line_for_each_entry(tmp_path, monkeypatch):
     cell, lines = "sqlite-aiosqlite", [samples.scenario("NST-3"), samples.scenario("NST-4", "lies")]
     samples.write_cell(tmp_path / "results", samples.header(cell), lines)
-    for holder, name in ((plan, "COSTS"), (record, "FILE"), (plan, "VARIANTS")):
+    for holder, name in ((plan, "COSTS"), (known_schedules, "FILE"), (plan, "VARIANTS")):
         monkeypatch.setattr(holder, name, tmp_path / f"{name}.json")
     plan._measure(str(tmp_path / "results"))
-    read = json.loads(record.FILE.read_text("utf-8"))
+    read = json.loads(known_schedules.FILE.read_text("utf-8"))
     assert [*read[cell]] == ["NST-3", "NST-4"]
-    assert record.FILE.read_text("utf-8") == record.text(read) + "\n"
+    assert known_schedules.FILE.read_text("utf-8") == known_schedules.text(read) + "\n"
     assert plan.VARIANTS.read_text("utf-8") == "{}\n"
     assert cell in json.loads(plan.COSTS.read_text("utf-8"))

@@ -286,7 +286,7 @@ def test_the_same_inputs_have_the_same_digest_and_a_change_of_any_another(tmp_pa
         digest(job=Job(cells.read("sqlite-aiosqlite"), arguments=("--orders", "50"))),
         digest(job=Job(cells.read("sqlite-aiosqlite"), arguments=("--brief",))),
     ]
-    runner._on_record = {"sqlite-aiosqlite": {"NST-1": {"verdict": "safe", "schedule": "A"}}}
+    runner._known_schedules = {"sqlite-aiosqlite": {"NST-1": {"verdict": "safe", "schedule": "A"}}}
     others.append(digest(job=Job(cells.read("sqlite-aiosqlite"), arguments=("--brief",))))
     assert digest() == first
     runner.deciding = "another harness"

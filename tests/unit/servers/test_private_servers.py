@@ -143,7 +143,7 @@ def test_sweep_never_touches_a_live_server(owner: tuple[subprocess.Popen[str], i
 def test_stop_all_finds_servers_of_other_programs(owner: tuple[subprocess.Popen[str], int, Path, int]) -> None:
     _, pid, folder, _ = owner
     stopped = private.stop_all(private.run_root())
-    assert [record["pid"] for record in stopped] == [pid]
+    assert [state["pid"] for state in stopped] == [pid]
     assert ended(pid)
     assert wait_for(lambda: not folder.exists())
 
@@ -152,8 +152,8 @@ def test_recycled_pid_is_never_killed() -> None:
     bystander = subprocess.Popen(["sleep", "60"])
     try:
         folder, held = private.new_run_folder(private.run_root())
-        record = {"pid": bystander.pid, "started": "1", "supervisor": bystander.pid, "supervisor_started": "1"}
-        (folder / "server.json").write_text(json.dumps(record))
+        state = {"pid": bystander.pid, "started": "1", "supervisor": bystander.pid, "supervisor_started": "1"}
+        (folder / "server.json").write_text(json.dumps(state))
         held.close()
         assert private.stop_all(private.run_root()) == []
         assert not folder.exists()

@@ -53,7 +53,7 @@ def outcome(kind: str, steps: Iterable[Step]) -> tuple[list[Frame], bytes, objec
         new, out = feed(tracker, direction, data)
         frames += new
         through += out
-    state = (tracker.owed, tracker.ready, tracker.blind, tracker.session, tracker.in_transaction)
+    state = (tracker.owed, tracker.ready, tracker.blind, tracker.backend_id, tracker.in_transaction)
     return _merged(frames), through, state
 
 

@@ -459,10 +459,10 @@ def test_cutting_changes_nothing(name: str) -> None:
 def test_what_the_session_says() -> None:
     """Thread id, login and transaction state are the server's own words."""
     tracker = MySQLTracker()
-    assert (tracker.owed, tracker.session, tracker.ready, tracker.in_transaction) == (1, None, False, None)
+    assert (tracker.owed, tracker.backend_id, tracker.ready, tracker.in_transaction) == (1, None, False, None)
     tracker.server(greeting())
     tracker.client(reply())
-    assert (tracker.session, tracker.ready, tracker.in_transaction) == (77, False, None)
+    assert (tracker.backend_id, tracker.ready, tracker.in_transaction) == (77, False, None)
     tracker.server(ok(2))
     assert (tracker.ready, tracker.in_transaction) == (True, False)
     tracker.client(query("BEGIN"))

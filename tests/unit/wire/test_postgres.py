@@ -562,10 +562,10 @@ def test_cutting_changes_nothing(name: str) -> None:
 def test_what_the_session_says() -> None:
     """Process id, login and transaction state are the server's own words."""
     tracker = PostgresTracker()
-    assert (tracker.owed, tracker.session, tracker.ready, tracker.in_transaction) == (0, None, False, None)
+    assert (tracker.owed, tracker.backend_id, tracker.ready, tracker.in_transaction) == (0, None, False, None)
     tracker.client(STARTUP)
     tracker.server(AUTHENTICATION_OK + BACKEND_KEY)
-    assert (tracker.owed, tracker.session, tracker.ready) == (1, 4711, False)
+    assert (tracker.owed, tracker.backend_id, tracker.ready) == (1, 4711, False)
     tracker.server(IDLE)
     assert (tracker.owed, tracker.ready, tracker.in_transaction) == (0, True, False)
     tracker.client(simple("BEGIN"))

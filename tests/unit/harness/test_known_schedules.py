@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from matrix.harness import record
-from matrix.harness.remedy import PLAIN
+from matrix.harness import known_schedules
+from matrix.harness.remedy import NO_REMEDY
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import catalogue
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing
@@ -16,17 +16,17 @@ from tests.unit.miniatures.faults import AnswersInWrongOrder
 BOUND = 6
 
 
-async def explored(miniature: type[Miniature], known: record.Known | None, scenario: str = "CON-1"):
+async def explored(miniature: type[Miniature], known: known_schedules.KnownResult | None, scenario: str = "CON-1"):
     runner = Runner(Backing(miniature()), BOUND)
     if known is not None:
-        runner.record = record.Record({scenario: vars(known)})
+        runner.known_schedules = known_schedules.KnownSchedules({scenario: vars(known)})
     return await runner.explore(catalogue()[scenario])
 
 
 @pytest.mark.asyncio
 async def test_what_is_as_on_record_takes_its_schedule_alone():
     whole = await explored(AnswersInWrongOrder, None)
-    known = record.Known(whole.deciding.verdict, whole.deciding.schedule)
+    known = known_schedules.KnownResult(whole.deciding.verdict, whole.deciding.schedule)
     brief = await explored(AnswersInWrongOrder, known)
     assert (brief.deciding.verdict, brief.deciding.schedule) == (known.verdict, known.schedule)
     assert len(brief.outcomes) == 1 < len(whole.outcomes)
@@ -37,7 +37,7 @@ async def test_what_is_as_on_record_takes_its_schedule_alone():
 async def test_what_is_otherwise_than_on_record_is_explored_whole():
     bad = await explored(AnswersInWrongOrder, None)
     whole = await explored(Queueing, None)
-    asked = await explored(Queueing, record.Known(bad.deciding.verdict, bad.deciding.schedule))
+    asked = await explored(Queueing, known_schedules.KnownResult(bad.deciding.verdict, bad.deciding.schedule))
     assert asked.deciding.verdict == "safe"
     assert [each.schedule for each in asked.outcomes] == [each.schedule for each in whole.outcomes]
     assert "on_record" not in asked.orders
@@ -46,7 +46,7 @@ async def test_what_is_otherwise_than_on_record_is_explored_whole():
 @pytest.mark.asyncio
 async def test_safe_on_record_is_asked_with_an_order_of_its_own_too():
     safe = await explored(Queueing, None)
-    known = record.Known("safe", safe.deciding.schedule)
+    known = known_schedules.KnownResult("safe", safe.deciding.schedule)
     assert {each.verdict for each in (await explored(Queueing, known)).outcomes} == {"safe"}
     bad = await explored(AnswersInWrongOrder, known)
     assert bad.deciding.verdict == "lies"
@@ -56,15 +56,15 @@ async def test_safe_on_record_is_asked_with_an_order_of_its_own_too():
 @pytest.mark.asyncio
 async def test_with_a_remedy_safe_on_record_is_asked_with_an_order_of_its_own_only():
     runner = Runner(Backing(Queueing()), BOUND)
-    runner.record = record.Record({"FIX-4 CON-1": {"verdict": "safe", "schedule": "B.A"}})
-    asked = await runner.explore(catalogue()["CON-1"], PLAIN, remedy="FIX-4")
+    runner.known_schedules = known_schedules.KnownSchedules({"FIX-4 CON-1": {"verdict": "safe", "schedule": "B.A"}})
+    asked = await runner.explore(catalogue()["CON-1"], NO_REMEDY, remedy_id="FIX-4")
     assert [each.schedule for each in asked.outcomes] == ["A.B.1.1"]
     assert asked.orders["on_record"] == "B.A"
 
 
 @pytest.mark.asyncio
 async def test_a_schedule_that_is_not_possible_here_is_no_error():
-    asked = await explored(Queueing, record.Known("safe", "Z.9.Z.9"))
+    asked = await explored(Queueing, known_schedules.KnownResult("safe", "Z.9.Z.9"))
     assert asked.error == ""
     assert asked.deciding.verdict == "safe"
 
@@ -78,26 +78,28 @@ def test_a_cells_lines_become_entries_and_are_read_again(tmp_path):
         {"scenario": "GEN-1", "verdict": "safe", "schedule": "B", "generated": {"deciding": [["Cancel", 1]]}},
     ]
     file = tmp_path / "schedules.json"
-    file.write_text(json.dumps({"mysql-aiomysql": record.entries(lines)}), encoding="utf-8")
-    made = record.read("mysql-aiomysql", "mysql-aiomysql", file)
-    assert made.of("CON-1") == record.Known("lies", "A.B")
+    file.write_text(json.dumps({"mysql-aiomysql": known_schedules.entries(lines)}), encoding="utf-8")
+    made = known_schedules.read("mysql-aiomysql", "mysql-aiomysql", file)
+    assert made.of("CON-1") == known_schedules.KnownResult("lies", "A.B")
     assert made.of("CON-2") is made.of("CON-3") is made.of("NST-3") is None
-    assert made.of("NST-3", "FIX-4") == record.Known("safe", "")
-    assert made.of("GEN-1") == record.Known("safe", "B", [["Cancel", 1]])
-    assert record.read("mysql-asyncmy", "mysql-asyncmy", file).of("CON-1") is None
-    assert record.read("mysql-aiomysql", "mysql-aiomysql", tmp_path / "none.json").of("CON-1") is None
+    assert made.of("NST-3", "FIX-4") == known_schedules.KnownResult("safe", "")
+    assert made.of("GEN-1") == known_schedules.KnownResult("safe", "B", [["Cancel", 1]])
+    assert known_schedules.read("mysql-asyncmy", "mysql-asyncmy", file).of("CON-1") is None
+    assert known_schedules.read("mysql-aiomysql", "mysql-aiomysql", tmp_path / "none.json").of("CON-1") is None
 
 
 @pytest.mark.asyncio
 async def test_what_was_otherwise_in_this_cell_before_takes_that_schedule_and_the_newest_releases_one():
     whole = await explored(AnswersInWrongOrder, None)
     bad, other = whole.deciding, next(each for each in whole.outcomes if each.schedule != whole.deciding.schedule)
-    newest = record.Known("breaks", other.schedule)  # of releases that break in what is wrong here
-    brief = await explored(AnswersInWrongOrder, record.Known(bad.verdict, bad.schedule, newest=newest))
+    newest = known_schedules.KnownResult("breaks", other.schedule)  # of releases that break in what is wrong here
+    brief = await explored(AnswersInWrongOrder, known_schedules.KnownResult(bad.verdict, bad.schedule, newest=newest))
     assert brief.deciding.verdict == bad.verdict
     assert [each.schedule for each in brief.outcomes] == [bad.schedule, other.schedule]
     # It was safe in this cell, and is not any more.
-    cured = record.Known("safe", other.schedule, newest=record.Known(bad.verdict, bad.schedule))
+    cured = known_schedules.KnownResult(
+        "safe", other.schedule, newest=known_schedules.KnownResult(bad.verdict, bad.schedule)
+    )
     asked = await explored(AnswersInWrongOrder, cured)
     assert asked.deciding.verdict == "lies"
     assert "on_record" not in asked.orders
@@ -106,22 +108,24 @@ async def test_what_was_otherwise_in_this_cell_before_takes_that_schedule_and_th
 def test_a_cells_own_entries_stand_before_those_of_its_base(tmp_path):
     base = {"CON-1": {"verdict": "lies", "schedule": "A.B"}, "CON-2": {"verdict": "safe", "schedule": "A"}}
     made = base | {"CON-1": {"verdict": "breaks", "schedule": "B.A"}, "CON-9": {"verdict": "safe", "schedule": "B"}}
-    own = record.differing(made, base)
+    own = known_schedules.differing(made, base)
     assert sorted(own) == ["CON-1", "CON-9"]
     file = tmp_path / "schedules.json"
     file.write_text(json.dumps({"mysql-aiomysql": base, "mysql-aiomysql0.2": own}), encoding="utf-8")
-    read = record.read("mysql-aiomysql0.2", "mysql-aiomysql", file)
+    read = known_schedules.read("mysql-aiomysql0.2", "mysql-aiomysql", file)
     known = read.of("CON-1")
-    assert known == record.Known("breaks", "B.A", newest=record.Known("lies", "A.B"))
+    assert known == known_schedules.KnownResult("breaks", "B.A", newest=known_schedules.KnownResult("lies", "A.B"))
     assert known.schedules == ["B.A", "A.B"]
-    assert read.of("CON-2") == record.Known("safe", "A")
-    assert read.of("CON-9") == record.Known("safe", "B")
-    assert record.read("mysql-aiomysql0.3", "mysql-aiomysql", file).of("CON-1") == record.Known("lies", "A.B")
+    assert read.of("CON-2") == known_schedules.KnownResult("safe", "A")
+    assert read.of("CON-9") == known_schedules.KnownResult("safe", "B")
+    assert known_schedules.read("mysql-aiomysql0.3", "mysql-aiomysql", file).of("CON-1") == known_schedules.KnownResult(
+        "lies", "A.B"
+    )
 
 
 def test_the_file_has_a_line_for_each_entry():
-    content = record.FILE.read_text("utf-8")
+    content = known_schedules.FILE.read_text("utf-8")
     on_record = json.loads(content)
-    assert content == record.text(on_record) + "\n"
+    assert content == known_schedules.text(on_record) + "\n"
     entries = sum(map(len, on_record.values()))
     assert len(content.splitlines()) == 2 + entries + sum(2 if own else 1 for own in on_record.values())

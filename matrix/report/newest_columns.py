@@ -10,7 +10,7 @@ from matrix.report.view import Column, Row, Table
 
 
 @dataclass(frozen=True)
-class Variant:
+class OtherReleases:
     """A cell of other releases beside the one of the newest: the scenarios whose words differ, as (id, its word, the
     newest one's)."""
 
@@ -27,7 +27,7 @@ class Variant:
         return f"{self.column.cell}: {told}"
 
 
-def narrowed(table: Table) -> tuple[Table, list[Variant]]:
+def newest_only(table: Table) -> tuple[Table, list[OtherReleases]]:
     """The table with the columns of the newest releases alone, where there are such, and the other cells."""
     names = [_base(column.cell) for column in table.columns]
     newest = {column.cell: at for at, column in enumerate(table.columns) if names[at] == column.cell}
@@ -36,7 +36,7 @@ def narrowed(table: Table) -> tuple[Table, list[Variant]]:
     if not others:
         return table, []
     rows = [row for family in table.families for row in family.rows]
-    variants = [Variant(table.columns[at], names[at], _differing(rows, at, newest[names[at]])) for at in others]
+    variants = [OtherReleases(table.columns[at], names[at], _differing(rows, at, newest[names[at]])) for at in others]
     return (
         replace(
             table,

@@ -19,7 +19,7 @@ SENTINELS = 2
 AT_ONCE = 4  # transactions at once that a larger pool is asked for
 
 
-async def look_afterwards(world: World) -> None:
+async def check_recovery(world: World) -> None:
     """Ask as the next user would, and record it. Errors are findings, not failures of the harness."""
     if not world.judge_afterwards:
         return

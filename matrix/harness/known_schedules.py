@@ -22,14 +22,14 @@ PROGRAMS = 2  # of a line of generated ones, under the same condition
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownResult:
     """One scenario (under a remedy) on record: its verdict, the schedule that decided, a generated line's program, and
     what decided with the newest releases, where that was another verdict."""
 
     verdict: str
     schedule: str
     program: list[Any] | None = None
-    newest: Known | None = None
+    newest: KnownResult | None = None
 
     @property
     def schedules(self) -> list[str]:
@@ -42,28 +42,28 @@ class Known:
         return [known.program for known in (self, self.newest) if known is not None and known.program]
 
 
-class Record:
+class KnownSchedules:
     """The record of one cell: ``newest`` are the entries of its base cell, ``own`` those in which it differs."""
 
     def __init__(self, newest: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> None:
         self._newest = newest
         self._own = own or {}
 
-    def of(self, scenario: str, remedy: str = "") -> Known | None:
+    def of(self, scenario: str, remedy: str = "") -> KnownResult | None:
         """What is known of a scenario; None of a new one."""
         key = f"{remedy} {scenario}".strip()
-        newest = Known(**self._newest[key]) if key in self._newest else None
-        return Known(**self._own[key], newest=newest) if key in self._own else newest
+        newest = KnownResult(**self._newest[key]) if key in self._newest else None
+        return KnownResult(**self._own[key], newest=newest) if key in self._own else newest
 
 
-def read(cell: str, base: str, file: Path = FILE) -> Record:
+def read(cell: str, base: str, file: Path = FILE) -> KnownSchedules:
     """The record of a cell, such as ``mysql-aiomysql-tortoise0.25`` with the base ``mysql-aiomysql``; an empty one
     where nobody has measured."""
     try:
         on_record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return Record({})
-    return Record(on_record.get(base, {}), on_record.get(cell, {}) if cell != base else {})
+        return KnownSchedules({})
+    return KnownSchedules(on_record.get(base, {}), on_record.get(cell, {}) if cell != base else {})
 
 
 def text(on_record: Mapping[str, Mapping[str, Any]]) -> str:

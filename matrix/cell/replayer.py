@@ -1,4 +1,4 @@
-"""Replays deciding schedules of a cell, again and again in one process: ``python -m matrix.cell.again CELL``.
+"""Replays deciding schedules of a cell, again and again in one process: ``python -m matrix.cell.replayer CELL``.
 
 Runs in a cell's environment; matrix/runs/replaying.py starts it and talks to it in lines of JSON: first what to
 replay, then a line for each repeat of all of it. Each line is answered by one line.
@@ -18,7 +18,7 @@ from matrix.cell.__main__ import environment_of
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Again:
+class Replayer:
     """Replays in an open cell. One that disagrees is told with its evidence."""
 
     def __init__(self, cell: Any, loop: Any, replays: list[dict[str, Any]]) -> None:
@@ -95,13 +95,13 @@ class Again:
         scenario = self.scenarios[replay["scenario"]]
         if scenario.generated:
             scenario = bound(scenario, from_data(replay["program"]))
-        way = self.scenarios[replay["remedy"]].way if replay["remedy"] else None
+        remedy = self.scenarios[replay["remedy"]].remedy if replay["remedy"] else None
         runner = self.runners[replay["database"] or next(iter(self.runners))]
         execution = Execution(following(replay["schedule"], lenient=self.cell.adapter.isolated))
         try:
             if self.cell.adapter.isolated:
-                return self.loop.run_until_complete(once_in_child(runner, scenario, execution, way))
-            return self.loop.run_until_complete(runner.once(scenario, execution, way))
+                return self.loop.run_until_complete(once_in_child(runner, scenario, execution, remedy))
+            return self.loop.run_until_complete(runner.once(scenario, execution, remedy))
         except (HarnessError, ScheduleMismatch, WitnessError) as error:
             return error
 
@@ -142,13 +142,13 @@ def serve(name: str) -> int:
     cell = None
     try:
         check_python()
-        cell = Cell(name, tell=lambda text: None)
+        cell = Cell(name, progress=lambda text: None)
         cell.open()
-        again = Again(cell, loop, asked["replays"])
+        again = Replayer(cell, loop, asked["replays"])
         answer({"rule": again.rule, "replays": again.replays})
         for _ in sys.stdin:
             told = again.repeat()
-            failing = [said for backing in cell.backings if (said := backing.failing())]
+            failing = [problem for backing in cell.backings if (problem := backing.failing())]
             answer({"error": failing[0]} if failing else told)
             if failing:
                 return 3
@@ -166,7 +166,9 @@ def main(arguments: list[str]) -> int:
     from matrix import servers
 
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python -m matrix.cell.again CELL (started by python -m matrix.runs.stability)", file=sys.stderr)
+        print(
+            "usage: python -m matrix.cell.replayer CELL (started by python -m matrix.runs.stability)", file=sys.stderr
+        )
         return 2
     if arguments[0].startswith("odbc-") and "MATRIX_ODBC_SQLITE" not in os.environ:
         try:
@@ -174,7 +176,7 @@ def main(arguments: list[str]) -> int:
         except servers.ServerError as error:
             print(json.dumps({"error": str(error)}), flush=True)
             return 2
-        os.execve(sys.executable, [sys.executable, "-m", "matrix.cell.again", *arguments], environment)
+        os.execve(sys.executable, [sys.executable, "-m", "matrix.cell.replayer", *arguments], environment)
     os.chdir(ROOT)
     return serve(arguments[0])
 
