@@ -84,7 +84,7 @@ def collect(table: Table) -> tuple[ErrorText, ...]:
         if column.result is None:
             continue
         for line in read_cell(column.result.path).scenarios:
-            record = table.records.get((column.cell, line["scenario"]))
+            record = table.expected.get((column.cell, line["scenario"]))
             for word, reason, exception in _exceptions(line):
                 text = plain(str(exception.get("message") or ""))
                 if not _tells(text, exception):

@@ -45,7 +45,7 @@ def index(
     for family in table.families:
         for row in family.rows:
             rows[row.scenario] = tokens(row.scenario, row.title, row.contract, family.name)
-    for (_, scenario), record in table.records.items():
+    for (_, scenario), record in table.expected.items():
         rows.setdefault(scenario, set()).update(tokens(record["reason"] or "", issue(record["link"] or "")))
     for column in table.columns:
         for line in column.result.scenarios if column.result else ():
