@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from matrix.report import badges, changes, files, site
+from matrix.report import badges, changes, files, junit, site
 from matrix.report.marks import style_class
 from matrix.report.pages import HERE, Options, orders_in_words
 from matrix.results import read
@@ -260,6 +260,23 @@ def test_junit_counts_as_the_results_do(built):
     assert int(suite.get("tests")) == len(lines)
     assert int(suite.get("failures")) == sum(line["complies"] is False for line in lines) > 0
     assert int(suite.get("skipped")) == sum(line["verdict"] == "n/a" for line in lines) > 0
+
+
+def test_what_is_expected_is_no_failure_in_junit_and_what_is_new_is_one():
+    known = {"verdict": "lies", "met": True, "reason": "so it is", "category": "driver", "link": None}
+    lines = [
+        scenario("NST-3", "lies", expectation=known),
+        scenario("NST-4", "safe", expectation=known | {"met": False}),
+        scenario("CON-1", "lies"),
+    ]
+    (suite,) = ElementTree.fromstring(junit.junit([("mysql-aiomysql", lines)]))
+    assert [[child.tag for child in case] for case in suite] == [
+        ["properties", "skipped"],
+        ["properties", "failure"],
+        ["properties", "failure"],
+    ]
+    assert suite[0][1].get("message") == "lies, as expected (driver): so it is"
+    assert suite[0][0][0].attrib == {"name": "verdict", "value": "lies"}
 
 
 def test_a_badge_says_the_word_and_shields_can_read_it(built):
