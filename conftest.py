@@ -40,9 +40,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--brief",
         action="store_true",
-        help="for cells of other releases: ask the schedules on record of the newest ones first, and run all orders "
-        "only where the verdict is another one",
+        help="ask the schedules on record, and run all orders only where the verdict is another one",
     )
+    group.addoption("--full-first", action="store_true", help="run all orders at once, not what is on record before")
+    group.addoption("--deepen", action="store_true", help="run all orders of the result that --brief has left")
     group.addoption(
         "--strict-compliance",
         action="store_true",
@@ -143,6 +144,8 @@ class CellOfPytest:
             seed=ask("seed"),
             processes=ask("processes"),
             brief=ask("brief"),
+            full_first=ask("full_first"),
+            deepen=ask("deepen"),
             strict=ask("strict_compliance"),
         )
         self._config = config

@@ -37,8 +37,10 @@ def tox_extend_envs() -> list[str]:
 
 @impl
 def tox_add_core_config(core_conf: Any, state: Any) -> None:
-    """A bare ``tox`` runs the cells of the newest releases, then the report."""
-    core_conf.loaders.insert(0, MemoryLoader(env_list=EnvList([*base_cells(), "report"])))
+    """A bare ``tox`` asks the cells of the newest releases what is on record, reports, and goes on to all orders. With
+    words for the cells behind ``--`` each runs as they say, and there is nothing to go on to."""
+    rest = [] if state.conf.pos_args(None) else ["orders"]
+    core_conf.loaders.insert(0, MemoryLoader(env_list=EnvList([*base_cells(), "report", *rest])))
 
 
 def base_cells() -> list[str]:
@@ -59,6 +61,11 @@ def is_cell(name: str) -> bool:
 
 @impl
 def tox_add_env_config(env_conf: Any, state: Any) -> None:
+    named = getattr(state.conf.options, "env", None)  # commands that run nothing, such as list, have none
+    bare = named is None or named.is_default_list
+    words = shlex.join(state.conf.pos_args(None) or ())
+    if own := {"report": report, "orders": orders}.get(env_conf.name):
+        env_conf.loaders.insert(0, own("" if bare else words, state.conf))  # of a bare tox they are the cells'
     if not is_cell(env_conf.name):
         return
     try:
@@ -70,12 +77,22 @@ def tox_add_env_config(env_conf: Any, state: Any) -> None:
         MemoryLoader(
             description=f"one cell: {env_conf.name}",
             deps=install,
-            commands=[f"python -m matrix.cell {env_conf.name} {shlex.join(state.conf.pos_args(None) or ())}".strip()],
+            commands=[f"python -m matrix.cell {env_conf.name} {words or ('--brief' if bare else '')}".strip()],
         ),
     )
-    named = getattr(state.conf.options, "env", None)  # commands that run nothing, such as list, have none
-    names = state.conf.core["env_list"] if named is None or named.is_default_list else named
+    names = state.conf.core["env_list"] if bare else named
     running = [name for name in names if is_cell(name)]
     if env_conf.name in running and len(running) > 1:
         position = f"{running.index(env_conf.name) + 1} of {len(running)}"
         env_conf["set_env"].update({"MATRIX_POSITION": position})
+
+
+def report(words: str, conf: Any) -> MemoryLoader:
+    return MemoryLoader(depends=EnvList(base_cells()), commands=[f"python -m matrix report {words}".strip()])
+
+
+def orders(words: str, conf: Any) -> MemoryLoader:
+    """In the environments of the cells, which tox has made before."""
+    places = shlex.quote(str(conf.core["work_dir"]))
+    run = f"python -m matrix run --deepen --envs {places} {' '.join(base_cells())}"
+    return MemoryLoader(depends=EnvList(["report"]), commands=[f"{run} {words}".strip(), "python -m matrix report"])

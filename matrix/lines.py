@@ -47,7 +47,7 @@ class Header(_Header, total=False):
     commit: str | None
     catalogue: list[str]
     inputs: str | None
-    effort: str
+    depth: str
 
 
 # -- facts ------------------------------------------------------------------------------------------------------
@@ -350,6 +350,7 @@ class ScenarioLine(_ScenarioLine, total=False):
     orders: Orders | None
     schedule: str | None
     seconds: float | None
+    depth: str
     remedy: str | None
     cures: dict[str, Cure] | None
     variants: dict[str, str] | None

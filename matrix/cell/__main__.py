@@ -39,6 +39,9 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         print("  --programs 1000     more generated programs   --seed 7      drawn from another seed")
         print("  --processes 1       one scenario after the other (one process per core is the default)")
         print("  --strict-compliance fail for everything that does not comply")
+        print("First the schedules on record are asked, and the result is complete; then all orders are run.")
+        print("  --brief             only the first part       --full-first  only the second one")
+        print("  --deepen            the second part, of the result of a run with --brief")
         return 0 if arguments else 2
     if sys.version_info < (3, 10):  # noqa: UP036 - so that an older one says it in words
         print(f"Python {sys.version.split()[0]} is too old for the suite: use 3.10 or newer.", file=sys.stderr)
@@ -53,7 +56,8 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         return 2
     os.chdir(ROOT)
     sys.stdout.flush()
-    limits = ["-o", "faulthandler_timeout=600", "-o", "faulthandler_exit_on_timeout=true"]
+    # For a whole part of the run: it is within the first test. A job has a limit of its own (processes.PATIENCE).
+    limits = ["-o", "faulthandler_timeout=1800", "-o", "faulthandler_exit_on_timeout=true"]
     command = [
         sys.executable,
         "-m",

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from matrix.lines import ScenarioLine
-from matrix.words import ERROR, NOT_APPLICABLE, SAFE, VERDICTS, badness, complies
+from matrix.words import ERROR, FULL, NOT_APPLICABLE, RECORD, SAFE, VERDICTS, badness, complies
 
 from .isolated import once_in_child
 from .result_lines import because, line_of, remedy_line, without_verdict
@@ -25,9 +25,10 @@ async def run(
     plain: dict[str, str],
     bound: int,
     known_schedules: KnownSchedules | None = None,
+    depth: str = FULL,
 ) -> ScenarioLine:
     """The result line of a scenario in a cell. ``plain`` remembers verdicts without remedy; ``known_schedules``
-    are asked first."""
+    are asked first, and at the ``depth`` of record nothing else, where the verdict is the same again."""
     reason = cell.unmet(scenario)
     if reason is not None:
         return without_verdict(scenario, NOT_APPLICABLE, reason)
@@ -35,17 +36,21 @@ async def run(
     for backing in cell.backings:
         if "server" in scenario.needs and backing.server_address is None and len(cell.backings) > 1:
             continue  # a cell of several databases, this one a library
-        lines[backing.kind] = await _run(runner(cell, backing, bound, known_schedules), scenario, catalogue, plain)
+        lines[backing.kind] = await _run(
+            runner(cell, backing, bound, known_schedules, depth), scenario, catalogue, plain
+        )
     line = lines[cell.backings[0].kind] if len(lines) == 1 else merge(lines)
     plain[scenario.id] = line["verdict"]
     return line
 
 
-def runner(cell: Cell, backing: Backing, bound: int, known_schedules: KnownSchedules | None = None) -> Runner:
+def runner(
+    cell: Cell, backing: Backing, bound: int, known_schedules: KnownSchedules | None = None, depth: str = FULL
+) -> Runner:
     """What runs scenarios in one database of a cell, at most ``bound`` orders of each."""
     once = once_in_child if cell.adapter.isolated else None
     made = Runner(backing, min(bound, cell.adapter.orders), once, cell.adapter.steps)
-    made.known_schedules = known_schedules
+    made.known_schedules, made.depth = known_schedules, depth
     return made
 
 
@@ -69,6 +74,7 @@ def merge(lines: dict[str, ScenarioLine]) -> ScenarioLine:
     if line["verdict"] != SAFE:
         found = because({"kind": "in_database", "database": deciding, "finding": line["finding"]})
         line["finding"], line["reason"] = found["finding"], found["reason"]
+    line["depth"] = RECORD if any(each["depth"] == RECORD for each in lines.values()) else FULL
     if line["verdict"] != ERROR:
         line["complies"] = complies(line["level"], line["verdict"])
     return line

@@ -1,8 +1,8 @@
-"""What is on record: how cells of the plan's axes are asked first (``--brief``).
+"""What is on record: how cells are asked first, and with ``--brief`` no further.
 
-Such a cell answers one question: is it as with the newest releases? The schedule that decided there asks it at once.
-Where the cell gave another answer before, the schedule that decided then asks beside it. Only where the answer is again
-another one, all the orders are run.
+The schedule that decided when the cell of the newest releases was measured asks at once whether it is so again, there
+and in cells of other releases. Where one of those gave another answer before, the schedule that decided then asks
+beside it. Where the answer is again another one, all the orders are run.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class KnownSchedules:
     def __init__(self, newest: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> None:
         self._newest = newest
         self._own = own or {}
+
+    def __bool__(self) -> bool:
+        return bool(self._newest or self._own)
 
     def of(self, scenario: str, remedy: str = "") -> KnownResult | None:
         """What is known of a scenario; None of a new one."""

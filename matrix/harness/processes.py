@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -70,6 +70,11 @@ class Processes:
     _processes: list[_Process] = field(default_factory=list)
     _lines: dict[str, ScenarioLine] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
+
+    def begin(self, jobs: Sequence[ScenarioJob]) -> None:
+        """Have these done too, by the same processes, when all before are done."""
+        self.jobs = list(jobs)
+        self._done.clear()
 
     async def line(self, scenario: str) -> ScenarioLine:
         """The result line of one of the jobs, as soon as it is there. Give lines to nobody twice. Raises CellError

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from matrix.lines import Because, Cure, ExplorationResult, ScenarioLine
-from matrix.words import ERROR, HOLDS, NOT_APPLICABLE, NOT_RUN, SCHEMA, complies, worst
+from matrix.words import ERROR, FULL, HOLDS, NOT_APPLICABLE, NOT_RUN, RECORD, SCHEMA, complies, worst
 
 from .adapters.base import CAPABILITIES
 from .outcome import Exploration
@@ -39,6 +40,7 @@ def line_head(scenario: Scenario) -> ScenarioLine:
         "orders": {"explored": 0, "possible": None, "verdicts": {}},
         "schedule": None,
         "seconds": 0.0,
+        "depth": FULL,
         "evidence": None,
     }
 
@@ -55,7 +57,13 @@ def because(finding: Fact) -> Because:
 
 def line_of(scenario: Scenario, exploration: Exploration, seconds: float) -> ScenarioLine:
     """The result line of an explored scenario."""
-    return {**line_head(scenario), **_findings(scenario.level, exploration), "seconds": round(seconds, 4)}
+    findings = _findings(scenario.level, exploration)
+    return {**line_head(scenario), **findings, "seconds": round(seconds, 4), "depth": _depth([findings])}
+
+
+def _depth(findings: Iterable[ExplorationResult]) -> str:
+    """``record`` where any of it stands on schedules on record."""
+    return RECORD if any("on_record" in (found.get("orders") or {}) for found in findings) else FULL
 
 
 def _findings(level: str, exploration: Exploration) -> ExplorationResult:
@@ -111,6 +119,7 @@ async def remedy_line(
         judged.append((findings["verdict"], without))
     line = line_head(scenario)
     line["cures"], line["seconds"] = cures, round(time.monotonic() - started, 4)
+    line["depth"] = _depth(cures.values())
     if any(verdict == ERROR for verdict, _ in judged):
         bad = next(identifier for identifier, cure in cures.items() if cure["verdict"] == ERROR)
         failed = {"kind": "remedy_error", "scenario": bad, "finding": cures[bad]["finding"]}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from matrix.words import SAFE
+from matrix.words import FULL, RECORD, SAFE
 
 from . import evidence
 from .checker import check, refusals
@@ -50,6 +50,7 @@ class Runner:
         self.bound = bound
         self.seed = 0  # of the sampled orders
         self.known_schedules: KnownSchedules | None = None  # asked first, where it is given
+        self.depth = FULL  # RECORD: where its verdict is seen again, no further orders are run
         self.steps = steps  # no further order is begun when all orders together took as many
         self._once = once  # another way to run one schedule (isolated.py)
         self.on_world: Callable[[World], None] | None = None  # told of each world before it runs
@@ -228,16 +229,17 @@ class Runner:
         """Run the orders within the bound, then (``confirm``) the deciding one once more: two verdicts for it are an
         ``error``.
 
-        With a remedy half as many. A scenario that remedies are tried on gets more without one: what it shows alone is
-        what they are measured by. With ``known_schedules`` that are confirmed, no more than these.
+        With a remedy's ``remedy`` half as many. A scenario that remedies are tried on gets more without one: what it
+        shows alone is what they are measured by. ``known_schedules`` are run first; at the depth of record they
+        are all that is run, where they give their verdict again.
         """
+        exploration = Exploration([])
         if known := self.known_schedules.of(scenario.id, remedy_id) if self.known_schedules else None:
-            asked = await self._try_known(known, scenario, remedy)
-            if asked is not None:
-                return asked
+            every = await self._try_known(known, exploration, scenario, remedy)
+            if every and self.depth == RECORD and await self._confirms(known, exploration, scenario, remedy):
+                return exploration
         bound = -(-self.bound // 2) if remedy is not None else self.bound * (MEASURE if scenario.curable else 1)
         explorer = Explorer(bound, f"{self.seed} {scenario.id}")
-        exploration = Exploration([])
         taken = 0
         try:
             for execution in explorer.executions():
@@ -263,26 +265,32 @@ class Runner:
             exploration.error = str(error)
         return exploration
 
-    async def _try_known(self, known: KnownResult, scenario: Scenario, remedy: Any) -> Exploration | None:
-        """Run the schedules on record, and a few orders where it is a safe verdict; None if that is not the verdict
-        here. A verdict that is the same again has been seen twice: here and where it was recorded.
+    async def _try_known(self, known: KnownResult, exploration: Exploration, scenario: Scenario, remedy: Any) -> bool:
+        """Run the schedules on record, as far as they are possible here. Returns whether every one could be run; why
+        not, the other orders will say.
 
         A schedule that was safe with a remedy is not asked: it says less than an order of this cell's own.
         """
-        exploration = Exploration([])
-        schedules = known.schedules[1:] if remedy is not None and known.verdict == SAFE else known.schedules
         try:
-            for schedule in schedules:
+            for schedule in known.schedules[1:] if remedy is not None and known.verdict == SAFE else known.schedules:
                 on_record = Execution(replay(schedule, lenient=True))
                 exploration.outcomes.append(await self._run(scenario, on_record, remedy))
+        except (HarnessError, ScheduleMismatch, WitnessError):
+            return False
+        return True
+
+    async def _confirms(self, known: KnownResult, exploration: Exploration, scenario: Scenario, remedy: Any) -> bool:
+        """Whether what was asked first gives the verdict on record, and so do a few other orders where that is safe. A
+        verdict that is the same again has been seen twice: here and where it was recorded."""
+        try:
             explorer = Explorer(ORDERS if known.verdict == SAFE else 0, f"{self.seed} {scenario.id}")
             for execution in explorer.executions():
                 exploration.outcomes.append(await self._run(scenario, execution, remedy))
         except (HarnessError, ScheduleMismatch, WitnessError):
-            return None
+            return False
         exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
         exploration.orders = {"possible": None, "on_record": known.schedule}
-        return exploration if exploration.deciding.verdict == known.verdict else None
+        return bool(exploration.outcomes) and exploration.deciding.verdict == known.verdict
 
     async def _repeat(self, exploration: Exploration, scenario: Scenario, remedy: Any) -> None:
         """The deciding schedule once more: anything else than the same again is the harness's ``error``."""

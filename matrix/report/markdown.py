@@ -50,7 +50,8 @@ def _lines(table: Table) -> Iterator[str]:
     for column in (*table.columns, *(variant.column for variant in variants)):
         when = f"{column.date}{f', {column.age}' if column.age else ''}" if column.date else "no complete result"
         problem = f" **Incomplete:** {escape(column.problem)}" if column.problem else ""
-        yield f"- {escape(column.cell)}: {escape(column.versions)} ({when}){problem}"
+        asked = f", {column.asked}" if column.asked else ""
+        yield f"- {escape(column.cell)}: {escape(column.versions)} ({when}{asked}){problem}"
     yield ""
     yield from _legend(table)
 

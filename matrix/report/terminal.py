@@ -40,9 +40,10 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
         ("Which remedy holds?", heads, [_line(row) for row in table.remedies]),
         ("Every scenario", heads, everything),
     )
+    as_on_record = any(column.asked for column in table.columns)
     for title, head, rows in sections:
         if rows and head:
-            console.print(Text(title, style="bold"))
+            console.print(Text(title, style="bold").append(", as on record" if as_on_record else ""))
             for line in _grid(head, rows, console.width, flags if head is heads else [False] * len(head)):
                 console.print(line)
             console.print()
@@ -146,6 +147,8 @@ def _versions(table: Table, variants: Sequence[OtherReleases]) -> Iterator[Text]
     for column in (*table.columns, *(each.column for each in variants)):
         when = f"{column.date}{f' ({column.age})' if column.age else ''}" if column.date else "no complete result"
         line = Text(one_line(f"{column.cell}: {column.versions}; {when}"))
+        if column.asked:
+            line.append(f"; {column.asked}", style="bold")
         if column.problem:
             line.append(f"; INCOMPLETE: {one_line(column.problem)}", style="bold red")
         yield line
@@ -163,5 +166,7 @@ def _legend(table: Table) -> Iterator[Text]:
         yield line
     if any(mark.note == "unexpected" for family in table.families for row in family.rows for mark in row.marks):
         yield Text("*         Not what is on record; the reasons are below.")
+    if any(column.asked for column in table.columns):
+        yield Text("As on record: the schedules on record gave their verdict again; a rare order may be worse.")
     if any(column.problem for column in table.columns):
         yield Text("!         The newest run of the cell is incomplete; an older result is shown where there is one.")

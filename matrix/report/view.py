@@ -21,6 +21,7 @@ from matrix.words import (
     NOT_APPLICABLE,
     NOT_RUN,
     NOT_VERDICTS,
+    RECORD,
     REMEDIES,
     SAFE,
     SERVER_NAMES,
@@ -51,6 +52,13 @@ class Column:
     @property
     def result(self) -> CellResult | None:
         return self.state.result
+
+    @property
+    def asked(self) -> str:
+        """``93 of 116 scenarios as on record``: how many all orders have not been run of; empty for none."""
+        lines = self.result.scenarios if self.result else ()
+        asked = sum(line.get("depth") == RECORD for line in lines)
+        return f"{asked} of {len(lines)} scenarios as on record" if asked else ""
 
     @property
     def versions(self) -> str:

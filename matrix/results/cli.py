@@ -15,6 +15,7 @@ from typing import Any
 from matrix.results import expectations, judging
 from matrix.results.read import CellResult, CellState, ResultError, read_cell, read_folder
 from matrix.results.text import clean
+from matrix.words import RECORD
 
 
 def register(commands: Any) -> None:
@@ -28,7 +29,8 @@ def register(commands: Any) -> None:
     check.add_argument(
         "--complete",
         action="store_true",
-        help="the folder holds all planned cells: fail on expectations for none of them",
+        help="the folder holds all planned cells, those of the newest releases with all orders: fail on expectations "
+        "for none of them, and on what is as on record only",
     )
     check.set_defaults(handler=_check)
     merge = parts.add_parser("merge", help="join folders; the newest complete run of each cell wins")
@@ -125,6 +127,11 @@ def _check(options: argparse.Namespace) -> int:
         found = problems(states, options.expectations, is_strict(options), wanted)
         if options.complete:
             found += [str(unmet) for unmet in _without_cell(states, options.expectations)]
+            found += [
+                f"{state.cell}: is as on record only: run all orders (tox -e orders)"
+                for state in states
+                if state.result and judging.is_newest(state.result.header) and state.result.header.get("depth") == RECORD
+            ]
     except (ResultError, expectations.ExpectationError) as problem:
         return _fail([str(problem)])
     except ImportError as problem:

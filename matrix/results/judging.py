@@ -20,6 +20,7 @@ from matrix.words import (
     INFO,
     NOT_APPLICABLE,
     NOT_RUN,
+    RECORD,
     SAFE,
     SERVERS,
     complies,
@@ -84,7 +85,7 @@ def _whole_cell(lines: Sequence[Any], entries: Sequence[Entry], header: Header) 
     cell = header["cell"]
     own = [entry for entry in entries if entry.cell == cell]
     could, can = not any(entry.absent for entry in own), bool(lines or header.get("planned"))
-    if _is_newest(header):
+    if is_newest(header):
         return [] if can else [Unmet(NOT_RUN, cell, None, "cannot be had: the result says why")]
     if informational(header, entries) or could == can:
         return []
@@ -100,7 +101,7 @@ def _entries_unmet(entries: Sequence[Entry], header: Header, known: Collection[s
         return unmet
     for entry in entries:
         # What people wrote is checked with the newest releases; what the program wrote, with the cell that it is about.
-        if entry.cell != ("" if _is_newest(header) else cell) or not header.get("planned"):
+        if entry.cell != ("" if is_newest(header) else cell) or not header.get("planned"):
             continue
         for name in entry.scenarios:
             if name not in known:
@@ -146,15 +147,15 @@ def informational(header: Header, entries: Iterable[Entry] = ()) -> bool:
     """Whether what the cell shows is reported, and nothing is expected of it.
 
     Expected is something of the cells of the newest releases, and of those of other releases that are on record, when
-    they are run as they were for the record: by a plan, which is brief.
+    they are run as they were for the record: by a plan, which asks the schedules on record.
     """
-    if _is_newest(header):
+    if is_newest(header):
         return False
-    as_recorded = header.get("effort") == "brief" or not header.get("planned")
+    as_recorded = header.get("depth") == RECORD or not header.get("planned")
     return not (as_recorded and any(entry.cell == header["cell"] for entry in entries))
 
 
-def _is_newest(header: Header) -> bool:
+def is_newest(header: Header) -> bool:
     return bool(header["cell"] == f"{header['axes'].get('server')}-{header['axes'].get('driver')}")
 
 

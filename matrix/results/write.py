@@ -73,16 +73,16 @@ class ResultWriter:
 
     ``with ResultWriter(path, header) as results: results.scenario(line); …; results.finish()``.
     Leaving the block without ``finish()`` leaves ``<path>.part``: an incomplete run, which readers show as such.
-    ``type`` and ``schema`` are added to every line; ``header`` needs the keys of the schema.
+    ``began``: the monotonic clock when the run did, where that was earlier. ``type`` and ``schema`` are added to every line; ``header`` needs the keys of the schema.
     """
 
-    def __init__(self, path: str | os.PathLike[str], header: Header) -> None:
+    def __init__(self, path: str | os.PathLike[str], header: Header, began: float | None = None) -> None:
         self.path = Path(path)
         self.part = self.path.with_name(self.path.name + ".part")
         self.counts: Counter[str] = Counter()
         self._seen: set[str] = set()
         self._planned = len(header.get("planned", ()))
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
         self._file: IO[bytes] | None = self._open()
         self._write({"type": "header", "schema": SCHEMA, **header})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,8 +14,11 @@ from matrix.harness.scenario import chosen
 from matrix.results.read import CellResult
 from matrix.runs import cells
 from matrix.runs.cells import CellName
-from matrix.runs.plan import OVERHEAD, UNKNOWN_COST, Planned, read_costs, read_shard, shard
+from matrix.runs.plan import OTHERS, OVERHEAD, UNKNOWN_COST, Planned, read_costs, read_shard, shard
 from matrix.runs.plan import chosen as planned_by
+from matrix.words import FULL, RECORD
+
+BRIEF, DEEPEN, FULL_FIRST = PARTS = ("--brief", "--deepen", "--full-first")  # of a cell's run (matrix/cell)
 
 
 class RunError(Exception):
@@ -35,6 +38,20 @@ class Job:
     @property
     def cell(self) -> str:
         return str(self.name)
+
+    @property
+    def deciding(self) -> tuple[str, ...]:
+        """The arguments that decide the result: whether all orders are run, but not what was run before."""
+        return tuple(each for each in self.arguments if each not in (DEEPEN, FULL_FIRST))
+
+    @property
+    def depth(self) -> str:
+        """How the cell is asked."""
+        return RECORD if BRIEF in self.arguments else FULL
+
+    def part(self, part: str) -> Job:
+        """The same cell, and this part of its run."""
+        return replace(self, arguments=(*(each for each in self.arguments if each not in PARTS), part))
 
 
 @dataclass(frozen=True)
@@ -71,7 +88,7 @@ def jobs_of(options: argparse.Namespace, log: Callable[[str], None]) -> list[Job
             found = planned_by(options, log)
         whole = options.orders or options.full
         return [
-            Job(each.name, each.seconds, only, (), arguments if whole or not each.is_variant else ("--brief",))
+            Job(each.name, each.seconds, only, (), arguments if whole or not each.is_variant else (BRIEF,))
             for each in found
         ]
     if not options.filters:
@@ -81,6 +98,23 @@ def jobs_of(options: argparse.Namespace, log: Callable[[str], None]) -> list[Job
         name, own = with_factors(cells_read(text), options)
         jobs.append(Job(name, _planned(name).seconds, only, own, arguments))
     return jobs
+
+
+def parts(jobs: Sequence[Job], options: argparse.Namespace) -> list[list[Job]]:
+    """What is run one after the other: the cells that get all orders ask the schedules on record first, so that there
+    is a whole table soon; then all orders, and beside them what asks the record only."""
+    if any(job.only for job in jobs) or options.full_first:
+        return [[job if job.depth == RECORD else job.part(FULL_FIRST) for job in jobs]]
+    costs = read_costs()
+    first = []
+    for job in jobs:
+        if job.depth == FULL:
+            seconds = min(job.seconds, costs.get(job.name.base + OTHERS, UNKNOWN_COST) + OVERHEAD)
+            first.append(replace(job.part(BRIEF), seconds=seconds))
+    rest = [job if job.depth == RECORD else job.part(DEEPEN) for job in jobs]
+    if options.brief:
+        return [first + [job for job in rest if job.depth == RECORD]]
+    return [part for part in ([] if options.deepen else first, rest) if part]
 
 
 def cells_read(text: str) -> CellName:

@@ -29,6 +29,7 @@ from matrix.runs.releases import Package, Release, Releases, ReleasesError, load
 from matrix.servers import ServerError
 from matrix.servers.address import given_address
 from matrix.servers.catalogue import catalogue
+from matrix.words import RECORD
 
 COSTS = Path(__file__).parents[1] / "axes" / "costs.json"
 VARIANTS = expectations.FOLDER / expectations.VARIANTS
@@ -207,7 +208,7 @@ def measured(folder: str) -> dict[str, float]:
         result = state.result
         if result and result.footer and result.scenarios and "catalogue" not in result.header:  # not of a selection
             name = cells.parse(state.cell)
-            if name.default or result.header.get("effort") == "brief":
+            if name.default != (result.header.get("depth") == RECORD):
                 for key in (state.cell,) if name.default else (state.cell, name.base + OTHERS):
                     seconds.setdefault(key, []).append(float(result.footer["seconds"]))
     return {base: round(statistics.median(took), 1) for base, took in sorted(seconds.items())}
@@ -224,9 +225,11 @@ def known_schedules_of(folder: str, planned: Collection[str], at_hand: Collectio
         result = state.result
         if result is None or not result.footer or "catalogue" in result.header:
             continue
+        asked_record = result.header.get("depth") == RECORD
         if cells.parse(state.cell).default:
-            made[state.cell] = known_schedules.entries(result.scenarios)
-        elif state.cell in planned or result.header.get("effort") == "brief":  # all orders tell more of what to ask
+            if not asked_record:
+                made[state.cell] = known_schedules.entries(result.scenarios)
+        elif state.cell in planned or asked_record:  # all orders tell more of what to ask
             asked[state.cell] = known_schedules.entries(result.scenarios)
     for cell, entries in asked.items():
         made[cell] = known_schedules.differing(entries, made.get(cells.parse(cell).base, {}))
@@ -246,7 +249,7 @@ def variants(folder: str, planned: Collection[str], at_hand: Collection[str]) ->
         result = state.result
         if result is None or cells.parse(state.cell).default or "catalogue" in result.header:
             continue
-        if result.not_installed or result.header.get("effort") == "brief":
+        if result.not_installed or result.header.get("depth") == RECORD:
             entries = expectations.load_driver(result.axes["driver"])
             made[state.cell] = judging.deviations(result.scenarios, entries, result.header)
     return dict(sorted(made.items()))

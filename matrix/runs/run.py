@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matrix.harness.drivers import TableError
 from matrix.maker import clean_up_when_told_to_end
-from matrix.results import expectations, judging
+from matrix.results import compare, expectations, judging
 from matrix.results.cli import unmet_of
-from matrix.results.read import CellState
+from matrix.results.read import CellState, read_state
 from matrix.results.text import clean
 from matrix.runs import registry, releases
-from matrix.runs.jobs import Done, RunError, jobs_of
+from matrix.runs.jobs import BRIEF, DEEPEN, FULL_FIRST, Done, Job, RunError, jobs_of, parts
 from matrix.runs.plan import NoCell, PlanError, add_choice
 from matrix.runs.progress import Progress
 from matrix.runs.runner import Runner
+from matrix.words import FULL
 
 SHOWN = 20  # of what is not as expected
 
@@ -30,7 +31,9 @@ def register(commands: Any) -> None:
         "run",
         help="run cells: the whole plan, a part of it, or any versions",
         description="Runs cells and writes results/<cell>.jsonl. Names of cells may have factors "
-        "(mysql-aiomysql0.2-tortoise0.23-mysql9.7-py312); names with * and key:value choose from the plan.",
+        "(mysql-aiomysql0.2-tortoise0.23-mysql9.7-py312); names with * and key:value choose from the plan. First each "
+        "scenario is asked the schedules on record, and the table is printed; then all orders are run, and what they "
+        "show stands in its place. Ctrl-C keeps what is done; such results say that they are as on record.",
     )
     add_choice(parser)
     parser.add_argument("--all", action="store_true", help="the whole plan")
@@ -46,6 +49,10 @@ def register(commands: Any) -> None:
         help="all orders in cells of other releases too; a plan runs the schedules on record of the newest releases "
         "there, and all orders where these give another verdict",
     )
+    parser.add_argument(BRIEF, action="store_true", help="ask the schedules on record, print the table, and stop there")
+    parser.add_argument(FULL_FIRST, action="store_true", help="run all orders at once, not what is on record before")
+    parser.add_argument(DEEPEN, action="store_true", help="go on from the results of a run with --brief to all orders")
+    parser.add_argument("--envs", metavar="FOLDER", help="environments of these cells that tox has made (.tox)")
     parser.add_argument(
         "--results", metavar="FOLDER", help="where results go (default: results; with --only: build/selection)"
     )
@@ -60,36 +67,109 @@ def _run(options: argparse.Namespace) -> int:
     try:
         jobs = jobs_of(options, lambda text: print(text, file=sys.stderr))
         results = Path(options.results or ("build/selection" if options.only else "results"))
-        registry.uv()  # said once, before a whole plan, not by each of its cells
-        runner = Runner(jobs, results, fresh=options.fresh, resolve_again=options.resolve)
+        if not options.envs:
+            registry.uv()  # said once, before a whole plan, not by each of its cells
+        jobs_in_parts = parts(jobs, options)
+        every = [job for part in jobs_in_parts for job in part]
+        places = Path(options.envs) if options.envs else None
+        runner = Runner(every, results, fresh=options.fresh, resolve_again=options.resolve, environments_at=places)
     except (RunError, TableError, PlanError, releases.ReleasesError, registry.RegistryError) as problem:
         print(problem, file=sys.stderr)
         return 0 if options.allow_none and isinstance(problem, NoCell) else 2
     clean_up_when_told_to_end()
-    done: list[Done] = []
-    with Progress(jobs, max(1, options.jobs)) as progress:
+    try:
+        at_hand = _at_hand(jobs, results) if options.deepen else {}
+        done = [*_all(runner, jobs_in_parts, max(1, options.jobs), at_hand).values()]
+        runner.store.forget()
+        unmet = [str(each) for each in not_as_expected(done)]
+    except KeyboardInterrupt:
+        return 130
+    except expectations.ExpectationError as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    for text in unmet[:SHOWN]:
+        print(clean(text), flush=True)
+    if unmet[SHOWN:]:
+        print(f"and {len(unmet) - SHOWN} more: python -m matrix results check {results}")
+    return 1 if unmet or any(each.how == "failed" for each in done) else 0
+
+
+def _at_hand(jobs: Sequence[Job], results: Path) -> dict[str, Done]:
+    """What the folder of results has of the cells already."""
+    found = {job.cell: (job, read_state(results / f"{job.cell}.jsonl")) for job in jobs}
+    return {
+        cell: Done(job, "kept", state.result.without_evidence())
+        for cell, (job, state) in found.items()
+        if state.result and state.complete
+    }
+
+
+def _all(
+    runner: Runner, jobs_in_parts: Sequence[Sequence[Job]], workers: int, at_hand: Mapping[str, Done]
+) -> dict[str, Done]:
+    """What became of each cell at last. Raises KeyboardInterrupt, having said what is kept, and ExpectationError."""
+    done = dict(at_hand)
+    try:
+        for part in jobs_in_parts:
+            before = dict(done)
+            jobs = [job for job in part if not _is_through(before.get(job.cell), job)]
+            for job in part:
+                if job not in jobs:
+                    runner.servers.through(runner.specs(job))
+            done |= _one_part(runner, jobs, workers, {job.cell for job in jobs} <= set(before))
+            if DEEPEN in part[0].arguments or before:
+                _tell_differences(before, done)
+            else:
+                _show([each for each in done.values() if each.result])
+    finally:
+        runner.servers.stop()
+    return done
+
+
+def _one_part(runner: Runner, jobs: Sequence[Job], workers: int, recorded: bool) -> dict[str, Done]:
+    """Run these; ``recorded``: each has a result of the schedules on record, which stays while it runs."""
+    done: dict[str, Done] = {}
+    with Progress(jobs, workers) as progress:
 
         def told(each: Done) -> None:
-            done.append(each)
+            done[each.job.cell] = each
             progress.done(each)
 
         try:
-            runner.run(max(1, options.jobs), told, progress.began)
+            runner.run(jobs, workers, told, progress.began)
         except KeyboardInterrupt:
-            progress.say(f"interrupted: {len(done)} of {len(jobs)} cells are done and kept; the same command goes on")
-            return 130
-        runner.store.forget()
-        progress.summary(done)
-        try:
-            unmet = [str(each) for each in not_as_expected(done)]
-        except expectations.ExpectationError as problem:
-            print(problem, file=sys.stderr)
-            return 2
-        for each in unmet[:SHOWN]:
-            progress.say(clean(each))
-        if unmet[SHOWN:]:
-            progress.say(f"and {len(unmet) - SHOWN} more: python -m matrix results check {results}")
-    return 1 if unmet or any(each.how == "failed" for each in done) else 0
+            kept = "the others are as on record" if recorded else "the same command goes on"
+            progress.say(f"interrupted: {len(done)} of {len(jobs)} cells are done and kept; {kept}")
+            raise
+        progress.summary([*done.values()])
+    return done
+
+
+def _is_through(done: Done | None, job: Job) -> bool:
+    """Whether nothing is left of a job: all orders were run before, or the cell cannot be had."""
+    if done is None or done.result is None:
+        return False
+    return done.how == "absent" or done.result.header.get("depth", FULL) == job.depth
+
+
+def _tell_differences(before: Mapping[str, Done], after: Mapping[str, Done]) -> None:
+    """What all orders say otherwise than the schedules on record."""
+    pairs = [(each, after[cell]) for cell, each in before.items()]
+    compared = [(a.result, b.result) for a, b in pairs if a.result and b.result and a.result is not b.result]
+    found = [difference for one, other in compared for difference in compare.of_cell(one, other, other.cell)]
+    for difference in found:
+        print(clean(f"all orders: {difference}"))
+    if compared and not found:
+        print(f"all orders: {len(compared)} cells are as on record", flush=True)
+
+
+def _show(done: Sequence[Done]) -> None:
+    """The table of these cells. Raises ExpectationError."""
+    from matrix.report import terminal, view
+
+    states = [CellState(each.job.cell, each.result) for each in done]
+    terminal.show(view.build(states, expectations.FOLDER))
+    sys.stdout.flush()
 
 
 def not_as_expected(done: Sequence[Done]) -> list[judging.Unmet]:

@@ -30,11 +30,11 @@ from matrix.results.write import ResultWriter, WriteError, utc_now
 from matrix.runs import cells, environments, process, registry, releases
 from matrix.runs.children import Children
 from matrix.runs.inputs import digest, of_suite
-from matrix.runs.jobs import Done, Job
+from matrix.runs.jobs import DEEPEN, Done, Job
 from matrix.runs.shared_servers import Servers, quiet
 from matrix.runs.store import Store
 from matrix.servers.builds import belongs
-from matrix.words import SCHEMA
+from matrix.words import FULL, RECORD, SCHEMA
 
 UVLOOP = "does not apply: " + uvloop_reason
 LOOKUPS = 4  # jobs for each worker that are looked up in the store at a time: that is waiting for files and for uv
@@ -51,10 +51,23 @@ class Ready:
 
 
 class Runner:
-    """Runs jobs; ``results`` is the folder that gets ``<cell>.jsonl``."""
+    """Runs jobs; ``results`` is the folder that gets ``<cell>.jsonl``. ``jobs`` are all that it will be given.
 
-    def __init__(self, jobs: Sequence[Job], results: Path, *, fresh: bool = False, resolve_again: bool = False) -> None:
-        self.jobs = list(jobs)
+    ``environments_at``: the folder of the cells' environments, which somebody else has made (tox). Then nothing is
+    resolved, installed or stored, and servers are those that a cell finds by itself.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        results: Path,
+        *,
+        fresh: bool = False,
+        resolve_again: bool = False,
+        environments_at: Path | None = None,
+    ) -> None:
+        self.later = {job.cell: job for job in jobs if DEEPEN in job.arguments}
+        self.environments_at = environments_at
         self.results = results
         self.fresh = fresh
         self.resolve_again = resolve_again
@@ -72,15 +85,21 @@ class Runner:
 
     def specs(self, job: Job) -> list[str]:
         """The servers of a job: where its name says no version, the newest of the axis, on every machine."""
-        return cells.server_specs(job.name, self.axes.servers)
+        return cells.server_specs(job.name, None if self.environments_at else self.axes.servers)
 
     def _path(self, job: Job) -> Path:
         return self.results / f"{job.cell}.jsonl"
 
     # -- all jobs --------------------------------------------------------------------------------------------------
-    def run(self, workers: int, told: Callable[[Done], None], began: Callable[[Job], None] = lambda job: None) -> None:
-        """All jobs, ``workers`` at a time: first what the store has, then the others, the costliest first. ``told``
-        hears of each as it is done.
+    def run(
+        self,
+        jobs: Sequence[Job],
+        workers: int,
+        told: Callable[[Done], None],
+        began: Callable[[Job], None] = lambda job: None,
+    ) -> None:
+        """These jobs, ``workers`` at a time: first what the store has, then the others, the newest releases and the
+        costliest first. ``told`` hears of each as it is done. Servers that later jobs need stay.
 
         A KeyboardInterrupt ends the cells that run and is raised again; what is done is kept.
         """
@@ -88,7 +107,7 @@ class Runner:
         self.processes = max(1, (os.cpu_count() or 1) // workers)
         with ThreadPoolExecutor(workers * LOOKUPS) as threads:
             try:
-                waiting = self._from_the_store(threads, told)
+                waiting = self._from_the_store(jobs, threads, told)
                 running: set[Future[Done]] = set()
                 while waiting or running:
                     while waiting and len(running) < workers:
@@ -102,19 +121,19 @@ class Runner:
                 threads.shutdown(wait=False, cancel_futures=True)
                 self.end_children()
                 raise
-            finally:
-                self.servers.stop()
 
-    def _from_the_store(self, threads: ThreadPoolExecutor, told: Callable[[Done], None]) -> list[Ready]:
-        """Tells of the jobs that need not run. Returns the others, the costliest first."""
+    def _from_the_store(
+        self, jobs: Sequence[Job], threads: ThreadPoolExecutor, told: Callable[[Done], None]
+    ) -> list[Ready]:
+        """Tells of the jobs that need not run. Returns the others in the order in which they begin."""
         waiting = []
-        for future in [threads.submit(self._guarded, job, self._look_up, job) for job in self.jobs]:
+        for future in [threads.submit(self._guarded, job, self._look_up, job) for job in jobs]:
             found = future.result()
             if isinstance(found, Ready):
                 waiting.append(found)
             else:
                 told(found)
-        return sorted(waiting, key=lambda ready: (-ready.job.seconds, ready.job.cell))
+        return sorted(waiting, key=lambda ready: (not ready.job.name.default, -ready.job.seconds, ready.job.cell))
 
     def end_children(self) -> None:
         self._stopping = True
@@ -150,32 +169,37 @@ class Runner:
         """The result from the store, or that the cell cannot be had; else what is needed to run it."""
         if job.name.loop == "uvloop":
             return self._absent(job, UVLOOP)
+        if self.environments_at is not None:
+            made = self.environments_at / job.cell / "bin" / "python"
+            if not made.exists():
+                return Done(job, "failed", None, f"no environment: make it with tox -e {job.cell} --notest")
+            return Ready(job, environments.Python("", "", made.absolute()), (), "")
         try:
             python = environments.interpreter(job.name.python)
             wanted = cells.requirements(job.name, self.axes, dict(job.own))
             locked = environments.resolve(wanted, python, again=self.resolve_again)
         except environments.NotInstallable as problem:
             return self._absent(job, f"does not install: {problem}")
-        inputs = self.inputs(job, python, locked, self.specs(job))
-        if not self.fresh and (kept := self.store.find(self._path(job), inputs)):
-            return Done(job, "kept", kept)
-        return Ready(job, python, locked, inputs)
+        digests = {}
+        for each in (self.later.get(job.cell, job), job):  # all orders first: they say all that the record does
+            digests[each] = self.inputs(each, python, locked, self.specs(job))
+            if not self.fresh and (kept := self.store.find(self._path(job), digests[each])):
+                return Done(job, "kept", kept)
+        return Ready(job, python, locked, digests[job])
 
     def _run(self, ready: Ready) -> Done:
         """Run the cell in its environment, made if need be."""
         job, locked, inputs = ready.job, ready.locked, ready.inputs
         began = time.monotonic()
         try:
-            # What is a C library of a server's maker may stand where only these variables lead.
-            needs = servers.odbc(progress=quiet).env if job.name.server == "odbc" else {}
-            environment = environments.environment(locked, ready.python, cells.imports(job.name), needs)
+            python = self._environment(ready)
         except environments.NotImportable as problem:
             return self._absent(job, f"does not import: {problem}", locked)
         installed = time.monotonic()
         with contextlib.ExitStack() as stack:
             addresses = dict(stack.enter_context(self.servers.address(spec)) for spec in self.specs(job))
             served = time.monotonic()
-            result, said = self._process(job, environment.python, inputs, addresses)
+            result, said = self._process(job, python, inputs, addresses)
         if result is None:
             return Done(job, "failed", None, said)
         done = Done(
@@ -185,16 +209,26 @@ class Runner:
             "",
             {"install": installed - began, "server": served - installed, "scenarios": time.monotonic() - served},
         )
-        if not done.errors:  # an error says nothing of the driver: it is tried again the next time
+        if result.header.get("depth", FULL) != job.depth:
+            return replace(done, how="failed", said=f"all orders were not run to the end: {said}")
+        if inputs and not done.errors:  # an error says nothing of the driver: it is tried again the next time
             self.store.keep(result, inputs)
         return done
+
+    def _environment(self, ready: Ready) -> Path:
+        """The Python of the cell's environment, made if need be. Raises NotImportable."""
+        if self.environments_at is not None:
+            return ready.python.path
+        # What is a C library of a server's maker may stand where only these variables lead.
+        needs = servers.odbc(progress=quiet).env if ready.job.name.server == "odbc" else {}
+        return environments.environment(ready.locked, ready.python, cells.imports(ready.job.name), needs).python
 
     def inputs(self, job: Job, python: environments.Python, locked: Sequence[str], specs: Sequence[str]) -> str:
         """The digest of everything that decides the result of a job."""
         sources = [environments.content(line) for line in locked]
-        parts = [job.cell, python.version, sys.platform, self.deciding, *locked, *sources, *job.only, *job.arguments]
+        parts = [job.cell, python.version, sys.platform, self.deciding, *locked, *sources, *job.only, *job.deciding]
         parts += [self.servers.known_as(spec) for spec in specs]
-        if "--brief" in job.arguments:
+        if job.depth == RECORD:
             parts += [json.dumps(self._known_schedules.get(name)) for name in dict.fromkeys((job.name.base, job.cell))]
         return digest(*parts)
 
@@ -208,6 +242,9 @@ class Runner:
         log = self.logs / f"{job.cell}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
         with self._children.folder() as folder:
+            written = Path(folder) / f"{job.cell}.jsonl"
+            if DEEPEN in job.arguments and self._path(job).exists():
+                files.copy(self._path(job), written)
             with log.open("wb") as output:
                 child = process.start(
                     python, job.cell, "--results", folder, *job.arguments, *only, variables=own,
@@ -217,17 +254,17 @@ class Runner:
                     if self._stopping:
                         child.terminate()
                     code = child.wait()
-            written = Path(folder) / f"{job.cell}.jsonl"
+            text = log.read_text(encoding="utf-8", errors="replace")
+            said = f"{registry.last_line(text)} (all of it: {log})"
             if not written.exists():
-                text = log.read_text(encoding="utf-8", errors="replace")
-                return None, f"exit code {code}, no result: {registry.last_line(text)} (all of it: {log})"
+                return None, f"exit code {code}, no result: {said}"
             result = read_cell(written)
             answered = str(result.axes["server_version"])
             if job.name.server_version and not belongs(answered, job.name.server_version):
                 server = result.header["server_string"]
                 return None, f"its name says {job.name.server_spec}, and the server at the given address is {server}"
             files.copy(written, self._path(job))
-        return replace(result, path=self._path(job)), ""
+        return replace(result, path=self._path(job)), said
 
     def _absent(self, job: Job, why: str, locked: Sequence[str] = ()) -> Done:
         """The result of a cell that cannot be had; kept in the store like any other."""

@@ -154,7 +154,7 @@ def test_a_cell_knows_of_no_plan_and_no_report(path):
 def test_runs_know_of_the_harness_what_is_data(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
     data = [f"matrix.harness.{name}" for name in ("cell_name", "drivers", "known_schedules", "scenario", "cell.commit")]
-    rooms = ("matrix.results", "matrix.servers", "matrix.runs")
+    rooms = ("matrix.results", "matrix.servers", "matrix.runs", "matrix.report.terminal", "matrix.report.view")
     assert [name for name in ours if not within(name, *GROUND, *rooms, *data)] == []
 
 

@@ -1,4 +1,4 @@
-"""Cells of other releases: the schedule on record is asked first, all orders only where it gives another verdict."""
+"""The schedule on record is asked first, at the depth of record alone where it gives the verdict on record again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from matrix.harness import known_schedules
 from matrix.harness.remedy import NO_REMEDY
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import catalogue
+from matrix.words import FULL, RECORD
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing
 from tests.unit.miniatures.faults import AnswersInWrongOrder
 
 BOUND = 6
 
 
-async def explored(miniature: type[Miniature], known: known_schedules.KnownResult | None, scenario: str = "CON-1"):
+async def explored(
+    miniature: type[Miniature], known: known_schedules.KnownResult | None, scenario: str = "CON-1", depth: str = RECORD
+):
     runner = Runner(Backing(miniature()), BOUND)
+    runner.depth = depth
     if known is not None:
         runner.known_schedules = known_schedules.KnownSchedules({scenario: vars(known)})
     return await runner.explore(catalogue()[scenario])
@@ -39,8 +43,20 @@ async def test_what_is_otherwise_than_on_record_is_explored_whole():
     whole = await explored(Queueing, None)
     asked = await explored(Queueing, known_schedules.KnownResult(bad.deciding.verdict, bad.deciding.schedule))
     assert asked.deciding.verdict == "safe"
-    assert [each.schedule for each in asked.outcomes] == [each.schedule for each in whole.outcomes]
+    assert {each.schedule for each in asked.outcomes} == {each.schedule for each in whole.outcomes}
     assert "on_record" not in asked.orders
+
+
+@pytest.mark.asyncio
+async def test_all_orders_begin_with_the_one_that_decided():
+    whole = await explored(AnswersInWrongOrder, None)
+    last = next(each.schedule for each in reversed(whole.outcomes) if each.verdict == whole.deciding.verdict)
+    asked = await explored(AnswersInWrongOrder, known_schedules.KnownResult("lies", last), depth=FULL)
+    assert asked.outcomes[0].schedule == last != whole.outcomes[0].schedule
+    assert asked.outcomes[0].verdict == whole.deciding.verdict  # an exploration that ends early has the worst word
+    assert {each.schedule for each in asked.outcomes} == {each.schedule for each in whole.outcomes}
+    assert asked.deciding.verdict == whole.deciding.verdict
+    assert asked.orders == whole.orders
 
 
 @pytest.mark.asyncio
@@ -56,6 +72,7 @@ async def test_safe_on_record_is_asked_with_an_order_of_its_own_too():
 @pytest.mark.asyncio
 async def test_with_a_remedy_safe_on_record_is_asked_with_an_order_of_its_own_only():
     runner = Runner(Backing(Queueing()), BOUND)
+    runner.depth = RECORD
     runner.known_schedules = known_schedules.KnownSchedules({"FIX-4 CON-1": {"verdict": "safe", "schedule": "B.A"}})
     asked = await runner.explore(catalogue()["CON-1"], NO_REMEDY, remedy_id="FIX-4")
     assert [each.schedule for each in asked.outcomes] == ["A.B.1.1"]

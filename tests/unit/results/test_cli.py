@@ -158,3 +158,10 @@ def test_a_named_pipe_in_the_place_of_a_result_is_told_and_not_waited_for(result
         assert done.returncode == 2
         assert "no regular file" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_complete_wants_all_orders_of_the_newest_releases(run, results):
+    write_cell(results, header(depth="record"), [scenario("NST-3", depth="record"), scenario("NST-4")])
+    assert run("check", results)[0] == 0
+    code, _, errors = run("check", results, "--complete")
+    assert (code, errors) == (1, "mysql-aiomysql: is as on record only: run all orders (tox -e orders)\n")

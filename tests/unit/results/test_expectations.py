@@ -268,7 +268,7 @@ OLD = "mysql-aiomysql-tortoise0.23"
 
 
 def old(planned=("NST-3", "NST-4"), **changes):
-    return header(planned=planned, effort="brief") | {"cell": OLD} | changes
+    return header(planned=planned, depth="record") | {"cell": OLD} | changes
 
 
 @pytest.fixture
@@ -303,8 +303,8 @@ def test_a_cell_that_is_not_on_record_or_was_run_otherwise_is_reported(on_record
     found = on_record({"NST-3": "safe"})
     lines = [scenario("NST-3", "lies"), scenario("NST-4", "lies")]
     assert kinds(lines, found, old(cell="mysql-aiomysql-tortoise0.22")) == []
-    assert kinds(lines, found, old(effort="full")) == []
-    assert expectation_of(lines[0], found, old(effort="full")) is None
+    assert kinds(lines, found, old(depth="full")) == []
+    assert expectation_of(lines[0], found, old(depth="full")) is None
 
 
 def test_remedies_on_record_have_the_remedys_word(on_record):

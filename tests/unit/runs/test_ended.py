@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from matrix.results.read import read_cell
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -85,3 +87,25 @@ def test_between_two_scenarios_the_end_waits_for_pytest(tmp_path):
     assert re.search(r"^ +1/\d+ CON-1 ", cell.stdout, re.M)
     assert "CON-2" not in cell.stdout
     assert "raised between" not in cell.stdout
+
+
+def test_after_the_first_part_ctrl_c_leaves_a_whole_result_that_says_what_it_is(tmp_path):
+    cell = subprocess.Popen(
+        [sys.executable, "-m", "matrix.cell", "sqlite-aiosqlite"],
+        cwd=ROOT,
+        env={**os.environ, "MATRIX_RESULTS": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with cell:
+        assert any("as on record, kept. Now all orders" in line for line in cell.stdout)
+        assert re.match(r" +1/\d+ CON-1 .* as on record$", next(cell.stdout))
+        cell.send_signal(signal.SIGINT)
+        told = cell.stdout.read()
+    assert cell.returncode == 2
+    assert "by the schedules on record" in told
+    found = read_cell(tmp_path / "sqlite-aiosqlite.jsonl")
+    assert found.header["depth"] == "record"
+    assert found.by_id["CON-1"]["depth"] == "full"
+    assert found.scenarios[-1]["depth"] == "record"
+    assert not list(tmp_path.glob("*.part"))

@@ -164,7 +164,7 @@ def test_a_measured_run_is_kept_as_costs_and_as_the_record_of_its_cells(tmp_path
     gone, elsewhere = "sqlite-aiosqlite0.1", "sqlite-aiosqlite-py399"
     kept.write_text(json.dumps({gone: {}, elsewhere: {}, "sqlite-aiosqlite0.17": {"NST-3": "lies"}}))
     monkeypatch.setattr(plan, "VARIANTS", kept)
-    header, whole = samples.header("sqlite-aiosqlite"), {"effort": "brief"}
+    header, whole = samples.header("sqlite-aiosqlite"), {"depth": "record"}
     lines = [samples.scenario("NST-9", "safe"), samples.scenario("NST-99", "lies")]  # NST-9 lies with the newest
     for cell in ("sqlite-aiosqlite0.20", "sqlite-aiosqlite0.21"):
         effort = whole if cell.endswith("0.20") else {}  # the other one ran all orders
