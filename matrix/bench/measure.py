@@ -1,7 +1,5 @@
-"""Measures live, on private servers: a server's start, a round trip through the gate, the proof of a hang, schedules.
-
-In every default cell whose driver can be imported in this environment.
-"""
+"""Measures schedules live, on private servers, in every default cell whose driver can be imported in this
+environment."""
 
 from __future__ import annotations
 
@@ -11,213 +9,29 @@ import contextlib
 import importlib.util
 import logging
 import os
-import statistics
 import sys
 import threading
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from matrix import servers
-from matrix.bench.tables import Column, Table, milliseconds, percentile
+from matrix.bench.tables import Column, Table, milliseconds
 from matrix.harness.cell import Backing, Cell, CellError
-from matrix.harness.channel import Timeline
 from matrix.harness.conductor import HarnessError
 from matrix.harness.drivers import drivers
 from matrix.harness.explorer import Explorer
-from matrix.harness.gate import Gate
 from matrix.harness.loop import MatrixLoop
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import OrmSetup, Scenario, catalogue
 from matrix.harness.schedule import Execution
 from matrix.harness.strategies import Departing
 from matrix.harness.witness import WitnessError
-from matrix.harness.world import World
 
-ROUND_TRIPS = 2000
-BLOCK = 100  # round trips in a row before the other way has its turn: a slow spell hits both alike
 REPEATS = 20
-STARTS = 3
 ORDERS = 2  # of each scenario in the table of schedules: both base orders
-
-
-def server_starts(kinds: Iterable[str], tell: Callable[[str], None]) -> Table:
-    """Time to a ready private server when everything is fetched: the first start is not counted."""
-    rows = []
-    for kind in kinds:
-        try:
-            rows.append(_server_row(kind, tell))
-        except (servers.ServerError, OSError) as error:
-            rows.append((kind, "not measured: " + str(error).splitlines()[0], None, None))
-    columns = (Column("server"), Column("release"), Column("median start", "ms"), Column("worst start", "ms"))
-    return Table(f"Server start, warm, {STARTS} starts each", columns, tuple(rows))
-
-
-def _server_row(kind: str, tell: Callable[[str], None]) -> tuple[Any, ...]:
-    taken = []
-    for _ in range(STARTS + 1):
-        began = time.perf_counter()
-        with servers.acquire(kind, progress=tell) as server:
-            taken.append(time.perf_counter() - began)
-            if server.given:
-                return kind, "given address: nothing to start", None, None
-    median, _, worst = milliseconds(taken[1:])
-    return kind, f"{server.release} ({server.origin})", median, worst
-
-
-# -- the gate --------------------------------------------------------------------------------------------------
-
-
-async def gate_overhead(backing: Backing, round_trips: int) -> Table:
-    """A row by its key through the bare driver, directly and through the gate, turn about in one run."""
-    assert backing.server_address is not None
-    adapter = backing.adapter
-
-    async def ask(connection: Any) -> None:
-        await adapter.read(connection, backing.nonces[0])
-
-    numbers = iter(range(1, 100))
-    gate = Gate(backing.kind, *backing.server_address, Timeline(), lambda: next(numbers))
-    await gate.start()
-    direct = await adapter.connect(backing.address(None))
-    gated = await adapter.connect(backing.address(gate.port))
-    taken: dict[str, list[float]] = {"direct": [], "through the gate": []}
-    try:
-        for connection in (direct, gated):
-            await _round_trips(connection, ask, BLOCK)  # warm: the drivers cache statements
-        while len(taken["direct"]) < round_trips:
-            count = min(BLOCK, round_trips - len(taken["direct"]))
-            taken["direct"] += await _round_trips(direct, ask, count)
-            taken["through the gate"] += await _round_trips(gated, ask, count)
-    finally:
-        await adapter.close(direct)
-        await adapter.close(gated)
-        await gate.close()
-    return gate_table(adapter.name, taken)
-
-
-async def _round_trips(connection: Any, ask: Callable[[Any], Awaitable[None]], count: int) -> list[float]:
-    taken = []
-    for _ in range(count):
-        began = time.perf_counter()
-        await ask(connection)
-        taken.append(time.perf_counter() - began)
-    return taken
-
-
-def gate_table(driver: str, taken: dict[str, list[float]]) -> Table:
-    """Median and p95 of each way in microseconds, and as a multiple of the first way."""
-    rows = []
-    base: tuple[float, float] | None = None
-    for variant, seconds in taken.items():
-        median, p95 = statistics.median(seconds) * 1e6, percentile(seconds, 0.95) * 1e6
-        base = base or (median, p95)
-        rows.append((variant, median, p95, median - base[0], median / base[0]))
-    columns = (
-        Column("way"),
-        Column("median", "µs"),
-        Column("p95", "µs"),
-        Column("more, median", "µs"),
-        Column("ratio, median", "x"),
-    )
-    count = len(next(iter(taken.values())))
-    return Table(f"Gate: a round trip of {driver}, a row by its key, {count} each way", columns, tuple(rows))
-
-
-# -- the proof of a hang ---------------------------------------------------------------------------------------
-
-
-async def _waits_for_nothing(world: Any) -> None:
-    """A task asks once, then waits for what nobody does."""
-    connection = await world.connect()
-
-    async def waits(session: Any) -> None:
-        await session.on(connection).read()
-        await asyncio.Event().wait()
-
-    await world.together(waits=waits)
-
-
-async def _waits_for_a_lock(world: Any) -> None:
-    """A task waits in the server for a row of a transaction whose owner waits for ever."""
-    holding, asking = await world.connect(), await world.connect()
-    token, written = world.token(), asyncio.Event()
-
-    async def holder(session: Any) -> None:
-        await session.on(holding).begin_and_forget()
-        await session.step("write")
-        await world.adapter.write(holding, token)
-        written.set()
-        await asyncio.Event().wait()
-
-    async def waiter(session: Any) -> None:
-        await written.wait()
-        await session.step("write the same row")
-        await world.adapter.write(asking, token)
-
-    await world.together(holder=holder, waiter=waiter)
-
-
-def _scenario(program: Any, orm: OrmSetup | None = None) -> Scenario:
-    text = " ".join(program.__doc__.split())
-    return Scenario("CON-0", "made up for the bench", text, "info", (), orm, False, (3, 10), program, "", "", ())
-
-
-HANGS = (("nothing in flight", _waits_for_nothing), ("waits for a lock", _waits_for_a_lock))
-HANG_COLUMNS = (
-    Column("driver"),
-    Column("hang"),
-    Column("proof"),
-    Column("median", "ms"),
-    Column("p95", "ms"),
-    Column("worst", "ms"),
-)
-
-
-async def hang_rows(backing: Backing, repeats: int) -> list[tuple[Any, ...]]:
-    """Time from the last step taken to the finished proof. A lock needs a server to ask: not for SQLite."""
-    rows = []
-    for name, program in HANGS if backing.server_address else HANGS[:1]:
-        taken, proofs = [], set()
-        for _ in range(repeats):
-            seconds, proof = await _one_hang(backing, program)
-            taken.append(seconds)
-            proofs.add(proof)
-        rows.append((backing.adapter.name, name, ", ".join(sorted(proofs)), *milliseconds(taken)))
-    return rows
-
-
-async def _one_hang(backing: Backing, program: Any) -> tuple[float, str]:
-    last = proven = time.perf_counter()
-    worlds: list[World] = []
-
-    def step(_token: str, _fact: object) -> None:
-        nonlocal last
-        last = time.perf_counter()
-
-    def watch(world: World) -> None:
-        worlds.append(world)
-        prove = world.prove_hang
-
-        def timed(task: Any) -> Any:
-            nonlocal proven
-            proof = prove(task)
-            proven = time.perf_counter()
-            return proof
-
-        world.prove_hang = timed  # type: ignore[method-assign,assignment]
-
-    runner = Runner(backing, 1)
-    runner.on_step, runner.on_world = step, watch
-    outcome = await runner.once(_scenario(program), Execution(Departing()))
-    if backing.server_address is None:  # a worker thread that nobody ends would keep this process from ending
-        for connection in (connection for world in worlds for connection in world.connections):
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(backing.adapter.close(connection), 1)
-    return proven - last, outcome.proof or "none: it did not hang"
 
 
 # -- the floor of a schedule -----------------------------------------------------------------------------------
@@ -262,6 +76,21 @@ async def _bare_transaction(orm: Any, token: str) -> None:
         await orm.write(token, None)
 
 
+@dataclass
+class Taken:
+    """Seconds of wall clock, and of this process's processor time, of each repeat."""
+
+    seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        began, used = time.perf_counter(), time.process_time()
+        yield
+        self.seconds.append(time.perf_counter() - began)
+        self.processor.append(time.process_time() - used)
+
+
 FLOORS: tuple[tuple[str, Any], ...] = (("CON-1", _bare_reads), ("NST-1", _bare_nested))
 FLOOR_COLUMNS = (
     Column("driver"),
@@ -270,6 +99,8 @@ FLOOR_COLUMNS = (
     Column("one schedule, median", "ms"),
     Column("one schedule, p95", "ms"),
     Column("ratio", "x"),
+    Column("bare, own CPU", "ms"),
+    Column("schedule, own CPU", "ms"),
 )
 
 
@@ -283,17 +114,16 @@ async def floor_rows(backing: Backing, repeats: int) -> list[tuple[Any, ...]]:
         if scenario.orm is not None and importlib.util.find_spec("tortoise") is None:
             continue
         runner = Runner(backing, 1)
-        without, within = [], []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            await bare(backing, lambda: f"b-{mark}-{next(count)}")
-            without.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            await runner.once(scenario, Execution(Departing(eager=False)))
-            within.append(time.perf_counter() - began)
-        median, p95, _ = milliseconds(within)
-        floor = milliseconds(without)[0]
-        rows.append((backing.adapter.name, identifier, floor, median, p95, median / floor))
+        without, within = Taken(), Taken()
+        for _ in range(repeats):  # turn about: a slow spell hits both alike
+            with without.one():
+                await bare(backing, lambda: f"b-{mark}-{next(count)}")
+            with within.one():
+                await runner.once(scenario, Execution(Departing(eager=False)))
+        median, p95, _ = milliseconds(within.seconds)
+        floor = milliseconds(without.seconds)[0]
+        spent = (milliseconds(each.processor)[0] for each in (without, within))
+        rows.append((backing.adapter.name, identifier, floor, median, p95, median / floor, *spent))
     return rows
 
 
@@ -342,8 +172,6 @@ async def schedule_rows(cell: str, backing: Backing, scenarios: Sequence[Scenari
 class Found:
     """What was measured live, as tables and rows."""
 
-    gates: list[Table] = field(default_factory=list)
-    hangs: list[tuple[Any, ...]] = field(default_factory=list)
     floors: list[tuple[Any, ...]] = field(default_factory=list)
     schedules: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -365,17 +193,14 @@ def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str]
                 _measure(name, options, tell, found)
         except (CellError, WitnessError, HarnessError, ImportError, OSError) as error:
             missing.append(f"{name} was not measured: {error}")
-    note = ". ".join(missing)
     return [
-        *found.gates,
-        Table(
-            f"Hang: from the last step to the proof, {options.repeats} times", HANG_COLUMNS, tuple(found.hangs), note
-        ),
         Table(
             f"Schedule: the same statements bare and under the harness, {options.repeats} times",
             FLOOR_COLUMNS,
             tuple(found.floors),
-            "under the harness: with gate, conductor, witness, look afterwards, checker and evidence.",
+            ". ".join(
+                ["under the harness: with gate, conductor, witness, look afterwards, checker and evidence", *missing]
+            ),
         ),
         Table(
             "Schedules: both base orders of every scenario that applies",
@@ -420,9 +245,6 @@ def _measure(name: str, options: argparse.Namespace, tell: Callable[[str], None]
     try:
         cell.open()
         backing = cell.backings[0]
-        if backing.server_address is not None:
-            found.gates.append(run(gate_overhead(backing, options.round_trips)))
-        found.hangs += run(hang_rows(backing, options.repeats))
         found.floors += run(floor_rows(backing, options.repeats))
         found.schedules.append(run(schedule_rows(name, backing, plain_scenarios(cell))))
     finally:

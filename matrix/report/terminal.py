@@ -43,7 +43,7 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
     as_on_record = any(column.asked for column in table.columns)
     for title, head, rows in sections:
         if rows and head:
-            console.print(Text(title, style="bold").append(", as on record" if as_on_record else ""))
+            console.print(Text(title, style="bold").append(" (as on record)" if as_on_record else ""))
             for line in _grid(head, rows, console.width, flags if head is heads else [False] * len(head)):
                 console.print(line)
             console.print()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from matrix.bench import __main__ as command
-from matrix.bench import from_results, measure, tables
+from matrix.bench import from_results, measure, pairs, tables
 from matrix.bench.tables import Column, Table
 from matrix.results.read import CellResult
 
@@ -64,11 +64,47 @@ def test_no_values_have_no_percentile():
         tables.percentile([], 0.5)
 
 
-def test_the_gate_is_compared_with_the_direct_way():
-    table = measure.gate_table("any", {"direct": [1e-4] * 3, "through the gate": [3e-4] * 3})
-    assert [row[1] for row in table.rows] == pytest.approx([100, 300])
-    assert [row[3] for row in table.rows] == pytest.approx([0, 200])
-    assert [row[4] for row in table.rows] == pytest.approx([1, 3])
+def spent(wall: float, processor: float) -> pairs.Spent:
+    return pairs.Spent(wall, processor, 0, "")
+
+
+def test_cells_are_compared_with_the_first_tree_by_medians_and_all_together():
+    taken = {
+        ("a", "this"): [spent(1, 2), spent(9, 9), spent(3, 4)],
+        ("a", "other"): [spent(6, 2)],
+        ("b", "this"): [spent(7, 6)],
+        ("b", "other"): [spent(14, 6)],
+    }
+    assert pairs.rows_of(taken, ["this", "other"]) == [
+        ("a", "this", 3, 4, 1, 1),
+        ("a", "other", 6, 2, 2, 0.5),
+        ("b", "this", 7, 6, 1, 1),
+        ("b", "other", 14, 6, 2, 1),
+        ("all of them", "this", 10, 10, 1, 1),
+        ("all of them", "other", 20, 8, 2, 0.8),
+    ]
+
+
+def test_a_process_is_charged_with_what_its_children_use(tmp_path):
+    work = "x = 0\nfor n in range(3_000_000): x += n"
+    child = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {work!r}])\nprint('done')\nsys.exit(3)"
+    found = pairs.spent([sys.executable, "-c", child], tmp_path, {})
+    alone = pairs.spent([sys.executable, "-c", "pass"], tmp_path, {})
+    assert (found.code, found.said) == (3, "done\n")
+    assert found.processor > alone.processor
+
+
+def test_a_cell_without_environment_is_told(tmp_path):
+    made = pairs.cells(["sqlite-aiosqlite"], {"this": pairs.ROOT}, tmp_path, 1, False, lambda text: None)
+    assert made.rows == ()
+    assert "sqlite-aiosqlite has no environment" in made.note
+
+
+@pytest.mark.parametrize("arguments", [["--against", "/nowhere"], ["--peer", "asyncpg"], ["--peer", "pg=."]])
+def test_bad_input_is_told(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(arguments)
+    assert "error: argument" in capsys.readouterr().err
 
 
 def test_every_number_is_printed_under_its_unit_and_a_gap_as_a_dash():

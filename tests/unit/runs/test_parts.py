@@ -33,6 +33,7 @@ class OneCell:
 
     def __init__(self, name, progress):
         self.name, self.driver, self.backings, self.parts = name, "aiosqlite", [], SimpleNamespace(base=name)
+        self.adapter = SimpleNamespace(isolated=False)
 
     def open(self):
         self.closed = False
@@ -263,7 +264,7 @@ def test_the_whole_table_comes_before_any_cell_runs_all_orders(tmp_path, capsys)
     assert runner.freed == {"mysql-aiomysql": 1}
     assert runner.stopped == 1
     assert {name: each.result.header["depth"] for name, each in done.items()} == {CELL: FULL, "mysql-aiomysql": FULL}
-    _, rest = capsys.readouterr().out.split("Every scenario, as on record")
+    _, rest = capsys.readouterr().out.split("Every scenario (as on record)")
     assert "NST-4" in rest.split("2 of 2 scenarios as on record")[0]
     assert f"all orders: {CELL}: NST-4: worse: safe -> lies" in rest
 

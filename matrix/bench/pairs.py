@@ -1,0 +1,137 @@
+"""Whole runs in pairs, this tree and another one turn about: a cell, all cells together, and as peers the drivers' own
+tests of what the matrix asks too. Each is a process of its own; wall clock and processor time, its children's included.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matrix import servers
+from matrix.bench.tables import Column, Table
+
+ROOT = Path(__file__).resolve().parents[2]
+CELL_COLUMNS = (
+    Column("cell"),
+    Column("tree"),
+    Column("wall, median", "s"),
+    Column("CPU, median", "s"),
+    Column("wall, ratio", "x"),
+    Column("CPU, ratio", "x"),
+)
+PEER_COLUMNS = (Column("peer"), Column("cases"), Column("wall", "s"), Column("CPU", "s"), Column("a case", "ms"))
+# A driver's own tests, in a checkout of it: of its pool, and of cancelling.
+PEERS = {
+    "asyncpg": ("tests/test_pool.py", "tests/test_cancellation.py"),
+    "psycopg": ("tests/pool/test_pool_async.py", "tests/test_concurrency_async.py"),
+}
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Of one process: seconds of wall clock, of processor time with its children's, its exit code, what it said."""
+
+    wall: float
+    processor: float
+    code: int
+    said: str
+
+
+def spent(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Spent:
+    """What a process takes from its start to its end."""
+    with tempfile.TemporaryFile() as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, **variables}, stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - began
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+    return Spent(wall, used.ru_utime + used.ru_stime, process.returncode, said)
+
+
+def cells(names: Sequence[str], trees: Mapping[str, Path], envs: Path, pairs: int, brief: bool, tell: Tell) -> Table:
+    """Each cell in each tree, ``pairs`` times: what is on record (``brief``), or all orders. ``envs`` has the cells'
+    environments."""
+    taken: dict[tuple[str, str], list[Spent]] = {}
+    notes = []
+    for name in names:
+        python = envs / name / "bin" / "python"
+        if not python.exists():
+            notes.append(f"{name} has no environment in {envs} (tox -e {name} --notest)")
+            continue
+        for turn in range(pairs):
+            for tree in list(trees)[:: 1 if turn % 2 == 0 else -1]:  # a trend of the machine hits both alike
+                tell(f"{name}, {turn + 1} of {pairs}, {tree}")
+                with tempfile.TemporaryDirectory(prefix="matrix-bench-") as results:
+                    command = [str(python.absolute()), "-m", "matrix.cell", name, "--results", results]
+                    command += ["--brief"] if brief else _all_orders(trees[tree])
+                    one = spent(command, trees[tree], {"PYTHONPYCACHEPREFIX": str(envs / "bytecode" / tree)})
+                if one.code not in (0, 1):
+                    notes.append(f"{name}, {tree}: exit code {one.code}: {one.said.strip().splitlines()[-1:]}")
+                taken.setdefault((name, tree), []).append(one)
+    what = "what is on record" if brief else "all orders"
+    return Table(
+        f"Cells, {what}: {pairs} times in each tree, turn about",
+        CELL_COLUMNS,
+        tuple(rows_of(taken, list(trees))),
+        ". ".join(notes),
+    )
+
+
+def _all_orders(tree: Path) -> list[str]:
+    """A tree of before asked no record first."""
+    return ["--full-first"] if "--full-first" in (tree / "conftest.py").read_text(encoding="utf-8") else []
+
+
+def rows_of(taken: Mapping[tuple[str, str], Sequence[Spent]], trees: Sequence[str]) -> list[tuple[Any, ...]]:
+    """A row for each cell and tree, then the sum of all cells, each beside the first tree's."""
+    medians = {
+        key: (statistics.median(each.wall for each in found), statistics.median(each.processor for each in found))
+        for key, found in taken.items()
+    }
+    names = list(dict.fromkeys(name for name, _ in medians))
+    for tree in trees if len(names) > 1 else ():
+        own = [medians[name, tree] for name in names]
+        medians["all of them", tree] = sum(wall for wall, _ in own), sum(processor for _, processor in own)
+    return [
+        (name, tree, wall, processor, wall / medians[name, trees[0]][0], processor / medians[name, trees[0]][1])
+        for (name, tree), (wall, processor) in medians.items()
+    ]
+
+
+def peers(checkouts: Mapping[str, Path], tell: Tell) -> Table:
+    """The drivers' own tests, in checkouts of them, against a private PostgreSQL."""
+    rows, notes = [], []
+    for name, folder in checkouts.items():
+        tell(f"the tests of {name}")
+        try:
+            with servers.acquire("postgres", progress=tell) as server:
+                one = spent([sys.executable, "-m", "pytest", "-q", *PEERS[name]], folder, _reached(server))
+        except servers.ServerError as error:
+            notes.append(f"{name}: {error}")
+            continue
+        count = sum(map(int, re.findall(r"(\d+) (?:passed|failed)", one.said)))
+        if not count:
+            notes.append(f"{name}: no test ran: {one.said.strip().splitlines()[-1:]}")
+        rows.append((name, count, one.wall, one.processor, one.wall / count * 1000 if count else None))
+    return Table("Peers: drivers' own tests of pool and cancellation", PEER_COLUMNS, tuple(rows), ". ".join(notes))
+
+
+def _reached(server: Any) -> dict[str, str]:
+    """How the tests of both are told of a server."""
+    address = {"HOST": server.host, "PORT": str(server.port), "USER": server.user, "PASSWORD": server.password}
+    found = {f"PG{key}": value for key, value in address.items()} | {"PGDATABASE": "postgres"}
+    return {**found, "PSYCOPG_TEST_DSN": "dbname=postgres"}
