@@ -118,7 +118,7 @@ def _lines(scenarios: Sequence[ScenarioLine]) -> Iterator[ScenarioLine | CureLin
             if line["complies"] is False:
                 yield line
         elif line.get("remedy") in DOES_NOT_HOLD:
-            bad = [cured for cured, cure in cures.items() if cure["verdict"] != "safe" and not cure["complies"]]
+            bad = [cured for cured, cure in cures.items() if cure["verdict"] != "safe" and not cure.get("complies")]
             bad.sort(key=lambda cured: -VERDICTS.index(cures[cured]["verdict"]))
             yield from (reproducers.line_of_cure(line, cured) for cured in bad[:TRIED])
 

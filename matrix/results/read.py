@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from matrix.lines import Axes, Cure, Footer, Header, ScenarioLine
+from matrix.results import shape
 from matrix.results.text import one_line
 from matrix.words import CELL_ID, NOT_VERDICTS, SCENARIO_ID, SCHEMA, VERDICTS
 
@@ -168,7 +169,8 @@ def parse_timestamp(text: str) -> datetime:
 def read_cell(path: str | os.PathLike[str], check: Check | None = None) -> CellResult:
     """The complete result in a file.
 
-    ``check`` is asked about every line and says what is wrong with it, or None (see ``schema.checker``).
+    ``check`` is asked about every line and says what is wrong with it, or None (``schema.checker``; else
+    ``shape.wrong``).
     Raises a ResultError: CannotRead, MissingHeader, MissingFooter, DuplicateScenario, BadLine, UnknownSchema,
     WrongCell or WrongCounts.
     """
@@ -243,13 +245,13 @@ def _read(path: Path, check: Check | None, partial: bool) -> CellResult:
             if number == 1:
                 raise MissingHeader(path, "the first line is not a header", number)
             raise BadLine(path, "a second header", number)
-        wrong = check(line) if check else None
-        if wrong:
+        if wrong := (check or shape.wrong)(line):
             raise BadLine(path, wrong, number)
         if kind == "header":
             header = _checked_header(path, line)
         elif kind == "footer":
             footer = line
+            _check_moment(path, number, line, "finished")
         else:
             name = str(line["scenario"])
             if name in scenarios:
@@ -286,7 +288,7 @@ def _parse(path: Path, number: int, text: bytes) -> Any:
         line: Any = parse(text)
     except (ValueError, RecursionError) as problem:
         raise BadLine(path, f"not a line of JSON: {problem}", number) from problem
-    if not isinstance(line, dict) or line.get("type") not in NEEDED:
+    if not isinstance(line, dict) or line.get("type") not in tuple(NEEDED):
         raise BadLine(path, "neither header nor scenario nor footer", number)
     if line.get("schema") != SCHEMA:
         what = f"schema {line.get('schema')!r} is unknown, this program reads {SCHEMA}"
@@ -318,8 +320,12 @@ def _checked_header(path: Path, header: Header) -> Header:
         raise WrongCell(path, f"the header is of cell {header['cell']}", 1)
     if not isinstance(header["axes"], dict) or not isinstance(header["planned"], list):
         raise BadLine(path, "the header's 'axes' or 'planned' is of the wrong kind", 1)
-    try:
-        parse_timestamp(header["started"])
-    except (TypeError, ValueError) as problem:
-        raise BadLine(path, f"'started' is not a moment: {problem}", 1) from problem
+    _check_moment(path, 1, header, "started")
     return header
+
+
+def _check_moment(path: Path, number: int, line: Mapping[str, Any], key: str) -> None:
+    try:
+        parse_timestamp(line[key])
+    except (TypeError, ValueError) as problem:
+        raise BadLine(path, f"{key!r} is not a moment: {problem}", number) from problem

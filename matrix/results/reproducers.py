@@ -17,12 +17,19 @@ KINDS = ("reproducers", "defects", "not_written")
 
 
 def read_index(folder: str | Path) -> dict[str, Any]:
-    """The index in a folder; empty when there is none, it cannot be read, or it is of another version."""
+    """The index in a folder; empty when there is none, it cannot be read, or it is of another version. What
+    is no entry is left out."""
     try:
         found = json.loads((Path(folder) / INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else {}
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        return {}
+    return {kind: list(filter(_is_entry, found[kind])) for kind in KINDS if isinstance(found.get(kind), list)}
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("cell", "scenario"))
 
 
 def write_index(folder: str | Path, index: Mapping[str, Any]) -> Path:

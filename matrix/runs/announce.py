@@ -78,6 +78,9 @@ def _announce(options: argparse.Namespace) -> int:
     except (OSError, ValueError) as problem:
         print(f"{options.diff} cannot be read: {problem}", file=sys.stderr)
         return 2
+    except (AttributeError, KeyError, TypeError) as problem:
+        print(f"{options.diff} is not what `diff --json` prints: {problem!r}", file=sys.stderr)
+        return 2
     except AnnounceError as problem:
         print(problem, file=sys.stderr)
         return 1

@@ -8,10 +8,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from matrix.harness.scenario import one
+from matrix.results.read import ResultError, read_cell
+from matrix.results.text import clean
 from matrix.runs import process
 from matrix.runs.inputs import ROOT
 from matrix.runs.jobs import RunError, cells_read
@@ -46,10 +49,16 @@ def _replay(options: argparse.Namespace) -> int:
     if command is None:
         print("replay needs tox, which makes the cell's environment: python -m pip install tox", file=sys.stderr)
         return 2
-    line = line_of(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
     schedule = options.schedule
+    try:
+        line = line_of(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
+    except ResultError as problem:
+        if schedule is None:
+            print(clean(problem), file=sys.stderr)
+            return 2
+        line = {}
     if schedule is None:
-        schedule = (line.get("cures", {}).get(options.scenario, {}) if options.remedy else line).get("schedule")
+        schedule = ((line.get("cures") or {}).get(options.scenario, {}) if options.remedy else line).get("schedule")
     if schedule is None:
         print(
             f"{options.results} has no schedule of {options.scenario} in {options.cell}; the base order is run",
@@ -79,10 +88,6 @@ def tox() -> list[str] | None:
     return [found] if found else None
 
 
-def line_of(file: Path, scenario: str) -> dict[str, Any]:
-    """A scenario's line in a result file; empty if there is none."""
-    try:
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError):
-        return {}
-    return next((line for line in lines if line.get("scenario") == scenario), {})
+def line_of(file: Path, scenario: str) -> Mapping[str, Any]:
+    """A scenario's line in a result file; empty if there is none. Raises ResultError."""
+    return read_cell(file).by_id.get(scenario, {}) if file.exists() else {}

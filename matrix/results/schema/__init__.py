@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,9 @@ def checker(evidence: bool = True) -> Callable[[Mapping[str, Any]], str | None]:
 
     def check(line: Any) -> str | None:
         checked = line if evidence else without_evidence(line)
-        if quick[line["type"]](checked):
-            return None
+        with suppress(UnicodeEncodeError):  # lone surrogates, which a result may hold
+            if quick[line["type"]](checked):
+                return None
         return _told(jsonschema.exceptions.best_match(kinds[line["type"]].iter_errors(checked)), line["type"])
 
     return check

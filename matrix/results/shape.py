@@ -1,0 +1,100 @@
+"""Whether a result's line has the shape that its type says (matrix/lines.py), by the standard library alone.
+
+For readers that go without the published schema: a line of the wrong shape is told as such, and breaks nobody later.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from types import UnionType
+from typing import Any
+
+from matrix.lines import Evidence, Footer, Header, ScenarioLine
+
+Wrong = Callable[[Any], "str | None"]
+KINDS = {"header": Header, "scenario": ScenarioLine, "footer": Footer}
+WORDS = {type(None): "null", dict: "an object", list: "a list", str: "a text", bool: "a truth value"}
+SAYS = (*WORDS.values(), "a number", "lacks")
+PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
+
+
+def wrong(line: Mapping[str, Any]) -> str | None:
+    """What in a line is not as its type says, in one sentence such as 'planned/0: a list'; None for nothing. Evidence
+    is looked at by ``wrong_evidence``: it is most of a line, and few read it."""
+    return _checker(KINDS[line["type"]])(line)
+
+
+def wrong_evidence(evidence: Any) -> str | None:
+    """The same of a line's evidence, or of a cure's."""
+    return _of_type(Evidence)(evidence)
+
+
+@cache
+def _checker(kind: Any) -> Wrong:
+    if kind is Evidence:
+        return lambda value: None if isinstance(value, Mapping) else _told(value)
+    return _of_type(kind)
+
+
+@cache
+def _of_type(kind: Any) -> Wrong:
+    if typing.is_typeddict(kind):
+        return _typed(kind)
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return lambda value: None
+    if origin in (UnionType, typing.Union):
+        return _one_of([part for part in parts if part is not type(None)], optional=type(None) in parts)
+    if origin is list:
+        return _all(list, enumerate, _checker(parts[0]))
+    if origin in (dict, Mapping):
+        return _all(Mapping, lambda value: value.items(), _checker(parts[1]))
+    allowed = PLAIN[kind]
+    return lambda value: (
+        None if isinstance(value, allowed) and (kind is bool or value is not True and value is not False) else _told(value)
+    )
+
+
+def _typed(kind: Any) -> Wrong:
+    fields = {name: _checker(hint) for name, hint in typing.get_type_hints(kind).items()}
+    needed = kind.__required_keys__
+
+    def check(value: Any) -> str | None:
+        if not isinstance(value, Mapping):
+            return _told(value)
+        if lacking := needed - value.keys():
+            return f"lacks {min(lacking)!r}"
+        return _first((name, fields[name](value[name])) for name in fields if name in value)
+
+    return check
+
+
+def _one_of(parts: list[Any], *, optional: bool) -> Wrong:
+    checks = [_checker(part) for part in parts]
+
+    def check(value: Any) -> str | None:
+        if value is None and optional:
+            return None
+        found = [each(value) for each in checks]
+        return None if None in found else found[0]
+
+    return check
+
+
+def _all(kind: type, items: Callable[[Any], Any], check: Wrong) -> Wrong:
+    return lambda value: (
+        _first((name, check(item)) for name, item in items(value)) if isinstance(value, kind) else _told(value)
+    )
+
+
+def _first(found: Iterator[tuple[Any, str | None]]) -> str | None:
+    for name, text in found:
+        if text is not None:
+            return f"{name}{': ' if text.startswith(SAYS) else '/'}{text}"
+    return None
+
+
+def _told(value: Any) -> str:
+    return f"{next((word for kind, word in WORDS.items() if type(value) is kind), 'a number')} does not belong there"
