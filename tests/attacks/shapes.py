@@ -114,7 +114,7 @@ def harmless(folder: Path) -> Iterator[None]:
         (folder / "none").mkdir()
         for name in ("COSTS", "VARIANTS"):
             stack.enter_context(mock.patch.object(plan, name, folder / name))
-        stack.enter_context(mock.patch.object(plan.record, "FILE", folder / "schedules.json"))
+        stack.enter_context(mock.patch.object(plan.known_schedules, "FILE", folder / "schedules.json"))
         stack.enter_context(mock.patch.object(announce, "_gh", lambda arguments: "[]"))
         yield
 
