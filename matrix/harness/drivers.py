@@ -25,7 +25,7 @@ else:
 FILE = Path(__file__).resolve().parents[1] / "axes" / "drivers.toml"
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
 FURTHER = "MATRIX_DRIVERS"
-KEYS = ("servers", "package", "install", "imports", "adapter", "databases", "witness", "releases", "pool")
+KEYS = ("servers", "package", "install", "imports", "adapter", "databases", "witness", "releases", "pool", "script")
 
 
 class TableError(ValueError):
@@ -47,6 +47,20 @@ class WitnessTable:
 
 
 @dataclass(frozen=True)
+class Script:
+    """How a reproducer is written for a driver; ``drivers.toml`` says what each of it is."""
+
+    parts: str
+    execute: str = ""
+    engine: str = ""
+    credentials: str = ""
+    begin: str = "connection.begin()"
+    close: str = "close"
+    timeout: int = 0
+    polls: str = ""
+
+
+@dataclass(frozen=True)
 class Driver:
     """One table: ``name`` is its word in the names of cells, ``package`` the requirement that installs it."""
 
@@ -60,6 +74,7 @@ class Driver:
     witnesses: Mapping[str, WitnessTable]  # by kind of database
     releases: Mapping[str, Any] = field(default_factory=dict)  # which releases are tested; empty: the newest
     pool: Mapping[str, Any] = field(default_factory=dict)  # the same of a pool with releases of its own
+    script: Script | None = None  # None: no reproducer is written for it
 
     @property
     def distribution(self) -> str:
@@ -153,6 +168,9 @@ def _driver(name: str, table: dict[str, Any], witnesses: list[WitnessTable], ada
     adapter = table.get("adapter", name)
     if not (adapters / f"{adapter}.py").is_file():
         raise TableError(f"its adapter is missing: {adapters / adapter}.py (CONTRIBUTING.md says what it has to have)")
+    script = table.get("script")
+    if script is not None and (unknown := [key for key in script if key not in Script.__dataclass_fields__]):
+        raise TableError(f"unknown 'script.{unknown[0]}'; there are: {', '.join(Script.__dataclass_fields__)}")
     imports = tuple(lists["imports"]) or (name,)
     kinds = databases or servers
     return Driver(
@@ -166,6 +184,7 @@ def _driver(name: str, table: dict[str, Any], witnesses: list[WitnessTable], ada
         witnesses={kind: _witness(kind, table.get("witness"), imports, witnesses) for kind in kinds},
         releases=table.get("releases", {}),
         pool=table.get("pool", {}),
+        script=None if script is None else Script(**{"parts": name, **script}),
     )
 
 

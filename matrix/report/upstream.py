@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from matrix.harness.drivers import distribution, drivers
 from matrix.lines import Header, ScenarioLine
 from matrix.report.markdown import escape
 from matrix.results.text import clean, one_line
@@ -84,8 +85,10 @@ def _versions(header: Header) -> Iterator[tuple[str, Any]]:
         ("platform", header.get("platform")),
     )
     yield from ((str(name), value) for name, value in named if name and value)
-    below = ("PyMySQL", "psycopg-pool", "psycopg-binary", "pyodbc", "pypika-tortoise")
-    yield from ((name, packages[name]) for name in below if name in packages)
+    table = drivers().get(str(axes.get("driver")))
+    below = (*table.imports[1:], table.releases.get("wheels", "")) if table else ()
+    known = {distribution(name): (name, version) for name, version in packages.items()}
+    yield from (known[name] for name in map(distribution, (*below, "pypika-tortoise")) if name in known)
 
 
 def _reproducer(line: ScenarioLine, reproducer: str | None) -> Iterator[str]:

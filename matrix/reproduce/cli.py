@@ -189,7 +189,8 @@ def _try(
     """Run a script as often as asked; keep it when the symptom showed every time. Says in words what came of it."""
     from matrix.reproduce import run
 
-    python = run.environment(run.pins_of(source), _python(job.header), environments)
+    minor = ".".join(str(job.header["axes"]["python"]).split(".")[:2])  # the Python that the cell ran on
+    python = run.environment(run.pins_of(source), minor, environments)
     with tempfile.TemporaryDirectory(prefix="matrix-reproduce-") as folder:
         path = Path(folder) / "repro.py"
         path.write_text(source, encoding="utf-8")
@@ -222,12 +223,6 @@ def _try(
         )
     )
     return f"shown {facts['shown']} of {facts['runs']} times, {last.seconds:.1f} s"
-
-
-def _python(header: Header) -> str:
-    """The Python that the cell ran on, by its minor version; this interpreter when it is of that version."""
-    minor = ".".join(str(header["axes"]["python"]).split(".")[:2])
-    return sys.executable if minor == f"{sys.version_info[0]}.{sys.version_info[1]}" else minor
 
 
 def _entry(job: FindingLine, **more: Any) -> dict[str, Any]:

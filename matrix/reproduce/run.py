@@ -4,12 +4,10 @@ database. The environment is kept per set of pins; every run gets a new database
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,31 +15,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from matrix.harness.drivers import drivers
+from matrix.runs import environments, registry
+
 LIMIT = 150  # seconds for one run; a script has bounds of its own far below
 SHOWN = 1
 PASSWORD = "DATABASE_PASSWORD"  # the variable that a script reads; arguments are seen by every user of the machine
-# How a driver's own environment sends one statement to the server at `a`; `p` is the password.
-STATEMENT = {
-    "aiomysql": "async def main(a, p, q):\n    import aiomysql\n"
-    "    c = await aiomysql.connect(host=a.hostname, port=a.port, user=unquote(a.username), password=p)\n"
-    "    await (await c.cursor()).execute(q)\n    await c.ensure_closed()\n",
-    "asyncpg": "async def main(a, p, q):\n    import asyncpg\n"
-    "    c = await asyncpg.connect(host=a.hostname, port=a.port, user=unquote(a.username), password=p, "
-    "database='postgres', ssl=False)\n    await c.execute(q)\n    await c.close()\n",
-    "psycopg": "async def main(a, p, q):\n    import psycopg\n"
-    "    c = await psycopg.AsyncConnection.connect(host=a.hostname, port=a.port, user=unquote(a.username), "
-    "password=p, dbname='postgres', autocommit=True)\n    await c.execute(q)\n    await c.close()\n",
-    "asyncodbc": "async def main(a, p, q):\n    import pyodbc\n"
-    "    place = f'Server={a.hostname};Port={a.port};Database=postgres;SSLMode=disable;'\n"
-    "    login = f'Uid={unquote(a.username)};Pwd={{{p}}};'\n"
-    "    pyodbc.connect(f'Driver={sys.argv[3]};{place}{login}', autocommit=True).execute(q)\n",
-}
-STATEMENT["asyncmy"] = (
-    STATEMENT["aiomysql"]
-    .replace("aiomysql", "asyncmy")
-    .replace("await (await c.cursor()).execute(q)", "await c.cursor().execute(q)")
-)
-CALL = f"asyncio.run(main(urlsplit(sys.argv[1]), os.environ[{PASSWORD!r}], sys.argv[2]))"
+# Around what a driver's table says to send one statement to the server at `a`; `p` is the password.
+EXECUTE = f"""import asyncio, os, sys
+from urllib.parse import unquote, urlsplit
+
+async def main(a, p, q):
+    %s
+
+asyncio.run(main(urlsplit(sys.argv[1]), os.environ[{PASSWORD!r}], sys.argv[2]))
+"""
 
 
 class CannotRun(Exception):
@@ -74,32 +62,14 @@ def pins_of(source: str) -> list[str]:
     return re.findall(r'^#     "([^"]+)",$', block[1], re.MULTILINE) if block else []
 
 
-def environment(pins: Sequence[str], python: str, folder: Path) -> Path:
-    """The interpreter of an environment with exactly these packages, made when it is not there. Raises CannotRun."""
-    digest = hashlib.sha256("\n".join([python, *sorted(pins)]).encode()).hexdigest()[:16]
-    home, done = folder / digest, folder / digest / "complete"
-    interpreter = home / "bin" / "python"
-    if done.exists():
-        return interpreter
-    shutil.rmtree(home, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    uv = shutil.which("uv")
-    if uv:
-        _call([uv, "venv", "--quiet", "--python", python, str(home)])
-        _call([uv, "pip", "install", "--quiet", "--python", str(interpreter), *pins])
-    else:
-        _call([sys.executable, "-m", "venv", str(home)])
-        _call([str(interpreter), "-m", "pip", "install", "--quiet", *pins])
-    done.write_text("\n".join(pins), encoding="utf-8")
-    return interpreter
-
-
-def _call(command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
-    settings = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", **(variables or {})}
-    done = subprocess.run(command, capture_output=True, text=True, env=settings, check=False)
-    if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
-        raise CannotRun(f"{Path(command[0]).name} {command[1]}: {last}")
+def environment(pins: Sequence[str], minor: str, folder: Path) -> Path:
+    """The interpreter of an environment with these packages, as an installer gives it to a reader; ``minor`` is its
+    Python's version. Raises CannotRun."""
+    try:
+        python = environments.interpreter(minor)
+        return environments.environment(environments.resolve(pins, python), python, kept=folder).python
+    except (environments.NoPython, environments.NotInstallable, registry.RegistryError) as problem:
+        raise CannotRun(str(problem)) from None
 
 
 class Databases:
@@ -149,8 +119,14 @@ class Databases:
         return f"{scheme}:{replace(self.server, database=database).public_url.partition(':')[2]}"
 
     def _tell(self, python: Path, statement: str) -> None:
-        code = "import asyncio, os, sys\nfrom urllib.parse import unquote, urlsplit\n" + STATEMENT[self.driver] + CALL
-        _call([str(python), "-c", code, self._address(), statement, *self.arguments], self.variables)
+        script = drivers()[self.driver].script
+        assert script is not None  # or there were no source to run
+        code = EXECUTE % script.execute.strip().replace("\n", "\n    ")
+        done = registry.run(
+            [str(python), "-c", code, self._address(), statement, *self.arguments], variables=self.variables
+        )
+        if done.returncode:
+            raise CannotRun(f"{python.name}: {registry.last_line(done.stderr or done.stdout)}")
 
     def close(self) -> None:
         """Drop what was made at a given address, stop a private server. Says what could not be dropped."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matrix.harness.drivers import Driver, Script, drivers
 from matrix.reproduce import NotWritten, declared, symptom, unfold
 from matrix.reproduce.declared import Declared
 from matrix.reproduce.naming import harmless, quoted, wrapped
@@ -25,19 +26,7 @@ KEYS = {
     "postgres": "id serial PRIMARY KEY",
     "sqlite": "id integer PRIMARY KEY AUTOINCREMENT",
 }
-ENGINES = {
-    "aiomysql": "mysql",
-    "asyncmy": "mysql",
-    "asyncpg": "asyncpg",
-    "psycopg": "psycopg",
-    "aiosqlite": "sqlite",
-}
-EXTRAS = {
-    "asyncpg": '\ncredentials["ssl"] = False',
-    "psycopg": '\ncredentials["server_settings"] = {"sslmode": "disable", "gssencmode": "disable"}',
-}
 CLOSE_FIRST = "await connections.close_all(discard=True)  # a client is made at its first use"
-ODBC = "asyncodbc"
 ODBC_DRIVER = "ODBC_DRIVER is the PostgreSQL driver: its name in odbcinst.ini, or the path of its library."
 STANDARD = [
     "asyncio",
@@ -56,22 +45,20 @@ STANDARD = [
 STANDARD += ["types"]
 QUIET = 0.05  # seconds in which nothing moves before the next step
 CROWD = 4  # so many tasks that do the same share one function
-SYMPTOM_SECONDS = (
-    5  # seconds in which something must happen; more where the driver itself waits longer before it gives up
-)
-POOL_SYMPTOM_SECONDS = {"psycopg": 40}
+SYMPTOM_SECONDS = 5  # in which something must happen; through Tortoise the driver may need more
 
 
 def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     """The source of a script that shows the finding of a line that does not comply. Raises NotWritten with why not."""
     evidence, axes = line.get("evidence"), header["axes"]
-    if axes["driver"] == ODBC and symptom.finding(line).get("signal"):
+    odbc = axes["server"] == "odbc"
+    if odbc and symptom.finding(line).get("signal"):
         raise NotWritten("the interpreter dies of a race in the C library, which no order of calls decides")
     if not isinstance(evidence, Mapping) or not evidence.get("history"):
         raise NotWritten("nothing was recorded")
-    driver, server = str(axes["driver"]), server_of(line, header)
-    if (driver not in ENGINES and driver != ODBC) or server not in KEYS or (driver == ODBC and server != "postgres"):
-        raise NotWritten(f"there is no script for {driver} on {server} yet")
+    server, table = server_of(line, header), drivers().get(str(axes["driver"]))
+    if table is None or table.script is None or server not in KEYS or (odbc and server != "postgres"):
+        raise NotWritten(f"there is no script for {axes['driver']} on {server} yet")
     if not line.get("schedule"):
         raise NotWritten("no schedule decides")
     known = declared.declared(evidence)
@@ -80,7 +67,7 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     if setup.get("connections", 0) + len(setup.get("pools") or ()) + bool(setup.get("orm")) > 1:
         raise NotWritten("it needs more than one connection or pool")
     found = symptom.of(line)
-    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), known)
+    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), known, table, table.script)
     return maker.text()
 
 
@@ -101,12 +88,14 @@ class _Maker:
         found: Symptom,
         orm: bool,
         known: Declared,
+        table: Driver,
+        driver: Script,
     ) -> None:
         self.line, self.header, self.tasks, self.found, self.orm = line, header, tasks, found, orm
-        self.driver, self.server = str(header["axes"]["driver"]), server_of(line, header)
-        self.sqlite, self.odbc = self.server == "sqlite", self.driver == ODBC
+        self.table, self.driver, self.server = table, driver, server_of(line, header)
+        self.sqlite, self.odbc = self.server == "sqlite", header["axes"]["server"] == "odbc"
         self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
-        self.writer = Writer(tasks, orm, self.driver, known)
+        self.writer = Writer(tasks, orm, driver, self.server, known)
         self.declared = known
         self.sweep = declared.sweep_of(line, tasks, known)
         order = (declared.order_in_threads(line) if self.odbc else declared.order_of(line)).split(".")
@@ -178,8 +167,8 @@ class _Maker:
         return [str(alias) for alias in self.line["evidence"]["setup"]["orm"]["aliases"]]
 
     def driver_parts(self) -> Sequence[str]:
-        text = self.part({"aiomysql": "mysql", "asyncmy": "mysql"}.get(self.driver, self.driver))
-        text = text.replace("DRIVER", self.driver)
+        text = self.part(self.driver.parts)
+        text = text.replace("DRIVER", self.table.name)
         return [
             part.strip("\n")
             for part in re.split(r"^# (?:READ|WRITE|FAIL|TRANSACTION|POOL|ROWS|END)\n", text, flags=re.M)[:7]
@@ -188,11 +177,11 @@ class _Maker:
     # -- the head --------------------------------------------------------------------------------------------------
     def head(self, rest: str) -> str:
         """What comes before ``rest``: the script's metadata, what it is about, and the imports that the rest uses."""
-        line, header = self.line, self.header
+        line, version = self.line, self.header["axes"]["driver_version"]
         address = "sqlite:///FILE" if self.sqlite else SERVED.format(scheme=SCHEMES[self.server])
         address += " ODBC_DRIVER" * self.odbc
         description = [
-            one_line(f"{line['scenario']}: {line.get('title')}, on {self.driver} {header['axes']['driver_version']}."),
+            one_line(f"{line['scenario']}: {line.get('title')}, on {self.table.name} {version}."),
             "",
             *wrapped(f"Promised: {line.get('contract')}"),
             *wrapped(f"Found: {self.found.sentence}"),
@@ -205,13 +194,13 @@ class _Maker:
             ),
         ]
         doc = "\n".join(harmless(each) for each in description)
-        dependencies = "\n".join(f'#     "{pin}",' for pin in pins(header, self.orm))
+        dependencies = "\n".join(f'#     "{pin}",' for pin in pins(self.header, self.orm))
         lines = [f"import {module}" for module in STANDARD if f"{module}." in rest + PASSWORD * (not self.sqlite)]
         unquoting = "unquote, " if "unquote(" in rest else ""
         lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
-        lines += [f"import {self.driver}"] if f"{self.driver}." in rest.replace("backends.", "") else []
-        lines += ["import pyodbc"] if "pyodbc." in rest else []
-        lines += ["import psycopg_pool"] if "psycopg_pool." in rest else []
+        calls = rest.replace("backends.", "")
+        modules = [module for module in self.table.imports if "." not in module]
+        lines += [f"import {module}" for module in modules if re.search(rf"\b{module}\.", calls)]
         if self.orm:
             names = [
                 "Tortoise",
@@ -226,7 +215,7 @@ class _Maker:
             )
         imports = "\n".join(lines)
         oldest = "3.11" if "TaskGroup(" in rest or ".cancelling()" in rest else "3.10"
-        seconds = POOL_SYMPTOM_SECONDS.get(self.driver, SYMPTOM_SECONDS) if self.orm else SYMPTOM_SECONDS
+        seconds = (self.orm and self.driver.timeout) or SYMPTOM_SECONDS
         return (
             f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
             f'"""{doc}\n"""\n\n{imports}\n\n'
@@ -438,11 +427,11 @@ class _Maker:
             size = int(self.line["evidence"]["setup"]["orm"]["size"])
             credentials = '{"host": "127.0.0.1", "port": port, "user": LOGIN["user"], "password": LOGIN["password"]}'
             credentials += '\ncredentials |= {"database": ADDRESS.path.strip("/"), "minsize": 1, "maxsize": '
-            credentials += f"{size}}}{EXTRAS.get(self.driver, '')}"
+            credentials += f"{size}}}\n{self.driver.credentials}".rstrip()
         return [
             *gate,
             *f"credentials = {credentials}".splitlines(),
-            f'engine = {{"engine": "tortoise.backends.{ENGINES[self.driver]}", "credentials": credentials}}',
+            f'engine = {{"engine": "tortoise.backends.{self.driver.engine}", "credentials": credentials}}',
             f'apps = {{"models": {{"models": ["__main__"], "default_connection": {quoted(self.aliases()[0])}}}}}',
             f'config = {{"connections": {{{self.engines()}}}, "apps": apps}}',
             f"await Tortoise.init(config=config{self.fallback()})",

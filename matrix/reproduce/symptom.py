@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from matrix.harness.drivers import drivers
 from matrix.harness.sentences import Fact, sentence
 from matrix.reproduce import NotWritten
 from matrix.reproduce.naming import name_of, quoted, short
@@ -251,9 +252,10 @@ def _rows(fact: Fact) -> list[str]:
 
 
 def _hang(fact: Fact, history: Any, line: Any) -> Symptom | None:
-    # psycopg looks again every 0.1 s and would see that its socket is closed, were the number not another's by then.
-    looks_again = any("psycopg/waiting.py" in each["innermost"] for each in fact["waiting"])
-    reuses = looks_again and fact["clock"] is not None
+    # Who polls looks again by itself, and would see that its socket is closed, were the number not another's by then.
+    polling = tuple(each.script.polls for each in drivers().values() if each.script and each.script.polls)
+    polls = any(place in each["innermost"] for each in fact["waiting"] for place in polling)
+    reuses = polls and fact["clock"] is not None
     if reuses and not line["evidence"]["setup"].get("pools"):
         raise NotWritten("it waits on the number of a closed socket, which another one has got: no order decides that")
     waiting, sessions = [], set()

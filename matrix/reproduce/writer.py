@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from matrix.harness.drivers import Script
 from matrix.reproduce import NotWritten
 from matrix.reproduce.declared import Declared
 from matrix.reproduce.naming import quoted, quoted_list
@@ -12,9 +13,7 @@ from matrix.results.text import one_line
 
 SETTINGS = {"postgres": ("SET matrix.setting = 77", "SELECT current_setting('matrix.setting', true)")}
 SETTINGS["mysql"] = ("SET @matrix_setting = 77", "SELECT @matrix_setting")
-CLOSES = {"aiomysql": "ensure_closed", "asyncmy": "ensure_closed"}  # others: close
-BEGINS = {"aiosqlite": 'execute("BEGIN")', "asyncpg": "transaction().start()", "psycopg": "transaction().__aenter__()"}
-ODBC, BEGIN = "asyncodbc", 'sql(connection, "BEGIN")'
+SETTINGS["mariadb"] = SETTINGS["mysql"]
 ROWS = 3  # that a program iterates over
 LIMIT = 0.3  # seconds; the program's clock was frozen, a script's is not
 
@@ -22,8 +21,8 @@ LIMIT = 0.3  # seconds; the program's clock was frozen, a script's is not
 class Writer:
     """Writes tasks as functions. ``orm``: through Tortoise, else on the one connection of the driver."""
 
-    def __init__(self, tasks: Sequence[Task], orm: bool, driver: str, declared: Declared) -> None:
-        self.driver = driver
+    def __init__(self, tasks: Sequence[Task], orm: bool, driver: Script, server: str, declared: Declared) -> None:
+        self.driver, self.server = driver, server
         self.declared = declared
         self.mine = ""
         self.children = {child for task in tasks for child in task.children}
@@ -156,7 +155,7 @@ class Writer:
         if item.kind == "cancel":
             return [turn, f"tasks[{quoted(item.names[0])}].cancel()"]
         if item.kind == "kill":
-            if self.driver not in BEGINS and self.driver != ODBC:
+            if self.server in ("mysql", "mariadb"):
                 raise NotWritten("the server ends connections in it: only PostgreSQL is asked to do so yet")
             return [turn, "await end_sessions()"]
         if item.kind == "lose":
@@ -181,8 +180,8 @@ class Writer:
         value = quoted(item.value)
         client = item.using if self.orm else ""
         using = f", using_db={client}" if client else ""
-        change, look = SETTINGS["mysql" if self.driver in CLOSES else "postgres"]
-        close = f"connection.{CLOSES.get(self.driver, 'close')}()"
+        change, look = SETTINGS.get(self.server, SETTINGS["postgres"])
+        close = f"connection.{self.driver.close}()"
         if item.kind == "close":
             close = "close_pool()" if item.value == "close_pool" else close
             close = "connections.close_all()" if item.value == "close_all" else close
@@ -194,7 +193,7 @@ class Writer:
             "set": f"sql(connection, {quoted(change)})",
             "probe": f"sql(connection, {quoted(look)})",
             "close": close,
-            "forget": f"connection.{BEGINS.get(self.driver, 'begin()')}" if self.driver != ODBC else BEGIN,
+            "forget": self.driver.begin,
             "hand": f"{self.client(item)}.{item.value}()",
             "read": f"read({'' if self.orm else 'connection, '}{value}{f', {client}' if client else ''})",
             "write": f"Entry.create(token={value}{using})" if self.orm else f"write(connection, {value})",

@@ -132,15 +132,20 @@ def _ask(asked: str, python: Python, built: bool) -> dict[str, object]:
 
 
 def environment(
-    locked: Sequence[str], python: Python, modules: Sequence[str], variables: Mapping[str, str] | None = None
+    locked: Sequence[str],
+    python: Python,
+    modules: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    kept: Path | None = None,
 ) -> Environment:
     """The environment with exactly these versions, made if need be. Raises NotImportable or RegistryError.
 
-    ``variables`` are what the modules need to be imported, such as LD_LIBRARY_PATH. Safe against other threads and
-    processes, and against having been killed in the middle.
+    ``variables`` are what the modules need to be imported, such as LD_LIBRARY_PATH; ``kept`` is the folder of all
+    environments (default: in the state's). Safe against other threads and processes, and against having been killed in
+    the middle.
     """
     # Resolved: bytecode is kept per path, so who links to another's environments has its bytecode too.
-    kept = (state_folder() / "environments").resolve()
+    kept = (kept or state_folder() / "environments").resolve()
     folder = kept / digest("\n".join([*locked, *map(content, locked)]), python.version)
     done, lock = folder / "ready.json", folder.with_suffix(".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)

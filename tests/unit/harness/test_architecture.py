@@ -20,6 +20,7 @@ DRIVERS = sorted(
 )
 WITNESS_CLIENTS = sorted({each for one in drivers().values() for w in one.witnesses.values() for each in w.make})
 STANDARD = (*sys.stdlib_module_names, "__future__", "tomli")  # tomli is tomllib on Python 3.10
+OF_TORTOISE = {"aiosqlite"}  # which Tortoise itself brings into every environment
 # What everything may import.
 GROUND = ("matrix.words", "matrix.lines", "matrix.files", "matrix.parent", "matrix.maker", "matrix.harness.sentences")
 
@@ -128,6 +129,14 @@ def test_generated_programs_import_the_harness_and_hypothesis(path):
     assert [name for name in imports(path) if not within(name, *allowed)] == []
 
 
+@parameters("matrix/reproduce", "matrix/report")
+def test_no_table_of_drivers_stands_beside_theirs(path):
+    """What is of a driver stands in its adapter or in drivers.toml: no code here has its name as a text of its own."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert sorted(texts & {*DRIVERS} - OF_TORTOISE) == []
+
+
 @parameters("matrix/generated")
 def test_no_generated_program_names_a_driver(path):
     source = path.read_text(encoding="utf-8")
@@ -159,15 +168,17 @@ def test_runs_know_of_the_harness_what_is_data(path):
 
 
 @parameters("matrix/report")
-def test_the_report_knows_of_results_only(path):
+def test_the_report_knows_of_results_and_tables_of_drivers_only(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
-    assert [name for name in ours if not within(name, *GROUND, "matrix.results", "matrix.report")] == []
+    rooms = ("matrix.results", "matrix.report", "matrix.harness.drivers")
+    assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
 
 
 @parameters("matrix/reproduce")
-def test_reproducers_know_of_results_and_servers_only(path):
+def test_reproducers_know_of_results_servers_and_environments_only(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
-    rooms = ("matrix.results", "matrix.servers", "matrix.reproduce", "matrix.harness.scenario.one")
+    rooms = ("matrix.results", "matrix.servers", "matrix.reproduce", "matrix.runs.environments", "matrix.runs.registry")
+    rooms = (*rooms, "matrix.harness.scenario.one", "matrix.harness.drivers")
     assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from matrix.reproduce import script as written
 from matrix.reproduce.run import CannotRun, Run, execute
 from matrix.reproduce.script import script
 from matrix.results import reproducers
+from matrix.runs import registry
 from tests.unit.reproduce import recorded
 from tests.unit.results.samples import write_cell
 
@@ -278,17 +280,24 @@ def test_an_index_of_another_version_is_passed_over(tmp_path):
     assert reproducers.read_index(tmp_path) == {}
 
 
-def test_environments_are_kept_per_set_of_pins(tmp_path, monkeypatch):
-    calls = []
+def test_an_environment_is_that_of_the_pins_on_the_cells_python(tmp_path, monkeypatch):
+    calls, answer = [], subprocess.CompletedProcess([], 0, "a==1\nb==2\n", "")
 
-    def call(command):
-        calls.append(list(command))
+    def played(command, asked="", variables=None):
+        calls.append(command)
+        return answer if "compile" in command else subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(run, "_call", call)
-    monkeypatch.setattr(run.shutil, "which", lambda name: "uv")
-    monkeypatch.setattr(run.shutil, "rmtree", lambda path, **_: Path(path).mkdir(parents=True, exist_ok=True))
-    first = run.environment(["a==1", "b==2"], "3.11", tmp_path)
-    assert run.environment(["b==2", "a==1"], "3.11", tmp_path) == first
-    assert len(calls) == 2
-    assert run.environment(["a==1", "b==3"], "3.11", tmp_path) != first
-    assert calls[1][-2:] == ["a==1", "b==2"]
+    monkeypatch.setenv("MATRIX_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr(registry, "run", played)
+    monkeypatch.setattr(registry, "uv", lambda: ["uv"])
+    minor = ".".join(map(str, sys.version_info[:2]))
+    first = run.environment(["a==1", "b==2"], minor, tmp_path / "kept")
+    assert first.is_relative_to(tmp_path / "kept")
+    made = len(calls)
+    assert run.environment(["b==2", "a==1"], minor, tmp_path / "kept") == first
+    assert len(calls) == made
+    answer.returncode, answer.stderr = 1, "No solution found when resolving dependencies: there is no a==3"
+    with pytest.raises(CannotRun, match="no a==3"):
+        run.environment(["a==3"], minor, tmp_path / "kept")
+    with pytest.raises(CannotRun, match="is not on this machine"):
+        run.environment(["a==1"], "3.99", tmp_path / "kept")

@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from matrix import servers
+from matrix.harness.drivers import Script
 from matrix.harness.witness import Address, PostgresWitness
 from matrix.reproduce import run
 from matrix.servers import builds
 
 AXES = {"server": "postgres", "driver": "pg8000"}
 LOOK = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
-# Like the entries of STATEMENT, by a driver that is at hand here. It keeps what a stranger sees while it runs.
+# Like `execute` in a driver's table, by a driver that is at hand here. It keeps what a stranger sees while it runs.
 STATEMENT = (
-    "async def main(a, p, q):\n    import pg8000.native, subprocess\n"
-    f"    seen = subprocess.run({LOOK!r}, shell=True, cwd='/', capture_output=True, **{{stranger}})\n"
-    "    open({kept!r}, 'ab').write(seen.stdout)\n"
-    "    pg8000.native.Connection(a.username, a.hostname, 'postgres', a.port, p).run(q)\n"
+    "import pg8000.native, subprocess\n"
+    f"seen = subprocess.run({LOOK!r}, shell=True, cwd='/', capture_output=True, **{{stranger}})\n"
+    "open({kept!r}, 'ab').write(seen.stdout)\n"
+    "pg8000.native.Connection(a.username, a.hostname, 'postgres', a.port, p).run(q)\n"
 )
 SCRIPT = """
 import os, subprocess, sys
@@ -49,7 +51,8 @@ def spec() -> str:
 def kept(tmp_path: Path, stranger: dict, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file with the command lines that a stranger saw while a statement or a script ran."""
     path = tmp_path / "seen"
-    monkeypatch.setitem(run.STATEMENT, "pg8000", STATEMENT.format(stranger=stranger, kept=str(path)))
+    script = Script("pg8000", execute=STATEMENT.format(stranger=stranger, kept=str(path)))
+    monkeypatch.setattr(run, "drivers", lambda: {"pg8000": SimpleNamespace(script=script)})
     return path
 
 
