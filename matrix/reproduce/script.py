@@ -95,7 +95,7 @@ class _Maker:
         self.table, self.driver, self.server = table, driver, server_of(line, header)
         self.sqlite, self.odbc = self.server == "sqlite", header["axes"]["server"] == "odbc"
         self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
-        self.writer = Writer(tasks, orm, driver, self.server, known)
+        self.writer = Writer(tasks, self.aliases() if orm else (), driver, self.server, known)
         self.declared = known
         self.sweep = declared.sweep_of(line, tasks, known)
         order = (declared.order_in_threads(line) if self.odbc else declared.order_of(line)).split(".")
@@ -113,7 +113,8 @@ class _Maker:
             orm = self.part("orm").replace('"DEFAULT"', quoted(self.aliases()[0]))
             orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
             chosen.append(orm)
-            chosen += [self.part("fill")] if self.declared.fills_pool and self.pool_size() > 1 else []
+            fill = self.part("fill").replace("in_transaction()", f"in_transaction({self.writer.alias()})")
+            chosen += [fill] if self.declared.fills_pool and self.pool_size() > 1 else []
         else:
             chosen += [part for kind, part in (("read", read), ("write", write), ("fail", fail)) if kind in kinds]
             chosen += [transaction] if "block" in kinds else []
@@ -455,7 +456,10 @@ class _Maker:
         if not self.declared.fills_pool:
             return []
         if self.pool_size() == 1:
-            return ["async with in_transaction():", "    pass  # Tortoise connects now, not in the program"]
+            return [
+                f"async with in_transaction({self.writer.alias()}):",
+                "    pass  # Tortoise connects now, not in the program",
+            ]
         return [f"await fill_pool({self.pool_size()})"]
 
     def pool_size(self) -> int:

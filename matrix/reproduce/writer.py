@@ -19,17 +19,20 @@ LIMIT = 0.3  # seconds; the program's clock was frozen, a script's is not
 
 
 class Writer:
-    """Writes tasks as functions. ``orm``: through Tortoise, else on the one connection of the driver."""
+    """Writes tasks as functions: through Tortoise with connections of these names, else (no ``aliases``) on the one
+    connection of the driver."""
 
-    def __init__(self, tasks: Sequence[Task], orm: bool, driver: Script, server: str, declared: Declared) -> None:
-        self.driver, self.server = driver, server
+    def __init__(
+        self, tasks: Sequence[Task], aliases: Sequence[str], driver: Script, server: str, declared: Declared
+    ) -> None:
+        self.driver, self.server, self.aliases = driver, server, aliases
         self.declared = declared
         self.mine = ""
         self.children = {child for task in tasks for child in task.children}
         self.ends = {task.name: task.ended for task in tasks}
         self.names = {task.name: task for task in tasks}
         self.shared = {each.using for task in tasks for each in within(task.items) if each.using.startswith("client_")}
-        self.orm = orm
+        self.orm = bool(aliases)
 
     def function(self, task: Task) -> list[str]:
         self.mine = task.name
@@ -131,8 +134,18 @@ class Writer:
         if item.kind == "wait":
             return not item.settles and any(self.ends.get(name) == "error" for name in item.names)
         if item.kind == "block":
-            return item.outcome == "error" or item.end == "rollback" or item.end_outcome == "error"
+            ended = "error" in (item.outcome, item.end_outcome) or item.end == "rollback"
+            return ended or self.runs_out_of_time(item)
         return item.outcome == "error"
+
+    def alias(self, connection: str = "") -> str:
+        """What ``in_transaction`` is given: Tortoise has no default where it has several connections."""
+        name = connection or (self.aliases[0] if len(self.aliases) > 1 else "")
+        return quoted(name) if name else ""
+
+    def runs_out_of_time(self, item: Item) -> bool:
+        """Whether it is a block whose time ran out while it began."""
+        return item.kind == "block" and item.limited and item.outcome == "cancelled"
 
     def item(self, item: Item, letter: str | None) -> list[str]:
         turn = f"await turn({quoted(letter)})" if letter else "pass"
@@ -215,9 +228,13 @@ class Writer:
         if item.end == "rollback" and not self.breaks_off(item):
             inside = [line for line in inside if not line.startswith("pass ")]
             inside.append(self.fails_on_purpose())
-        make = "in_transaction" if self.orm else "lambda: transaction(connection)"
-        if self.orm and item.connection:
-            make = f"lambda: in_transaction({quoted(item.connection)})"
+        opened = "transaction(connection)"
+        if self.orm:
+            opened = f"in_transaction({self.alias(item.connection)})"
+        make = "in_transaction" if opened == "in_transaction()" else f"lambda: {opened}"
+        if self.runs_out_of_time(item):
+            begin = f"lambda: asyncio.wait_for({opened}.__aenter__(), {LIMIT})"
+            return [f"await do({quoted(letter) if letter else None}, {quoted(f'begin {item.text}')}, {begin})"]
         hand = next((each for each in within(item.items) if each.kind == "hand" and each.names == (item.text,)), None)
         if item.handed:
             name = f"opened[{quoted(item.text)}]"

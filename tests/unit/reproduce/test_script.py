@@ -10,11 +10,15 @@ import types
 
 import pytest
 
+from matrix.harness.drivers import Script
 from matrix.harness.sentences import words
 from matrix.reproduce import NotWritten, symptom
+from matrix.reproduce.declared import Declared
 from matrix.reproduce.run import pins_of
 from matrix.reproduce.runtime import PARTS
 from matrix.reproduce.script import script
+from matrix.reproduce.unfold import Item, Task
+from matrix.reproduce.writer import Writer
 from tests.unit.report.hostile import TEXT
 from tests.unit.reproduce import recorded
 
@@ -523,3 +527,16 @@ def test_a_next_user_alone_may_name_a_connection():
     source = script(line | {"finding": fact, "violations": []}, recorded.header(name))
     assert 'connections.get("conn_1"))' in source
     assert "async def read(nonce, db=None)" in source
+
+
+@pytest.mark.parametrize(("aliases", "named"), [(("conn_1",), ""), (("default", "second"), '"default"')])
+def test_a_time_limit_around_a_block_ends_its_begin_on_the_connection_that_it_is_of(aliases, named):
+    """As GEN-6 on asyncpg: without the limit nobody is cancelled, and without a name Tortoise refuses to begin."""
+    known = Declared("", (), False, False, "", False, False, False, False)
+    task = Task("a", "A", [Item("block", "a's transaction 1", outcome="cancelled", limited=True)], "done")
+    code = "\n".join(Writer([task], aliases, Script("asyncpg"), "postgres", known).function(task))
+    assert f"lambda: asyncio.wait_for(in_transaction({named}).__aenter__(), 0.3))" in code
+    assert "except Exception:" in code  # the task goes on
+    task.items[0].limited = False
+    assert f"in_transaction({named})" in code
+    assert "wait_for" not in "\n".join(Writer([task], aliases, Script("asyncpg"), "postgres", known).function(task))
