@@ -19,7 +19,7 @@ _KINDS: dict[str, str | Callable[[Any], str]] = {}
 def sentence(fact: Fact) -> str:
     """A fact in words. Raises KeyError for a kind that is not known."""
     form = _KINDS[fact["kind"]]
-    text = form.format_map(fact) if isinstance(form, str) else form(fact)
+    text = form.format_map(_InWords(fact)) if isinstance(form, str) else form(fact)
     return f"{text} (too late)" if fact.get("late") else text
 
 
@@ -49,6 +49,16 @@ def _list(names: list[str]) -> str:
     return ", ".join(names)
 
 
+class _InWords(dict[str, Any]):
+    """A fact as a sentence takes its values: facts and errors within it, and names in a row, in words."""
+
+    def __getitem__(self, key: str) -> Any:
+        value = super().__getitem__(key)
+        if isinstance(value, dict):
+            return sentence(value) if "kind" in value else _error(value)
+        return _list(value) if isinstance(value, list) else value
+
+
 _KINDS["words"] = "{text}"
 
 # -- what a session asks for: operations, and steps that are none -----------------------------------------------------
@@ -56,10 +66,10 @@ _KINDS["words"] = "{text}"
 _KINDS |= {
     "read": "read {row}",
     "fetch": "fetch {row}",
-    "iterate": lambda f: f"iterate over {_list(f['rows'])} and leave after the first",
+    "iterate": "iterate over {rows} and leave after the first",
     "write": "write {row}",
-    "bulk_create": lambda f: f"bulk_create {_list(f['rows'])}",
-    "bulk_update": lambda f: f"bulk_update {_list(f['rows'])}",
+    "bulk_create": "bulk_create {rows}",
+    "bulk_update": "bulk_update {rows}",
     "fail": "send a statement that the server refuses",
     "look": "look for {row}",
     "get_or_create": "get_or_create {row}",
@@ -98,7 +108,7 @@ def _end(verb: str, f: Any) -> str:
 # -- what else stands in the history and among the steps ---------------------------------------------------------------
 
 _KINDS |= {
-    "step": lambda f: f"{f['session']}: {sentence(f['step'])}",
+    "step": "{session}: {step}",
     "deliver": lambda f: f"{f['channel']} delivers {in_pieces(f)}",
     "start": lambda f: f"starts {f['session']}{' in a task group' * f['grouped']}",
     "wait": lambda f: f"waits for {'the end of ' * f['settles']}{_list(f['sessions'])}",
@@ -156,6 +166,20 @@ _KINDS |= {
     "wrongly_cancelled": "{session} saw CancelledError, although nobody had cancelled it.",
     "swallowed": "{session} was cancelled, and its cancellation was swallowed.",
     "still_held": "the pool gave {session} the connection that {owner} still holds.",
+    "write_in_part": "{session}'s {asked} is stored in part: {row} is there, {lost} is not.",
+    "increment_unasked": ("{row} went from {before} to {after} by {told} increments that were told to be committed."),
+    "split": "{session}'s row {row} went into another server transaction than {other} of the same block.",
+    "travelled": (
+        "{session}'s row {row} travelled inside the transaction of {owner} (connection {connection}), "
+        "to which it does not belong."
+    ),
+    "internal_error": "{session} got an internal error while it tried to {asked}: {error}",
+    "innocent_error": "{session} had done nothing wrong and failed to {asked}: {error}",
+    "error_of_nothing": "{session} ended with an error that no operation had given: {error}",
+    "unhandled_error": "the event loop reported an unhandled error: {error}",
+    "operation_wrongly_cancelled": "{session}'s {asked} ended in CancelledError, although nobody had cancelled it.",
+    "next_user_failed": f"afterwards {NEXT_USER} failed to {{asked}}: {{error}}",
+    "foreign_error": "{session} was shown the error that {owner} had caused: {error}",
     "transaction_open": "afterwards the server still has a transaction open on {channel}.",
 }
 
@@ -190,11 +214,6 @@ def _row_stored(f: Any) -> str:
     return f"{told}; {who}'s row {f['row']} is stored."
 
 
-@_of("write_in_part")
-def _write_in_part(f: Any) -> str:
-    return f"{f['session']}'s {sentence(f['asked'])} is stored in part: {f['row']} is there, {f['lost']} is not."
-
-
 @_of("created_twice")
 def _created_twice(f: Any) -> str:
     return f"{' and '.join(f['sessions'])} were each told that they had created row {f['row']}."
@@ -209,63 +228,10 @@ def _increment_lost(f: Any) -> str:
     return made + (f" {both['sessions'][0]} and {both['sessions'][1]} both read {both['value']}." if both else "")
 
 
-@_of("increment_unasked")
-def _increment_unasked(f: Any) -> str:
-    told = f"by {f['told']} increments that were told to be committed."
-    return f"{f['row']} went from {f['before']} to {f['after']} {told}"
-
-
-@_of("split")
-def _split(f: Any) -> str:
-    whose = f"{f['session']}'s row {f['row']} went into another server transaction"
-    return f"{whose} than {f['other']} of the same block."
-
-
-@_of("travelled")
-def _travelled(f: Any) -> str:
-    where = f"inside the transaction of {f['owner']} (connection {f['connection']})"
-    return f"{f['session']}'s row {f['row']} travelled {where}, to which it does not belong."
-
-
-@_of("internal_error")
-def _internal_error(f: Any) -> str:
-    return f"{f['session']} got an internal error while it tried to {sentence(f['asked'])}: {_error(f['error'])}"
-
-
-@_of("innocent_error")
-def _innocent_error(f: Any) -> str:
-    return f"{f['session']} had done nothing wrong and failed to {sentence(f['asked'])}: {_error(f['error'])}"
-
-
-@_of("error_of_nothing")
-def _error_of_nothing(f: Any) -> str:
-    return f"{f['session']} ended with an error that no operation had given: {_error(f['error'])}"
-
-
-@_of("unhandled_error")
-def _unhandled_error(f: Any) -> str:
-    return f"the event loop reported an unhandled error: {_error(f['error'])}"
-
-
 @_of("cancelled_with_error")
 def _cancelled_with_error(f: Any) -> str:
     how = "saw" if f["operations"] else "ended with"
     return f"{f['session']} was cancelled and {how} {_error(f['error'])} instead of CancelledError."
-
-
-@_of("operation_wrongly_cancelled")
-def _operation_wrongly_cancelled(f: Any) -> str:
-    return f"{f['session']}'s {sentence(f['asked'])} ended in CancelledError, although nobody had cancelled it."
-
-
-@_of("next_user_failed")
-def _next_user_failed(f: Any) -> str:
-    return f"afterwards {NEXT_USER} failed to {sentence(f['asked'])}: {_error(f['error'])}"
-
-
-@_of("foreign_error")
-def _foreign_error(f: Any) -> str:
-    return f"{f['session']} was shown the error that {f['owner']} had caused: {_error(f['error'])}"
 
 
 # -- what was found: claims of the harness and of scenarios ------------------------------------------------------------
@@ -309,17 +275,16 @@ _KINDS |= {
     "as_it_should_be": "as it should be ({property})",
     "answered": f"{NEXT_USER}'s questions were answered",
     "completed": "every operation completed as told",
+    "refused": "refused: {error}",
+    "of_programs": "{count} of {programs} programs: {finding}",
+    "in_database": "{database}: {finding}",
+    "remedy_error": "{scenario}: {finding}",
 }
 
 
 @_of("was_told")
 def _was_told(f: Any) -> str:
     return f"{NEXT_USER} was told {f['error']['type']}: {f['error']['message']}"
-
-
-@_of("refused")
-def _refused(f: Any) -> str:
-    return f"refused: {_error(f['error'])}"
 
 
 @_of("reading")
@@ -345,16 +310,6 @@ def _seen_once(f: Any) -> str:
     return f"{sentence(f['finding'])} (seen once and not again: {once})"
 
 
-@_of("of_programs")
-def _of_programs(f: Any) -> str:
-    return f"{f['count']} of {f['programs']} programs: {sentence(f['finding'])}"
-
-
-@_of("in_database")
-def _in_database(f: Any) -> str:
-    return f"{f['database']}: {sentence(f['finding'])}"
-
-
 @_of("remedy")
 def _remedy(f: Any) -> str:
     """``broken``: pairs of a scenario and its verdict with the remedy."""
@@ -364,8 +319,3 @@ def _remedy(f: Any) -> str:
         return f"worse than without it: {sentence(f['finding'])}"
     named = _list([f"{scenario} ({verdict})" for scenario, verdict in f["broken"]])
     return f"not {named}: {sentence(f['finding'])}"
-
-
-@_of("remedy_error")
-def _remedy_error(f: Any) -> str:
-    return f"{f['scenario']}: {sentence(f['finding'])}"
