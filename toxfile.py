@@ -21,7 +21,7 @@ if sys.version_info < (3, 11):
     )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from matrix.harness.drivers import TableError, bases
+from matrix.harness.drivers import TableError, bases, drivers
 from matrix.runs import cells, releases
 
 
@@ -59,6 +59,16 @@ def is_cell(name: str) -> bool:
     return True
 
 
+def beside(name: str) -> list[str]:
+    """What the environments ``unit`` and ``bench`` get beside their ``deps`` of tox.ini: the witnesses, and the drivers
+    that can share an environment (of each of Tortoise's clients the first); for ``unit`` those without a server."""
+    clients = {module: each for each in reversed(drivers().values()) for module in each.imports if "." in module}
+    chosen = {each.name: each for each in clients.values()}.values()
+    whole = [each for each in chosen if name == "bench" or "sqlite" in each.servers]
+    witnesses = (text for each in chosen for witness in each.witnesses.values() for text in witness.install)
+    return sorted({*(text for each in whole for text in each.requirements), *witnesses})
+
+
 @impl
 def tox_add_env_config(env_conf: Any, state: Any) -> None:
     named = getattr(state.conf.options, "env", None)  # commands that run nothing, such as list, have none
@@ -66,6 +76,9 @@ def tox_add_env_config(env_conf: Any, state: Any) -> None:
     words = shlex.join(state.conf.pos_args(None) or ())
     if own := {"report": report, "orders": orders}.get(env_conf.name):
         env_conf.loaders.insert(0, own("" if bare else words, state.conf))  # of a bare tox they are the cells'
+    if env_conf.name in ("unit", "bench"):
+        written = env_conf.loaders[0].load_raw("deps", state.conf, env_conf.name).split()
+        env_conf.loaders.insert(0, MemoryLoader(deps=[*written, *beside(env_conf.name)]))
     if not is_cell(env_conf.name):
         return
     try:
