@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -12,6 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from matrix import files
 
@@ -73,36 +77,13 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def plain(table: Table) -> str:
-    """The table as text, for a terminal without rich."""
-    lines = [[str(column) for column in table.columns], *([shown(value) for value in row] for row in table.rows)]
-    widths = [max(len(line[place]) for line in lines) for place in range(len(table.columns))]
-    numeric = _numeric(table)
-    text = [table.title]
-    for line in lines:
-        parts = [
-            part.rjust(width) if right else part.ljust(width)
-            for part, width, right in zip(line, widths, numeric, strict=True)
-        ]
-        text.append("  " + "  ".join(parts).rstrip())
-    return "\n".join([*text, *([f"  {table.note}"] if table.note else [])])
-
-
 def _numeric(table: Table) -> list[bool]:
     return [any(isinstance(row[place], (int, float)) for row in table.rows) for place in range(len(table.columns))]
 
 
 def show(tables: Iterable[Table], where: dict[str, Any]) -> None:
-    """Print them, with rich where it is installed."""
+    """Print them."""
     heading = f"{where['cores']} cores, {where['python']}, {where['system']}"
-    if importlib.util.find_spec("rich") is None:
-        print("\n\n".join([heading, *(plain(table) for table in tables)]))
-        return
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
     console.print(Text(heading, style="bold"))
     for table in tables:
