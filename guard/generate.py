@@ -1,0 +1,179 @@
+"""Writes what the guard says of its rules from what the matrix has on record: ``python guard/generate.py``; with
+``--check`` it only says whether the files are current. The table of what is found comes from running the corpus.
+
+tortoise_guard/measured.json: per rule what can happen with which drivers, the scenarios that measure it, the remedies
+that hold. RULES.md: the same for people, and which scenarios and patterns the guard finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
+    import tomli as tomllib
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "tests")]
+
+from matrix.harness.drivers import drivers  # noqa: E402
+from matrix.harness.scenario import Scenario, catalogue  # noqa: E402
+from matrix.results.expectations import Entry, load_driver  # noqa: E402
+from matrix.words import BREAKS, HANGS, LIES, POISONS, REFUSES, VERDICTS, rank  # noqa: E402
+
+MEASURED, RULES = HERE / "tortoise_guard" / "measured.json", HERE / "RULES.md"
+COMMAND = "python guard/generate.py"
+CAN_HAPPEN = {
+    LIES: "what a task is told and what is stored differ",
+    POISONS: "later users of the connection get wrong answers or foreign state",
+    HANGS: "tasks wait for ever",
+    BREAKS: "tasks fail that should not, or with an internal error",
+    REFUSES: "it is refused",
+}
+REMEDIES = 3  # as many as a finding names, those first that hold with most drivers
+
+
+def on_record() -> dict[str, dict[str, Entry]]:
+    """driver -> scenario -> what is on record where it does not comply, newest releases; drivers of Tortoise's only."""
+    return {
+        name: {scenario: entry for entry in load_driver(name) if not entry.cell for scenario in entry.scenarios}
+        for name, driver in sorted(drivers().items())
+        if any(each.startswith("tortoise.backends") for each in driver.imports)
+    }
+
+
+def newest_tortoise() -> str:
+    releases = tomllib.loads((HERE.parent / "matrix" / "axes" / "releases.toml").read_text(encoding="utf-8"))
+    newest: str = releases["releases"]["tortoise-orm"]["all"][-1]
+    return newest
+
+
+def measured() -> dict[str, Any]:
+    """The content of measured.json."""
+    record, known = on_record(), catalogue()
+    rules = tomllib.loads((HERE / "rules.toml").read_text(encoding="utf-8"))
+    return {
+        "made by": COMMAND,
+        "tortoise": newest_tortoise(),
+        "rules": {
+            name: {
+                "title": rule["title"],
+                "scenarios": {each: known[each].title for each in rule["scenarios"]},
+                "harm": rule.get("harm") or harm(rule["scenarios"], record),
+                "remedies": remedies(rule["scenarios"], record, known),
+            }
+            for name, rule in rules.items()
+        },
+    }
+
+
+def harm(scenarios: Iterable[str], record: Mapping[str, Mapping[str, Entry]]) -> str:
+    """One sentence: the worst word per driver, worst first."""
+    words: dict[str, list[str]] = {}
+    for driver, entries in record.items():
+        found = [entries[each].verdict or "" for each in scenarios if each in entries]
+        if found:
+            words.setdefault(max(found, key=rank), []).append(driver)
+    parts = [
+        f"{CAN_HAPPEN[word]} with {', '.join(words[word])} ({word})" for word in reversed(VERDICTS) if word in words
+    ]
+    if not parts:
+        raise SystemExit(f"{', '.join(scenarios)}: nothing is on record against any driver; is it a rule still?")
+    return f"Can happen with Tortoise {newest_tortoise()}: " + "; ".join(parts)
+
+
+def remedies(
+    scenarios: Iterable[str], record: Mapping[str, Mapping[str, Entry]], known: Mapping[str, Scenario]
+) -> dict[str, str]:
+    """Those that claim to cure one of the scenarios and hold somewhere, and where."""
+    wanted, found = set(scenarios), []
+    for scenario in known.values():
+        holds = [driver for driver, entries in record.items() if scenario.id not in entries and fits(scenario, driver)]
+        if wanted & set(scenario.cures) and holds:
+            with_whom = "every driver" if len(holds) == len(record) else ", ".join(holds)
+            found.append((-len(holds), scenario.id, f"{scenario.title} (holds with {with_whom})"))
+    return {name: said for _, name, said in sorted(found)[:REMEDIES]}
+
+
+def fits(scenario: Scenario, driver: str) -> bool:
+    """Whether it is run with the driver at all: not where it needs a pool and Tortoise has none."""
+    return "tortoise pool" not in scenario.needs or drivers()[driver].servers != ("sqlite",)
+
+
+def page(data: Mapping[str, Any]) -> str:
+    """RULES.md."""
+    from corpus import NOT_SEEN, WRONG, findings_of, runs_here  # the corpus needs Tortoise, the rest does not
+
+    known = catalogue()
+    lines = [
+        f"<!-- Written by `{COMMAND}`. Do not edit. -->",
+        "# Rules",
+        "",
+        f"What can happen is what the matrix has on record for Tortoise {data['tortoise']} and the newest drivers.",
+    ]
+    for name, rule in data["rules"].items():
+        lines += ["", f"## {name}", "", f"{rule['title']}.", "", f"{rule['harm']}.", ""]
+        lines += [f"- measured by {each}: {title}" for each, title in rule["scenarios"].items()]
+        lines += [f"- instead {each}: {said}" for each, said in rule["remedies"].items()]
+    lines += [
+        "",
+        "# What is found",
+        "",
+        "Every scenario over which a remedy is run, every pattern of `docs/patterns` and more, as plain code in",
+        "`tests/corpus.py`: what the guard says of it, found by running it.",
+        "",
+        "| scenario or pattern | found as |",
+        "|---|---|",
+    ]
+    recorded = table()
+    for name, program in WRONG.items():
+        title = f"{name}: {known[name].title}" if name in known else f"`{name}`"
+        # What this Python cannot run stays as it was written by a newer one.
+        found = ", ".join(sorted(asyncio.run(findings_of(program)))) if runs_here(name) else recorded[name]
+        lines.append(f"| {title} | {found} |")
+    for name, reason in NOT_SEEN.items():
+        title = f"{name}: {known[name].title}" if name in known else f"`{name}`"
+        lines.append(f"| {title} | not seen: {reason} |")
+    text = "\n".join(line.rstrip() for line in lines) + "\n"
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    return text
+
+
+def table() -> dict[str, str]:
+    """RULES.md's table as it is: what each scenario or pattern is found as."""
+    return dict(re.findall(r"^\| `?([\w-]+)[^|]* \| ([^|]+) \|$", RULES.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def as_json(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def files() -> dict[Path, str]:
+    data = measured()
+    return {MEASURED: as_json(data), RULES: page(data)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is not current")
+    check, status = parser.parse_args().check, 0
+    for path, text in files().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            print(f"{path.relative_to(HERE.parent)}: {'not current; run ' + COMMAND if check else 'written'}")
+            status = 1 if check else 0
+            if not check:
+                path.write_text(text, encoding="utf-8")
+    return status
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
