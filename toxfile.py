@@ -60,8 +60,8 @@ def is_cell(name: str) -> bool:
 
 
 def beside(name: str) -> list[str]:
-    """What the environments ``unit`` and ``bench`` get beside their ``deps`` of tox.ini: the witnesses, and the drivers
-    that can share an environment (of each of Tortoise's clients the first); for ``unit`` those without a server."""
+    """What the environments of tests and ``bench`` get beside their ``deps`` of tox.ini: the witnesses, and the drivers
+    that can share an environment (of each of Tortoise's clients the first); for tests those without a server."""
     clients = {module: each for each in reversed(drivers().values()) for module in each.imports if "." in module}
     chosen = {each.name: each for each in clients.values()}.values()
     whole = [each for each in chosen if name == "bench" or "sqlite" in each.servers]
@@ -76,8 +76,10 @@ def tox_add_env_config(env_conf: Any, state: Any) -> None:
     words = shlex.join(state.conf.pos_args(None) or ())
     if own := {"report": report, "orders": orders}.get(env_conf.name):
         env_conf.loaders.insert(0, own("" if bare else words, state.conf))  # of a bare tox they are the cells'
-    if env_conf.name in ("unit", "bench"):
-        written = env_conf.loaders[0].load_raw("deps", state.conf, env_conf.name).split()
+    if env_conf.name in ("unit", "attacks", "bench"):
+        written = filter(
+            None, map(str.strip, env_conf.loaders[0].load_raw("deps", state.conf, env_conf.name).splitlines())
+        )
         env_conf.loaders.insert(0, MemoryLoader(deps=[*written, *beside(env_conf.name)]))
     if not is_cell(env_conf.name):
         return

@@ -1,5 +1,7 @@
-"""What the guard costs a test suite: ``python guard/overhead.py [--pairs N] PYTEST-ARGUMENTS``, in the suite's folder and
-environment. Runs pytest with and without the guard in turns and prints the CPU seconds of each pair, and their ratio."""
+"""What the guard costs a test suite: ``python guard/overhead.py [--pairs N] PYTEST-ARGUMENTS``.
+
+Started in the suite's folder and environment, it runs pytest with and without the guard in turns and prints the CPU
+seconds of each pair, and their ratio."""
 
 from __future__ import annotations
 
