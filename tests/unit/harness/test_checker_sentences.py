@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from matrix.harness.checker import check
 from matrix.harness.history import ABORTED, CREATED, DOCUMENTED, FOUND, IGNORED, INTERNAL, SEEN, UNSEEN, ErrorRecord
 from matrix.harness.sentences import words
 from matrix.harness.verdict import derive
@@ -116,6 +117,7 @@ def test_a_row_whose_write_failed_says_with_what(story):
     story.error(story.ask("a", "write", "w-1"))
     story.stores("w-1")
     assert said(story) == [("atomicity", "a was told that its write failed (driver.Error); a's row w-1 is stored.")]
+    assert check(story.history)[0].fact["outcome"] == ""  # no block is part of it
 
 
 def test_a_cancelled_row_of_a_dropped_transaction(story):
@@ -135,6 +137,17 @@ def test_a_transaction_stored_in_part_says_which_row_is_there_and_which_is_not(s
 def test_a_transaction_that_nobody_ended(story):
     story.writes("a", "w-1", block=story.block("a"))
     assert said(story) == [("atomicity", "nobody ended the transaction of a; its row w-1 is stored.")]
+
+
+def test_a_transaction_is_its_own_sessions_whoever_wrote_in_it(story):
+    story.writes("child", "w-1", block=story.block("a"))
+    block = story.block("b", outcome="unknown")
+    story.writes("child", "w-2", block=block)
+    story.writes("child", "w-3", block=block, stored=False)
+    assert [violation.fact["session"] for violation in check(story.history) if violation.property == "atomicity"] == [
+        "a",
+        "b",
+    ]
 
 
 @pytest.mark.parametrize("outcome", ["cancelled", "pending"])

@@ -7,7 +7,8 @@ import traceback
 
 import pytest
 
-from matrix.harness.history import INTERNAL, History, qualified, record_error, without_folders
+from matrix.harness.history import INTERNAL, OWN, History, qualified, record_error, without_folders
+from matrix.harness.session import Deliberate
 
 from .story import Story
 
@@ -138,3 +139,8 @@ def test_a_short_error_is_one_line():
     record = record_error(ValueError("a\n   b " + "c" * 300), INTERNAL)
     assert record.fact == {"type": "ValueError", "message": "a b " + "c" * 196}
     assert record_error(ValueError(), INTERNAL).fact == {"type": "ValueError", "message": ""}
+
+
+def test_an_error_that_a_session_raised_on_purpose_is_known_as_its_own():
+    assert record_error(Deliberate("a"), OWN).raised_by == "a"
+    assert record_error(ValueError("no"), OWN).raised_by == ""
