@@ -177,9 +177,9 @@ def test_what_is_seen_once_and_not_again_is_no_anomaly():
         wrong = Runner(Backing(faults.SwallowsServerErrors()), 1)
         seen: dict[str, int] = {}
 
-        async def once(runner: Runner, scenario: Any, strategy: Any, way: Any) -> Any:
+        async def once(runner: Runner, scenario: Any, strategy: Any, remedy: Any) -> Any:
             seen[scenario.source] = seen.get(scenario.source, 0) + 1
-            return await (wrong if seen[scenario.source] == 1 else right).once(scenario, strategy, way)
+            return await (wrong if seen[scenario.source] == 1 else right).once(scenario, strategy, remedy)
 
         right = search.runner
         search.runner = Runner(right.backing, 2, once)
@@ -195,9 +195,9 @@ def test_what_is_seen_twice_is_one_and_is_shrunk_by_what_is_seen_twice():
         search.racing = True
         tried: list[str] = []
 
-        async def once(runner: Runner, scenario: Any, strategy: Any, way: Any) -> Any:
+        async def once(runner: Runner, scenario: Any, strategy: Any, remedy: Any) -> Any:
             tried.append(scenario.source)
-            return await plain.once(scenario, strategy, way)
+            return await plain.once(scenario, strategy, remedy)
 
         plain = search.runner
         search.runner = Runner(plain.backing, 1, once)
