@@ -79,8 +79,10 @@ def cells(names: Sequence[str], trees: Mapping[str, Path], envs: Path, pairs: in
                     command = [str(python.absolute()), "-m", "matrix.cell", name, "--results", results]
                     command += ["--brief"] if brief else _all_orders(trees[tree])
                     one = spent(command, trees[tree], {"PYTHONPYCACHEPREFIX": str(envs / "bytecode" / tree)})
-                if one.code not in (0, 1):
-                    notes.append(f"{name}, {tree}: exit code {one.code}: {one.said.strip().splitlines()[-1:]}")
+                    if not (Path(results) / f"{name}.jsonl").exists():
+                        last = " ".join(one.said.strip().splitlines()[-1:])
+                        notes.append(f"{name}, {tree}: no result, exit code {one.code}: {last}")
+                        continue
                 taken.setdefault((name, tree), []).append(one)
     what = "what is on record" if brief else "all orders"
     return Table(
@@ -102,14 +104,19 @@ def rows_of(taken: Mapping[tuple[str, str], Sequence[Spent]], trees: Sequence[st
         key: (statistics.median(each.wall for each in found), statistics.median(each.processor for each in found))
         for key, found in taken.items()
     }
-    names = list(dict.fromkeys(name for name, _ in medians))
+    names = [
+        name for name in dict.fromkeys(name for name, _ in medians) if all((name, tree) in medians for tree in trees)
+    ]
     for tree in trees if len(names) > 1 else ():
         own = [medians[name, tree] for name in names]
         medians["all of them", tree] = sum(wall for wall, _ in own), sum(processor for _, processor in own)
-    return [
-        (name, tree, wall, processor, wall / medians[name, trees[0]][0], processor / medians[name, trees[0]][1])
-        for (name, tree), (wall, processor) in medians.items()
-    ]
+    rows: list[tuple[Any, ...]] = []
+    for (name, tree), (wall, processor) in medians.items():
+        first = medians.get((name, trees[0]))
+        rows.append(
+            (name, tree, wall, processor, *((wall / first[0], processor / first[1]) if first else (None, None)))
+        )
+    return rows
 
 
 def peers(checkouts: Mapping[str, Path], tell: Tell) -> Table:

@@ -117,9 +117,8 @@ def _all(
                 if job not in jobs:
                     runner.servers.through(runner.specs(job))
             done |= _one_part(runner, jobs, workers, {job.cell for job in jobs} <= set(before))
-            if DEEPEN in part[0].arguments or before:
-                _tell_differences(before, done)
-            else:
+            _tell_differences(before, done)
+            if not before and any(BRIEF in job.arguments for job in part):
                 _show([each for each in done.values() if each.result])
     finally:
         runner.servers.stop()

@@ -83,6 +83,9 @@ def test_cells_are_compared_with_the_first_tree_by_medians_and_all_together():
         ("all of them", "this", 10, 10, 1, 1),
         ("all of them", "other", 20, 8, 2, 0.8),
     ]
+    del taken["b", "this"]  # it did not run: it is not compared, nor is it a part of the whole
+    assert ("b", "other", 14, 6, None, None) in pairs.rows_of(taken, ["this", "other"])
+    assert not [row for row in pairs.rows_of(taken, ["this", "other"]) if row[0] == "all of them"]
 
 
 def test_a_process_is_charged_with_what_its_children_use(tmp_path):
