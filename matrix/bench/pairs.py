@@ -126,13 +126,16 @@ def peers(checkouts: Mapping[str, Path], tell: Tell) -> Table:
         tell(f"the tests of {name}")
         try:
             with servers.acquire("postgres", progress=tell) as server:
-                one = spent([sys.executable, "-m", "pytest", "-q", *PEERS[name]], folder, _reached(server))
+                one = spent(
+                    [sys.executable, "-m", "pytest", "-q", "-p", "no:asyncio", *PEERS[name]], folder, _reached(server)
+                )
         except servers.ServerError as error:
             notes.append(f"{name}: {error}")
             continue
-        count = sum(map(int, re.findall(r"(\d+) (?:passed|failed)", one.said)))
+        last = " ".join(one.said.strip().splitlines()[-1:])  # pytest's sum
+        count = sum(map(int, re.findall(r"(\d+) (?:passed|failed)", last)))
         if not count:
-            notes.append(f"{name}: no test ran: {one.said.strip().splitlines()[-1:]}")
+            notes.append(f"{name}: no test ran: {last}")
         rows.append((name, count, one.wall, one.processor, one.wall / count * 1000 if count else None))
     return Table("Peers: drivers' own tests of pool and cancellation", PEER_COLUMNS, tuple(rows), ". ".join(notes))
 
