@@ -235,8 +235,12 @@ def test_the_fast_way_to_read_json_says_the_same(monkeypatch):
     texts = [
         b'{"a": [1, 1.5, null, "\\udc80", "\xc3\xa9"]}',
         b'{"a": [1, 1.5e3, true, "x"]}',
-        b'{"a": [36893488147419103232, -9223372036854775808, 1e400]}',
+        b'{"a": 36893488147419103232}',  # apart: the fast one takes none of a text in which it refuses one
+        b'{"a": -9223372036854775809}',
+        b'{"a": [18446744073709551615, -9223372036854775808, 0.1234567890123456789]}',
+        b'{"a": 1e400}',
     ]
+    assert read._quick is not None
     fast = [repr(read.parse(text)) for text in texts]
     monkeypatch.setattr(read, "_quick", None)
     assert fast == [repr(read.parse(text)) for text in texts]

@@ -101,6 +101,8 @@ def test_a_killed_run_leaves_nothing_running_and_the_same_command_goes_on(run, s
         first = process.stdout.readline()
         assert first.startswith("   1/3 "), first
         second = running_below(process.pid)
+        for each in second:
+            os.kill(each, signal.SIGSTOP)  # so that none of them ends by itself
         process.kill()
     assert second
     assert gone(second)
