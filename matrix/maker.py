@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 DAY = 86400.0  # seconds: what another machine's process made is left alone for so long
-MARK = re.compile(r"matrix\.(?P<host>[0-9a-f]{12})\.(?P<pid>\d+)\.(?P<started>\d+)\.(?P<when>\d+)")
+MARK = re.compile(r"matrix_(?P<host>[0-9a-f]{12})_(?P<pid>\d+)_(?P<started>\d+)_(?P<when>\d+)")
 
 
 def start_time(pid: int) -> str:
@@ -32,8 +32,9 @@ def start_time(pid: int) -> str:
 
 
 def mark() -> str:
-    """This process: ``matrix.<host>.<pid>.<start>.<now, in seconds since 1970>``; may stand in the name of a file."""
-    return f"matrix.{_host()}.{os.getpid()}.{start_time(os.getpid()) or 0}.{int(time.time())}"
+    """This process: ``matrix_<host>_<pid>_<start>_<now, in seconds since 1970>``, at most 52 characters. It is part of
+    the name of what is made, so that there is no moment at which that is nobody's."""
+    return f"matrix_{_host()}_{os.getpid()}_{start_time(os.getpid()) or 0}_{int(time.time())}"
 
 
 def is_left(text: str) -> bool:
@@ -66,13 +67,16 @@ def folder(prefix: str, parent: str | os.PathLike[str] | None = None) -> str:
     return tempfile.mkdtemp(prefix=f"{prefix}{mark()}-", dir=place)
 
 
-def interrupt(number: int = 0, frame: FrameType | None = None) -> None:
-    """What is told to end, ends as by Ctrl-C: it cleans up."""
-    raise KeyboardInterrupt
-
-
 def clean_up_when_told_to_end() -> None:
-    """SIGTERM and SIGHUP end this program as Ctrl-C does; under nohup SIGHUP stays without effect."""
-    signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, interrupt)
+    """SIGTERM and SIGHUP end this program as Ctrl-C does: it cleans up. SIGHUP stays without effect under nohup, SIGINT
+    behind a script's ``&``. The first one counts: a later one would end the cleaning."""
+    numbers = [signal.SIGTERM]
+    numbers += [each for each in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(each) is not signal.SIG_IGN]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in numbers:
+        signal.signal(each, interrupt)

@@ -32,7 +32,7 @@ from .witness import SEEDS, WITNESSES, Address, Witness, WitnessError
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = {"eager": "asyncio, eager tasks"}  # what the header calls them
 MEMORY = "/dev/shm"  # a file system in memory: writing to the disk is no part of what is tested
-NAME = re.compile(r"matrix_[0-9a-f]{12}")  # of a database that a cell made
+NAME = re.compile(rf"(repro_)?{maker.MARK.pattern}_[0-9a-f]+")  # of a database that a cell or a reproducer's run made
 ROWS = 1000  # that a server is asked to take where it may have failed
 MIN_FREE_BYTES = 64 << 20  # bytes that a SQLite database and its log may take
 
@@ -224,14 +224,13 @@ class Cell:
             raise CellError(lacking)
 
     def _database(self, server: Any, keeper: Witness) -> Address:
-        name = f"matrix_{secrets.token_hex(6)}"
+        name = f"{maker.mark()}_{secrets.token_hex(3)}"
         database = Address(server.kind, server.host, server.port, server.user, server.password, name)
         try:
             keeper.execute(f"CREATE DATABASE {name}")
         except WitnessError as error:
             raise CellError(f"{server.user!r} may not create a database of its own: {error}") from None
         if server.given:  # a private one goes with all that is in it
-            keeper.mark(name, maker.mark())
             self._closing.append(lambda: self._drop(keeper, database))
         return database
 
@@ -239,8 +238,8 @@ class Cell:
         """Drop the databases that killed cells left in a given server: of a cell's name, with the mark of a process
         that is over. Nothing else is touched."""
         with contextlib.suppress(WitnessError):  # it may not be let see them; then others sweep
-            for name, mark in keeper.marked():
-                if NAME.fullmatch(name) and maker.is_left(mark):
+            for name in keeper.databases():
+                if NAME.fullmatch(name) and maker.is_left(name):
                     self.progress(f"drops database {name}, which a run that was killed has left")
                     self._drop(keeper, replace(admin, database=name))
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 ENTRY, SEED, COUNTER = "entry", "seed", "counter"
-MAKER = "made_by"  # a table whose comment says who made the database
 SEEDS = 400  # more questions than any run asks
 
 
@@ -118,11 +117,8 @@ class Witness:
         """What kind of server answers, by its own word: as in addresses (mysql, mariadb, …), or another make's name."""
         return self.address.kind
 
-    def mark(self, database: str, mark: str) -> None:
-        """Write into a database of the server who made it (matrix/maker.py)."""
-
-    def marked(self) -> list[tuple[str, str]]:
-        """The databases that have such a mark, with it."""
+    def databases(self) -> list[str]:
+        """The names of the server's databases, as far as this user is let see them."""
         return []
 
     def lacks(self) -> str:
@@ -222,12 +218,8 @@ class PostgresWitness(Witness):
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
 
-    def mark(self, database: str, mark: str) -> None:
-        self.execute(f"COMMENT ON DATABASE {database} IS '{mark}'")
-
-    def marked(self) -> list[tuple[str, str]]:
-        found = self.execute("SELECT datname, shobj_description(oid, 'pg_database') FROM pg_database")
-        return [(str(name), str(mark)) for name, mark in found if mark]
+    def databases(self) -> list[str]:
+        return [str(name) for (name,) in self.execute("SELECT datname FROM pg_database")]
 
     def kind(self) -> str:
         word = self.server_string().split()[0]
@@ -358,15 +350,8 @@ class MySQLWitness(Witness):
             with contextlib.suppress(WitnessError):  # it may have ended by itself
                 self.execute(f"KILL {number}")
 
-    def mark(self, database: str, mark: str) -> None:
-        # A database has no comment in MySQL; a table has.
-        self.execute(f"CREATE TABLE {database}.{MAKER} (id int) COMMENT = '{mark}'")
-
-    def marked(self) -> list[tuple[str, str]]:
-        found = self.execute(
-            f"SELECT table_schema, table_comment FROM information_schema.tables WHERE table_name = '{MAKER}'"
-        )
-        return [(str(name), str(mark)) for name, mark in found]
+    def databases(self) -> list[str]:
+        return [str(name) for (name,) in self.execute("SHOW DATABASES")]
 
     def kind(self) -> str:
         version = " ".join(map(str, self.execute("SELECT VERSION(), @@version_comment")[0])).lower()

@@ -19,7 +19,7 @@ LONGEST = 160  # characters of a text
 FIRST = ("NST", "TXN", "CTX", "ORM", "CON", "POOL", "CAN", "GEN", "FIX")  # what people are in who paste an error
 OWN = ("matrix.", "tests.", "asyncio.")  # exceptions of the suite's programs, and cancellation
 VARYING = (  # what is of one run only
-    (r"\s*\[?\bmatrix_[0-9a-f]+\b\]?\.?", " "),
+    (r"\s*\[?\b(?:repro_)?matrix_[0-9a-f_]+\b\]?\.?", " "),
     (r"\b(tortoise_savepoint|__asyncpg_savepoint)_[0-9a-f]+_*", r"\1_…"),
     (r"\\[nt]", " "),
     (r"\b(pool|Task)-\d+", r"\1-…"),

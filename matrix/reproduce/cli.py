@@ -80,8 +80,10 @@ class FindingLine:
 
 def _reproduce(options: argparse.Namespace) -> int:
     from matrix.harness.scenario import one
+    from matrix.maker import clean_up_when_told_to_end
     from matrix.results.read import ResultError, read_folder
 
+    clean_up_when_told_to_end()
     try:
         options.scenario = one(options.scenario) if options.scenario else None
         states = read_folder(options.results)

@@ -8,13 +8,13 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from matrix import maker
 from matrix.harness.drivers import drivers
 from matrix.runs import environments, registry
 
@@ -86,7 +86,7 @@ class Databases:
         self.variables: dict[str, str] = {}
         version = str(axes["server_version"])
         self.count = 0
-        self.folder = tempfile.mkdtemp(prefix="matrix-reproduce-")
+        self.folder = maker.folder("matrix-reproduce-")
         self.server: Any = None
         self.made: list[tuple[Path, str]] = []  # at a given address: the interpreter that made it, its name
         if self.kind != "sqlite":
@@ -107,7 +107,7 @@ class Databases:
         self.count += 1
         if self.server is None:
             return f"sqlite:///{self.folder}/{self.count}.db"
-        name = f"repro_{os.getpid()}_{self.count}"
+        name = f"repro_{maker.mark()}_{self.count:x}"  # what a kill leaves is dropped by the next cell at that address
         self._tell(python, f"CREATE DATABASE {name}")
         if self.server.given:  # a private one goes with all that is in it
             self.made.append((python, name))

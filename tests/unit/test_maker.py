@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from matrix import maker
-from matrix.harness.cell import Cell
+from matrix.harness.cell import NAME, Cell
 from matrix.harness.witness import Address
 from matrix.report import files
 
@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def marked_elsewhere(seconds: float) -> str:
     """The mark of a process on another machine, so long ago."""
-    _, _, pid, started, when = maker.mark().split(".")
-    return f"matrix.{'0' * 12}.{pid}.{started}.{int(when) - int(seconds)}"
+    _, _, pid, started, when = maker.mark().split("_")
+    return f"matrix_{'0' * 12}_{pid}_{started}_{int(when) - int(seconds)}"
 
 
 def marked_by_a_dead_one() -> str:
@@ -34,8 +34,8 @@ def marked_by_a_dead_one() -> str:
 
 def with_another_start(mark: str) -> str:
     """The mark of a process that is over and whose id is in use again."""
-    parts = mark.split(".")
-    return ".".join([*parts[:3], str(int(parts[3]) + 1), parts[4]])
+    parts = mark.split("_")
+    return "_".join([*parts[:3], str(int(parts[3]) + 1), parts[4]])
 
 
 MARKS = [
@@ -50,20 +50,20 @@ EACH = pytest.mark.parametrize(("mark", "left"), [each[1:] for each in MARKS], i
 
 
 class Keeper:
-    """A server's databases, with what is written into each."""
+    """A server's databases."""
 
     address = Address("postgres")
 
-    def __init__(self, databases: dict[str, str]) -> None:
-        self.databases = databases
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
 
-    def marked(self) -> list[tuple[str, str]]:
-        return list(self.databases.items())
+    def databases(self) -> list[str]:
+        return list(self.names)
 
     def execute(self, statement: str) -> None:
         verb, _, name = statement.partition(" DATABASE IF EXISTS ")
         assert verb == "DROP"
-        del self.databases[name]
+        self.names.remove(name)
 
     def terminate_backends(self) -> None: ...
 
@@ -72,13 +72,20 @@ class Keeper:
 
 @EACH
 def test_a_cell_drops_what_a_killed_one_left_in_a_given_server(mark: Any, left: bool) -> None:
-    ours, said = f"matrix_{'0a' * 6}", mark()
-    keeper = Keeper({ours: said, "matrix_sales": said, f"{ours}_copy": said})
+    said = mark()
+    ours, foreign = [f"{said}_0a0b0c", f"repro_{said}_1"], ["matrix_sales", said, f"{said}_0a0b0c_copy", f"my_{said}_1"]
+    keeper = Keeper([*ours, *foreign])
     cell: Any = Cell.__new__(Cell)
     cell.progress, cell._witness = lambda _: None, lambda _: keeper
     cell._sweep(keeper, keeper.address)
-    assert (ours not in keeper.databases) is left
-    assert {"matrix_sales", f"{ours}_copy"} <= keeper.databases.keys()
+    assert keeper.names == (foreign if left else [*ours, *foreign])
+
+
+def test_a_mark_fits_into_the_name_of_a_database() -> None:
+    assert NAME.fullmatch(f"{maker.mark()}_0a0b0c")
+    longest = f"repro_matrix_{'0' * 12}_{2**22}_{10**10}_{10**10}_fff"
+    assert NAME.fullmatch(longest)
+    assert len(longest) <= 63  # PostgreSQL's limit; MySQL's is 64
 
 
 @EACH
@@ -112,13 +119,18 @@ def test_a_killed_report_leaves_nothing_behind_for_long(tmp_path: Path) -> None:
 
 
 TOLD = """
-import os, signal, sys
+import os, shutil, signal, sys
 from pathlib import Path
 from matrix import maker
 from matrix.report import files
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run under nohup, or behind a script's &
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 maker.clean_up_when_told_to_end()
+def remove(*arguments, remove=shutil.rmtree, **options):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # these do not end the cleaning
+        os.kill(os.getpid(), number)
+    remove(*arguments, **options)
+shutil.rmtree = remove
 with files.replaced_folder(Path(sys.argv[1])):
     os.kill(os.getpid(), int(sys.argv[2]))
     signal.pause()
