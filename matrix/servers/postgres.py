@@ -14,6 +14,7 @@ from matrix.servers.builds import Build
 from matrix.servers.tools import Account
 
 USER = "tester"
+OWNER = "postgres"  # of the data; a superuser whom nobody can log in as
 STOP_SIGNAL = signal.SIGQUIT  # ends the helper processes and frees the shared memory; SIGKILL would not
 # In clear text, since nothing leaves the machine: some clients refuse SCRAM with as few iterations as below.
 HOST_BASED_ACCESS = "local all all password\nhost all all 127.0.0.1/32 password\n"
@@ -40,8 +41,8 @@ SETTINGS = {
 
 
 def make_data(build: Build, data: Path, account: Account | None) -> None:
-    """Make a data folder with the superuser USER, who has no password yet and so cannot log in."""
-    words: list[str | Path] = [build.program.with_name("initdb"), "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8"]
+    """Make a data folder with the superuser OWNER, who has no password and so cannot log in."""
+    words: list[str | Path] = [build.program.with_name("initdb"), "-D", data, "-U", OWNER, "-A", "trust", "-E", "UTF8"]
     tools.run(
         [*words, "--no-locale", "--no-sync", "--wal-segsize=1"],
         doing="preparing the data folder",
@@ -62,15 +63,17 @@ def scram_verifier(password: str, iterations: int = 1) -> str:
     return "SCRAM-SHA-256${}:{}${}:{}".format(iterations, *parts)
 
 
-def set_password(build: Build, data: Path, password: str, account: Account | None) -> None:
-    """Give USER a password while no server runs; it goes over a pipe and is in no file and no argument."""
+def make_user(build: Build, data: Path, password: str, account: Account | None) -> None:
+    """Make USER, who may make databases and no more, while no server runs; his password goes over a pipe and is in no
+    file and no argument."""
     settings = ("exit_on_error=on", "fsync=off", "password_encryption=scram-sha-256", "log_min_error_statement=panic")
     words = [word for setting in settings for word in ("-c", setting)]
     tools.run(
         [*build.command(), "--single", "-D", str(data), *words, "postgres"],
         doing="setting the password",
         account=account,
-        input_text=f"ALTER USER {USER} PASSWORD '{scram_verifier(password)}'\n",
+        input_text=f"CREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{scram_verifier(password)}'\n"
+        f"ALTER ROLE {OWNER} NOLOGIN\n",
         environment=tools.plain_environment(),
     )
 

@@ -16,7 +16,7 @@ from matrix.servers.private import Order, ServerProcess
 from matrix.servers.server import Server
 from matrix.servers.tools import Account, Progress
 
-TEMPLATE_FORMAT = 2  # part of a template's name: raise it when make_data changes
+TEMPLATE_FORMAT = 3  # part of a template's name: raise it when make_data changes
 START_SECONDS = 60.0
 POLL_SECONDS = 0.005
 PORT_ATTEMPTS = 5
@@ -125,7 +125,7 @@ def _prepare(build: Build, template: Path, folder: Path, password: str, port: in
         _hand_over(own, account)
     state = {"kind": build.kind, "version": build.version, "port": port, "owner": os.getpid()}
     if build.kind == "postgres":
-        postgres.set_password(build, data, password, account)
+        postgres.make_user(build, data, password, account)
         return Order(postgres.command(build, data, sockets, port), postgres.STOP_SIGNAL, account, state), data
     users, unix_socket = folder / "users.sql", sockets / "mysql"
     mysql.write_users_file(build, users, password)

@@ -157,7 +157,19 @@ def test_it_runs_without_roots_rights(met: Met) -> None:
 
 def test_its_user_has_no_right_beyond_his_own_data(met: Met) -> None:
     if met.kind == "postgres":
-        pytest.skip("its user is the one that initdb makes; the operating system keeps him out of files")
+        asked = (
+            "SELECT rolsuper, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+        )
+        assert met.execute(asked) == [(False,) * 4]
+        assert met.execute("SELECT count(*) FROM pg_auth_members WHERE member = current_user::regrole") == [(0,)]
+        for statement in (
+            "COPY (SELECT 1) TO PROGRAM 'true'",
+            "SELECT pg_read_file('PG_VERSION')",
+            "ALTER SYSTEM RESET ALL",
+        ):
+            with pytest.raises(WitnessError, match=r"permission denied|must be superuser"):
+                met.execute(statement)
+        return
     (granted,) = (text for (text,) in met.execute("SHOW GRANTS") if " ON *.* " in text)
     assert not re.search(r"\b(ALL|FILE|SUPER|SHUTDOWN|RELOAD|CREATE USER|GRANT OPTION|\w+_ADMIN)\b", granted)
 
