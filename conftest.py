@@ -190,10 +190,13 @@ class CellOfPytest:
 @contextlib.contextmanager
 def failing_as_pytest_does() -> Iterator[None]:
     from matrix.cell.run import CellEnded, NotAsExpected
+    from matrix.results.write import WriteError
 
     try:
         yield
     except CellEnded as ended:
         pytest.exit(str(ended), returncode=ended.code)
+    except WriteError as problem:  # else it would be one of the lines that pytest cuts at the terminal's width
+        pytest.exit(str(problem), returncode=2)
     except NotAsExpected as problem:
         pytest.fail(str(problem), pytrace=False)

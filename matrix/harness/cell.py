@@ -200,7 +200,7 @@ class Cell:
         try:
             keeper = self._witness(admin)
         except WitnessError as error:
-            hint = "; check user and password in the address that you gave" if server.given else ""
+            hint = "; check user and password in the address that you gave" if server.given and error.denied else ""
             raise CellError(f"cannot log in: {error}{hint}") from None
         self._closing.append(keeper.close)
         self._is_what_it_should_be(server, keeper)

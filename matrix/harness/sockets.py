@@ -32,6 +32,13 @@ class NoFence(Exception):
 def check_fence() -> None:
     """Whether this machine says what the gate has to know of sockets and threads. Raises NoFence."""
     first_aside()
+    try:
+        socket.create_server((LOOPBACK, 0)).close()
+    except OSError as error:
+        raise NoFence(
+            f"the gate cannot listen on {LOOPBACK}: {error.strerror}\n"
+            "switch IPv4's loopback on: ip addr add 127.0.0.1/8 dev lo; ip link set lo up"
+        ) from None
     with (
         socket.create_server((LOOPBACK, 0)) as listening,
         socket.create_connection(listening.getsockname()) as near,

@@ -37,7 +37,15 @@ class Address:
 
 
 class WitnessError(Exception):
-    """The server does not answer the witness, or refuses it something: one line that says what."""
+    """The server does not answer the witness, or refuses it something: one line that says what. ``denied``: it does not
+    let this user in."""
+
+    def __init__(self, text: str, *, denied: bool = False) -> None:
+        super().__init__(text)
+        self.denied = denied
+
+
+DENIED = ("28000", "28P01", 1044, 1045, 1698)  # codes of a log-in that was refused for who it was
 
 
 LockWaits = dict[int, frozenset[int]]  # a session whose request waits for a lock -> the sessions that hold it
@@ -172,8 +180,10 @@ class PostgresWitness(Witness):
                 database=address.database or "postgres",
                 timeout=30,
             )
-        except self._errors as error:
-            raise WitnessError(f"PostgreSQL at {address.host}:{address.port}: {_first_line(error)}") from None
+        except Exception as error:  # whatever a client makes of what answers there
+            raise WitnessError(
+                f"PostgreSQL at {address.host}:{address.port}: {_first_line(error)}", denied=_code(error) in DENIED
+            ) from None
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         try:
@@ -288,8 +298,10 @@ class MySQLWitness(Witness):
         self._errors = (self._client.Error, OSError, AttributeError)
         try:
             self._connection: Any = self._connect(address)
-        except self._errors as error:
-            raise WitnessError(f"{address.kind} at {address.host}:{address.port}: {_first_line(error)}") from None
+        except Exception as error:  # whatever a client makes of what answers there
+            raise WitnessError(
+                f"{address.kind} at {address.host}:{address.port}: {_first_line(error)}", denied=_code(error) in DENIED
+            ) from None
 
     def _connect(self, address: Address) -> Any:
         """In plain text where nothing leaves the machine: quicker, and a forked child may go on with the connection
@@ -460,6 +472,12 @@ WITNESSES: dict[str, type[Witness]] = {  # by their names in drivers.toml
     "pymysql": PyMySQLWitness,
     "apsw": SQLiteWitness,
 }
+
+
+def _code(error: BaseException) -> object:
+    """The server's own code: pg8000 has a SQLSTATE among a dictionary, the others a number first or as errno."""
+    first = error.args[0] if error.args else None
+    return first.get("C") if isinstance(first, dict) else getattr(error, "errno", first)
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -12,6 +12,7 @@ from matrix.servers.catalogue import Kind
 from matrix.servers.errors import ServerError
 
 CONNECT_SECONDS = 5.0
+SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])  # of PostgreSQL: answered with one byte
 
 
 @dataclass(frozen=True)
@@ -60,25 +61,52 @@ def given_address(kind: Kind, environment: Mapping[str, str] = os.environ) -> Ad
 
 def reachable(address: Address, seconds: float = CONNECT_SECONDS) -> str | None:
     """None if something accepts connections there within so many seconds, else the reason in a few words."""
+    return _asked(address, seconds, lambda probe: None)
+
+
+def _asked(address: Address, seconds: float, ask: Callable[[socket.socket], str | None]) -> str | None:
+    """What ``ask`` says of a connection to there, or why there is none, in a few words."""
     try:
         if address.socket:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(seconds)
-                probe.connect(address.socket)
+            probe = socket.socket(socket.AF_UNIX)
+            probe.settimeout(seconds)
+            probe.connect(address.socket)
         else:
-            socket.create_connection((address.host, address.port), timeout=seconds).close()
+            probe = socket.create_connection((address.host, address.port), timeout=seconds)
+        with probe:
+            return ask(probe)
     except TimeoutError:
         return f"no answer within {seconds:g} s"
     except OSError as error:
         return error.strerror or str(error)
     except UnicodeError:
         return "not a host name"
-    return None
+
+
+def _of_its_kind(kind: str) -> Callable[[socket.socket], str | None]:
+    """Asks whether what listens speaks this kind's protocol, by its first bytes alone; says no login."""
+
+    def ask(probe: socket.socket) -> str | None:
+        if kind == "postgres":
+            probe.sendall(SSL_REQUEST)
+            known: tuple[bytes, ...] = (b"S", b"N", b"E")
+            said = probe.recv(1)
+        elif kind in ("mysql", "mariadb"):  # the server speaks first: its version, or why it lets nobody in
+            known = (b"\x0a", b"\xff")
+            said = probe.recv(5, socket.MSG_WAITALL)[4:]
+        else:
+            return None
+        return None if said in known else f"what listens there is no {kind} server"
+
+    return ask
 
 
 def check_reachable(address: Address, kind: Kind) -> None:
-    """Raises ServerError in one line when nothing listens at the given address."""
-    reason = reachable(address)
+    """Raises ServerError in two lines when nothing listens at the given address, or something else."""
+    reason = _asked(address, CONNECT_SECONDS, _of_its_kind(kind.name))
     if reason:
         where = address.socket or f"{address.host}:{address.port}"
-        raise ServerError(f"{kind.variable} names {where}, which cannot be reached: {reason}")
+        raise ServerError(
+            f"{kind.variable} names {where}, which cannot be used: {reason}\n"
+            f"Give it as {kind.schemes[0]}://user:password@host:port/, or unset it: then a private server is started."
+        )

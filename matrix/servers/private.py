@@ -31,6 +31,7 @@ from matrix.servers.tools import Account, plain_environment
 SUPERVISOR = Path(__file__).with_name("_supervisor.py")
 LONGEST_SOCKET_PATH = 107  # bytes; the kernel's limit
 STOP_SECONDS = 15.0
+NO_LOOPBACK = "switch IPv4's loopback on: ip addr add 127.0.0.1/8 dev lo; ip link set lo up"
 
 
 def run_root(environment: Mapping[str, str] = os.environ) -> Path:
@@ -55,7 +56,10 @@ def run_root(environment: Mapping[str, str] = os.environ) -> Path:
 def free_port() -> int:
     """A TCP port on loopback that nobody uses at this moment."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        try:
+            probe.bind(("127.0.0.1", 0))
+        except OSError as error:
+            raise ServerError(f"no port of 127.0.0.1 can be had: {error.strerror}\n{NO_LOOPBACK}") from None
         return int(probe.getsockname()[1])
 
 

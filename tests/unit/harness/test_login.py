@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from matrix.harness.cell import Backing, Cell, CellError
-from matrix.harness.witness import Address, MySQLWitness, PostgresWitness, SQLiteWitness, WitnessError
+from matrix.harness.witness import Address, MySQLWitness, PostgresWitness, SQLiteWitness, WitnessError, _code
 
 
 def saying(make: type, version: str, comment: str = "", refuses: str = "") -> Any:
@@ -108,3 +110,44 @@ def test_a_server_that_is_gone_or_full_ends_the_run(tmp_path, refuses, writes, s
         assert backing.answers(5)
     finally:
         backing.witness.close()
+
+
+def answers_with(said: bytes) -> int:
+    """The port of a server that says this, whatever it is asked, and then nothing more."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as connection:
+            connection.sendall(said)
+            connection.recv(1000)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
+GREETING = b"\x4a\x00\x00\x00\x0a9.7.4\x00" + bytes(200)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(MySQLWitness, b"\xff" * 200), (MySQLWitness, GREETING), (PostgresWitness, b"N" * 50), (PostgresWitness, b"\xff")],
+)
+def test_what_a_client_makes_of_what_is_no_server_is_told_in_a_line(make, said):
+    kind = "postgres" if make is PostgresWitness else "mysql"
+    with pytest.raises(WitnessError, match=r"at 127\.0\.0\.1:") as refused:
+        make(Address(kind, "127.0.0.1", answers_with(said), "me", "pw", ""))
+    assert len(str(refused.value).splitlines()) == 1
+    assert not refused.value.denied
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Exception({"S": "FATAL", "C": "28P01", "M": "password authentication failed"}), "28P01"),
+        (Exception(1045, "Access denied"), 1045),
+        (OSError(111, "refused"), 111),
+        (Exception(), None),
+    ],
+)
+def test_the_code_of_a_refusal_is_found_where_the_clients_keep_it(error, code):
+    assert _code(error) == code

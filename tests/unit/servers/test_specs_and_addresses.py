@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
-from matrix.servers import ServerError, Spec, acquire, parse_spec
+from matrix.servers import ServerError, Spec, acquire, address, parse_spec
 from matrix.servers.address import given_address, parse_address
 from matrix.servers.catalogue import catalogue
 from matrix.servers.server import Server
@@ -106,14 +107,53 @@ def test_given_address_is_used_and_left_alone(monkeypatch: pytest.MonkeyPatch) -
         assert server.alive()
 
 
-def test_unreachable_address_is_one_line_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_address_is_two_lines_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     monkeypatch.setenv("MATRIX_MYSQL_URL", f"mysql://me:hunter2@127.0.0.1:{port}/")
     with pytest.raises(ServerError, match=rf"MATRIX_MYSQL_URL names 127\.0\.0\.1:{port}.*refused") as caught:
         acquire("mysql-9.7")
     assert "hunter2" not in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "says", "problem"),
+    [
+        ("mysql", b"", "no answer within"),
+        ("postgres", b"", "no answer within"),
+        ("mysql", b"HTTP/1.1 400 Bad Request\r\n", "is no mysql server"),
+        ("postgres", b"HTTP/1.1 400 Bad Request\r\n", "is no postgres server"),
+        ("mariadb", b"SSH-2.0-OpenSSH_9.2\r\n", "is no mariadb server"),
+        ("mysql", b"\xff\xfe\xfd\xfc\xfb\xfa", "is no mysql server"),
+        ("mysql", b"\x4a\x00\x00\x00\x0a9.7.4\x00", ""),
+        ("mariadb", b"\x17\x00\x00\x00\xff\x10\x04Too many connections", ""),
+        ("postgres", b"N", ""),
+    ],
+)
+def test_what_is_no_server_of_its_kind_is_told_before_anybody_logs_in(
+    monkeypatch: pytest.MonkeyPatch, kind: str, says: bytes, problem: str
+) -> None:
+    monkeypatch.setattr(address, "CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with listener.accept()[0] as connection:
+                connection.sendall(says)
+                connection.recv(100)
+                connection.recv(100)
+
+        threading.Thread(target=serve, daemon=True).start()
+        scheme = "postgres" if kind == "postgres" else "mysql"
+        monkeypatch.setenv(f"MATRIX_{kind.upper()}_URL", f"{scheme}://me:pw@127.0.0.1:{listener.getsockname()[1]}/")
+        if not problem:
+            assert acquire(kind).given
+            return
+        with pytest.raises(ServerError, match=problem) as caught:
+            acquire(kind)
+    first, second = str(caught.value).splitlines()
+    assert f"MATRIX_{kind.upper()}_URL names 127.0.0.1" in first
+    assert "unset it" in second
 
 
 @pytest.mark.parametrize(("kind", "says"), [("mssql", "set MATRIX_MSSQL_URL"), ("sqlite", "embedded")])
