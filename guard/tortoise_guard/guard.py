@@ -261,7 +261,7 @@ class Guard:
     def _pairs(self, transaction: Transaction) -> None:
         for rule, one, other in transaction.conflicts():
             does = "opens or ends a block" if one.block else "queries"
-            also = "does" if other.block == one.block else "queries"
+            also = "does so" if other.block == one.block else "queries"
             self.report(
                 rule,
                 f"{at(one.place)} (task {one.life.name}) {does} in the transaction of {at(transaction.place)} while "
