@@ -20,8 +20,8 @@ mkdir -p "$logs"
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 
 rm -rf results build
-# Beside the project's own tests: lint, and what the later steps would wait for, their environments and servers.
-"$tox" -e lint >"$logs/lint" 2>&1 & lint=$!
+# Beside the project's own tests: lint, the workflows, and what the later steps would wait for, their environments and servers.
+"$tox" -e lint,workflows >"$logs/lint" 2>&1 & lint=$!
 "$tox" run --notest -e "faults,report,$cells" >"$logs/environments" 2>&1 & environments=$!
 .tox/ci/bin/python -m matrix servers fetch postgres mysql mariadb odbc >"$logs/servers" 2>&1 & servers=$!
 status=0

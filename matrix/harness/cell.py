@@ -317,7 +317,9 @@ def short_version(text: str) -> str:
 def commit() -> str:
     """The project's commit, with ``+`` where the tree has changes; empty outside of a checkout."""
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        run = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        # Whoever runs this code trusts the checkout, whosever it is: in a container it often is another user's.
+        git = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT)]
+        run = [*git, "describe", "--always", "--dirty=+", "--abbrev=12"]
         return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
     return ""
 

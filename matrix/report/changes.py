@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as xml
 
@@ -64,9 +64,9 @@ def _of_cell(old: CellResult, new: CellResult) -> list[Change]:
     return found
 
 
-def feed(found: Sequence[Change], newest: str, address: str) -> bytes:
+def feed(found: Sequence[Change], newest: str, address: str, page_of: Callable[[str, str], str]) -> bytes:
     """The changes as an Atom feed. ``newest``: the moment of the newest run; ``address``: where the site is published,
-    ending in a slash, or empty."""
+    ending in a slash, or empty; ``page_of`` gives the page of a cell and scenario."""
     root = xml.Element("feed", xmlns=ATOM)
     _add(root, "id", FEED_ID)
     _add(root, "title", "Tortoise driver compliance matrix: changes")
@@ -81,7 +81,7 @@ def feed(found: Sequence[Change], newest: str, address: str) -> bytes:
         _add(entry, "title", change.sentence)
         _add(entry, "updated", change.started)
         if change.after:
-            xml.SubElement(entry, "link", href=text(f"{address}cells/{change.cell}/{change.scenario}.html"))
+            xml.SubElement(entry, "link", href=text(address + page_of(change.cell, change.scenario)))
         _add(entry, "summary", f"{change.title}. {'; '.join(change.versions)}. {change.reason}")
     return b'<?xml version="1.0" encoding="utf-8"?>\n' + xml.tostring(root, encoding="utf-8") + b"\n"
 

@@ -21,7 +21,13 @@ def register(commands: Any) -> None:
     report = commands.add_parser("report", help="results -> table in the terminal, pages, Markdown, JSON")
     report.add_argument("--results", default="results", metavar="FOLDER", help="folder to read (default: results)")
     report.add_argument("--out", default="build", metavar="FOLDER", help="folder to write (default: build)")
-    report.add_argument("--older", metavar="FOLDER", help="older results, for the page of changes and the feed")
+    report.add_argument(
+        "--older",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="older results, each to be chosen on the site",
+    )
     report.add_argument("--address", default="", metavar="URL", help="where the site will be, for badges and the feed")
     results.add_demands(report)
     report.set_defaults(handler=_report)
@@ -41,7 +47,7 @@ def _report(options: argparse.Namespace) -> int:
         states = read(options.results)
         if not states:
             return _fail(f"{options.results}: no result file in the folder; run the cells first (tox)")
-        older = read(options.older) if options.older else []
+        older = [read(folder) for folder in options.older]
         wanted = [name for name in options.expect_cells.split(",") if name]
         problems = results.problems(states, options.expectations, results.is_strict(options), wanted)
         return _publish(states, older, problems, documents.read_folder(options.results), options)
@@ -54,18 +60,18 @@ def _report(options: argparse.Namespace) -> int:
 
 def _publish(
     states: Sequence[CellState],
-    older: Sequence[CellState],
+    older: Sequence[Sequence[CellState]],
     problems: Sequence[str],
     documents: dict[str, Any],
     options: argparse.Namespace,
 ) -> int:
-    from matrix.report import changes, files, pages, site, suite, terminal, view
+    from matrix.report import files, pages, runs, site, suite, terminal, view
     from matrix.report.markdown import markdown
 
     table, out = view.build(states, options.expectations, problems), Path(options.out)
     table = dataclasses.replace(table, documents=documents)
     address = f"{options.address.rstrip('/')}/" if options.address else ""
-    how = pages.Options(options.older is not None, changes.between(older, states), address)
+    how = pages.Options(runs.runs(table, older, options.expectations), address)
     try:
         index = site.build(table, out, how)
         files.write(out / "table.md", files.encode(markdown(table)))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from matrix.lines import ScenarioLine
-from matrix.report.view import Table, page_of
+from matrix.report.view import Table
 from matrix.words import NOT_VERDICTS
 
 
@@ -61,7 +61,7 @@ def coverage(table: Table) -> Coverage:
         anomalies=len(anomalies),
         found=tuple(
             GeneratedAnomaly(
-                str(each.get("verdict")), ", ".join(each.get("properties") or ()), cell, page_of(cell, scenario)
+                str(each.get("verdict")), ", ".join(each.get("properties") or ()), cell, table.page_of(cell, scenario)
             )
             for cell, scenario, each in anomalies
             if each.get("found_by_generation")

@@ -18,22 +18,9 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-class Json(str):
-    """A value as JSON text on one line, for what stands in several files."""
-
-
-def json_text(value: Any) -> Json:
-    """JSON on one line; the order of the keys is that of the results. A list may be one of ``Json``."""
-    if isinstance(value, Json):
-        return value
-    if isinstance(value, list) and value and isinstance(value[0], Json):
-        return Json(f"[{', '.join(map(json_text, value))}]")
-    return Json(json.dumps(value, ensure_ascii=False))
-
-
-def json_object(value: Mapping[str, Any]) -> Json:
-    """An object whose values may be, or be lists of, ``Json``."""
-    return Json("{" + ", ".join(f"{json.dumps(name)}: {json_text(item)}" for name, item in value.items()) + "}")
+def json_text(value: Any) -> str:
+    """JSON on one line; the order of the keys is that of the results."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def as_json(value: Any) -> bytes:

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from matrix.report.evidence import ANSWERS, Event, Evidence, Lanes, milliseconds
 
 FRAMES_AT_MOST = 300
-TO_SERVER = '<span aria-hidden="true">→</span> server'
-TO_DRIVER = '<span aria-hidden="true">←</span> driver'
+TO_SERVER = '<td class="out">server</td>'  # with an arrow of the style sheet's
+TO_DRIVER = '<td class="in">driver</td>'
 
 
 escape = lru_cache(maxsize=8192)(html.escape)  # names, statements and answers come again and again
@@ -30,7 +30,7 @@ def frames(seen: Evidence) -> Markup:
     rows = [_frame(frame) for frame in seen.frames[:FRAMES_AT_MOST]]
     rest = len(seen.frames) - len(rows)
     if rest > 0:
-        rows.append(f'<tr><td colspan="6">and {rest} more in the JSON of this page</td></tr>')
+        rows.append(f'<tr><td colspan="6">and {rest} more in the evidence as JSON</td></tr>')
     return Markup("\n".join(rows))
 
 
@@ -105,10 +105,11 @@ def _frame(frame: dict[str, Any]) -> str:
     arrow = TO_SERVER if get("direction") == "->" else TO_DRIVER
     held = ' <span class="tag quiet">held</span>' if get("held") else ""
     marked, overlap = (' class="overlap"', ' <span class="tag">overlap</span>') if get("overlap") else ("", "")
+    content = f"<code>{text}</code>" if (text := _text(get("text"))) else ""
     return (
-        f'<tr{marked}><td class="ms">{milliseconds(get("ms"))}</td><td>{_text(get("wire"))}</td><td>{arrow}</td>'
+        f'<tr{marked}><td class="ms">{milliseconds(get("ms"))}</td><td>{_text(get("wire"))}</td>{arrow}'
         f'<td>{_text(get("kind"))}{held}{overlap}</td><td class="number">{_text(get("length"))}</td>'
-        f"<td><code>{_text(get('text'))}</code></td></tr>"
+        f"<td>{content}</td></tr>"
     )
 
 

@@ -4,8 +4,15 @@
   const here = document.currentScript.src;
   const form = document.getElementById("filter");
   if (form) filters(form);
+  if (document.getElementById("missing")) toCell();
   linkToRun();
   window.addEventListener("hashchange", linkToRun);
+
+  // A page of evidence that its cell shares with another one by now, or had in an older run.
+  function toCell() {
+    const [, root, cell, scenario] = /^(.*\/cells\/)([^/]+)\/([^/]+)\.html$/.exec(location.pathname) || [];
+    if (scenario && scenario !== "index") location.replace(`${root}${cell}/index.html${location.hash || `#${scenario}`}`);
+  }
 
   function linkToRun() {
     const id = decodeURIComponent(location.hash.slice(1));

@@ -14,8 +14,8 @@ from typing import Any, TypeGuard
 import jinja2
 
 from matrix.report import attachments, evidence, files, listing, view
-from matrix.report.changes import Change
 from matrix.report.marks import glyph, style_class
+from matrix.report.runs import Run
 from matrix.results.text import clean
 from matrix.words import LEVEL_MEANS, NOT_VERDICTS, REMEDY_MEANS, VERDICT_MEANS, VERDICTS, rank
 
@@ -25,12 +25,10 @@ RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Options:
-    """How a site is built. ``older``: whether an older folder of results was given, and ``changes`` since then.
-    ``address``: where the site will be, for what cannot be relative. ``workers``: processes, None for as many as make
-    sense."""
+    """How a site is built. ``older``: the runs before, newest first. ``address``: where the site will be, for what
+    cannot be relative. ``workers``: processes, None for as many as make sense."""
 
-    older: bool = False
-    changes: tuple[Change, ...] = ()
+    older: tuple[Run, ...] = ()
     address: str = ""
     workers: int | None = None
 
@@ -45,7 +43,6 @@ class Site:
     drivers: dict[str, str] = field(default_factory=dict)  # name -> file name without its ending
     releases: dict[str, str] = field(default_factory=dict)  # of Tortoise, newest first -> the same
     programs: dict[str, str] = field(default_factory=dict)
-    lines: Mapping[str, Mapping[str, files.Json]] = field(default_factory=dict)  # per cell and scenario, no evidence
 
     @cached_property
     def rows(self) -> dict[str, view.Row]:
@@ -72,7 +69,6 @@ def environment() -> jinja2.Environment:
         "other_means": {word: VERDICT_MEANS[word] for word in NOT_VERDICTS},
         "remedy_means": REMEDY_MEANS,
         "level_means": LEVEL_MEANS,
-        "page_of": view.page_of,
         "counts": view.counts,
         "read_evidence": evidence.read,
         "history_of": listing.history,
@@ -128,10 +124,8 @@ def _about(estimate: float) -> str:
 
 def render(site: Site, path: str, template: str, **values: Any) -> str:
     """A page; ``path`` is from the root of the site. Harmful characters are spelled out on the whole page."""
-    root = "../" * path.count("/")
-    return clean(
-        environment().get_template(template).render(root=root, site=site, table=site.table, path=path, **values)
-    )
+    shared = {"root": "../" * path.count("/"), "site": site, "table": site.table, "path": path}
+    return clean(environment().get_template(template).render(**{**shared, **values}))
 
 
 def page(site: Site, path: str, template: str, **values: Any) -> None:

@@ -4,60 +4,63 @@ from __future__ import annotations
 
 from typing import Any
 
-from matrix.report import files, view
+from matrix.report import view
 from matrix.report.pages import Site
 from matrix.report.summary import axis_ranges
+from matrix.results.compare import word
 from matrix.results.ranges import AXES
 from matrix.results.read import without_evidence
 from matrix.words import SCHEMA
 
 
-def lines(table: view.Table) -> dict[str, dict[str, files.Json]]:
-    """The scenario lines of each cell without their evidence; they stand in four files."""
-    return {
-        column.cell: {line["scenario"]: files.json_text(without_evidence(line)) for line in column.result.scenarios}
-        for column in table.columns
-        if column.result
-    }
-
-
 def summary(site: Site) -> dict[str, Any]:
-    """All cells without their evidence, and why the whole is not green."""
-    return {
-        "schema": SCHEMA,
-        "newest": site.table.newest,
-        "problems": list(site.table.problems),
-        "cells": [
-            files.json_object({**cell(site, column), "page": f"cells/{column.cell}/index.html"})
-            for column in site.table.columns
-        ],
-    }
+    """All cells with a word for each scenario, and why the whole is not green."""
+    table = site.table
+    cells = [short(column) for column in table.columns]
+    return {"schema": SCHEMA, "newest": table.newest, "problems": list(table.problems), "cells": cells}
 
 
-def cell(site: Site, column: view.Column) -> dict[str, Any]:
-    """One cell: its state, the header, the scenario lines without evidence, and the footer of the result shown."""
+def short(column: view.Column) -> dict[str, Any]:
+    """One cell: its state, the header, a word for each scenario, the footer of the result shown, and its page."""
     state, result = column.state, column.state.result
     return {
         "cell": state.cell,
         "complete": state.complete,
         "problem": column.problem,
         "header": result.header if result else (state.attempt.header if state.attempt else None),
-        "scenarios": list(site.lines.get(column.cell, {}).values()),
+        "words": {name: word(line) for name, line in result.by_id.items()} if result else {},
         "footer": result.footer if result else None,
+        "page": f"cells/{column.cell}/index.html",
     }
 
 
+def cell(column: view.Column) -> dict[str, Any]:
+    """The same with the scenario lines in the words' place, without evidence."""
+    lines = [without_evidence(line) for line in column.result.scenarios] if column.result else []
+    return {**{key: value for key, value in short(column).items() if key != "words"}, "scenarios": lines}
+
+
 def driver(site: Site, name: str) -> dict[str, Any]:
-    """All cells of a driver without their evidence."""
-    cells = [files.json_object(cell(site, column)) for column in site.table.columns if column.driver == name]
+    """All cells of a driver with a word for each scenario."""
+    cells = [short(column) for column in site.table.columns if column.driver == name]
     return {"schema": SCHEMA, "driver": name, "cells": cells}
 
 
 def scenario(site: Site, row: view.Row) -> dict[str, Any]:
-    """One scenario: its line in every cell, without evidence, and its ranges."""
-    name = row.scenario
-    cells = {cell: own[name] for cell, own in site.lines.items() if name in own}
-    return {"schema": SCHEMA, "scenario": name, "title": row.title, "cells": cells, "ranges": _ranges(site.table, row)}
+    """One scenario: what every cell says of it, and its ranges."""
+    cells = {
+        column.cell: {
+            "word": word(line),
+            "complies": line["complies"],
+            "reason": line.get("reason") or "",
+            "schedule": line.get("schedule"),
+            "page": site.table.page_of(column.cell, row.scenario),
+        }
+        for column in site.table.columns
+        if column.result and (line := column.result.by_id.get(row.scenario))
+    }
+    ranges = _ranges(site.table, row)
+    return {"schema": SCHEMA, "scenario": row.scenario, "title": row.title, "cells": cells, "ranges": ranges}
 
 
 def _ranges(table: view.Table, row: view.Row) -> dict[str, dict[str, list[dict[str, str]]]]:

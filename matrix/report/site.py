@@ -7,6 +7,7 @@ matter; cells are built in several processes where there are many.
 
 from __future__ import annotations
 
+import lzma
 import os
 import re
 import shlex
@@ -18,7 +19,7 @@ from typing import Any
 from markupsafe import Markup
 
 from matrix.lines import ScenarioLine
-from matrix.report import attachments, badges, errors, files, junit, patterns, published, search, suite, view
+from matrix.report import attachments, badges, errors, files, junit, patterns, published, runs, search, suite, view
 from matrix.report.changes import feed
 from matrix.report.coverage import coverage
 from matrix.report.drawing import STYLE
@@ -41,7 +42,7 @@ def build(table: view.Table, out: str | os.PathLike[str], options: Options | Non
     out, options = Path(out), options or Options()
     with files.replaced_folder(out / "site") as folder:
         names = _drivers(table), _releases(table)
-        site = Site(table, folder, options, *names, _programs(table), published.lines(table))
+        site = Site(table, folder, options, *names, _programs(table))
         for path in ("cells", "scenarios", "drivers", "badges", "tortoise"):
             (folder / path).mkdir()
         summary = files.as_json_lines(published.summary(site), "cells")
@@ -52,6 +53,7 @@ def build(table: view.Table, out: str | os.PathLike[str], options: Options | Non
             (_methods, (site,)),
             (_changes, (site,)),
         ]
+        calls += [(_run, (site, run)) for run in options.older]
         calls += [(_document, (site, kind)) for kind in table.documents]
         calls += [(_home, (site, release)) for release in ("", *site.releases)]
         calls += [(_driver, (site, driver)) for driver in site.drivers]
@@ -207,9 +209,21 @@ def _changes(site: Site) -> None:
                 found = axis_ranges([each_group], axis, row.marks)
                 if len(found) > 1:
                     releases.append((row, each_group, name, found))
-    page(site, "changes.html", "changes.html", releases=releases)
+    older, address = site.options.older, site.options.address
+    page(site, "changes.html", "changes.html", releases=releases, since=older[0] if older else None)
     starts = [run.header["started"] for column in table.columns if (run := column.result or column.state.attempt)]
-    put(site, "feed.xml", feed(site.options.changes, max(starts, default="1970-01-01T00:00:00Z"), site.options.address))
+    newest = max(starts, default="1970-01-01T00:00:00Z")
+    put(site, "feed.xml", feed(older[0].changes if older else (), newest, address, table.page_of))
+    if address:  # what GitHub shows, at any depth, for what is not there
+        page(site, "404.html", "missing.html", root=address)
+
+
+def _run(site: Site, run: runs.Run) -> None:
+    """The table of an older run, and what changed since."""
+    page(site, f"runs/{run.name}/changes.html", "changes.html", since=run)
+    then = Site(run.table, site.folder, site.options, site.drivers)
+    tables = home_tables(then, range(len(run.table.columns)))
+    page(then, f"runs/{run.name}/index.html", "run.html", run=run, tortoise="", **tables)
 
 
 # -- scenarios and drivers -------------------------------------------------------------------------------------------
@@ -306,30 +320,24 @@ def _badge(site: Site, name: str, label: str, place: Summary) -> dict[str, Any]:
 
 def _cell(site: Site, column: view.Column) -> None:
     """All pages of one cell, with their data."""
-    page(site, f"cells/{column.cell}/index.html", "cell.html", column=column, **_run_of(column))
     run = column.result
-    put(site, f"cells/{column.cell}.json", files.as_json_lines(published.cell(site, column), "scenarios"))
+    told: dict[str, Any] = {"run": run or column.state.attempt}
+    if run is not None:
+        told |= {"stamp": runs.stamp(run), "earlier": runs.otherwise(site.options.older, run)}
+    page(site, f"cells/{column.cell}/index.html", "cell.html", column=column, **told)
+    put(site, f"cells/{column.cell}.json", files.as_json_lines(published.cell(column), "scenarios"))
     put(site, f"cells/{column.cell}.xml", junit.junit([(column.cell, run.scenarios if run else ())]))
     if run is None:
         return
-    raw = BytesIO(run.path.read_bytes()).readlines()[1:-1]  # between header and footer: a line for each scenario
+    whole = run.path.read_bytes()
+    raw = BytesIO(whole).readlines()[1:-1]  # between header and footer: a line for each scenario
     if len(raw) != len(run.scenarios):
         raise BadLine(run.path, "the file has changed since it was read: build the report again", 1)
+    put(site, f"cells/{column.cell}.jsonl.xz", lzma.compress(whole, preset=1))
     versions = Markup(environment().get_template("versions.html").render(header=run.header))
-    for text in raw:
-        line = parse(text)
-        put(site, f"cells/{column.cell}/{line['scenario']}.json", text)
-        _evidence(site, column, run, line, versions)
-
-
-def _run_of(column: view.Column) -> dict[str, Any]:
-    run = column.result or column.state.attempt
-    return {"run": run, "stamp": stamp(run) if run else ""}
-
-
-def stamp(run: CellResult) -> str:
-    """The name of a run in links: its start, without what an id must not hold."""
-    return "run-" + re.sub(r"[^0-9TZ]", "", str(run.header["started"]))
+    for text, short in zip(raw, run.scenarios, strict=True):
+        if site.table.pages[column.cell, short["scenario"]] == column.cell:
+            _evidence(site, column, run, parse(text), versions)
 
 
 def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLine, versions: Markup) -> None:
@@ -345,10 +353,12 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
         column=column,
         row=row,
         line=line,
-        mark=view.mark(column, name, site.table.expected),
+        mark=row.marks[site.table.columns.index(column)],
+        same=site.table.same(cell, name),
+        earlier=runs.said_of(site.options.older, run, name),
         expectation=site.table.expected.get((cell, name)),
         versions=versions,
-        stamp=stamp(run),
+        stamp=runs.stamp(run),
         replay=replay_command(cell, name, line.get("schedule")),
         upstream=attachments.issue_text(line, run.header, scripts.get(name)),
         reproducers={scenario: f"{scenario}.py" for scenario in scripts},

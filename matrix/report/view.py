@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from matrix.lines import Expectation, ScenarioLine
+from matrix.report import shared
 from matrix.report.marks import glyph, style_class
 from matrix.report.summary import Group, group
 from matrix.results import expectations, judging
@@ -138,14 +139,25 @@ class Table:
     problems: tuple[str, ...] = ()
     expected: dict[tuple[str, str], Expectation] = field(default_factory=dict)
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the suite itself (results/documents.py)
+    pages: Mapping[tuple[str, str], str] = field(default_factory=dict)  # cell, scenario -> whose page shows it
 
     @property
     def scenarios(self) -> int:
         return sum(len(family.rows) for family in self.families)
 
+    def page_of(self, cell: str, scenario: str) -> str:
+        """The page that shows the evidence of a cell and scenario, from the root of the site."""
+        return page_of(self.pages.get((cell, scenario), cell), scenario)
+
+    def same(self, cell: str, scenario: str) -> list[Column]:
+        """The other cells that found what this one's page shows."""
+        return [
+            column for column in self.columns if column.cell != cell and self.pages.get((column.cell, scenario)) == cell
+        ]
+
 
 def page_of(cell: str, scenario: str) -> str:
-    """The evidence page of a cell and scenario, from the root of the site."""
+    """The evidence page that a cell has of its own for a scenario, from the root of the site."""
     return f"cells/{cell}/{scenario}.html"
 
 
@@ -159,13 +171,15 @@ def build(states: Sequence[CellState], folder: str | os.PathLike[str], problems:
     newest = max((run.started for state in states if (run := state.result or state.attempt)), default=None)
     columns = tuple(_column(state, newest) for state in sorted(states, key=_column_order))
     expected = _expected(columns, folder)
-    families = _families(columns, expected)
+    groups = group(columns, range(len(columns)))
+    pages = shared.pages(columns, groups)
+    families = _families(columns, expected, pages)
     plain = [family for family in families if family.key != "remedies"]
     drivers = tuple(sorted({column.driver for column in columns if column.result}))
-    groups = group(columns, range(len(columns)))
     answers = tuple(Answer(family.name, _worst_of(family, columns, groups, drivers)) for family in plain)
     remedies = tuple(row for family in families if family.key == "remedies" for row in family.rows)
-    return Table(columns, families, drivers, answers, remedies, _day(newest), groups, tuple(problems), expected)
+    day = _day(newest)
+    return Table(columns, families, drivers, answers, remedies, day, groups, tuple(problems), expected, pages=pages)
 
 
 # Columns
@@ -235,7 +249,9 @@ def _expected(columns: Iterable[Column], folder: str | os.PathLike[str]) -> dict
     return expected
 
 
-def _families(columns: Sequence[Column], expected: dict[tuple[str, str], Expectation]) -> tuple[Family, ...]:
+def _families(
+    columns: Sequence[Column], expected: dict[tuple[str, str], Expectation], pages: Mapping[tuple[str, str], str]
+) -> tuple[Family, ...]:
     lines: dict[str, ScenarioLine] = {}
     for column in columns:
         run = column.result or column.state.attempt
@@ -243,7 +259,7 @@ def _families(columns: Sequence[Column], expected: dict[tuple[str, str], Expecta
             lines.setdefault(line["scenario"], line)
     grouped: dict[str, list[Row]] = {}
     for name in sorted(lines, key=natural):
-        marks = tuple(mark(column, name, expected) for column in columns)
+        marks = tuple(mark(column, name, expected, pages) for column in columns)
         line, prefix = lines[name], name.split("-")[0]
         row = Row(name, line.get("title", ""), line.get("contract", ""), line["level"], marks, family_of(name).key)
         grouped.setdefault(prefix, []).append(row)
@@ -251,7 +267,12 @@ def _families(columns: Sequence[Column], expected: dict[tuple[str, str], Expecta
     return tuple(Family(*family_of(prefix)[1:], tuple(grouped[prefix])) for prefix in order if prefix in grouped)
 
 
-def mark(column: Column, scenario: str, expected: dict[tuple[str, str], Expectation]) -> Mark:
+def mark(
+    column: Column,
+    scenario: str,
+    expected: dict[tuple[str, str], Expectation],
+    pages: Mapping[tuple[str, str], str],
+) -> Mark:
     """The word of one scenario in one cell."""
     if column.result is None:
         return Mark(ERROR, f"cells/{column.cell}/index.html", reason=column.problem or "", detail="incomplete run")
@@ -263,7 +284,7 @@ def mark(column: Column, scenario: str, expected: dict[tuple[str, str], Expectat
     expectation = expected.get((column.cell, scenario))
     return Mark(
         word=line.get("remedy") or line["verdict"],
-        href=page_of(column.cell, scenario),
+        href=page_of(pages.get((column.cell, scenario), column.cell), scenario),
         complies=line["complies"],
         note=_note(line, expectation),
         reason=line.get("reason") or "",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Error, sync_playwright
 
-from matrix.report import changes, pages, site, view
+from matrix.report import pages, runs, site, view
 from matrix.results.read import read_folder
 from tests.unit.report import hostile
 from tests.unit.results.samples import event, evidence, header, remedy, scenario, write_cell, write_folder
@@ -61,7 +61,7 @@ def built(tmp_path_factory) -> Path:
     write_cell(older, header(planned=["NST-4"]), [scenario("NST-4", "safe")])
     states = read_folder(folder)
     table = view.build(states, base, ["a: a reason why it is not as expected"])
-    options = pages.Options(True, changes.between(read_folder(older), states), "https://example.org/", workers=1)
+    options = pages.Options(runs.runs(table, [read_folder(older)], base), "https://example.org/", workers=1)
     return site.build(table, base / "build", options).parent
 
 

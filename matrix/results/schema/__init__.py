@@ -23,7 +23,6 @@ PUBLISHED = {
     "drivers/*.json": "driver",
     "scenarios/*.json": "scenario",
     "cells/*.json": "cell",
-    "cells/*/*.json": "evidence",
     "badges/*.json": "badge",
     **{f"{kind}.json": kind for kind in DOCUMENTS},
 }

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from matrix.report import changes
+from matrix.report import changes, view
 from matrix.results.read import read_folder
 from tests.unit.results.samples import header, remedy, scenario, write_cell
 
@@ -41,7 +41,7 @@ def test_the_same_results_have_no_changes(tmp_path):
 
 
 def test_the_feed_has_an_entry_for_each_with_an_id_of_its_own(found):
-    root = ElementTree.fromstring(changes.feed(found, "2026-11-24T01:00:00Z", "https://example.org/m/"))
+    root = ElementTree.fromstring(changes.feed(found, "2026-11-24T01:00:00Z", "https://example.org/m/", view.page_of))
     entries = root.findall(f"{ATOM}entry")
     assert len({entry.findtext(f"{ATOM}id") for entry in entries}) == len(found) == len(entries)
     link = entries[0].find(f"{ATOM}link").get("href")
@@ -53,5 +53,5 @@ def test_the_feed_has_an_entry_for_each_with_an_id_of_its_own(found):
 
 
 def test_a_feed_without_changes_and_address_is_a_feed():
-    root = ElementTree.fromstring(changes.feed((), "2026-11-24T01:00:00Z", ""))
+    root = ElementTree.fromstring(changes.feed((), "2026-11-24T01:00:00Z", "", view.page_of))
     assert root.findall(f"{ATOM}entry") == root.findall(f"{ATOM}link") == []

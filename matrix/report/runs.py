@@ -1,0 +1,116 @@
+"""Older runs that stay on the site: the table as it was, what changed since, and what each cell said then.
+
+Their results have no evidence. Links to a run (``#run-…``) lead to its word and reason on the page of the newest run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from matrix.report import shared, view
+from matrix.report.changes import Change, between
+from matrix.results import compare
+from matrix.results.read import CellResult, CellState
+
+
+@dataclass(frozen=True)
+class Run:
+    """Results of before. ``name`` is that of its folder on the site, ``table`` has the cells that there still are."""
+
+    name: str
+    table: view.Table
+    changes: tuple[Change, ...] = ()
+
+    def counted(self, direction: str) -> int:
+        return sum(change.direction == direction for change in self.changes)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one earlier run of a cell said of a scenario."""
+
+    stamp: str
+    run: Run
+    scenario: str
+    word: str
+    reason: str
+    schedule: str
+
+
+def stamp(result: CellResult) -> str:
+    """The name of a cell's run in links: its start, without what an id must not hold."""
+    return "run-" + re.sub(r"[^0-9TZ]", "", str(result.header["started"]))
+
+
+def runs(now: view.Table, older: Iterable[Sequence[CellState]], folder: str | os.PathLike[str]) -> tuple[Run, ...]:
+    """The runs of several folders of older results, newest first; two of the same moment are one. ``folder`` holds the
+    expectations. Raises ExpectationError."""
+    complete = [[state for state in states if state.result] for states in older]
+    dated = {max(state.result.started for state in states if state.result): states for states in complete if states}
+    found: dict[str, Run] = {}
+    for moment, states in sorted(dated.items(), reverse=True):
+        day = moment.strftime("%Y-%m-%d")
+        name = day if day not in found else moment.strftime("%Y-%m-%dT%H%M%S")
+        found[name] = Run(name, _then(now, states, folder), between(states, [column.state for column in now.columns]))
+    return tuple(found.values())
+
+
+def earlier(all_runs: Iterable[Run], now: CellResult) -> Iterator[tuple[Run, CellResult]]:
+    """The runs of a cell before the one that is shown, newest first, each once."""
+    seen = {stamp(now)}
+    for run in all_runs:
+        then = next((column.result for column in run.table.columns if column.cell == now.cell), None)
+        if then is not None and stamp(then) not in seen:
+            seen.add(stamp(then))
+            yield run, then
+
+
+def said_of(all_runs: Iterable[Run], now: CellResult, scenario: str) -> list[Said]:
+    """What the earlier runs of a cell said of one scenario."""
+    found = earlier(all_runs, now)
+    return [_said(run, then, scenario) for run, then in found if scenario in then.by_id]
+
+
+def otherwise(all_runs: Iterable[Run], now: CellResult) -> list[tuple[Run, CellResult, str, list[Said]]]:
+    """For each earlier run of a cell its link's name and what it said that is not said any more."""
+    found = []
+    for run, then in earlier(all_runs, now):
+        kept = {shared.finding(line) for line in now.scenarios}
+        gone = [line["scenario"] for line in then.scenarios if shared.finding(line) not in kept]
+        found.append((run, then, stamp(then), [_said(run, then, name) for name in gone]))
+    return found
+
+
+def _said(run: Run, then: CellResult, scenario: str) -> Said:
+    line = then.by_id[scenario]
+    reason, schedule = str(line.get("reason") or ""), str(line.get("schedule") or "")
+    return Said(stamp(then), run, scenario, compare.word(line), reason, schedule)
+
+
+def _then(now: view.Table, states: Iterable[CellState], folder: str | os.PathLike[str]) -> view.Table:
+    """The table of older results with the cells and rows that there still are; each word leads to that run."""
+    cells = {column.cell for column in now.columns if column.result}
+    table = view.build([state for state in states if state.result and state.cell in cells], folder)
+    rows = {row.scenario for family in now.families for row in family.rows}
+
+    def led(row: view.Row) -> view.Row:
+        marks = zip(row.marks, table.columns, strict=True)
+        return replace(row, marks=tuple(_led(now, mark, column, row.scenario) for mark, column in marks))
+
+    families = tuple(
+        replace(family, rows=tuple(led(row) for row in family.rows if row.scenario in rows))
+        for family in table.families
+    )
+    remedies = tuple(row for family in families if family.key == "remedies" for row in family.rows)
+    return replace(table, families=families, remedies=remedies, answers=())
+
+
+def _led(now: view.Table, mark: view.Mark, column: view.Column, scenario: str) -> view.Mark:
+    if not mark.href or column.result is None:
+        return mark
+    own = now.pages.get((column.cell, scenario)) == column.cell
+    page = view.page_of(column.cell, scenario) if own else f"cells/{column.cell}/index.html"
+    return replace(mark, href=f"{page}#{stamp(column.result)}", note="")

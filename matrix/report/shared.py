@@ -1,0 +1,43 @@
+"""Which page shows the evidence of a cell's scenario: cells of one driver and server that found the same share one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from matrix.lines import ScenarioLine
+from matrix.report.summary import Group
+
+# What is another one in every run: addresses in memory, names of rows and databases, numbers of all kinds.
+CHANGING = re.compile(r"0x[0-9a-f]*|\b[0-9a-f]{6}x\d+|\bmatrix_[0-9a-f]+|\d+")
+
+
+def pages(columns: Sequence[Any], groups: Iterable[Group]) -> dict[tuple[str, str], str]:
+    """For each cell and scenario the cell whose page shows it: the newest of its group where that one found the same,
+    else the last one in the order of the columns that did. ``columns`` and ``groups`` are those of the table."""
+    found: dict[tuple[str, str], str] = {}
+    for group in groups:
+        homes: dict[tuple[Any, ...], str] = {}
+        for place in (group.newest, *reversed(group.places)):
+            cell = columns[place].cell
+            for line in columns[place].result.scenarios:
+                found[cell, line["scenario"]] = homes.setdefault(finding(line), cell)
+    return found
+
+
+def finding(line: ScenarioLine) -> tuple[Any, ...]:
+    """Equal for lines that say the same of a scenario: the words, what was violated and how, under each remedy too.
+    Schedules, times and the evidence itself may differ."""
+    cures = sorted((line.get("cures") or {}).items())
+    return (line["scenario"], *_said(line), *((name, *_said(cure)) for name, cure in cures))
+
+
+def _said(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    sentences = tuple((each.get("property"), _steady(each.get("sentence"))) for each in line.get("violations") or ())
+    words = tuple(line.get(key) for key in ("verdict", "remedy", "level", "complies", "proof"))
+    return (*words, _steady(line.get("reason")), sentences)
+
+
+def _steady(text: Any) -> str:
+    return CHANGING.sub("#", str(text or ""))
