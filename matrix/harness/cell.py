@@ -27,12 +27,14 @@ from .cell_name import UVLOOP, CellName, parse
 from .drivers import distribution, drivers
 from .loop import MatrixLoop
 from .sockets import NoFence, check_fence, first_aside
+from .warm import WarmConnections
 from .witness import SEEDS, WITNESSES, Address, Witness, WitnessError
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = {"eager": "asyncio, eager tasks"}  # what the header calls them
 MEMORY = "/dev/shm"  # a file system in memory: writing to the disk is no part of what is tested
 NAME = re.compile(rf"(repro_)?{maker.MARK.pattern}_[0-9a-f]+")  # of a database that a cell or a reproducer's run made
+WARM = "MATRIX_WARM"  # 0: each connection of a driver is a new one of the server (warm.py)
 ROWS = 1000  # that a server is asked to take where it may have failed
 MIN_FREE_BYTES = 64 << 20  # bytes that a SQLite database and its log may take
 
@@ -53,6 +55,8 @@ class Backing:
         self.server_address = None if kind == "sqlite" else (database.host, database.port)
         self.nonces = [f"n-seed-{number}" for number in range(1, SEEDS + 1)]
         self.server_string = witness.server_string()
+        keeps = kind == "postgres" and not server.given and not adapter.isolated and os.environ.get(WARM, "1") != "0"
+        self.warm = WarmConnections() if keeps else None
         witness.prepare(self.nonces)
 
     def address(self, gate_port: int | None) -> Address:

@@ -125,10 +125,8 @@ class Conductor:
     def _enabled(self) -> list[Action]:
         if not self.scheduled:
             return []
-        steps = [
-            Action(s.letter, "step", s.name) for s in self.sessions.values() if s.turn is not None and not s.turn.done()
-        ]
-        answers = [Action(str(c.number), "answer", c.number) for c in self.gates.channels() if c.deliverable()]
+        steps = [Action(s.letter, s.name) for s in self.sessions.values() if s.turn is not None and not s.turn.done()]
+        answers = [Action(str(c.number), c.number) for c in self.gates.channels() if c.deliverable()]
         return steps + answers
 
     def _perform(self, action: Action) -> None:

@@ -1,19 +1,70 @@
 """Which schedules of a scenario are run: two base orders, then every single departure from them, then two, and so on;
 where that does not reach all orders, a seeded sample goes beyond. A cancellation is swept over every moment at which
-its victim waits.
+its victim waits. A strategy that would only choose again what was chosen in a run before is not run.
 """
 
 from __future__ import annotations
 
 import collections
+import copy
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from .schedule import CancelPoint, Execution, Strategy
+from .schedule import Action, CancelPoint, Execution, Strategy
 from .strategies import Cancelling, Departing, Sampling
 
 SWEEPS = 100  # runs
+
+
+@dataclass
+class _Point:
+    """Where runs came to: what was possible there and where each choice led, or the run that ended there."""
+
+    enabled: tuple[str, ...] = ()
+    after: dict[str, _Point] = field(default_factory=dict)
+    end: Execution | None = None
+
+
+class Tree:
+    """The runs so far, as a tree of what was possible at each point. It has a root for each moment of cancellation."""
+
+    def __init__(self) -> None:
+        self._roots: dict[CancelPoint | None, _Point] = {}
+
+    def add(self, asked: CancelPoint | None, run: Execution) -> None:
+        """Add a run that was asked to cancel at this moment. Where there was none, it is also one without."""
+        for cancel_point in {asked, run.cancel}:
+            point = self._roots.setdefault(cancel_point, _Point())
+            for enabled, token in zip(run.enabled, run.taken, strict=True):
+                point.enabled = enabled
+                point = point.after.setdefault(token, _Point())
+            point.end = run
+
+    def follow(self, asked: Execution) -> bool:
+        """Fill in what its strategy would show, as if it had been run; False where it leaves what is known.
+
+        A run without a cancellation that had fewer waits than the moment asks for has shown that there is none.
+        """
+        end = self._end(asked.strategy, asked.cancel)
+        if end is None and asked.cancel is not None:
+            end = self._end(asked.strategy, None)
+            if end is not None and end.waits >= asked.cancel.wait:
+                return False
+        if end is None:
+            return False
+        for what in ("taken", "enabled", "waits", "victim", "cancel"):
+            setattr(asked, what, getattr(end, what))
+        return True
+
+    def _end(self, strategy: Strategy, cancel: CancelPoint | None) -> Execution | None:
+        """The run with this moment whose choices are those of the strategy; None where there was no such run."""
+        point = self._roots.get(cancel)
+        ahead = Execution(copy.deepcopy(strategy))  # it may have to be asked again: by a run
+        while point is not None and point.end is None:
+            point = point.after.get(ahead.choose([Action(token, token) for token in point.enabled]).token)
+        return point.end if point is not None else None
 
 
 class Explorer:
@@ -21,16 +72,19 @@ class Explorer:
 
     First the two base orders, then departures, fewest first. An order with a victim is swept: run once more for every
     moment at which that waited. The sweeps of the base orders are complete; other orders are swept as long as there
-    were fewer than SWEEPS runs. The sample is only drawn where orders are left. ``exhausted`` is True when every order
-    was run.
+    were fewer than SWEEPS runs, repeats among them. The sample is only drawn where orders are left. ``exhausted`` is
+    True when every order was run. What is in the ``tree`` is not run again, nor is anything twice; without one, all is.
     """
 
-    def __init__(self, bound: int, seed: str = "") -> None:
+    def __init__(self, bound: int, seed: str = "", tree: Tree | None = None) -> None:
         self.bound = bound
         self.exhausted = False
-        self.swept = 0  # moments of cancellation
+        self.swept = 0  # orders with a moment of cancellation
         self.sampled = 0
+        self._tree = tree
+        self._sweeps = 0
         self._orders: set[str] = set()
+        self._seen: set[str] = set()  # ... and with cancellations
         # One queue for each base order, asked in turn: both kinds of departures have their share of the bound.
         self._queues = [collections.deque([Departing(eager)]) for eager in (True, False)]
         self._random = random.Random(seed)
@@ -54,7 +108,7 @@ class Explorer:
         return max(round(sum(self._leaves) / len(self._leaves) * (1 + len(self._cancel_points))), self.explored)
 
     def executions(self) -> Iterator[Execution]:
-        """What to run. The consumer runs each before asking for the next."""
+        """What to run, each schedule once. The consumer runs each before asking for the next."""
         attempts = 0
         unswept = False
         while any(self._queues) and len(self._orders) < self.bound and attempts < 4 * self.bound:
@@ -62,12 +116,13 @@ class Explorer:
             strategy = queue.popleft()
             attempts += 1
             base = Execution(strategy)
-            yield base
+            yield from self._run(base)
             if base.text in self._orders:
                 continue
             self._orders.add(base.text)
+            self._seen.add(base.text)
             queue.extend(strategy.further(base.enabled))
-            if not strategy.departures or self.swept < SWEEPS:
+            if not strategy.departures or self._sweeps < SWEEPS:
                 yield from self._sweep(base)
             else:
                 unswept = True
@@ -75,24 +130,37 @@ class Explorer:
         if not self.exhausted:
             yield from self._sample(self.bound // 2)
 
+    def _run(self, execution: Execution) -> Iterator[Execution]:
+        """Have it run, where it would not only repeat what was."""
+        asked = execution.cancel
+        if self._tree is None:
+            yield execution
+        elif not self._tree.follow(execution):
+            yield execution
+            self._tree.add(asked, execution)
+
+    def _is_new(self, run: Execution) -> bool:
+        new = run.text not in self._seen
+        self._seen.add(run.text)
+        return new
+
     def _sweep(self, base: Execution) -> Iterator[Execution]:
         """The same order, cancelled at each moment at which the victim waited."""
         cancel_points = [CancelPoint(base.victim, n + 1, ends) for n in range(base.waits) for ends in (False, True)]
         self._cancel_points = self._cancel_points or cancel_points
         for cancel_point in cancel_points:
             swept = Execution(Cancelling(base.strategy, cancel_point))
-            yield swept
-            self.swept += swept.cancel is not None
+            yield from self._run(swept)
+            if swept.cancel is not None:
+                self._sweeps += 1
+                self.swept += self._is_new(swept)
 
     def _sample(self, size: int) -> Iterator[Execution]:
-        seen = set(self._orders)
         for _ in range(size):  # a fixed number of draws, repeated ones included: else the estimate would be biased
             cancel_point = self._random.choice([None, *self._cancel_points])
             # A source of its own: the run may be in a child process, which would draw from a copy.
             order: Strategy = Sampling(random.Random(self._random.getrandbits(64)))
             drawn = Execution(Cancelling(order, cancel_point) if cancel_point else order)
-            yield drawn
+            yield from self._run(drawn)
             self._leaves.append(math.prod(map(len, drawn.enabled)))
-            if drawn.text not in seen:
-                seen.add(drawn.text)
-                self.sampled += 1
+            self.sampled += self._is_new(drawn)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 from .channel import Timeline
 from .relayed import Wire
 from .sockets import Listening, aside, relay_until
+from .warm import Kept, Login, WarmConnections
 
 
 class _ClientSide(asyncio.Protocol):
@@ -49,6 +51,12 @@ class _ServerSide(asyncio.Protocol):
         self.wire.server_lost()
 
 
+@functools.cache
+def _addresses(host: str, port: int) -> list[Any]:
+    """Where a server is, asked for once: in a loop it takes a thread each time."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
 class Gate:
     """The relay in front of one server. ``port`` is where drivers connect, on 127.0.0.1."""
 
@@ -61,11 +69,13 @@ class Gate:
         self.hold_login = False
         self.by_frame = False  # held answers are let through frame by frame, not whole
         self.refuse_connections = False
+        self.warm: WarmConnections | None = None  # where the server's connections are taken from, and kept
         self.wires: list[Wire] = []
         self.port = 0
         self._server: asyncio.AbstractServer | None = None
         self._addresses: list[Any] = []
         self._connecting: set[asyncio.Task[None]] = set()
+        self._unseen = False  # there were requests beside the loop: whom they cancelled is not known
 
     async def start(self) -> None:
         listening = Listening()
@@ -73,7 +83,7 @@ class Gate:
         listening.bind(("127.0.0.1", 0))
         self.port = listening.getsockname()[1]
         loop = asyncio.get_running_loop()
-        self._addresses = await loop.getaddrinfo(*self.upstream, type=socket.SOCK_STREAM)
+        self._addresses = _addresses(*self.upstream)
         self._server = await loop.create_server(lambda: _ClientSide(self), sock=listening)
 
     def accept(self, transport: asyncio.Transport) -> Wire:
@@ -90,14 +100,23 @@ class Gate:
         if self.refuse_connections:
             wire.cut()
             return wire
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._connect(wire))
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        if self.warm is None:
+            self._reach(wire)
+        else:
+            wire.login = Login(self.warm, functools.partial(self._reach, wire))
         return wire
 
-    async def _connect(self, wire: Wire) -> None:
+    def _reach(self, wire: Wire, kept: Kept | None = None) -> None:
+        """Begin to connect a wire with the server, by a connection that was kept or by a new one."""
+        task = asyncio.get_running_loop().create_task(self._connect(wire, kept))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, wire: Wire, kept: Kept | None) -> None:
         loop = asyncio.get_running_loop()
+        if kept is not None:
+            await loop.create_connection(lambda: _ServerSide(wire), sock=kept.connection)
+            return
         reason = "its name has no address"
         for family, kind, protocol, _, address in self._addresses:
             upstream: socket.socket | None = None
@@ -125,6 +144,7 @@ class Gate:
         The gate runs in that loop, and the call may even hold the interpreter's lock: a forked child takes the call's
         connection and relays it as it comes, ungated.
         """
+        self._unseen = True
         server: Any = self._server
         ended, ending = os.pipe()
         child = os.fork()
@@ -145,5 +165,9 @@ class Gate:
         """Cut what is left and stop listening."""
         for wire in self.wires:
             wire.cut()
+        if self.warm is not None:
+            self.warm.end_run({wire.tracker.cancels for wire in self.wires})
+            if self._unseen:
+                self.warm.close()
         if self._server is not None:
             self._server.close()

@@ -13,6 +13,7 @@ from typing import Any
 from . import server_failures
 from .channel import TOKEN, Channel, FrameRecord, Segments, Timeline
 from .sockets import DriverSocket
+from .warm import Login
 from .wire import tracker_for
 from .wire.frames import Frame, Piece
 
@@ -49,6 +50,7 @@ class Wire(Channel):
         self._lost = False  # the server has closed the connection: what the driver still sends goes nowhere
         self._early = bytearray()
         self.driver_socket: DriverSocket | None = None
+        self.login: Login | None = None  # where connections of the server are kept
 
     def connected(self, transport: asyncio.Transport) -> None:
         """The driver is there."""
@@ -75,20 +77,46 @@ class Wire(Channel):
             self._farewell = self._farewell or frame.kind in FAREWELLS
             if frame.text:
                 self.segments.statement(frame.text)
+                if self.login is not None:
+                    self.login.hear(frame.text)
                 for token in TOKEN.findall(frame.text.encode()):  # before the next statement of the same chunk
                     placed.add(token)
                     self.segments.token(token.decode())
         for token in set(TOKEN.findall(data)) - placed:
             self.segments.token(token.decode())
-        if self._lost:
+        if self._lost or (self.login is not None and self._warm(self.login, data, login)):
             return
         if self.server is None:
             self._early += data
         elif not self.server.is_closing():
             self.server.write(data)
 
+    def _warm(self, login: Login, data: bytes, logging_in: bool) -> bool:
+        """Whether the server need not hear this: it is a login that it has heard before, or a goodbye on a connection
+        that is kept."""
+        if logging_in:
+            try:
+                answer = login.ask(data)
+            except LookupError as error:
+                self.timeline.failures.append(f"{error}, on {self.label}")
+                self.cut()
+                return True
+            if answer is not None:
+                self.from_server(answer)
+            return answer is not None
+        server = self.server
+        if not (self._farewell and login.can_be_kept() and self.tracker.at_rest):
+            return False
+        if self.held or self._ending or server is None or server.is_closing() or server.get_write_buffer_size():
+            return False
+        login.keep(server, self.tracker.backend_id)
+        self.server_lost()
+        return True
+
     # -- from the server -------------------------------------------------------------------------------------------
     def from_server(self, data: bytes) -> None:
+        if self.login is not None and not self.tracker.ready:
+            self.login.say(data)
         hold = self.holding and (self.tracker.ready or self.hold_login)
         through = []
         for piece in self.tracker.server(data):
@@ -123,13 +151,17 @@ class Wire(Channel):
 
     # -- the scheduler's side --------------------------------------------------------------------------------------
     def busy(self) -> bool:
-        if self.closed:
-            return self._left and self.server is not None
-        if self.server is None and self._early:
+        if self.due():
             return True
-        if self.server is not None and (self.tracker.owed > 0 or self._farewell or self._ending):
-            return True
-        return not self._all_arrived()
+        return not self.closed and ((self.server is None and bool(self._early)) or not self._all_arrived())
+
+    def due(self) -> bool:
+        if self.server is None:
+            return False
+        return self._left if self.closed else self.tracker.owed > 0 or self._farewell or self._ending
+
+    def may_wait_for_lock(self) -> bool:
+        return self.tracker.ready
 
     def deliverable(self) -> bool:
         return not self.closed and bool(self.held) and (self.tracker.owed == 0 or self._complete())

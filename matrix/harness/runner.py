@@ -17,7 +17,7 @@ from matrix.words import FULL, RECORD, SAFE
 from . import evidence
 from .checker import check, refusals
 from .conductor import HarnessError
-from .explorer import Explorer
+from .explorer import Explorer, Tree
 from .gate import Gate
 from .history import Operation
 from .known_schedules import ORDERS, KnownResult, KnownSchedules
@@ -135,6 +135,7 @@ class Runner:
         gate = Gate(self.backing.kind, host, port, world.timeline, world.gates.number_channel)
         gate.hold_login = scenario.hold_login
         gate.by_frame = bool(scenario.cancels)
+        gate.warm = None if scenario.needs_fresh_connections else self.backing.warm
         world.gates.add(gate)
         await gate.start()
 
@@ -195,6 +196,8 @@ class Runner:
             asyncio.tasks._unregister_task(task)
         if world.history.hang and world.history.hang["proof"] != "idle":
             self.backing.witness.terminate_backends()
+            if self.backing.warm is not None:
+                self.backing.warm.close()
 
     def _judge(self, world: World, scenario: Scenario) -> Outcome:
         history = world.history
@@ -234,12 +237,14 @@ class Runner:
         are all that is run, where they give their verdict again.
         """
         exploration = Exploration([])
+        # Threads that race inside a driver may show something else when the same choices are made again.
+        tree = Tree() if self._once is None else None
         if known := self.known_schedules.of(scenario.id, remedy_id) if self.known_schedules else None:
-            every = await self._try_known(known, exploration, scenario, remedy)
-            if every and self.depth == RECORD and await self._confirms(known, exploration, scenario, remedy):
+            every = await self._try_known(known, exploration, scenario, remedy, tree)
+            if every and self.depth == RECORD and await self._confirms(known, exploration, scenario, remedy, tree):
                 return exploration
         bound = -(-self.bound // 2) if remedy is not None else self.bound * (MEASURE if scenario.curable else 1)
-        explorer = Explorer(bound, f"{self.seed} {scenario.id}")
+        explorer = Explorer(bound, f"{self.seed} {scenario.id}", tree)
         taken = 0
         try:
             for execution in explorer.executions():
@@ -265,7 +270,9 @@ class Runner:
             exploration.error = str(error)
         return exploration
 
-    async def _try_known(self, known: KnownResult, exploration: Exploration, scenario: Scenario, remedy: Any) -> bool:
+    async def _try_known(
+        self, known: KnownResult, exploration: Exploration, scenario: Scenario, remedy: Any, tree: Tree | None
+    ) -> bool:
         """Run the schedules on record, as far as they are possible here. Returns whether every one could be run; why
         not, the other orders will say.
 
@@ -274,16 +281,21 @@ class Runner:
         try:
             for schedule in known.schedules[1:] if remedy is not None and known.verdict == SAFE else known.schedules:
                 on_record = Execution(replay(schedule, lenient=True))
+                asked = on_record.cancel
                 exploration.outcomes.append(await self._run(scenario, on_record, remedy))
+                if tree is not None:
+                    tree.add(asked, on_record)
         except (HarnessError, ScheduleMismatch, WitnessError):
             return False
         return True
 
-    async def _confirms(self, known: KnownResult, exploration: Exploration, scenario: Scenario, remedy: Any) -> bool:
+    async def _confirms(
+        self, known: KnownResult, exploration: Exploration, scenario: Scenario, remedy: Any, tree: Tree | None
+    ) -> bool:
         """Whether what was asked first gives the verdict on record, and so do a few other orders where that is safe. A
         verdict that is the same again has been seen twice: here and where it was recorded."""
         try:
-            explorer = Explorer(ORDERS if known.verdict == SAFE else 0, f"{self.seed} {scenario.id}")
+            explorer = Explorer(ORDERS if known.verdict == SAFE else 0, f"{self.seed} {scenario.id}", tree)
             for execution in explorer.executions():
                 exploration.outcomes.append(await self._run(scenario, execution, remedy))
         except (HarnessError, ScheduleMismatch, WitnessError):

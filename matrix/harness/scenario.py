@@ -51,12 +51,19 @@ class Scenario:
     cancels: str = ""  # the session whose moments of cancellation are swept; answers then come frame by frame
     during: tuple[str, ...] = ()  # ... only while it is in operations of these kinds
     abandons: bool = False  # its only block is in a generator that is given up
+    fresh_connections: bool = False  # it asks how a session of the server begins, or what it keeps
     remedy: Any = None  # how it does what the cured scenarios do
     cures: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
         return FAMILIES[self.id.split("-")[0]].key
+
+    @property
+    def needs_fresh_connections(self) -> bool:
+        """Whether its connections must be new ones of the server, not such as were reset (warm.py): it is about logging
+        in, about a server that ends connections or refuses them, or about what a session keeps."""
+        return self.hold_login or self.fresh_connections or "server" in self.needs
 
     @functools.cached_property
     def curable(self) -> bool:
@@ -114,13 +121,15 @@ def scenario(
     cancels: str = "",
     during: tuple[str, ...] = (),
     abandons: bool = False,
+    fresh_connections: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a scenario; the function's docstring is its contract in one sentence. ``cancels``: this session is
     cancelled, once at each moment at which it waits (``during``: in operations of these kinds only); answers come frame
-    by frame. ``abandons``: its only block is in a generator that is given up, which no history shows."""
+    by frame. ``abandons``: its only block is in a generator that is given up, which no history shows.
+    ``fresh_connections``: it asks how a session of the server begins, or what it keeps."""
 
     def declare(program: Callable[..., Any]) -> Callable[..., Any]:
-        swept = cancels, during, abandons
+        swept = cancels, during, abandons, fresh_connections
         _declare(identifier, title, program, program.__doc__, level, needs, orm, hold_login, python, *swept)
         return program
 
@@ -132,9 +141,8 @@ def remedy(identifier: str, title: str, *, cures: tuple[str, ...], needs: tuple[
 
     def declare(made: Any) -> Any:
         setup = made.setup
-        _declare(
-            identifier, title, made, made.__doc__, INFO, needs, setup, False, made.python, "", (), False, made(), cures
-        )
+        swept = "", (), False, False
+        _declare(identifier, title, made, made.__doc__, INFO, needs, setup, False, made.python, *swept, made(), cures)
         return made
 
     return declare
@@ -153,6 +161,7 @@ def _declare(
     cancels: str,
     during: tuple[str, ...],
     abandons: bool,
+    fresh_connections: bool,
     remedy: Any = None,
     cures: tuple[str, ...] = (),
 ) -> None:
@@ -177,6 +186,7 @@ def _declare(
         cancels,
         during,
         abandons,
+        fresh_connections,
         remedy,
         cures,
     )

@@ -19,8 +19,12 @@ class Action:
     """``token`` is what the schedule string shows: a session's letter, or a connection's number."""
 
     token: str
-    kind: str  # step or answer
     target: int | str
+
+    @property
+    def kind(self) -> str:
+        """step or answer"""
+        return "answer" if self.token.isdigit() else "step"
 
 
 class ScheduleMismatch(Exception):

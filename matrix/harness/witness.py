@@ -298,6 +298,7 @@ class MySQLWitness(Witness):
         self._errors = (self._client.Error, OSError, AttributeError)
         try:
             self._connection: Any = self._connect(address)
+            self._cursor = self._connection.cursor()  # a new one asks the server first whether it is there
         except Exception as error:  # whatever a client makes of what answers there
             raise WitnessError(
                 f"{address.kind} at {address.host}:{address.port}: {_first_line(error)}", denied=_code(error) in DENIED
@@ -330,12 +331,8 @@ class MySQLWitness(Witness):
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         try:
-            cursor = self._connection.cursor()
-            try:
-                cursor.execute(statement)
-                return list(cursor.fetchall()) if cursor.description else []
-            finally:
-                cursor.close()
+            self._cursor.execute(statement)
+            return list(self._cursor.fetchall()) if self._cursor.description else []
         except self._errors as error:
             raise WitnessError(f"{self.address.kind} says: {_first_line(error)}") from None
 

@@ -36,7 +36,9 @@ async def first_use(world):
     )
 
 
-@scenario("ORM-3", "Connecting is lazy", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
+@scenario(
+    "ORM-3", "Connecting is lazy", level="must", needs=("tortoise",), orm=OrmSetup(size=2), fresh_connections=True
+)
 async def lazy(world):
     """Tortoise.init() opens no connection; the first query opens one."""
     world.recording.claim("recovery", world.opened() == 0, "init_opened", opened=world.opened())
@@ -106,6 +108,7 @@ async def close_in_use(world):
     level="must",
     needs=("tortoise",),
     orm=OrmSetup(size=2),
+    fresh_connections=True,
 )
 async def connect_failure(world):
     """Who uses the client while the database cannot be reached is told so in a documented way; as soon as it can, the
@@ -137,6 +140,7 @@ async def connect_failure(world):
     level="must",
     needs=("tortoise",),
     orm=OrmSetup(size=1, aliases=("conn_1", "conn_2")),
+    fresh_connections=True,
 )
 async def first_used_inside(world):
     """A named connection whose first use is inside a transaction on another one is one pool like any other, not a new
@@ -181,7 +185,9 @@ async def cancel_bulk(world):
     await world.together(victim=victim)
 
 
-@scenario("ORM-9", "Close, then use again", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
+@scenario(
+    "ORM-9", "Close, then use again", level="must", needs=("tortoise",), orm=OrmSetup(size=2), fresh_connections=True
+)
 async def use_again(world):
     """Closing while nobody uses them closes all connections; the next use opens them again, by however many tasks, and
     no more than the pool's size."""
@@ -231,7 +237,14 @@ async def cancel_first_use(world):
     await world.together(victim=worker, other=worker)
 
 
-@scenario("ORM-11", "Close while the first use connects", level="loud", needs=("tortoise",), orm=OrmSetup(size=2))
+@scenario(
+    "ORM-11",
+    "Close while the first use connects",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+    fresh_connections=True,
+)
 async def close_while_connecting(world):
     """All connections are closed while a first query is about to connect: the query is answered or refused, and the
     next use connects again."""

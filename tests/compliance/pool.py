@@ -20,7 +20,7 @@ async def returned_in_transaction(world):
     await world.together(careless=careless)
 
 
-@scenario("POOL-2", "Session settings do not leak", level="loud", needs=("pool",))
+@scenario("POOL-2", "Session settings do not leak", level="loud", needs=("pool",), fresh_connections=True)
 async def settings_leak(world):
     """A task changes a setting of the server's session and gives its connection back: the next user does not find the
     setting changed."""

@@ -72,6 +72,14 @@ class Tracker(Protocol):
         """The login is complete."""
 
     @property
+    def at_rest(self) -> bool:
+        """Logged in, in no transaction, and all that was asked is answered: a reset is understood."""
+
+    @property
+    def cancels(self) -> int | None:
+        """The session that a cancel request of the protocol asks for; None on any other connection."""
+
+    @property
     def blind(self) -> bool:
         """Encrypted, compressed, replication or not understood: bytes pass as they come and nothing is owed."""
 
@@ -129,6 +137,7 @@ class FramedTracker(ABC):
     def __init__(self) -> None:
         self.owed = 0
         self.blind = False
+        self.cancels: int | None = None
         self._from_client = Inbox()
         self._from_server = Inbox()
 
@@ -140,6 +149,10 @@ class FramedTracker(ABC):
     @abstractmethod
     def _server_message(self, data: bytes, position: int) -> tuple[int, str, str]:
         """The same for the server's."""
+
+    @property
+    def at_rest(self) -> bool:
+        return False
 
     def _go_blind(self) -> None:
         self.blind = True

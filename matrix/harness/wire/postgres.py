@@ -131,6 +131,11 @@ class PostgresTracker(FramedTracker):
         self._over = False  # the server said good-bye, or was told to go
         self._book = texts.Book(_STATEMENTS_REMEMBERED)
 
+    @property
+    def at_rest(self) -> bool:
+        answered = self.ready and not self.blind and not self._queue and not self._skipping and self._copying is None
+        return answered and self.in_transaction is False
+
     # -- from the driver
 
     def _client_message(self, data: bytes, position: int) -> tuple[int, str, str]:
@@ -149,7 +154,8 @@ class PostgresTracker(FramedTracker):
         self._started = True
         if code == _CANCEL:
             self._over = True
-            return "CancelRequest", f"pid {int.from_bytes(body[4:8], 'big')}"
+            self.cancels = int.from_bytes(body[4:8], "big")
+            return "CancelRequest", f"pid {self.cancels}"
         if code >> 16 != 3:
             raise Garbage(f"protocol version {code >> 16}.{code & 0xFFFF}")
         self._push("Startup")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from matrix.harness.explorer import Explorer
+from matrix.harness.explorer import Explorer, Tree
 from matrix.harness.schedule import Execution
-from matrix.harness.strategies import Cancelling, Departing, Sampling
+from matrix.harness.strategies import Cancelling, Departing, Sampling, replay
 
 from .test_schedule import Game, every_order, explore, watched
 
@@ -54,6 +54,58 @@ def test_a_program_that_goes_its_own_way_whatever_is_chosen_is_given_up():
     assert len(departing) == 4 * 4
     assert all(point >= 0 for strategy in departing for point in strategy.departures)
     assert not explorer.exhausted
+
+
+# -- no schedule twice -----------------------------------------------------------------------------------------------
+
+
+def explored_twice(bound: int, questions: tuple[int, ...], waits: int) -> list[tuple[list[str], Explorer]]:
+    """Each schedule once, then with all the repeats. Where the victim's last wait is, hangs on the order."""
+    explored = []
+    for tree in (Tree(), None):
+        explorer = Explorer(bound, tree=tree)
+        played = []
+        for execution in explorer.executions():
+            Game(questions).play(execution)
+            execution.waits, execution.victim = max(waits - (execution.taken[0] == "B"), 0), "A" if waits else ""
+            if execution.cancel and execution.cancel.wait > execution.waits:
+                execution.cancel = None
+            played.append(execution.text)
+        explored.append((played, explorer))
+    return explored
+
+
+@pytest.mark.parametrize("waits", [0, 2])
+@pytest.mark.parametrize(("bound", "questions"), [(10, (2, 2)), (100, (2, 1))])
+def test_no_schedule_is_run_twice_and_none_is_left_out_for_it(bound, questions, waits):
+    (once, explorer), (again, repeating) = explored_twice(bound, questions, waits)
+    assert len(once) == len(set(once)) < len(again)
+    assert set(once) == set(again)
+    for fact in ("explored", "swept", "sampled", "estimate", "exhausted"):
+        assert getattr(explorer, fact) == getattr(repeating, fact), fact
+
+
+def test_what_was_run_before_is_not_run_again_and_counts():
+    tree = Tree()
+    known = Execution(replay("B.2.A.1"))
+    Game((1, 1)).play(known)
+    tree.add(None, known)
+    explorer = Explorer(20, tree=tree)
+    played = [Game((1, 1)).play(execution) for execution in explorer.executions()]
+    assert set(played) == every_order([1, 1]) - {"B.2.A.1"}
+    assert explorer.explored == len(every_order([1, 1]))
+
+
+def test_no_more_is_counted_than_was_run_where_a_departure_changes_nothing_behind_the_cancellation():
+    explorer = Explorer(20, tree=Tree())
+    played = []
+    for execution in explorer.executions():
+        text = Game((1, 1)).play(execution)
+        execution.waits, execution.victim = 1, "A"
+        if execution.cancel:  # the victim's end cuts the rest short
+            execution.taken, execution.enabled = execution.taken[:1], execution.enabled[:1]
+        played.append(execution.text if execution.cancel else text)
+    assert len(played) == len(set(played)) == explorer.explored
 
 
 def test_half_as_many_orders_are_drawn_as_were_run_one_by_one():

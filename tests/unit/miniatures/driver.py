@@ -376,6 +376,7 @@ class Backing:
 
     kind = "miniature"
     server_address = None
+    warm = None
 
     def __init__(self, adapter: Miniature) -> None:
         self.adapter = adapter

@@ -1,0 +1,306 @@
+"""Warm connections before a real PostgreSQL: a session that was kept is in nothing to be told from a new one, and where
+it would be it is not kept. Each of these is seen to fail when the reset is left out."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pg8000.exceptions
+import pg8000.native
+import pytest
+
+from matrix import servers
+from matrix.harness import warm
+from matrix.harness.cell import Backing
+from matrix.harness.channel import Timeline
+from matrix.harness.gate import Gate
+from matrix.harness.scenario import catalogue
+from matrix.harness.warm import WarmConnections
+from matrix.harness.witness import Address, PostgresWitness
+from matrix.servers import builds
+
+pytestmark = pytest.mark.asyncio
+PID = "SELECT pg_backend_pid()"
+# What a driver does, and how the next one would see it.
+TRACES = {
+    "setting": ("SET work_mem = '7MB'", "SHOW work_mem"),
+    "reported setting": ("SET TimeZone = 'Asia/Tokyo'", "SHOW TimeZone"),
+    "character set": ("SET client_encoding = 'LATIN1'", "SHOW client_encoding"),
+    "transactions' default": ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "SHOW transaction_read_only"),
+    "prepared statement": ("PREPARE own AS SELECT 1", "SELECT count(*) FROM pg_prepared_statements WHERE from_sql"),
+    "temporary table": ("CREATE TEMPORARY TABLE own (id int)", "SELECT to_regclass('own')::text"),
+    "cursor": ("DECLARE own CURSOR WITH HOLD FOR SELECT 1", "SELECT count(*) FROM pg_cursors WHERE is_holdable"),
+    "lock": ("SELECT pg_advisory_lock(77)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
+    "shared lock": ("SELECT pg_advisory_lock_shared(78)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
+    "channel": ("LISTEN news", "SELECT count(*) FROM pg_listening_channels()"),
+    "role": ("SET ROLE pg_monitor", "SELECT current_user"),
+    "user": ("SET SESSION AUTHORIZATION pg_monitor", "SELECT session_user"),
+    "sequence": ("SELECT nextval('numbers')", "SELECT currval('numbers')"),
+    "last sequence": ("SELECT nextval('numbers')", "SELECT lastval()"),
+    "notices": ("SET client_min_messages = 'error'", "DO $$ BEGIN RAISE WARNING 'heard'; END $$"),
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    found = builds.host_builds("postgres")
+    try:
+        made = servers.acquire(str(found[0].spec) if found else "postgres", progress=lambda _: None)
+    except servers.ServerError as error:
+        pytest.skip(f"no PostgreSQL at hand: {error}")
+    with made:
+        yield made
+
+
+@pytest.fixture
+def witness(server: Any) -> Iterator[PostgresWitness]:
+    made = PostgresWitness(Address("postgres", server.host, server.port, server.user, server.password, "postgres"))
+    made.execute("DROP SEQUENCE IF EXISTS numbers")
+    made.execute("CREATE SEQUENCE numbers")
+    yield made
+    made.terminate_backends()
+    made.close()
+
+
+class Place:
+    """A server and the warm connections to it; each gate is a run's."""
+
+    def __init__(self, server: Any, connections: WarmConnections | None) -> None:
+        self.server = server
+        self.connections = connections
+        self.timeline = Timeline()
+
+    async def run(self, *users: Callable[[Any], Any], **settings: Any) -> list[Any]:
+        """What these users of a connection each saw, one after the other in one run."""
+        numbers = itertools.count(1)
+        self.gate = Gate("postgres", self.server.host, self.server.port, self.timeline, lambda: next(numbers))
+        self.gate.warm = self.connections
+        await self.gate.start()
+        seen = [await asyncio.to_thread(self._use, user, settings) for user in users]
+        while not all(wire.closed for wire in self.gate.wires):  # noqa: ASYNC110 - it is the loop's turn
+            await asyncio.sleep(0)
+        await self.gate.close()
+        return seen
+
+    def _use(self, user: Callable[[Any], Any], settings: Any) -> Any:
+        known = {
+            "user": self.server.user,
+            "password": self.server.password,
+            "database": "postgres",
+            "ssl_context": False,
+        }
+        connection = pg8000.native.Connection(host="127.0.0.1", port=self.gate.port, **{**known, **settings})
+        seen = user(connection)
+        connection.close()
+        return seen
+
+
+def asking(*statements: str) -> Callable[[Any], Any]:
+    """A user that runs these statements: what the last one gave or raised, the notices, and the news."""
+
+    def user(connection: Any) -> Any:
+        seen: Any = None
+        for statement in statements:
+            try:
+                seen = connection.run(statement)
+            except pg8000.exceptions.DatabaseError as error:
+                seen = error.args[0]["C"]
+        notices = [notice[b"M"] for notice in connection.notices]
+        return seen, notices, list(connection.notifications), dict(connection.parameter_statuses)
+
+    return user
+
+
+def number_of(connection: Any) -> Any:
+    return connection.run(PID)
+
+
+@pytest.fixture
+def place(server: Any, witness: PostgresWitness) -> Iterator[Place]:
+    made = Place(server, WarmConnections())
+    yield made
+    assert made.connections is not None
+    made.connections.close()
+    assert not made.timeline.failures
+
+
+@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize("trace", TRACES)
+async def test_what_one_driver_leaves_the_next_does_not_find(place, server, trace, reset, monkeypatch):
+    if not reset:
+        monkeypatch.setattr(warm, "_is_reset", lambda connection: connection.setblocking(False) is None)
+    leave, look = TRACES[trace]
+    [as_new] = await Place(server, None).run(asking(look))
+    first = (await place.run(lambda connection: (connection.run(leave), connection.run(PID))[1]))[0]
+    assert await place.run(number_of) == [first]  # it is the same session
+    seen = await place.run(asking(look))
+    assert (seen == [as_new]) is reset
+
+
+async def test_news_that_nobody_has_read_reach_nobody_else(place):
+    await place.run(asking("LISTEN news", "NOTIFY news, 'for the first'"))
+    assert (await place.run(asking("SELECT 1")))[0][1:3] == ([], [])
+
+
+async def test_a_new_driver_hears_what_the_server_had_said(place, server):
+    [(_, _, _, statuses)] = await Place(server, None).run(asking("SELECT 1"))
+    await place.run(number_of)
+    assert (await place.run(asking("SELECT 1")))[0][3] == statuses
+
+
+# -- what is not kept ------------------------------------------------------------------------------------------------
+
+
+async def kept_after(place: Place, *statements: str) -> bool:
+    """Whether the session in which this was done serves the next run."""
+
+    def user(connection: Any) -> Any:
+        for statement in statements:
+            connection.run(statement)
+        return connection.run(PID)
+
+    return await place.run(user) == await place.run(number_of)
+
+
+async def test_a_connection_that_did_nothing_special_is_kept(place):
+    assert await kept_after(place, "SELECT 1", "BEGIN", "SELECT 1", "COMMIT")
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("BEGIN",),
+        ("BEGIN", "SAVEPOINT within"),
+        ("SET matrix.setting = 77",),
+        ('set session "matrix".setting = 77',),
+        ("SELECT 1; SET matrix.setting TO 77",),
+        ("SELECT set_config('matrix.setting', '77', false)",),
+    ],
+)
+async def test_what_a_reset_would_hide_is_not_kept(place, statements):
+    assert not await kept_after(place, *statements)
+
+
+async def test_a_setting_of_its_own_is_to_be_seen_after_a_reset(place, monkeypatch):
+    """Why such a connection is not kept."""
+    monkeypatch.setattr(warm, "OWN_SETTING", re.compile("nothing like it"))
+    look = asking("SELECT current_setting('matrix.setting', true)")
+    [(before, *_)] = await place.run(look)
+    await place.run(asking("SET matrix.setting = 77"))
+    [(after, *_)] = await place.run(look)
+    assert (before, after) == ([[None]], [[""]])
+
+
+async def test_within_a_run_each_connection_is_a_session_of_its_own(place):
+    first, second = await place.run(number_of, number_of)
+    assert first != second
+    assert sorted(await place.run(number_of, number_of)) == sorted([first, second])
+
+
+async def test_a_cancel_request_reaches_its_session_which_is_not_kept(place, witness):
+    [number] = await place.run(number_of)
+
+    def cancelled(connection: Any) -> Any:
+        process, key = connection._backend_key_data[:4], connection._backend_key_data[4:]
+        assert int.from_bytes(process, "big") == number[0][0] == connection.run(PID)[0][0]
+        request = len(process + key) + 8
+        import socket
+        import threading
+
+        def cancel() -> None:
+            while not witness.execute(
+                f"SELECT 1 FROM pg_stat_activity WHERE pid = {number[0][0]} AND query LIKE '%pg_sleep%' "
+                "AND state = 'active'"
+            ):
+                pass
+            with socket.create_connection(("127.0.0.1", place.gate.port)) as other:
+                other.sendall(request.to_bytes(4, "big") + (80877102).to_bytes(4, "big") + process + key)
+                other.recv(1)
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        with pytest.raises(pg8000.exceptions.DatabaseError, match="57014"):
+            connection.run("SELECT pg_sleep(60)")
+        thread.join()
+
+    await place.run(cancelled)
+    assert await place.run(number_of) != [number]
+
+
+async def test_a_session_that_the_server_has_ended_serves_nobody(place, witness):
+    [number] = await place.run(number_of)
+    witness.terminate_backends()
+    while witness.execute(f"SELECT 1 FROM pg_stat_activity WHERE pid = {number[0][0]}"):
+        pass
+    assert await place.run(number_of) != [number]
+
+
+async def test_another_database_or_setting_is_another_connection(place):
+    [number] = await place.run(number_of)
+    assert await place.run(number_of, application_name="other") != [number]
+    assert await place.run(number_of, database="template1") != [number]
+    assert await place.run(number_of) == [number]
+
+
+async def test_another_password_than_before_is_no_ones_login(place):
+    await place.run(number_of)
+    with pytest.raises(pg8000.exceptions.InterfaceError):
+        await place.run(number_of, password="wrong")
+    assert "otherwise" in place.timeline.failures.pop()
+    await place.gate.close()
+
+
+async def test_a_login_that_draws_numbers_is_the_servers_each_time(place, server, tmp_path):
+    turns = [warm.Turn(b"startup", b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0")]
+    assert not warm.Login(place.connections, lambda _: None, turns).can_be_kept()
+    turns = [warm.Turn(b"startup", b"R\0\0\0\x08\0\0\0\x03")]
+    assert warm.Login(place.connections, lambda _: None, turns).can_be_kept()
+
+
+async def test_no_more_are_kept_than_a_server_can_spare(place):
+    await place.run(*[number_of] * (warm.KEPT + 2))
+    assert len(place.connections._idle) == warm.KEPT
+
+
+# -- which scenarios and cells ---------------------------------------------------------------------------------------
+
+ABOUT_SESSIONS = re.compile(
+    r"\b(opened\(\)|still_open|refuse_connections|reach_server|lose_connections|cut_connections|end_server_sessions|"
+    r"change_setting|look_at_setting|close_orm)\b"
+)
+
+
+@pytest.mark.parametrize(
+    "scenario", [each for each in catalogue().values() if not each.cures], ids=lambda each: each.id
+)
+async def test_a_scenario_about_sessions_begins_its_own(scenario):
+    if ABOUT_SESSIONS.search(inspect.getsource(scenario.program)):
+        assert scenario.needs_fresh_connections, f"declare {scenario.id} with fresh_connections=True"
+
+
+async def test_most_scenarios_do_not():
+    assert sum(not each.needs_fresh_connections for each in catalogue().values()) > 80
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "isolated", "word", "keeps"),
+    [
+        ("postgres", False, False, "", True),
+        ("postgres", False, False, "0", False),
+        ("postgres", True, False, "", False),
+        ("postgres", False, True, "", False),
+        ("mysql", False, False, "", False),
+    ],
+)
+async def test_connections_are_kept_in_a_server_of_the_cells_own(kind, given, isolated, word, keeps, monkeypatch):
+    monkeypatch.setenv("MATRIX_WARM", word)
+    witness: Any = SimpleNamespace(server_string=lambda: "", prepare=lambda _: None)
+    adapter: Any = SimpleNamespace(isolated=isolated)
+    backing = Backing(adapter, kind, Address(kind), witness, SimpleNamespace(given=given))
+    assert (backing.warm is not None) is keeps
