@@ -183,7 +183,7 @@ class Rules:
     ones that only ask; ``group``: those of a TaskGroup that only ask; ``any``. ``cancels``: tasks are cancelled.
     ``writes_first``: a transaction begins with a write. ``errors_end``: no error is caught inside the block that it
     was met in. ``pool``: tasks have no connection but those that they acquire. ``structured``: TaskGroups, time limits
-    and ``using_db``.
+    and ``using_db``. ``waits``: a nested block may wait for a task that was started in the same transaction before it.
     """
 
     nested: bool = False
@@ -193,6 +193,7 @@ class Rules:
     errors_end: bool = False
     pool: bool = False
     structured: bool = False
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -362,7 +363,8 @@ class _Settler:
         """Nobody waits inside of a block for a task that was started outside of it: that one may need what the block
         holds (a connection of the pool, SQLite's lock), and no driver could help. Nor with a connection of the pool in
         hand. Nor within a time limit, which would cancel that task too."""
-        allowed = [each for each in self.known(scope) if each.blocks[: len(scope.blocks)] == scope.blocks]
+        around = scope.blocks[:1] if self.rules.waits else scope.blocks
+        allowed = [each for each in self.known(scope) if each.blocks[: len(around)] == around]
         task = None if scope.held or scope.limited else self.meant(drawn.task, allowed)
         if task is None:
             return None

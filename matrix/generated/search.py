@@ -75,6 +75,7 @@ LINES = {
         LARGE_POOL,
         apart=True,
     ),
+    "GEN-7": Line(Rules(nested=True, inside="any", waits=True), ORM),
 }
 
 Signature = tuple[str, tuple[str, ...]]  # the verdict, and the violated properties

@@ -145,12 +145,27 @@ def _group(body: SearchStrategy) -> SearchStrategy:
     return st.builds(Group, st.lists(_task(body), min_size=2, max_size=FEW).map(tuple))
 
 
+# -- waiting for one another -----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _waiting() -> SearchStrategy:
+    """A body of a task that starts another one in a transaction, and waits for it inside a nested block."""
+    wait = st.builds(Wait, NUMBER)
+    nested = st.builds(Block, _some([MOSTLY_WELL, MOSTLY_WELL, wait]).map(lambda body: (*body, Wait(0))))
+    child = _some([MOSTLY_WELL, MOSTLY_WELL, st.builds(Block, ASKING_WELL)])
+    within = _some([MOSTLY_WELL, nested, st.builds(Try, nested.map(lambda made: (made,)))])
+    return st.builds(Block, _with_child(child, within, nested)).map(lambda made: (made,))
+
+
 # -- programs --------------------------------------------------------------------------------------------------------
 
 
 def _whole_task(rules: Rules) -> SearchStrategy:
     if rules.pool:
         return _pooled()
+    if rules.waits:
+        return _one([_waiting(), _body(rules, DEPTH, inside=False)])
     return _structured() if rules.structured else _body(rules, DEPTH, inside=False)
 
 

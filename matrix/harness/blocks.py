@@ -39,7 +39,7 @@ class TransactionBlock:
         await session.step({"kind": "begin", "nested": self.nested and bool(session.blocks)})
         parent, self.misuse = self.port._place() if self.nested else (None, False)
         asks = {"kind": "begin", "nested": bool(parent), "late": self.misuse, **self.port._named()}
-        block = self.block = world.recording.open_block(session, parent)
+        block = self.block = world.recording.open_block(session, parent, getattr(self.port, "alias", ""))
         scope = self.port.scope(block.number) if parent or self.port.one_connection else world.alone()
         try:
             self._inner = self.make()

@@ -21,7 +21,8 @@ from matrix.words import (
     ROUTING,
 )
 
-from .excuses import asked, consequence, entitled, out_of_reach
+from .doubt import in_doubt, permanent
+from .excuses import asked, consequence, entitled, expected, out_of_reach
 from .history import (
     ABORTED,
     CREATED,
@@ -85,7 +86,7 @@ def refusals(history: History) -> list[Operation]:
         operation
         for operation in history.operations
         if operation.failed
-        and operation.kind != "fail"
+        and not expected(history, operation)
         and not operation.after
         and operation.error is not None
         and operation.error.classed in (DOCUMENTED, ABORTED)
@@ -172,7 +173,7 @@ def _durability_and_atomicity(history: History) -> Iterator[Violation]:
             yield _violation(history, operation, DURABILITY, "row_lost", row=row, in_block=in_block)
         elif operation.outcome == "ok" and fate == "dropped" and stored:
             yield _kept_row(history, operation, outcome=_dropped(history, operation))
-        elif operation.outcome == "error" and stored:
+        elif operation.outcome == "error" and stored and not (operation.block is None and in_doubt(history, operation)):
             yield _kept_row(history, operation)
         elif operation.outcome == "cancelled" and fate == "dropped" and stored and operation.block:
             yield _kept_row(history, operation, outcome=_dropped(history, operation))
@@ -212,7 +213,7 @@ def _in_part(history: History) -> Iterator[Violation]:
     for operation in history.operations:
         there = [token for token in operation.rows if token in history.stored]
         gone = [token for token in operation.rows if token not in history.stored]
-        if operation.block is None and operation.outcome in ("cancelled", "pending") and there and gone:
+        if operation.block is None and _unheard(history, operation) and there and gone:
             parts = {"asked": operation.asks, "row": there[0], "lost": gone[0]}
             yield _violation(history, operation, ATOMICITY, "write_in_part", **parts)
 
@@ -238,8 +239,14 @@ def _ensured(history: History) -> Iterator[Violation]:
 
 
 def _may_have_created(history: History, tries: list[Operation]) -> bool:
-    """Whether one of them created a row without anybody knowing: it was cancelled, or its block's end is unknown."""
-    return any(o.outcome in ("cancelled", "pending") or history.fate(o.block) == "unknown" for o in tries)
+    """Whether one of them created a row without anybody knowing: it was cancelled or its answer was lost, or the end of
+    its block is unknown."""
+    return any(_unheard(history, o) or history.fate(o.block) == "unknown" for o in tries)
+
+
+def _unheard(history: History, operation: Operation) -> bool:
+    """Whether nobody was told what came of an operation."""
+    return operation.outcome in ("cancelled", "pending") or in_doubt(history, operation)
 
 
 def _counted(history: History) -> Iterator[Violation]:
@@ -250,7 +257,7 @@ def _counted(history: History) -> Iterator[Violation]:
         open_ended = [
             o
             for o in puts
-            if (o.outcome in ("cancelled", "pending") and history.fate(o.block) != "dropped")
+            if (_unheard(history, o) and history.fate(o.block) != "dropped")
             or (o.outcome == "ok" and history.fate(o.block) == "unknown")
         ]
         facts = {"row": name, "told": len(told), "before": before, "after": after}
@@ -358,7 +365,9 @@ def _loudness(history: History) -> Iterator[Violation]:
         if error.classed == INTERNAL:
             yield _violation(history, operation, LOUDNESS, "internal_error", **facts)
         elif error.classed in (DOCUMENTED, ABORTED) and not entitled(history, operation):
-            yield _violation(history, operation, LOUDNESS, "innocent_error", **facts)
+            more = permanent(history, operation)
+            kind = "innocent_for_ever" if more else "innocent_error"
+            yield _violation(history, operation, LOUDNESS, kind, **facts, **({"more": more} if more else {}))
     for session in history.sessions.values():
         ended = session.error
         if ended is not None and ended.classed in (DOCUMENTED, ABORTED, INTERNAL) and ended.identity not in shown:
@@ -386,7 +395,7 @@ def _cancellation(history: History) -> Iterator[Violation]:
                 assert operation.error is not None
                 facts = {"session": session.name, "error": operation.error.fact}
                 yield _violation(history, operation, CANCELLATION, "cancelled_with_error", **facts)
-            elif session.ended == "done" and operation.outcome in ("ok", "cancelled"):
+            elif session.ended == "done" and not session.caught and operation.outcome in ("ok", "cancelled"):
                 yield _violation(history, operation, CANCELLATION, "swallowed", session=session.name)
     for operation in history.operations:
         session_record = history.sessions.get(operation.session)

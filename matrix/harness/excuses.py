@@ -92,11 +92,21 @@ def _undone(history: History, failed: Operation, later: Operation) -> bool:
     )
 
 
+def expected(history: History, operation: Operation) -> bool:
+    """Whether the program asked for an error here, so that the right answer is to refuse: a statement that the server
+    refuses, or the commit of a transaction that leaves a row behind which a deferred constraint forbids."""
+    if operation.kind != "commit":
+        return operation.kind == "fail"
+    root = history.root(operation.block)
+    return any(o.kind == "orphan" and o.outcome == "ok" and history.root(o.block) == root for o in history.operations)
+
+
 def entitled(history: History, operation: Operation) -> bool:
     """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, on a connection
     that the program had ended, in a cycle of waits, not willing to wait, or follows."""
     return (
-        operation.kind in ("fail", "acquire", "close")  # a pool may say that it is exhausted; or that it is in use
+        operation.kind in ("acquire", "close")  # a pool may say that it is exhausted; or that it is in use
+        or expected(history, operation)
         or operation.misuse
         or _overlapped(history, operation)
         or _closed_under(history, operation)
@@ -105,6 +115,7 @@ def entitled(history: History, operation: Operation) -> bool:
         or _waits_in_cycle(history, operation)
         or _nowait_refused(history, operation)
         or _writes_on_an_old_state(history, operation)
+        or _finds_it_dead(history, operation)
         or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
     )
 
@@ -192,6 +203,21 @@ def _writes_on_an_old_state(history: History, operation: Operation) -> bool:
         and _open_after(history, other, min(reads))
         for other in history.operations
     )
+
+
+def _finds_it_dead(history: History, operation: Operation) -> bool:
+    """Whether an operation may be the one that finds a lost connection dead: each costs one refused operation at most,
+    and who was using it when it was lost has been told."""
+    for sequence, connections in history.losses:
+        if operation.started < sequence:
+            continue
+        told = [o for o in history.operations if o.failed and not o.after and o.ended > sequence and o is not operation]
+        before = [
+            o for o in told if o.ended < operation.ended and (o.started < sequence or not consequence(history, o))
+        ]
+        if len(before) < connections:
+            return True
+    return False
 
 
 def _open_after(history: History, operation: Operation, sequence: int) -> bool:

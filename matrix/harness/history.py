@@ -21,6 +21,8 @@ CANCELLED = "cancelled"
 SERVER = "server"  # the server's or the machine's own failure (server_failures.py): the run is not judged
 
 DROPPED = ("rolled back", "failed", "never begun")  # how a block ends of which nothing may be stored
+IN_DOUBT = "in doubt"  # how a transaction ends whose commit's answer was lost: its task was told an error
+UNKNOWN = ("open", "unknown", IN_DOUBT)  # ... of which all may be stored or nothing
 THE_END = "the end"  # what a fetch gives behind the last row of a result
 SEEN, UNSEEN = "seen", "not seen"  # what a look at a row finds
 CREATED, FOUND, IGNORED = "created", "found", "ignored"  # what get_or_create says; given other values than it set
@@ -54,8 +56,8 @@ class Operation:
 
     number: int
     session: str
-    # read, write, look, ensure, take, seize, put, fail, begin, commit, rollback, leave, acquire, release, close, set,
-    # probe
+    # read, write, look, ensure, take, seize, put, fail, script, orphan, begin, commit, rollback, leave, acquire,
+    # release, close, ping, set, probe
     kind: str
     asks: Fact  # what it asks for (sentences.py)
     block: int | None
@@ -88,8 +90,9 @@ class Block:
     session: str
     parent: int | None
     name: str
-    outcome: str = "open"  # open, never begun, committed, rolled back, failed, unknown
+    outcome: str = "open"  # open, never begun, committed, rolled back, failed, in doubt, unknown
     error: ErrorRecord | None = None
+    alias: str = ""  # the name of its connection, where there are several
 
 
 @dataclass
@@ -126,6 +129,7 @@ class SessionRecord:
     error: ErrorRecord | None = None
     cancelled_in: int | None = None  # number of the operation that was under way when it was cancelled
     cancelled: bool = False  # its cancellation was asked for
+    caught: bool = False  # the program caught its CancelledError and went on
     timed_out: bool = False  # ... or its time ran out
     child_cancelled: bool = False  # ... or a child that it waited for was cancelled, as gather() passes on
     grouped: bool = False  # ... or it belongs to a TaskGroup, which may cancel it
@@ -165,6 +169,7 @@ class History:
     seen_early: set[str] = field(default_factory=set)  # tokens of rows that were visible before their block committed
     hang: dict[str, Any] | None = None
     out_of_reach: list[list[int]] = field(default_factory=list)  # from when, until when: the database was not there
+    losses: list[tuple[int, int]] = field(default_factory=list)  # when connections were ended from outside, how many
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)  # the witness's readings, before and after
     one_writer: bool = False  # the database lets one transaction write at a time, if it has seen the newest state
 
@@ -205,7 +210,7 @@ class History:
         """The outermost block around of which nobody knows how it ended, if none around it was dropped."""
         if self.fate(number) != "unknown":
             return None
-        return next(n for n in reversed(self.around(number)) if self.blocks[n - 1].outcome in ("open", "unknown"))
+        return next(n for n in reversed(self.around(number)) if self.blocks[n - 1].outcome in UNKNOWN)
 
     def fate(self, number: int | None) -> str:
         """What all enclosing blocks together were told: committed, dropped or unknown."""
@@ -214,7 +219,7 @@ class History:
         while block is not None:
             if block.outcome in DROPPED:
                 return "dropped"
-            if block.outcome in ("open", "unknown"):
+            if block.outcome in UNKNOWN:
                 outcome = "unknown"
             block = self.block(block.parent)
         return outcome

@@ -12,6 +12,7 @@ from tortoise.transactions import atomic, in_transaction
 
 from .history import CREATED, FOUND, IGNORED, SEEN, UNSEEN
 from .models import Counter, Entry, Seed
+from .witness import ORPHAN
 from .world import World
 
 DEFAULT = "conn_1"
@@ -76,6 +77,30 @@ class Orm:
     async def write_many(self, tokens: list[str], db: Any) -> None:
         await Entry.bulk_create([Entry(token=token) for token in tokens], using_db=self.using(db))
 
+    def build_write_many(self, tokens: list[str], db: Any) -> Any:
+        return Entry.bulk_create([Entry(token=token) for token in tokens], using_db=self.using(db))
+
+    def build_look(self, token: str, bound: bool, db: Any) -> Any:
+        """As ``look``; ``bound``: by a call of the model itself, else by a filter."""
+        wanted = {"token__endswith": token[1:]}
+        if bound:
+            return Entry.get_or_none(using_db=self.using(db), **wanted)
+        return self._on(Entry.filter(**wanted), db)
+
+    async def run(self, query: Any) -> str:
+        """Await a query that was built before; of a look, what it has found."""
+        return SEEN if await query else UNSEEN
+
+    async def fetch(self, token: str, db: Any) -> Entry:
+        return await self._on(Entry.filter(token=token), db).get()
+
+    def make(self) -> Entry:
+        return Entry()
+
+    async def save(self, entry: Entry, token: str, db: Any) -> None:
+        entry.token = token
+        await entry.save(using_db=self.using(db))
+
     async def change_many(self, spare: list[str], tokens: list[str], db: Any) -> None:
         """Give stored rows other tokens, all by one ``bulk_update``."""
         rows = await self._on(Entry.filter(token__in=spare).order_by("id"), db)
@@ -104,9 +129,18 @@ class Orm:
         """One statement that adds 1 to a counter."""
         await self._on(Counter.filter(name=name), db).update(value=F("value") + 1)
 
+    def _raw(self, db: Any) -> Any:
+        """The client on which statements are run as they are."""
+        return db if db is not None and not isinstance(db, str) else self.client(db)
+
     async def fail(self, db: Any) -> None:
-        client = db if db is not None and not isinstance(db, str) else self.client(db)
-        await client.execute_query("SELECT nothing_at_all FROM no_such_table")
+        await self._raw(db).execute_query("SELECT nothing_at_all FROM no_such_table")
+
+    async def script(self, text: str, db: Any) -> None:
+        await self._raw(db).execute_script(text)
+
+    async def orphan(self, db: Any) -> None:
+        await self._raw(db).execute_query(f"INSERT INTO {ORPHAN} (seed) VALUES (-1)")
 
     def in_transaction(self, alias: str | None) -> Any:
         return in_transaction(self._named(alias))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .blocks import DecoratedBlock, TransactionBlock
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from .world import World
 
 SETTING = "77"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A query that was built and is to be awaited later, perhaps elsewhere; ``rows``: what it writes or looks for."""
+
+    kind: str
+    asks: Fact
+    rows: tuple[str, ...]
+    query: Any
 
 
 class Port:
@@ -44,14 +55,20 @@ class Port:
     async def _fail(self) -> None:
         raise NotImplementedError
 
+    async def _script(self, text: str) -> None:
+        raise NotImplementedError
+
     def _place(self) -> tuple[int | None, bool]:
         """The innermost block around this operation that is still open, and whether the operation comes too late:
         it was started in a transaction, and that has ended."""
-        for number in reversed(self.session.blocks):
-            block = self.world.history.block(number)
-            if block is not None and block.outcome == "open":
-                return number, False
-        return None, bool(self.session.blocks)
+        blocks = [self.world.history.blocks[number - 1] for number in reversed(self.session.blocks)]
+        here = [block for block in blocks if self._is_on(block)]
+        inside = next((block.number for block in here if block.outcome == "open"), None)
+        return inside, inside is None and bool(here)
+
+    def _is_on(self, block: Block) -> bool:
+        """Whether what is asked here may belong to a block, by the connection that both name."""
+        return True
 
     def _using(self) -> dict[str, Any]:
         """What the program passes as ``using_db``, as part of what it asks; nothing where it passes nothing."""
@@ -99,6 +116,11 @@ class Port:
         token = row or self.world.token()
         await self._ask("write", {"kind": "write", "row": token}, lambda: self._write(token), token)
 
+    async def script(self) -> None:
+        """Run a script that makes a table, as migrations and set-ups do."""
+        text = f"CREATE TABLE {self.world.fresh_table()} (n int)"
+        await self._ask("script", {"kind": "script"}, lambda: self._script(text), "")
+
     async def fail(self) -> None:
         """Send a statement that every server refuses. Raises the driver's error."""
         await self._ask("fail", {"kind": "fail"}, self._fail, "")
@@ -129,6 +151,13 @@ class DriverPort(Port):
 
     async def _fail(self) -> None:
         await self.world.adapter.fail(self.connection)
+
+    async def _script(self, text: str) -> None:
+        await self.world.adapter.script(self.connection, text)
+
+    async def ping(self) -> None:
+        """Look whether the connection is alive."""
+        await self._ask("ping", {"kind": "ping"}, lambda: self.world.adapter.ping(self.connection), "")
 
     async def iterate(self, *, streamed: bool) -> None:
         """Walk through a result of three rows, one fetch at a time. Every row must be the one that was asked for, and
@@ -226,6 +255,15 @@ class OrmPort(Port):
     def _orm(self) -> Any:
         return self.session.own_orm or self.world.orm
 
+    @property
+    def alias(self) -> str:
+        """The name of the connection on which its blocks are."""
+        return self.transaction_on or str(self._orm.aliases[0])
+
+    def _is_on(self, block: Block) -> bool:
+        # Queries that name no connection are meant for the block around them, wherever it is.
+        return not isinstance(self.db, str) or block.alias in ("", self.db)
+
     def _using(self) -> dict[str, Any]:
         if self.db is None:
             return {}
@@ -249,6 +287,13 @@ class OrmPort(Port):
     async def _fail(self) -> None:
         await self._orm.fail(self.db)
 
+    async def _script(self, text: str) -> None:
+        await self._orm.script(text, self.db)
+
+    async def orphan(self) -> None:
+        """Insert a row that a deferred constraint forbids: the commit is to be refused."""
+        await self._ask("orphan", {"kind": "orphan"}, lambda: self._orm.orphan(self.db), "")
+
     async def read_and_leave(self) -> None:
         """Iterate over three values that nobody else asks for, and leave the loop after the first."""
         nonces = [self.world.nonce() for _ in range(3)]
@@ -264,6 +309,42 @@ class OrmPort(Port):
         rows = tuple(self.world.token() for _ in range(3))
         asks = {"kind": "bulk_create", "rows": list(rows)}
         await self._ask("write", asks, lambda: self._orm.write_many(list(rows), self.db), rows[0], rows)
+
+    def build_write_many(self) -> Built:
+        """Build a ``bulk_create`` of three rows, and await it later (``run``)."""
+        rows = tuple(self.world.token() for _ in range(3))
+        asks = {"kind": "await_bulk_create", "rows": list(rows)}
+        return Built("write", asks, rows, self._orm.build_write_many(list(rows), self.db))
+
+    def build_look(self, row: str, *, bound: bool) -> Built:
+        """Build a query that looks for a row. ``bound``: by ``get_or_none``, one of the calls that may choose their
+        connection at once; else by ``filter``."""
+        query = self._orm.build_look(row, bound, self.db)
+        return Built("look", {"kind": "await_look", "row": row}, (row,), query)
+
+    async def run(self, built: Built) -> None:
+        """Await a query that was built before; some can be awaited again. It belongs where it is awaited."""
+        rows = built.rows if built.kind == "write" else ()
+        await self._ask(built.kind, built.asks, lambda: self._orm.run(built.query), built.rows[0], rows)
+
+    def make(self) -> Any:
+        """An object of a model, not yet saved."""
+        return self._orm.make()
+
+    async def fetch(self, row: str) -> Any:
+        """The object of a spare row (``world.spare_rows``)."""
+        found: list[Any] = []
+
+        async def fetch() -> None:
+            found.append(await self._orm.fetch(row, self.db))
+
+        await self._ask("fetch", {"kind": "fetch", "row": row}, fetch, "")
+        return found[0]
+
+    async def save(self, made: Any) -> None:
+        """Give an object a token of its own and ``save`` it: the row is there afterwards, or is changed."""
+        row = self.world.token()
+        await self._ask("write", {"kind": "save", "row": row}, lambda: self._orm.save(made, row, self.db), row)
 
     async def change_many(self, spare: list[str]) -> None:
         """Give spare rows (``world.spare_rows``) new tokens by one ``bulk_update``."""
@@ -301,10 +382,11 @@ class OrmPort(Port):
 
         await self._ask("seize", {"kind": "seize", "row": counter}, lock_nowait, counter)
 
-    async def put(self, counter: str) -> None:
-        """Store the counter that was taken last, one higher."""
-        asks = {"kind": "put", "row": counter, "value": self._locked_value.value + 1}
-        await self._ask("put", asks, lambda: self._orm.put(self._locked_value, self.db), counter)
+    async def put(self, counter: str, taken_by: OrmPort | None = None) -> None:
+        """Store the counter that was taken last, here or in ``taken_by``, one higher."""
+        taken = (taken_by or self)._locked_value
+        asks = {"kind": "put", "row": counter, "value": taken.value + 1}
+        await self._ask("put", asks, lambda: self._orm.put(taken, self.db), counter)
 
     async def count_up(self, counter: str) -> None:
         """Add 1 to a counter by one ``update``."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import sentences, server_failures
 from .channel import Timeline
-from .history import CANCELLED, OWN, SERVER, Block, Claim, History, Line, Operation, record_error
+from .doubt import answer_lost
+from .history import CANCELLED, IN_DOUBT, OWN, SERVER, Block, Claim, History, Line, Operation, record_error
 from .sentences import Fact
 from .session import Deliberate
 
@@ -101,17 +102,18 @@ class Recording:
         self._line(operation.session, operation.outcome, operation, operation.asks, operation.error)
         operation.ended = self.timeline.sequence
 
-    def open_block(self, session: Session, parent: int | None) -> Block:
+    def open_block(self, session: Session, parent: int | None, alias: str = "") -> Block:
         number = len(self.history.blocks) + 1
         name = f"{session.name}'s {'nested ' if parent else ''}transaction {number}"
-        block = Block(number, session.name, parent, name)
+        block = Block(number, session.name, parent, name, alias=alias)
         self.history.blocks.append(block)
         return block
 
     def close_block(self, block: Block, outcome: str, error: BaseException | None) -> None:
         if self.closing:
             return
-        block.outcome = outcome
+        lost = outcome == "failed" and block.parent is None and answer_lost(self.history, block)
+        block.outcome = outcome = IN_DOUBT if lost else outcome
         block.error = record_error(error, self.classify(error)) if error is not None else None
         self.note(block.session, "told", {"kind": "told", "block": block.name, "outcome": outcome})
 

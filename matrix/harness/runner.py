@@ -97,7 +97,8 @@ class Runner:
             if world.orm is not None:
                 world.orm.discard()
             adapter.remove()
-            self.backing.leaves_cycles = world.worker_gate.leaves_cycles
+            hangs = bool(world.history.hang and world.worker_gate.channels)  # its connection keeps what it has locked
+            self.backing.leaves_cycles = world.worker_gate.leaves_cycles or hangs
             loop.thaw()
             loop.idle_selector.on_idle = None
             loop.set_exception_handler(None)

@@ -69,8 +69,14 @@ _KINDS |= {
     "iterate": "iterate over {rows} and leave after the first",
     "write": "write {row}",
     "bulk_create": "bulk_create {rows}",
+    "await_bulk_create": "await bulk_create {rows}, built before",
+    "await_look": "await a look for {row}, built before",
+    "save": "save an object as {row}",
     "bulk_update": "bulk_update {rows}",
     "fail": "send a statement that the server refuses",
+    "script": "run a script that makes a table",
+    "orphan": "insert a row that a deferred constraint forbids",
+    "ping": "look whether the connection is alive",
     "look": "look for {row}",
     "get_or_create": "get_or_create {row}",
     "update_or_create": "update_or_create {row} with value {value}",
@@ -115,6 +121,7 @@ _KINDS |= {
     "caught": lambda f: f"catches {f['type'] or 'the error'} and goes on",
     "reachable": lambda f: "can be reached again" if f["reachable"] else "cannot be reached",
     "lost": "ends all connections",
+    "outlived": "catches CancelledError and goes on",
     "server_ends": "the server ends {channel}",
     "ended_before": "had ended before it was cancelled",
     "cancelled": lambda f: "is cancelled" + (f" with {f['by']}, which waits for it" if f["by"] else ""),
@@ -175,6 +182,10 @@ _KINDS |= {
     ),
     "internal_error": "{session} got an internal error while it tried to {asked}: {error}",
     "innocent_error": "{session} had done nothing wrong and failed to {asked}: {error}",
+    "innocent_for_ever": (
+        "{session} had done nothing wrong and failed to {asked}: {error}; "
+        "so did all that it asked from then on ({more} more)"
+    ),
     "error_of_nothing": "{session} ended with an error that no operation had given: {error}",
     "unhandled_error": "the event loop reported an unhandled error: {error}",
     "operation_wrongly_cancelled": "{session}'s {asked} ended in CancelledError, although nobody had cancelled it.",
@@ -241,6 +252,8 @@ _KINDS |= {
     "init_opened": "Tortoise.init() opened {opened} connections.",
     "nothing_opened": "the gate saw no connection although a query was answered.",
     "aliases_opened": ("two connections of {size} at most opened {opened}: a pool was made anew and forgotten."),
+    "sessions_left": "after the pool was closed {opened} of its connections are still open.",
+    "pool_too_large": "a pool of {size} opened {opened} connections.",
     "still_open": "after close_all() {opened} connections are still open.",
     "opened_again": "after closing, {opened} connections were opened by a pool of {size}.",
 }

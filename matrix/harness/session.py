@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from matrix.words import RECOVERY
@@ -52,6 +53,7 @@ class Session:
         self.next_step: Fact = {}
         self.doing = ""  # the kind of the operation that it is in
         self._cancel_pending = False
+        self.scope = ""  # of the cancellation that its program outlives: before, open, cancelling again, left
         self.own_orm: Any = None  # where this session has initialised Tortoise for itself
 
     # -- other tasks -----------------------------------------------------------------------------------------------
@@ -124,6 +126,24 @@ class Session:
         target = self.world.session(victim)
         await self.step({"kind": "cancel", "session": target.name})
         self.world.cancel(target)
+
+    @contextlib.contextmanager
+    def outlives_cancellation(self, *, again: bool = False) -> Iterator[None]:
+        """The program catches the cancellation of what is inside and goes on, as behind a time limit; only inside is
+        this session cancelled (``cancels``). ``again``: it is cancelled at each later await as well until this is left,
+        as anyio's scopes do it (https://anyio.readthedocs.io/en/stable/cancellation.html)."""
+        self.scope = "cancelling again" if again else "open"
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.record.caught = True
+            if sys.version_info >= (3, 11):
+                task = asyncio.current_task()
+                while task is not None and task.cancelling():
+                    task.uncancel()
+            self.world.recording.note(self.name, "note", {"kind": "outlived"})
+        finally:
+            self.scope = "left"
 
     def cancel_at_next_operation(self) -> None:
         """This task's cancellation is on its way when its next operation begins, as when its time is over already: it
@@ -255,6 +275,7 @@ class Session:
         """The server ends every connection of the driver, as an administrator's KILL or a restart does: a step."""
         await self.step({"kind": "end_server_sessions"})
         self.world.history.ended[None] = self.world.timeline.sequence
+        self.world.history.losses.append((self.world.timeline.sequence, self.world.still_open()))
         for channel in self.world.gates.channels():
             number = channel.backend_id()
             if number is not None and not getattr(channel, "closed", False):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .world import World
 
 
+AGAIN = 100  # times at most that a session is cancelled once more
+
+
 class Turn(asyncio.Future[None]):
     """What a session waits for when the harness, not the program, makes it wait."""
 
@@ -35,6 +38,7 @@ class Sweep:
         self.during = frozenset(during)
         self.cancel_point = world.execution.cancel
         self.done = False
+        self._again = 0  # how often it was cancelled once more
         self._pending: asyncio.Future[Any] | None = None
         world.execution.victim = session.letter
         world.execution.waits = 0
@@ -67,6 +71,11 @@ class Sweep:
     def _begins(self, awaited: Any, doer: Session) -> None:
         if isinstance(awaited, Turn) or (self.during and self.during.isdisjoint((doer.doing, self.session.doing))):
             return
+        if self.session.scope == "left":
+            return  # the program goes on behind the cancellation
+        if self.done and self._repeats():
+            self._pending = awaited
+            return
         self.world.execution.waits += 1
         if self.cancel_point is None or self.done or self.world.execution.waits != self.cancel_point.wait:
             return
@@ -81,13 +90,24 @@ class Sweep:
         self._pending = None
         self.cancel()
 
+    def _repeats(self) -> bool:
+        """Whether the session is to be cancelled again at its next wait. A driver that goes on for ever is left alone:
+        it hangs."""
+        return self.session.scope == "cancelling again" and self._again < AGAIN
+
     def due(self) -> bool:
         """Whether now, in a quiet world, is the moment."""
-        return self._pending is not None and not self.done
+        return self._pending is not None and (not self.done or self._repeats())
 
     def cancel(self) -> None:
         """Cancel the session now."""
-        if self.done or self.world.recording.closing or self.cancel_point is None:
+        if self.world.recording.closing or self.cancel_point is None:
+            return
+        if self.done:
+            if self._repeats() and self._pending is not None:
+                self._again += 1
+                self._pending = None
+                self.world.cancel(self.session)
             return
         self.done = True
         self._pending = None

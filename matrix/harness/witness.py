@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ENTRY, SEED, COUNTER = "entry", "seed", "counter"
+ORPHAN = "orphan"  # no row of it can be committed: that of SEED which it names must be there by then, and never is
 SEEDS = 400  # more questions than any run asks
 
 
@@ -196,6 +197,7 @@ class PostgresWitness(Witness):
             f"CREATE TABLE {ENTRY} (id serial PRIMARY KEY, token varchar(64) NOT NULL UNIQUE, value int DEFAULT 0)",
             f"CREATE TABLE {SEED} (id serial PRIMARY KEY, nonce varchar(64) NOT NULL UNIQUE)",
             f"CREATE TABLE {COUNTER} (id serial PRIMARY KEY, name varchar(64) NOT NULL UNIQUE, value int NOT NULL)",
+            f"CREATE TABLE {ORPHAN} (seed int REFERENCES {SEED} (id) DEFERRABLE INITIALLY DEFERRED)",
         ]
 
     def lock_waits(self) -> LockWaits:
@@ -430,6 +432,7 @@ class SQLiteWitness(Witness):
             "value int DEFAULT 0)",
             f"CREATE TABLE {SEED} (id integer PRIMARY KEY AUTOINCREMENT, nonce varchar(64) NOT NULL UNIQUE)",
             f"CREATE TABLE {COUNTER} (id integer PRIMARY KEY, name varchar(64) NOT NULL UNIQUE, value int NOT NULL)",
+            f"CREATE TABLE {ORPHAN} (seed int REFERENCES {SEED} (id) DEFERRABLE INITIALLY DEFERRED)",
         ]
 
     def locked(self) -> bool:

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from matrix.words import CANCELLATION, CONTAINMENT, LETTERS
+from matrix.words import CANCELLATION, CONTAINMENT, LETTERS, RECOVERY
 
 from . import hang
 from .channel import Timeline
@@ -84,6 +84,10 @@ class World:
     def token(self) -> str:
         return f"w-{self.run}-{next(self._tokens)}"
 
+    def fresh_table(self) -> str:
+        """A name that no table of the database has yet."""
+        return f"script_{self.run}_{next(self._tokens)}"
+
     def spare_rows(self, count: int) -> list[str]:
         """Rows that the witness stores now, for the program to change."""
         rows = [self.token() for _ in range(count)]
@@ -111,6 +115,7 @@ class World:
         """The server, or the network, ends every connection that is open now."""
         self.recording.note("the database", "note", {"kind": "lost"})
         self.history.out_of_reach.append([self.timeline.sequence, self.timeline.sequence])
+        self.history.losses.append((self.timeline.sequence, self.still_open()))
         for channel in self.gates.channels():
             channel.cut()
 
@@ -289,6 +294,17 @@ class World:
     def still_open(self) -> int:
         """How many of them are open now."""
         return sum(not getattr(channel, "closed", False) for channel in self.gates.channels())
+
+    async def no_session_left(self) -> None:
+        """Every connection that was opened through the gate must be closed now."""
+        await self.conductor.nothing_in_flight()
+        left = sum(not wire.closed for gate in self.gates for wire in gate.wires)
+        self.recording.claim(RECOVERY, left == 0, "sessions_left", opened=left)
+
+    def no_more_than(self, size: int) -> None:
+        """No more connections than a pool's size may have been opened through the gate."""
+        opened = sum(len(gate.wires) for gate in self.gates)
+        self.recording.claim(RECOVERY, opened <= size, "pool_too_large", opened=opened, size=size)
 
     async def read_from_outside(self, operation: Operation) -> None:
         """Look at a row whose writer was just told that it is written, when nothing is in flight any more.

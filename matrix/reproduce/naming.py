@@ -13,11 +13,13 @@ from matrix.harness.sentences import sentence
 from matrix.results.text import clean, one_line
 
 NONCE = re.compile(r"\bn-[a-z]+-(\d+)\b")
-TOKEN = re.compile(r"\bw-[0-9a-z]+-(\d+)\b")
-UNNAMED = ("acquire", "release", "close", "set", "probe")  # several tasks may do the same
+TOKEN = re.compile(r"\b([wc])-[0-9a-z]+-(\d+)\b")
+# Several tasks may do the same.
+UNNAMED = ("acquire", "release", "close", "set", "probe", "put", "script", "orphan", "ping")
 # Names that the rest of a script has.
 TAKEN = {"main", "start", "do", "go", "turn", "quiet", "conduct", "relay", "cut", "connect", "sql", "read", "write"}
 TAKEN |= {"fail", "block", "transaction", "rows", "acquire", "release", "look", "well", "failed", "swept", "connection"}
+TAKEN |= {"script", "orphan", "count_up"}
 
 
 def identifier(name: str) -> str:
@@ -43,7 +45,7 @@ def short(value: Any) -> Any:
         return {key: short(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [short(each) for each in value]
-    return TOKEN.sub(r"w-\1", NONCE.sub(r"n-\1", value)) if isinstance(value, str) else value
+    return TOKEN.sub(r"\1-\2", NONCE.sub(r"n-\1", value)) if isinstance(value, str) else value
 
 
 def in_words(fact: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from matrix.reproduce.declared import Declared
 from matrix.reproduce.naming import harmless, quoted, wrapped
 from matrix.reproduce.runtime import part, pins
 from matrix.reproduce.symptom import Symptom
+from matrix.reproduce.tables import KEYS, Tables
 from matrix.reproduce.unfold import PLAIN, Task, within
 from matrix.reproduce.writer import LIMIT, ROWS, Writer
 from matrix.results.text import one_line
@@ -20,12 +21,6 @@ SCHEMES = {"postgres": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite
 SERVED = "{scheme}://user@host:port/database"
 # The environment is its user's own to read, arguments are everybody's.
 PASSWORD = 'PASSWORD = os.environ.get("DATABASE_PASSWORD") or unquote(ADDRESS.password or "")\n'
-KEYS = {
-    "mysql": "id integer PRIMARY KEY AUTO_INCREMENT",
-    "mariadb": "id integer PRIMARY KEY AUTO_INCREMENT",
-    "postgres": "id serial PRIMARY KEY",
-    "sqlite": "id integer PRIMARY KEY AUTOINCREMENT",
-}
 CLOSE_FIRST = "await connections.close_all(discard=True)  # a client is made at its first use"
 ODBC_DRIVER = "ODBC_DRIVER is the PostgreSQL driver: its name in odbcinst.ini, or the path of its library."
 STANDARD = [
@@ -97,6 +92,7 @@ class _Maker:
         self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
         self.writer = Writer(tasks, self.aliases() if orm else (), driver, self.server, known)
         self.declared = known
+        self.tables = Tables.of(tasks, self.server)
         self.sweep = declared.sweep_of(line, tasks, known)
         order = (declared.order_in_threads(line) if self.odbc else declared.order_of(line)).split(".")
         late = {task.letter for task in tasks if task.late}
@@ -104,7 +100,7 @@ class _Maker:
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
-        database, read, write, fail, transaction, pool, rows = self.driver_parts()
+        database, read, write, fail, script, transaction, pool, rows = self.driver_parts()
         kinds = {item.kind for task in self.tasks for item in within(task.items)} | {
             item.kind for item in within(self.next_user)
         }
@@ -116,7 +112,10 @@ class _Maker:
             fill = self.part("fill").replace("in_transaction()", f"in_transaction({self.writer.alias()})")
             chosen += [fill] if self.declared.fills_pool and self.pool_size() > 1 else []
         else:
-            chosen += [part for kind, part in (("read", read), ("write", write), ("fail", fail)) if kind in kinds]
+            asked = {"read": read, "write": write, "fail": fail, "script": script}
+            chosen += [part for kind, part in asked.items() if kind in kinds]
+            if "read" not in kinds:  # with which some drivers' parts have the connecting
+                chosen += [connect] if (connect := read.partition("async def read(")[0].strip()) else []
             chosen += [transaction] if "block" in kinds else []
             chosen += [pool] if self.pool else []
             chosen += [rows] if "fetch" in kinds else []
@@ -147,6 +146,10 @@ class _Maker:
                 "login": self.declared.holds_login,
                 "swept": self.swept,
                 "kills": any(item.kind == "kill" for item in everything),
+                "mysql": self.server in ("mysql", "mariadb"),
+                "scripts": self.tables.scripts,
+                "orphans": self.tables.orphans,
+                "counters": bool(self.tables.counters),
                 "threads": any(item.kind == "thread" for item in everything),
                 "in_place": self.in_place() != "",
                 "context": self.declared.context != "",
@@ -172,7 +175,7 @@ class _Maker:
         text = text.replace("DRIVER", self.table.name)
         return [
             part.strip("\n")
-            for part in re.split(r"^# (?:READ|WRITE|FAIL|TRANSACTION|POOL|ROWS|END)\n", text, flags=re.M)[:7]
+            for part in re.split(r"^# (?:READ|WRITE|FAIL|SCRIPT|TRANSACTION|POOL|ROWS|END)\n", text, flags=re.M)[:8]
         ]
 
     # -- the head --------------------------------------------------------------------------------------------------
@@ -208,7 +211,10 @@ class _Maker:
                 *(["connections"] if re.search(r"\bconnections\.(get|close_all)\(", rest) else []),
                 "fields",
             ]
-            lines += [f"from tortoise import {', '.join(names)}", "from tortoise.models import Model"]
+            lines.append(f"from tortoise import {', '.join(names)}")
+            lines += ["from tortoise.expressions import F"] * bool(self.tables.counters) + [
+                "from tortoise.models import Model"
+            ]
             lines += (
                 ["from tortoise.transactions import in_transaction"]
                 if re.search(r"[ ,(]in_transaction[()]", rest)
@@ -335,7 +341,7 @@ class _Maker:
         lines.append("    asyncio.get_running_loop().set_exception_handler(lambda *_: None)")
         direct = "None" if self.sqlite or self.odbc else "await connect(HOST, PORT)"
         lines.append(f"    direct = {direct}  # past the gate: sets up, looks at the end")
-        lines += self.create()
+        lines += self.tables.create(self.seeds())
         lines.append("    try:")
         lines += [indent + each for each in self.begin()]
         lines.append(f"{indent}holding = True")
@@ -356,8 +362,7 @@ class _Maker:
         lines += [f"{indent}reachable(True)"] * self.declared.unreachable
         lines += [indent + each for each in self.cut()]
         lines += [
-            f'{indent}for table in ("repro_entry", "repro_seed"):',
-            f'{indent}    await sql(direct, f"DROP TABLE {{table}}")',
+            *(indent + each for each in self.tables.drop()),
         ]
         lines += [
             *self.shows(),
@@ -390,17 +395,6 @@ class _Maker:
         if len(self.found.shows) < 100:
             return [f"    shows = {self.found.shows}"]
         return ["    shows = (", f"        {parts[0]}", *(f"        and {part}" for part in parts[1:]), "    )"]
-
-    def create(self) -> list[str]:
-        count = self.seeds()
-        key = KEYS[self.server]
-        return [
-            '    for table, column in (("repro_entry", "token"), ("repro_seed", "nonce")):',
-            f'        columns = f"{key}, {{column}} varchar(64) NOT NULL UNIQUE"',
-            '        await sql(direct, f"CREATE TABLE {table} ({columns})")',
-            f"    for number in range(1, {count + 1}):",
-            '        await sql(direct, "INSERT INTO repro_seed (nonce) VALUES (%s)", f"n-{number}")',
-        ]
 
     def seeds(self) -> int:
         items = [item for task in self.tasks for item in within(task.items)] + list(within(self.next_user))

@@ -321,6 +321,7 @@ KINDS: dict[str, Kind] = {
     "foreign_error": _error,
     "internal_error": _error,
     "innocent_error": _error,
+    "innocent_for_ever": _error,
     "next_user_failed": _error,
     "cancelled_with_error": _error,
     "refused": _error,  # where more is promised it is the error itself that shows

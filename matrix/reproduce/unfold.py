@@ -13,8 +13,9 @@ from matrix.reproduce.naming import identifier, in_words, name_of, short
 from matrix.words import LETTERS
 
 PLAIN = "plain"  # the name of the plain client in a script
-STATEMENTS = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
-UNWRITTEN = ("iterate", "update_or_create", "bulk_update")  # among them
+STATEMENTS: tuple[str, ...] = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
+STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping")
+UNWRITTEN = ("iterate", "update_or_create", "bulk_update", "put", "await_bulk_create", "save")  # among them
 THE_END = "the end"  # what a fetch gives behind the last row
 OUTCOMES = ("ok", "error", "cancelled")
 
@@ -79,6 +80,9 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
     names = dict.fromkeys([*letters, *(e["session"] for e in history if e["session"] != "event loop")])
     ends = {e["session"]: e["fact"] for e in history if e["event"] == "end"}
     again = next((int(e["n"]) for e in history if e["fact"].get("reachable")), 0)
+    away = next((int(e["n"]) for e in history if e["fact"].get("reachable") is False), 0)
+    if any(e["n"] < away for e in history if e["event"] == "invoke"):
+        raise NotWritten("no script can keep the server out of reach from the middle of it on yet")
     blocks = {block["name"]: int(block["number"]) for block in evidence["blocks"]}
     tasks = []
     for name in names:
@@ -275,11 +279,15 @@ def _noted(here: list[Item], fact: Mapping[str, Any], last: Item | None) -> None
             here.append(Item("start", names=names, grouped=fact["grouped"], shielded=shields == "work"))
     elif kind == "wait":
         here.append(Item("wait", names=tuple(fact["sessions"]), settles=fact["settles"]))
+    elif kind == "outlived":
+        raise NotWritten("no script goes on behind a cancellation yet")
     elif last is None:
         return
     elif kind == "caught":
         last.caught = True
     elif kind == "time_over":
+        if last.kind == "block" and last.outcome != "ok":
+            raise NotWritten("no script limits the time of a transaction's begin yet")
         last.limited = True
     elif kind == "cancelled":
         last.doomed = last.doomed or fact["doomed"]

@@ -168,8 +168,6 @@ class Writer:
         if item.kind == "cancel":
             return [turn, f"tasks[{quoted(item.names[0])}].cancel()"]
         if item.kind == "kill":
-            if self.server in ("mysql", "mariadb"):
-                raise NotWritten("the server ends connections in it: only PostgreSQL is asked to do so yet")
             return [turn, "await end_sessions()"]
         if item.kind == "lose":
             return [turn, "cut()  # as the server or the network does"]
@@ -211,6 +209,10 @@ class Writer:
             "read": f"read({'' if self.orm else 'connection, '}{value}{f', {client}' if client else ''})",
             "write": f"Entry.create(token={value}{using})" if self.orm else f"write(connection, {value})",
             "fail": "fail()" if self.orm else "fail(connection)",
+            "script": "script()" if self.orm else "script(connection)",
+            "orphan": "orphan()",
+            "put": f"count_up({value})",
+            "ping": "connection.ping()",
         }[item.kind]
         return f"lambda: asyncio.wait_for({call}, {LIMIT})" if item.limited else f"lambda: {call}"
 

@@ -114,3 +114,31 @@ async def cancel_in_queue(world):
 
     await world.together(before=reader, victim=victim)
     await world.nothing_sent_after_cancel()
+
+
+@scenario(
+    "CAN-8",
+    "Cancel the use of a pool's connection; the same task goes on",
+    level="loud",
+    needs=("pool",),
+    cancels="victim",
+)
+async def cancel_and_go_on(world):
+    """A task is cancelled at any moment of acquiring, using and giving back a pool's connection, catches that and
+    acquires once more: it is served and answered correctly, or refused, and the pool works."""
+    pool = await world.create_pool(2)
+
+    async def use(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+            await session.on(connection).write()
+        finally:
+            await session.release(pool, connection)
+
+    async def victim(session):
+        with session.outlives_cancellation():
+            await use(session)
+        await use(session)
+
+    await world.together(victim=victim)

@@ -1,5 +1,8 @@
 """ORM: Tortoise's client, its pool and its connecting."""
 
+import asyncio
+import contextlib
+
 from matrix.harness.scenario import OrmSetup, scenario
 
 
@@ -256,3 +259,63 @@ async def close_while_connecting(world):
         await session.orm().close_all()
 
     await world.together(first=worker, second=worker, closer=closer)
+
+
+@scenario("ORM-12", "Idle connections are lost", level="loud", needs=("tortoise", "server"), orm=OrmSetup(size=2))
+async def lost_while_idle(world):
+    """The server ends the pool's idle connections, as it does after a time without use: each costs one refused
+    operation at most, then everybody is served, in the same task as well."""
+
+    async def user(session):
+        db = session.orm()
+        for _ in range(2):
+            with contextlib.suppress(Exception):
+                await db.read()
+        for _ in range(2):
+            with contextlib.suppress(Exception):
+                async with db.transaction():
+                    await db.write()
+
+    async def server(session):
+        await session.lose_connections()
+
+    await world.fill_orm_pool()
+    await world.together(server=server)
+    await world.together(one=user, other=user)
+
+
+@scenario(
+    "ORM-13",
+    "The database goes away and comes back; the same task goes on",
+    level="loud",
+    needs=("tortoise", "server"),
+    orm=OrmSetup(size=1),
+)
+async def away_and_back(world):
+    """The server ends all connections and cannot be reached for a while, from any moment of a task's transactions on:
+    when it is back, those of the same task work again."""
+    back = asyncio.Event()
+
+    async def service(session):
+        db = session.orm()
+
+        async def once():
+            with contextlib.suppress(Exception):
+                async with db.transaction():
+                    await db.write()
+
+        await once()
+        await once()
+        await back.wait()
+        for _ in range(3):
+            await once()
+
+    async def server(session):
+        await session.lose_connections()
+        world.refuse_connections(True)
+        await session.step("can be reached again")
+        world.refuse_connections(False)
+        back.set()
+
+    await world.fill_orm_pool()
+    await world.together(service=service, server=server)

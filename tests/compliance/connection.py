@@ -1,5 +1,7 @@
 """CON: the driver alone, one connection, several coroutines."""
 
+import contextlib
+
 from matrix.harness.scenario import scenario
 
 
@@ -131,3 +133,60 @@ async def query_over_rows(world):
         await session.on(connection).read()
 
     await world.together(iterator=iterator, reader=reader)
+
+
+@scenario("CON-9", "A script inside the driver's own transaction", level="loud", needs=("connection",))
+async def script_inside(world):
+    """A script that makes a table runs inside a transaction that is then rolled back: nothing of it is stored, or the
+    script is refused."""
+    connection = await world.connect()
+
+    async def parent(session):
+        db = session.on(connection)
+        async with db.transaction():
+            await db.write()
+            await db.script()
+            await db.write()
+            raise session.deliberate()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "CON-10", "The connection is lost inside the driver's own transaction", level="loud", needs=("connection", "server")
+)
+async def lost_inside(world):
+    """The connection is ended at any moment of a transaction up to its commit's answer: all of it is stored or nothing,
+    and what is asked behind that is refused."""
+    await _lose(world, between=lambda db: db.write())
+
+
+@scenario(
+    "CON-11",
+    "A ping finds the connection lost inside a transaction",
+    level="loud",
+    needs=("connection", "server", "ping"),
+)
+async def pinged_inside(world):
+    """Inside a transaction the driver's ping finds the connection lost: it says so, or what is asked behind it is
+    refused, since the transaction is gone with the connection."""
+    await _lose(world, between=lambda db: db.ping())
+
+
+async def _lose(world, between):
+    """The connection is ended at any moment of a transaction that writes, does something, and writes again."""
+    connection = await world.connect()
+
+    async def victim(session):
+        db = session.on(connection)
+        with contextlib.suppress(Exception):
+            async with db.transaction():
+                await db.write()
+                await between(db)
+                await db.write()
+
+    async def server(session):
+        await session.terminate_backends()
+
+    await world.together(victim=victim, server=server)
+    world.judge_afterwards = False  # it is lost, and nobody promised another one

@@ -50,3 +50,10 @@ async def structured_tasks(world, program):
     """Random tasks use TaskGroups inside transactions and outside of them, time limits around them, and using_db: each
     gets its own answers, and the database holds what they were told."""
     await program.on_tortoise(world, second="second")
+
+
+@scenario("GEN-7", "Random nested blocks that wait for tasks", level="loud", needs=("tortoise",), orm=OrmSetup())
+async def waiting_inside_transactions(world, program):
+    """Random tasks are started inside transactions and waited for inside nested blocks, also for tasks from before
+    those: what each is told is true, or it is refused and nobody is harmed; nobody waits for ever."""
+    await program.on_tortoise(world)

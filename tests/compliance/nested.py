@@ -1,5 +1,6 @@
 """NST: blocks inside blocks. Those with children take a ``remedy``, so that remedies can be tried on them."""
 
+import asyncio
 import contextlib
 
 from matrix.harness.scenario import OrmSetup, scenario
@@ -344,6 +345,164 @@ async def using_db_inside(world):
         await db.write()
 
     await world.together(parent=parent)
+
+
+@scenario(
+    "NST-17",
+    "A deadlock inside an inner block is caught outside of it",
+    level="loud",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=2),
+)
+async def inner_deadlock(world):
+    """The server ends a deadlock inside an inner block, its error is caught, and the outer block ends well: the outer
+    block's rows are stored and the inner's are not, or the outer block's end says no and none are."""
+    await _inner_deadlock(world, lambda session: None)
+
+
+@scenario(
+    "NST-18",
+    "A deadlock inside an inner block, then the outer block fails",
+    level="loud",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=2),
+)
+async def inner_deadlock_and_failure(world):
+    """The server ends a deadlock inside an inner block, its error is caught, and the outer block fails later on:
+    nothing of it is stored."""
+
+    def fail(session):
+        raise session.deliberate()
+
+    await _inner_deadlock(world, fail)
+
+
+async def _inner_deadlock(world, end):
+    """Two tasks change two rows in opposite order, the light one inside an inner block; servers that choose whom they
+    end by what it has changed choose that one."""
+    rows = world.counter(), world.counter()
+    has_first, has_second = asyncio.Event(), asyncio.Event()
+
+    async def light(session):
+        db = session.orm()
+        with contextlib.suppress(Exception):
+            async with db.transaction():
+                await db.write()
+                with contextlib.suppress(Exception):
+                    async with db.transaction():
+                        await db.count_up(rows[0])
+                        has_first.set()
+                        await has_second.wait()
+                        await db.count_up(rows[1])
+                await db.write()
+                end(session)
+
+    async def heavy(session):
+        db = session.orm()
+        with contextlib.suppress(Exception):
+            async with db.transaction():
+                for _ in range(3):
+                    await db.write()
+                await db.count_up(rows[1])
+                has_second.set()
+                await has_first.wait()
+                await db.count_up(rows[0])
+
+    await world.together(light=light, heavy=heavy)
+
+
+@scenario("NST-19", "A script inside an inner block that fails", level="must", needs=("tortoise",), orm=OrmSetup())
+async def script_in_inner_block(world):
+    """A script that makes a table runs in an inner block, which then fails and is caught: the outer block's rows are
+    stored, the inner's are not."""
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            try:
+                async with db.transaction():
+                    await db.write()
+                    await db.script()
+                    raise session.deliberate()
+            except Deliberate:
+                pass
+            await db.write()
+
+    await world.together(parent=parent)
+
+
+@scenario("NST-20", "A nested block waits for a task from before it", level="loud", needs=("tortoise",), orm=OrmSetup())
+async def waits_for_earlier_task(world):
+    """A task started in a transaction queries while its parent waits for it inside a nested block: both get what they
+    are told, or one is refused and nobody is harmed."""
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            started = session.spawn("child", _asks)
+            try:
+                async with db.transaction():
+                    await db.write()
+                    await session.settled(started)
+                await db.write()
+            finally:
+                # The block must not end before the child: that is another scenario (CTX-1).
+                await session.settled(started)
+
+    await world.together(parent=parent)
+
+
+@scenario("NST-21", "A nested block waits for a task from beside it", level="loud", needs=("tortoise",), orm=OrmSetup())
+async def waits_for_sibling(world):
+    """Of two tasks started in a transaction one opens a nested block and waits inside it for the other, which queries:
+    both get what they are told, or one is refused and nobody is harmed."""
+
+    async def parent(session):
+        async with session.orm().transaction():
+            sibling = session.spawn("sibling", _asks)
+
+            async def waiting(session):
+                db = session.orm()
+                async with db.transaction():
+                    await db.write()
+                    await session.settled(sibling)
+
+            await session.settled(session.spawn("waiting", waiting), sibling)
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "NST-22", "A nested block waits for a nested block inside it", level="loud", needs=("tortoise",), orm=OrmSetup()
+)
+async def waits_for_nested_child(world):
+    """A nested block starts a task that opens a nested block of its own, and waits for it beside its own queries: all
+    get what they are told, or one is refused and nobody is harmed."""
+
+    async def child(session):
+        async with session.orm().transaction():
+            await _asks(session)
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction(), db.transaction():
+            started = session.spawn("child", child)
+            try:
+                await db.write()
+            finally:
+                await session.settled(started)
+            await db.write()
+
+    await world.together(parent=parent)
+
+
+async def _asks(session):
+    """A task that reads and writes."""
+    db = session.orm()
+    await db.read()
+    await db.write()
 
 
 def nested_child(remedy):

@@ -305,3 +305,82 @@ async def cancelled_release(world):
             await session.release(pool, connection)
 
     await world.together(victim=victim)
+
+
+@scenario("POOL-21", "The server ends a connection that a task waits for", level="loud", needs=("pool", "server"))
+async def killed_with_waiter(world):
+    """The server ends a pool's only connection while one task uses it and another waits for it: the waiter is served,
+    or told in a documented way, and the pool works."""
+    pool = await world.create_pool(1)
+
+    async def user(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+            await session.on(connection).read()
+        finally:
+            await session.release(pool, connection)
+
+    async def administrator(session):
+        await session.terminate_backends()
+
+    await world.together(holder=user, waiter=user, administrator=administrator)
+    await world.together(later=user)  # who may be the one that finds it dead
+
+
+@scenario("POOL-22", "A connection cannot be replaced while tasks wait for it", level="loud", needs=("pool", "server"))
+async def not_replaced_with_waiter(world):
+    """The server ends a pool's only connection and cannot be reached while two tasks wait for it: each is told in a
+    documented way, or served when the server is back, and the pool works."""
+    pool = await world.create_pool(1)
+
+    async def user(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+        finally:
+            await session.release(pool, connection)
+
+    async def server(session):
+        await session.terminate_backends()
+        await session.reach_server(False)
+        await session.reach_server(True)
+
+    await world.together(holder=user, waiter=user, another=user, server=server)
+    await world.together(later=user)
+
+
+@scenario("POOL-23", "Closing a pool ends its sessions", level="must", needs=("pool", "server"))
+async def no_session_left(world):
+    """Two tasks use a pool's connections at once and give them back, then it is closed: no session of it is left."""
+    pool = await world.create_pool(2)
+
+    async def user(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+        finally:
+            await session.release(pool, connection)
+
+    async def closer(session):
+        await session.close_pool(pool)
+
+    await world.together(one=user, other=user)
+    await world.together(closer=closer)
+    await world.no_session_left()
+
+
+@scenario("POOL-24", "A pool keeps its size", level="must", needs=("pool",))
+async def size_is_kept(world):
+    """Four tasks share a pool of two: it opens no more than two connections."""
+    pool = await world.create_pool(2)
+
+    async def user(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+        finally:
+            await session.release(pool, connection)
+
+    await world.together(**{f"user_{number}": user for number in range(1, 5)})
+    world.no_more_than(2)

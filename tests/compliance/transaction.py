@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 from matrix.harness.scenario import OrmSetup, scenario
+from matrix.harness.session import Deliberate
 
 
 @scenario("TXN-1", "Commit and rollback", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
@@ -612,3 +613,375 @@ async def both_read_then_write(world, remedy):
         return body
 
     await world.together(first=worker("conn_1"), second=worker("conn_2"))
+
+
+@scenario("TXN-26", "A script inside a transaction that fails", level="must", needs=("tortoise",), orm=OrmSetup(size=1))
+async def script_inside(world):
+    """A script that makes a table runs in a block that an exception then leaves: nothing of the block is stored."""
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await db.script()
+            await db.write()
+            raise session.deliberate()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-27",
+    "The connection is lost while the transaction is open or commits",
+    level="loud",
+    needs=("tortoise", "server"),
+    orm=OrmSetup(size=1),
+)
+async def lost_inside(world):
+    """The connection is ended at any moment up to the commit's answer: all of the transaction is stored or nothing, its
+    task is told so, and the pool replaces the connection for the same task as well."""
+
+    async def victim(session):
+        db = session.orm()
+        with contextlib.suppress(Exception):
+            async with db.transaction():
+                await db.write()
+                await db.write()
+        for _ in range(3):
+            with contextlib.suppress(Exception):
+                await db.read()
+
+    async def server(session):
+        await session.lose_connections()
+
+    await world.fill_orm_pool()
+    await world.together(victim=victim, server=server)
+
+
+@scenario(
+    "TXN-28",
+    "The commit is refused",
+    level="must",
+    needs=("tortoise", "deferred constraints"),
+    orm=OrmSetup(size=1),
+)
+async def refused_commit(world):
+    """A deferred constraint is violated, so the database refuses the commit: its task is told so, nothing is stored,
+    and whoever gets the connection next is in no transaction, in the same task as well."""
+
+    async def parent(session):
+        db = session.orm()
+        with contextlib.suppress(Exception):
+            async with db.transaction():
+                await db.write()
+                await db.orphan()
+        await db.write()
+
+    async def neighbour(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+
+    await world.together(parent=parent, neighbour=neighbour)
+
+
+# What is built, made or locked on one side of a block's edge and used on the other. A query belongs where it is
+# awaited.
+
+
+@scenario(
+    "TXN-29", "A query built before the transaction, awaited inside", level="must", needs=("tortoise",), orm=OrmSetup()
+)
+async def built_before(world):
+    """A bulk_create that was built before a block and is awaited inside it belongs to the block: nothing of it is
+    stored when the block fails."""
+
+    async def parent(session):
+        db = session.orm()
+        built = db.build_write_many()
+        async with db.transaction():
+            await db.write()
+            await db.run(built)
+            raise session.deliberate()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-30",
+    "A look built before the transaction, awaited inside",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+)
+async def look_built_before(world):
+    """Queries that were built before a block and are awaited inside it see the block's own rows."""
+    row = world.token()
+
+    async def parent(session):
+        db = session.orm()
+        looks = [db.build_look(row, bound=bound) for bound in (False, True)]
+        async with db.transaction():
+            await db.write(row)
+            for look in looks:
+                await db.run(look)
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-31",
+    "A query built inside the transaction, awaited after it",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+)
+async def built_inside(world):
+    """A bulk_create that was built inside a block and is awaited after its end is stored as told, whatever a stranger
+    does who has got the connection, or is refused."""
+    ended, begun, asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            built = db.build_write_many()
+        ended.set()
+        await begun.wait()
+        try:
+            await db.run(built)
+        finally:
+            asked.set()
+
+    async def stranger(session):
+        db = session.orm()
+        await ended.wait()
+        try:
+            async with db.transaction():
+                await db.write()
+                begun.set()
+                # A client that waits for the connection is served when this has ended.
+                await db.read()
+                raise session.deliberate()
+        finally:
+            begun.set()
+
+    await world.together(parent=parent, stranger=stranger)
+
+
+@scenario(
+    "TXN-32",
+    "A query awaited inside the transaction and again after it",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=1),
+)
+async def awaited_again(world):
+    """A query that was awaited inside a block and is awaited once more after its end, while a stranger has a
+    transaction open, sees what anybody sees, or is refused."""
+    ended, begun, row = asyncio.Event(), asyncio.Event(), world.token()
+
+    async def parent(session):
+        db = session.orm()
+        look = db.build_look(row, bound=False)
+        async with db.transaction():
+            await db.write()
+            await db.run(look)
+        ended.set()
+        await begun.wait()
+        await db.run(look)
+
+    async def stranger(session):
+        db = session.orm()
+        await ended.wait()
+        try:
+            async with db.transaction():
+                await db.write(row)
+                begun.set()
+                await db.read()
+                raise session.deliberate()
+        finally:
+            begun.set()
+
+    await world.together(parent=parent, stranger=stranger)
+
+
+@scenario(
+    "TXN-33",
+    "An object that was rolled back is saved once more",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+)
+async def saved_again(world):
+    """An object is saved in a block that is rolled back, and once more in the next try, as code that tries again does:
+    it is stored as told, or the second save is refused."""
+
+    async def parent(session):
+        db = session.orm()
+        made = db.make()
+        with contextlib.suppress(Deliberate):
+            async with db.transaction():
+                await db.save(made)
+                raise session.deliberate()
+        async with db.transaction():
+            await db.write()
+            await db.save(made)
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-34",
+    "An object of one connection is saved without using_db",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2, aliases=("conn_1", "conn_2")),
+)
+async def saved_elsewhere(world):
+    """An object is fetched with using_db in a block on the second connection, changed and saved without it: it is part
+    of the block, which fails, so that nothing is stored, or the save is refused."""
+    (spare,) = world.spare_rows(1)
+
+    async def parent(session):
+        second = session.orm("conn_2")
+        async with second.transaction():
+            made = await second.fetch(spare)
+            await session.orm().save(made)
+            raise session.deliberate()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-35",
+    "A write on a second connection inside a transaction",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2, aliases=("conn_1", "conn_2")),
+)
+async def second_connection_inside(world):
+    """Inside a block on one connection a row is written with using_db on another one: it is stored although the block
+    fails."""
+
+    async def parent(session):
+        first = session.orm("conn_1")
+        async with first.transaction():
+            await first.read()
+            await session.orm("conn_2").write()
+            raise session.deliberate()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-36",
+    "A locked object is saved by a task that lives on",
+    level="loud",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=1),
+)
+async def locked_object_lives_on(world):
+    """A row is selected for update inside a block and its object saved after the block's end by a task that was started
+    in it, while a stranger has a transaction open: it is stored as told, or refused."""
+    counter, ended, begun = world.counter(), asyncio.Event(), asyncio.Event()
+
+    async def stranger(session):
+        db = session.orm()
+        await ended.wait()
+        try:
+            async with db.transaction():
+                await db.write()
+                begun.set()
+                await db.read()
+                raise session.deliberate()
+        finally:
+            begun.set()
+
+    async def parent(session):
+        db = session.orm()
+
+        async def child(session):
+            await begun.wait()
+            await session.orm().put(counter, taken_by=db)
+
+        async with db.transaction():
+            await db.lock(counter)
+            session.spawn("child", child)
+        ended.set()
+
+    await world.together(parent=parent, stranger=stranger)
+
+
+# The same task goes on: it catches the cancellation, or its time limit, and reads, writes and begins again.
+
+
+@scenario(
+    "TXN-37",
+    "Cancel the transaction at any moment; the same task goes on",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+    cancels="victim",
+)
+async def cancelled_and_goes_on(world):
+    """A task is cancelled at any moment of its transaction, from begin to end, catches that and goes on: what it writes
+    next, alone and in a transaction, is stored as told, and the pool works."""
+    await _goes_on(world, again=False)
+
+
+@scenario(
+    "TXN-38",
+    "Cancel the transaction again and again; the same task goes on",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+    cancels="victim",
+)
+async def cancelled_again_and_goes_on(world):
+    """A task is cancelled at any moment of its transaction and again at each await until it has left it, as anyio's and
+    so Starlette's scopes do, and goes on: what it writes next is stored as told, and the pool works."""
+    await _goes_on(world, again=True)
+
+
+async def _goes_on(world, again):
+    async def victim(session):
+        db = session.orm()
+        with session.outlives_cancellation(again=again):
+            async with db.transaction():
+                await db.write()
+                await db.read()
+        await db.write()
+        async with db.transaction():
+            await db.write()
+
+    await world.fill_orm_pool()
+    await world.together(victim=victim)
+
+
+@scenario(
+    "TXN-39",
+    "A time limit around the transaction; the same task goes on",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+    python=(3, 11),
+)
+async def limited_and_goes_on(world):
+    """A time limit ends at any moment of the transaction inside it, and the same task goes on: what it writes next,
+    alone and in a transaction, is stored as told, and the pool works."""
+
+    async def victim(session):
+        db = session.orm()
+        async with session.time_limit(1.0), db.transaction():
+            await db.write()
+            await db.read()
+        await db.write()
+        async with db.transaction():
+            await db.write()
+
+    async def clock(session):
+        await session.let_time_pass(1.5)
+
+    await world.fill_orm_pool()
+    await world.together(victim=victim, clock=clock)

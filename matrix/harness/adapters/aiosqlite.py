@@ -16,7 +16,7 @@ from .base import Adapter
 class AiosqliteAdapter(Adapter):
     name = "aiosqlite"
     engine = "tortoise.backends.sqlite"
-    capabilities = frozenset({"connection", "server cursor", "queue", "tortoise"})
+    capabilities = frozenset({"connection", "server cursor", "queue", "tortoise", "deferred constraints"})
     documented = (sqlite3.Error,)
     select = Adapter.select.replace("%s", "?")
     insert = Adapter.insert.replace("%s", "?")
@@ -43,6 +43,9 @@ class AiosqliteAdapter(Adapter):
 
     async def fail(self, connection: Any) -> None:
         await connection.execute(self.refused)
+
+    async def script(self, connection: Any, text: str) -> None:
+        await connection.executescript(text)
 
     async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
         if not streamed:

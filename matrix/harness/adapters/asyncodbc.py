@@ -66,6 +66,9 @@ class AsyncodbcAdapter(Adapter):
         async with connection.cursor() as cursor:
             await cursor.execute(statement, *parameters)
 
+    async def script(self, connection: Any, text: str) -> None:
+        await self._execute(connection, text)
+
     async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
         async with connection.cursor() as cursor:
             await cursor.execute(self.select_rows, *nonces)

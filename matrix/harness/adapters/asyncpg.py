@@ -21,7 +21,7 @@ class AsyncpgAdapter(Adapter):
     select = Adapter.select.replace("%s", "$1")
     insert = Adapter.insert.replace("%s", "$1")
     select_rows = f"SELECT nonce FROM {SEED} WHERE nonce = ANY($1::text[]) ORDER BY id"
-    capabilities = frozenset(CAPABILITIES) - {"queue"}
+    capabilities = frozenset(CAPABILITIES) - {"queue", "ping"}
     change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
 
     def _arguments(self, address: Address) -> dict[str, Any]:
@@ -48,6 +48,9 @@ class AsyncpgAdapter(Adapter):
 
     async def fail(self, connection: Any) -> None:
         await connection.fetchval(self.refused)
+
+    async def script(self, connection: Any, text: str) -> None:
+        await connection.execute(text)
 
     async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
         if not streamed:

@@ -26,12 +26,15 @@ CAPABILITIES = {
     "server": "SQLite is a library: there is no server that could end or refuse a connection",
     "tortoise": "Tortoise has no client for this driver and these databases",
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
+    "ping": "the driver has no call that looks whether a connection is alive, and connects anew where it is not",
+    "deferred constraints": "the database checks each constraint at once, so that it refuses no commit for one",
     "row locks": "the database locks no single rows (SELECT ... FOR UPDATE)",
 }
 # What an adapter has to bring for a capability. Without it a hook that is missing would look like the driver's error.
 HOOKS = {
-    "connection": ("connect", "close", "read", "write", "fail", "rows", "begin", "commit", "rollback"),
+    "connection": ("connect", "close", "read", "write", "fail", "script", "rows", "begin", "commit", "rollback"),
     "pool": ("create_pool", "acquire", "release", "close_pool", "read", "write", "change", "setting"),
+    "ping": ("ping",),
     "tortoise": ("engine",),
 }
 
@@ -105,6 +108,14 @@ class Adapter:
 
     async def fail(self, connection: Any) -> None:
         """A statement that the server refuses (``refused``); the driver's error comes out as it is."""
+        raise NotImplementedError
+
+    async def script(self, connection: Any, text: str) -> None:
+        """Run a script, which a statement is as well, by the driver's own call for one where it has such a call."""
+        raise NotImplementedError
+
+    async def ping(self, connection: Any) -> None:
+        """The driver's own call that looks whether the connection is alive and may connect anew, with its defaults."""
         raise NotImplementedError
 
     def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:

@@ -13,7 +13,7 @@ class MySQLAdapter(Adapter):
     """``module`` is the driver's package: ``connect``, ``create_pool``, cursors as context managers."""
 
     engine = "tortoise.backends.mysql"
-    capabilities = frozenset(CAPABILITIES) - {"queue"}
+    capabilities = frozenset(CAPABILITIES) - {"queue", "deferred constraints"}
     change_setting, show_setting = "SET @matrix_setting = {}", "SELECT @matrix_setting"
     cursors: Any
     # The server's own word for an answer out of turn: the driver lost count of its packets.
@@ -53,6 +53,13 @@ class MySQLAdapter(Adapter):
     async def fail(self, connection: Any) -> None:
         async with connection.cursor() as cursor:
             await cursor.execute(self.refused)
+
+    async def script(self, connection: Any, text: str) -> None:
+        async with connection.cursor() as cursor:
+            await cursor.execute(text)
+
+    async def ping(self, connection: Any) -> None:
+        await connection.ping()
 
     async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
         async with connection.cursor(self.cursors.SSCursor if streamed else self.cursors.Cursor) as cursor:

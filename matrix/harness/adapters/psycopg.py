@@ -13,7 +13,7 @@ import psycopg
 import psycopg_pool
 
 from ..witness import Address
-from .base import Adapter
+from .base import CAPABILITIES, Adapter
 
 if TYPE_CHECKING:
     from ..world import World
@@ -27,6 +27,7 @@ CLOCKS: list[Any] = [
 class PsycopgAdapter(Adapter):
     name = "psycopg"
     engine = "tortoise.backends.psycopg"
+    capabilities = frozenset(CAPABILITIES) - {"ping"}
     streams_in_transaction = True
     documented = (psycopg.Error,)
     aborted = (psycopg.errors.InFailedSqlTransaction,)
@@ -59,6 +60,9 @@ class PsycopgAdapter(Adapter):
 
     async def fail(self, connection: Any) -> None:
         await connection.execute(self.refused)
+
+    async def script(self, connection: Any, text: str) -> None:
+        await connection.execute(text)
 
     async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
         if not streamed:

@@ -81,6 +81,7 @@ def drawn(line: str, seed: int = 7, number: int = 60) -> tuple[Program, ...]:
         ("GEN-4", "8ff7a0fd3cf3271f"),
         ("GEN-5", "e5464a66cd99aa74"),
         ("GEN-6", "6df1e414eade1229"),
+        ("GEN-7", "9ec07760af583049"),
     ],
 )
 def test_the_default_seed_means_these_programs(line, digest):

@@ -69,6 +69,7 @@ class ServerSession:
         self.database = database
         self.open = False
         self.failed = False
+        self.orphaned = False  # it may not be committed
         self.careless = False
         self.waits_for: ServerSession | None = None
         self.answered: Callable[[Answer], None] = lambda answer: None  # told what had to wait for a lock
@@ -126,6 +127,16 @@ class ServerSession:
         if not set(nonces.split()) <= set(self.database.nonces):
             raise Refusal(f"relation {nonces.removeprefix('FROM ')} does not exist")
         return Answer("SELECT", nonces)
+
+    def _ping(self, rest: str) -> Answer:
+        return Answer("PONG")
+
+    def _create(self, table: str) -> Answer:
+        return Answer("CREATE")
+
+    def _orphan(self, rest: str) -> Answer:
+        self.orphaned = self.open
+        return Answer("INSERT")
 
     def _set(self, value: str) -> Answer:
         self.setting = value
@@ -206,6 +217,9 @@ class ServerSession:
     def _commit(self, rest: str) -> Answer:
         if not self.open:
             raise Refusal("no transaction is open")
+        if self.orphaned:
+            self._close()
+            raise Refusal("a row is there whose parent is not")
         stored = not self.failed
         if stored:
             self._store()
@@ -240,7 +254,7 @@ class ServerSession:
         raise Refusal(f"there is no savepoint {name}")
 
     def _close(self) -> None:
-        self.open = self.failed = False
+        self.open = self.failed = self.orphaned = False
         self.uncommitted.clear()
         self.savepoints.clear()
         self.database.unlock(self)

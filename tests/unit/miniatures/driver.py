@@ -99,6 +99,10 @@ class Connection:
         async with self.turn:
             return await self.ask(statement)
 
+    async def ping(self) -> None:
+        """Whether the server still answers. It makes no other connection: what was open on this one is gone."""
+        await self.execute("PING")
+
     async def begin(self) -> None:
         await self.turn.acquire()
         self.owner = asyncio.current_task()
@@ -331,6 +335,12 @@ class Miniature(Adapter):
 
     async def fail(self, connection: Connection) -> None:
         await connection.execute("SELECT FROM no_such_table")
+
+    async def script(self, connection: Connection, text: str) -> None:
+        await connection.execute(text)
+
+    async def ping(self, connection: Connection) -> None:
+        await connection.ping()
 
     async def begin(self, connection: Connection) -> None:
         await connection.begin()

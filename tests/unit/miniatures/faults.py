@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from matrix.harness.history import CREATED, FOUND, IGNORED, SEEN
 
+from . import edges, losses
 from .database import Answer
 from .driver import Aborted, Connection, DriverError, Miniature, Pool, Queueing, Refusing, RefusingConnection
 from .orm import Counter, Orm, Plain, RefusingTransaction, Transaction
@@ -1313,6 +1315,7 @@ class SharesPoolAmongLoops(Queueing):
 
 FAULTS: tuple[type[Miniature], ...] = tuple(
     made
-    for made in list(globals().values())
-    if isinstance(made, type) and issubclass(made, Miniature) and made.__module__ == __name__
+    for module in (sys.modules[__name__], losses, edges)
+    for made in vars(module).values()
+    if isinstance(made, type) and issubclass(made, Miniature) and made.__module__ == module.__name__
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,18 @@ class Counter:
 
     name: str
     value: int
+    home: Any = None  # where it was read
+
+
+@dataclass
+class Row:
+    """An object of a model: its token when it was saved last, and the connection that it is of."""
+
+    token: str = ""
+    db: Any = None
+
+
+Query = Callable[[], Awaitable[str | None]]  # a query that was built; it belongs where it is awaited
 
 
 class Orm:
@@ -68,6 +81,30 @@ class Orm:
     async def change_many(self, spare: list[str], tokens: list[str], db: Any) -> None:
         await self.execute(f"UPDATE {' '.join(spare)} TO {' '.join(tokens)}", db)
 
+    def build_write_many(self, tokens: list[str], db: Any) -> Query:
+        return lambda: self.write_many(tokens, db)
+
+    def build_look(self, token: str, bound: bool, db: Any) -> Query:
+        return lambda: self.exists(token, db)
+
+    async def run(self, query: Query) -> str | None:
+        return await query()
+
+    def make(self) -> Row:
+        return Row()
+
+    async def fetch(self, token: str, db: Any) -> Row:
+        return Row(token, db)
+
+    async def save(self, row: Row, token: str, db: Any) -> None:
+        """It trusts the database, not the object, whether the row is there: it may have been rolled back."""
+        db = db or row.db
+        if row.token and await self.exists(row.token, db) == SEEN:
+            await self.execute(f"UPDATE {row.token} TO {token}", db)
+        else:
+            await self.write(token, db)
+        row.token = token
+
     async def get_or_create(self, token: str, db: Any) -> str:
         """A nested block of its own, as in Tortoise: its failure must not harm the transaction around it."""
         if await self.exists(token, db) == SEEN:
@@ -98,6 +135,12 @@ class Orm:
 
     async def fail(self, db: Any) -> None:
         await self.execute("SELECT FROM no_such_table", db)
+
+    async def script(self, text: str, db: Any) -> None:
+        await self.execute(text, db)
+
+    async def orphan(self, db: Any) -> None:
+        await self.execute("ORPHAN", db)
 
     async def commit(self, client: Transaction) -> None:
         await client.end_by_hand(client.commit)
@@ -159,9 +202,11 @@ class Orm:
 
 
 class Transaction:
-    """A block. ``turn`` is held by a statement while it runs and by a nested block for as long as it is open."""
+    """A block. ``turn`` is held by a statement while it runs and by a nested block for as long as it is open: who wants
+    it meanwhile waits, but not for ever, since that block may be waiting for who does."""
 
     count = 0
+    patience: float | None = 5.0  # seconds
 
     def __init__(self, orm: Orm, alias: str, parent: Transaction | None) -> None:
         self.orm = orm
@@ -232,11 +277,31 @@ class Transaction:
 
     async def admit(self, nested: Transaction) -> None:
         """Let a nested block have the connection until it ends."""
-        await self.turn.acquire()
+        await self.take_turn()
         if self.closed:
             self.turn.release()
             raise self.error("the transaction has ended")
         self.nested = nested
+
+    async def take_turn(self) -> None:
+        """Wait until nobody else's statement or nested block is under way."""
+        if self.patience is None or not self.turn.locked():
+            await self.turn.acquire()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        given_up: list[bool] = []
+        timer = self.loop.call_later(self.patience, lambda: given_up.append(task.cancel()))
+        try:
+            await self.turn.acquire()
+        except asyncio.CancelledError:
+            if not given_up:
+                raise
+            if sys.version_info >= (3, 11):
+                task.uncancel()
+            raise self.error(f"a nested block has been open for {self.patience:g} s") from None
+        finally:
+            timer.cancel()
 
     def restore(self) -> None:
         """Not by a token: the block may be left in another context than it was entered in."""
@@ -298,10 +363,13 @@ class Transaction:
     async def execute(self, statement: str) -> Answer:
         if asyncio.get_running_loop() is not self.loop:  # asked from another thread: the connection lives here
             return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.execute(statement), self.loop))
-        async with self.turn:
+        await self.take_turn()
+        try:
             if self.closed:
                 raise self.error("the transaction has ended")
             return await self.connection.ask(statement)
+        finally:
+            self.turn.release()
 
 
 class RefusingTransaction(Transaction):

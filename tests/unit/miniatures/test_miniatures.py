@@ -22,6 +22,7 @@ from .table import Right, Row, applicable, line, table
 
 # What the program does there cannot end well for everybody: somebody is told so, in a documented way.
 REFUSED_BY_THE_RIGHT_ONE = ("CON-7", "POOL-6", "POOL-7", "POOL-9", "POOL-12", "POOL-13", "TXN-8", "TXN-23", "TXN-24")
+REFUSED_BY_THE_RIGHT_ONE += ("CON-10", "CON-11", "NST-17", "NST-18", "NST-20", "NST-21", "POOL-21", "POOL-22")
 
 
 BOUND = 4  # orders of a right one; `tox -e faults` runs more

@@ -1,0 +1,62 @@
+"""The tables of a script: which it needs, and the lines that make and drop them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matrix.reproduce.naming import quoted, quoted_list
+from matrix.reproduce.unfold import Task, within
+
+KEYS = {
+    "mysql": "id integer PRIMARY KEY AUTO_INCREMENT",
+    "mariadb": "id integer PRIMARY KEY AUTO_INCREMENT",
+    "postgres": "id serial PRIMARY KEY",
+    "sqlite": "id integer PRIMARY KEY AUTOINCREMENT",
+}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """``counters``: the names of those that the program changes; ``orphans``: it inserts rows that a deferred
+    constraint forbids; ``scripts``: it makes a table."""
+
+    key: str
+    counters: tuple[str, ...]
+    orphans: bool
+    scripts: bool
+
+    @classmethod
+    def of(cls, tasks: Sequence[Task], server: str) -> Tables:
+        """What the program of these tasks needs on a server of this kind."""
+        items = [item for task in tasks for item in within(task.items)]
+        kinds = {item.kind for item in items}
+        counters = tuple(sorted({item.value for item in items if item.kind == "put"}))
+        return cls(KEYS[server], counters, "orphan" in kinds, "script" in kinds)
+
+    def create(self, seeds: int) -> list[str]:
+        """The lines that make the tables, with so many values to be asked for."""
+        lines = [
+            '    for table, column in (("repro_entry", "token"), ("repro_seed", "nonce")):',
+            f'        columns = f"{self.key}, {{column}} varchar(64) NOT NULL UNIQUE"',
+            '        await sql(direct, f"CREATE TABLE {table} ({columns})")',
+            f"    for number in range(1, {seeds + 1}):",
+            '        await sql(direct, "INSERT INTO repro_seed (nonce) VALUES (%s)", f"n-{number}")',
+        ]
+        if self.counters:
+            columns = f"{self.key}, name varchar(64) NOT NULL UNIQUE, value integer DEFAULT 0"
+            lines.append(f'    await sql(direct, "CREATE TABLE repro_counter ({columns})")')
+            lines.append(f"    for name in {quoted_list(self.counters)}:")
+            lines.append('        await sql(direct, "INSERT INTO repro_counter (name) VALUES (%s)", name)')
+        if self.orphans:
+            lines.append('    deferred = "REFERENCES repro_seed (id) DEFERRABLE INITIALLY DEFERRED"')
+            lines.append('    await sql(direct, f"CREATE TABLE repro_orphan (seed integer {deferred})")')
+        return lines
+
+    def drop(self) -> list[str]:
+        """The lines that drop them again."""
+        tables = (
+            ["repro_orphan"] * self.orphans + ["repro_entry", "repro_seed"] + ["repro_counter"] * bool(self.counters)
+        )
+        lines = [f"for table in ({', '.join(map(quoted, tables))}):", '    await sql(direct, f"DROP TABLE {table}")']
+        return ['await sql(direct, "DROP TABLE IF EXISTS repro_script")'] * self.scripts + lines
