@@ -22,12 +22,14 @@ SETTING = "77"
 
 @dataclass(frozen=True)
 class Built:
-    """A query that was built and is to be awaited later, perhaps elsewhere; ``rows``: what it writes or looks for."""
+    """A query that was built and is to be awaited later, perhaps elsewhere; ``rows``: what it writes or looks for;
+    ``blocks``: those in which it was built or awaited."""
 
     kind: str
     asks: Fact
     rows: tuple[str, ...]
     query: Any
+    blocks: list[int]
 
 
 class Port:
@@ -84,7 +86,14 @@ class Port:
         self.world.recording.note(self.session.name, "note", fact)
 
     async def _ask(
-        self, kind: str, asks: Fact, call: Callable[[], Awaitable[Any]], nonce: str, rows: tuple[str, ...] = ()
+        self,
+        kind: str,
+        asks: Fact,
+        call: Callable[[], Awaitable[Any]],
+        nonce: str,
+        rows: tuple[str, ...] = (),
+        *,
+        misuse: bool = False,
     ) -> Any:
         await self.session.step(asks)
         inside, late = self._place()  # when it is issued, not when it began to wait for its turn
@@ -96,7 +105,7 @@ class Port:
                 scope=self.scope(inside),
                 block=inside,
                 nonce=nonce,
-                misuse=late,
+                misuse=misuse or late,
                 turn=False,
                 rows=rows,
             )
@@ -314,18 +323,26 @@ class OrmPort(Port):
         """Build a ``bulk_create`` of three rows, and await it later (``run``)."""
         rows = tuple(self.world.token() for _ in range(3))
         asks = {"kind": "await_bulk_create", "rows": list(rows)}
-        return Built("write", asks, rows, self._orm.build_write_many(list(rows), self.db))
+        return Built("write", asks, rows, self._orm.build_write_many(list(rows), self.db), self._around())
 
     def build_look(self, row: str, *, bound: bool) -> Built:
         """Build a query that looks for a row. ``bound``: by ``get_or_none``, one of the calls that may choose their
         connection at once; else by ``filter``."""
         query = self._orm.build_look(row, bound, self.db)
-        return Built("look", {"kind": "await_look", "row": row}, (row,), query)
+        return Built("look", {"kind": "await_look", "row": row}, (row,), query, self._around())
+
+    def _around(self) -> list[int]:
+        """The block around this one's code that is open, if any."""
+        inside, _ = self._place()
+        return [] if inside is None else [inside]
 
     async def run(self, built: Built) -> None:
-        """Await a query that was built before; some can be awaited again. It belongs where it is awaited."""
+        """Await a query that was built before; some can be awaited again. It belongs where it is awaited. Nobody
+        promises that it can be where a block has ended meanwhile in which it was built or awaited."""
         rows = built.rows if built.kind == "write" else ()
-        await self._ask(built.kind, built.asks, lambda: self._orm.run(built.query), built.rows[0], rows)
+        ended = any(self.world.history.blocks[number - 1].outcome != "open" for number in built.blocks)
+        built.blocks.extend(self._around())
+        await self._ask(built.kind, built.asks, lambda: self._orm.run(built.query), built.rows[0], rows, misuse=ended)
 
     def make(self) -> Any:
         """An object of a model, not yet saved."""
