@@ -189,8 +189,7 @@ class CellOfPytest:
 
 @contextlib.contextmanager
 def failing_as_pytest_does() -> Iterator[None]:
-    from matrix.cell.run import CellEnded, NotAsExpected
-    from matrix.results.write import WriteError
+    from matrix.cell.run import CellEnded, NotAsExpected, WriteError
 
     try:
         yield
