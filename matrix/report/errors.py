@@ -13,10 +13,10 @@ from typing import Any
 
 from matrix.report.view import Table
 from matrix.results.read import read_cell
-from matrix.words import rank
+from matrix.words import FAMILIES, rank
 
 LONGEST = 160  # characters of a text
-FIRST = ("NST", "TXN", "CTX", "ORM", "CON", "POOL", "CAN", "GEN", "FIX")  # what people are in who paste an error
+FIRST = ("NST", "TXN", "CTX", "ORM")  # what people are in who paste an error
 OWN = ("matrix.", "tests.", "asyncio.")  # exceptions of the suite's programs, and cancellation
 VARYING = (  # what is of one run only
     (r"\s*\[?\b(?:repro_)?matrix_[0-9a-f_]+\b\]?\.?", " "),
@@ -117,9 +117,9 @@ def _tells(text: str, exception: Mapping[str, Any]) -> bool:
 
 def _place(seen: Seen) -> tuple[Any, ...]:
     family, _, number = seen.scenario.partition("-")
-    order = FIRST.index(family) if family in FIRST else len(FIRST)
+    families = [*FIRST, *(each for each in FAMILIES if each not in FIRST), family]
     digits = re.sub(r"\D", "", number)
-    return rank(seen.word) <= 0, order, int(digits or 0), seen.scenario, -rank(seen.word), seen.cell
+    return rank(seen.word) <= 0, families.index(family), int(digits or 0), seen.scenario, -rank(seen.word), seen.cell
 
 
 def _key(text: str) -> str:
