@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         return 2
     os.chdir(ROOT)
     sys.stdout.flush()
-    # For a whole part of the run: it is within the first test. A job has a limit of its own (processes.PATIENCE).
+    # For a whole part of the run: it is within the first test. A job has a limit of its own (processes.JOB_SECONDS).
     limits = ["-o", "faulthandler_timeout=1800", "-o", "faulthandler_exit_on_timeout=true"]
     command = [
         sys.executable,

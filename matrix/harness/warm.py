@@ -20,7 +20,7 @@ from typing import Any
 from .sockets import aside
 
 KEPT = 4  # connections at most, of one process and database: a server's are counted
-PATIENCE = 5.0  # seconds that an idle server may take for a reset; one that takes longer is left alone
+RESET_SECONDS = 5.0  # seconds that an idle server may take for a reset; one that takes longer is left alone
 DISCARD = b"Q\0\0\0\x10DISCARD ALL\0"
 DISCARDED, READY = b"C\0\0\0\x10DISCARD ALL\0", b"Z\0\0\0\x05I"
 # Authentication whose dialogue is the same each time: none, and a password in plain text. Others draw numbers.
@@ -89,7 +89,7 @@ def _is_reset(connection: socket.socket) -> bool:
     """Whether the server has discarded all that this session had."""
     said = b""
     with contextlib.suppress(OSError):
-        connection.settimeout(PATIENCE)
+        connection.settimeout(RESET_SECONDS)
         connection.sendall(DISCARD)
         while not said.endswith(READY) and (part := connection.recv(1 << 16)):
             said += part
