@@ -27,6 +27,7 @@ from matrix.servers import builds
 
 pytestmark = pytest.mark.asyncio
 PID = "SELECT pg_backend_pid()"
+DATABASE = "warm"
 # What a driver does, and how the next one would see it.
 TRACES = {
     "setting": ("SET work_mem = '7MB'", "SHOW work_mem"),
@@ -39,8 +40,7 @@ TRACES = {
     "lock": ("SELECT pg_advisory_lock(77)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
     "shared lock": ("SELECT pg_advisory_lock_shared(78)", "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"),
     "channel": ("LISTEN news", "SELECT count(*) FROM pg_listening_channels()"),
-    "role": ("SET ROLE pg_monitor", "SELECT current_user"),
-    "user": ("SET SESSION AUTHORIZATION pg_monitor", "SELECT session_user"),
+    "role": ("SET ROLE tester", "SHOW role"),  # its own: there is no other that the tests' user may take
     "sequence": ("SELECT nextval('numbers')", "SELECT currval('numbers')"),
     "last sequence": ("SELECT nextval('numbers')", "SELECT lastval()"),
     "notices": ("SET client_min_messages = 'error'", "DO $$ BEGIN RAISE WARNING 'heard'; END $$"),
@@ -55,12 +55,15 @@ def server() -> Iterator[Any]:
     except servers.ServerError as error:
         pytest.skip(f"no PostgreSQL at hand: {error}")
     with made:
+        plain = PostgresWitness(Address("postgres", made.host, made.port, made.user, made.password, "postgres"))
+        plain.execute(f"CREATE DATABASE {DATABASE}")  # in that of all, the tests' user may make nothing
+        plain.close()
         yield made
 
 
 @pytest.fixture
 def witness(server: Any) -> Iterator[PostgresWitness]:
-    made = PostgresWitness(Address("postgres", server.host, server.port, server.user, server.password, "postgres"))
+    made = PostgresWitness(Address("postgres", server.host, server.port, server.user, server.password, DATABASE))
     made.execute("DROP SEQUENCE IF EXISTS numbers")
     made.execute("CREATE SEQUENCE numbers")
     yield made
@@ -92,7 +95,7 @@ class Place:
         known = {
             "user": self.server.user,
             "password": self.server.password,
-            "database": "postgres",
+            "database": DATABASE,
             "ssl_context": False,
         }
         connection = pg8000.native.Connection(host="127.0.0.1", port=self.gate.port, **{**known, **settings})
