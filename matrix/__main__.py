@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = {
     "matrix.servers.cli": ("servers",),
     "matrix.results.cli": ("results", "diff"),
-    "matrix.report.cli": ("report",),
+    "matrix.report.cli": ("report", "headline"),
     "matrix.runs.replay": ("replay",),
     "matrix.reproduce.cli": ("reproduce",),
     "matrix.runs.releases": ("releases",),

@@ -224,6 +224,7 @@ class Chosen(TypedDict, total=False):
 
     possible: int | None
     estimate: int | None
+    situation_not_met: int
     swept: int
     sampled: int
     seed: int | None
@@ -324,6 +325,7 @@ class Expectation(_Expectation, total=False):
     reason: str | None
     category: str | None
     link: str | None
+    also: dict[str, int | None]
 
 
 class _ScenarioLine(TypedDict):

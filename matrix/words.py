@@ -18,6 +18,9 @@ SCHEMA = 1  # version of the result lines
 SAFE, REFUSES, BREAKS, HANGS, POISONS, LIES = VERDICTS = ("safe", "refuses", "breaks", "hangs", "poisons", "lies")
 NOT_APPLICABLE, ERROR, NOT_RUN = NOT_VERDICTS = ("n/a", "error", "not run")
 HOLDS, PARTLY, FAILS, WORSE = REMEDIES = ("holds", "partly", "fails", "worse")
+# What a driver does with queries of several tasks on one connection, from good to bad: may it be shared?
+QUEUES, WRONG_DATA = "queues", "wrong data"
+ANSWERS = {QUEUES: "yes", REFUSES: "no, and says so", BREAKS: "no, and harms others", WRONG_DATA: "no, silently"}
 MUST, LOUD, INFO = LEVELS = ("must", "loud", "info")
 CATEGORIES = ("driver", "orm", "server", "by design")
 PROOFS = ("idle", "lock", "deadline")  # of a hang
@@ -89,9 +92,9 @@ def badness(verdict: str) -> int:
 
 
 def rank(word: str) -> int:
-    """How much any word says against somebody: verdicts and remedies from 0, ``n/a``, ``error`` and ``not run`` below
-    them, and below all a word that this version does not know (a newer one may have written it)."""
-    for order in (VERDICTS, REMEDIES):
+    """How much any word says against somebody: verdicts, remedies and answers from 0, ``n/a``, ``error`` and ``not
+    run`` below them, and below all a word that this version does not know (a newer one may have written it)."""
+    for order in (VERDICTS, REMEDIES, tuple(ANSWERS)):
         if word in order:
             return order.index(word)
     return -1 - NOT_VERDICTS.index(word) if word in NOT_VERDICTS else -9
@@ -126,6 +129,8 @@ GLYPHS = {
     PARTLY: "◐",
     FAILS: "✖",
     WORSE: "▼",
+    QUEUES: "✔",
+    WRONG_DATA: "≠",
 }
 VERDICT_MEANS = {
     SAFE: "Every operation completed, each task got its own answer, the database holds what the tasks were told.",
@@ -135,8 +140,8 @@ VERDICT_MEANS = {
     "a protocol error), an innocent task failed, cancellation was swallowed, or the connection is unusable afterwards. "
     "No wrong data.",
     HANGS: "No task can make progress any more, and this is proven, not merely timed out.",
-    POISONS: "An error was shown, and afterwards the same connection or pool silently gives wrong answers or keeps "
-    "foreign state.",
+    POISONS: "An error was shown, or a connection was handed on, and afterwards it or its pool silently gives wrong "
+    "answers or keeps foreign state.",
     LIES: "What a task was told and what is true differ: another task's row, a reported commit that is lost, a "
     "reported rollback or failure that is stored, a write inside a transaction it does not belong to.",
     NOT_APPLICABLE: "Does not apply to this cell, with the reason.",

@@ -105,6 +105,7 @@ class CellRun:
                     "no cell is named: set MATRIX_CELL to one, such as postgres-asyncpg, or use tox -e NAME"
                 )
             self.cell = Cell(name, progress=lambda text: self.terminal.say(f"  {text}"))
+            self.catalogue = catalogue(self.cell.driver)
             self.cell.open()
             self._begin_result(self.cell)
         except (CellError, WriteError, expectations.ExpectationError, OSError) as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matrix.words import (
@@ -144,7 +144,9 @@ def _answers(history: History) -> Iterator[Violation]:
             continue
         if operation.kind == "probe" and operation.result != operation.nonce:
             setter = next((o for o in history.operations if o.kind == "set" and o.nonce == operation.result), None)
-            yield _wrong(history, operation, "foreign_setting", setter, asked=operation.nonce)
+            found = _wrong(history, operation, "foreign_setting", setter, asked=operation.nonce)
+            # A setting that somebody has left behind is foreign state: nobody was told anything untrue.
+            yield replace(found, property=RECOVERY, foreign_state=True) if setter else found
         if operation.kind == "read" and operation.result != operation.nonce:
             owner = next(
                 (o for o in history.operations if o.nonce not in ("", THE_END) and o.nonce == operation.result), None

@@ -89,7 +89,13 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
         told = finished["outcome"]
         violations = [Violation(**each) for each in told["violations"]]
         return Outcome(
-            told["verdict"], violations, told["refused"], told["schedule"], lambda: told["evidence"], told["proof"]
+            told["verdict"],
+            violations,
+            told["refused"],
+            told["schedule"],
+            lambda: told["evidence"],
+            told["proof"],
+            met=told["met"],
         )
     if finished is not None:
         raise HarnessError(finished["error"])
@@ -210,6 +216,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "schedule": outcome.schedule,
         "evidence": outcome.evidence,
         "proof": outcome.proof,
+        "met": outcome.met,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from matrix.lines import Chosen, Evidence, OrdersAnomaly
-from matrix.words import badness
+from matrix.words import ATOMICITY, DURABILITY, ROUTING, badness
 
 from .checker import Violation
 from .schedule import parse
@@ -28,6 +28,7 @@ class Outcome:
     make_evidence: Callable[[], Evidence]  # makes the evidence; it costs more than the run, and few runs need it
     proof: str | None
     crashed: bool = False  # the interpreter died (isolated.py)
+    met: bool = True  # whether it came to the scenario's situation; else this order says nothing of it
     enabled: Choices = ()  # among what each step was chosen; not known of a run in a child process
 
     @functools.cached_property
@@ -39,6 +40,13 @@ class Outcome:
     def signature(self) -> tuple[str, tuple[str, ...]]:
         """What two runs of the same schedule must agree on."""
         return self.verdict, tuple(sorted({violation.property for violation in self.violations}))
+
+    @property
+    def told_untrue(self) -> bool:
+        """Whether a task of the program itself was told something untrue: stronger than what shows afterwards, or in
+        the way that a row took, when its writer was refused."""
+        told = (ROUTING, DURABILITY, ATOMICITY)
+        return any(violation.property in told and not violation.after for violation in self.violations)
 
     @property
     def finding(self) -> Fact:
@@ -60,20 +68,32 @@ class Exploration:
     outcomes: list[Outcome]
     orders: Chosen = field(default_factory=Chosen)
     error: str = ""
+    absent: str = ""  # why it does not apply after all: what is to be cancelled never waits
     evidence: Evidence = field(default_factory=Evidence)
     once: list[Outcome] = field(default_factory=list)  # seen once and not again (drivers whose threads race inside)
 
     @property
+    def judged(self) -> list[Outcome]:
+        """The outcomes of orders in which it came to the scenario's situation."""
+        return [outcome for outcome in self.outcomes if outcome.met]
+
+    @property
     def deciding(self) -> Outcome:
-        """The worst outcome, by the shortest schedule that shows it; what was seen once only does not count."""
+        """The worst outcome, if possible one in which a task was told something untrue, by the shortest schedule that
+        shows it; what was seen once only does not count, nor an order without the situation. Raises ValueError where
+        there is none."""
         seen_once = {outcome.verdict for outcome in self.once}
-        counted = [outcome for outcome in self.outcomes if outcome.verdict not in seen_once] or self.outcomes
-        return max(counted, key=lambda outcome: (badness(outcome.verdict), -len(parse(outcome.schedule))))
+        counted = [outcome for outcome in self.judged if outcome.verdict not in seen_once] or self.judged
+
+        def worse(outcome: Outcome) -> tuple[int, bool, int]:
+            return badness(outcome.verdict), outcome.told_untrue, -len(parse(outcome.schedule))
+
+        return max(counted, key=worse)
 
     @property
     def counts(self) -> dict[str, int]:
         made: dict[str, int] = {}
-        for outcome in self.outcomes:
+        for outcome in self.judged:
             made[outcome.verdict] = made.get(outcome.verdict, 0) + 1
         return made
 
@@ -81,7 +101,7 @@ class Exploration:
     def anomalies(self) -> list[OrdersAnomaly]:
         """What any order violated: each set of properties with its verdict, and how many orders showed it."""
         made: dict[tuple[str, tuple[str, ...]], int] = {}
-        for outcome in self.outcomes:
+        for outcome in self.judged:
             if outcome.violations:
                 made[outcome.signature] = made.get(outcome.signature, 0) + 1
         return [

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from matrix.lines import Because, Cure, ExplorationResult, ScenarioLine
-from matrix.words import ERROR, FULL, HOLDS, NOT_APPLICABLE, NOT_RUN, RECORD, SCHEMA, complies, worst
+from matrix.lines import Because, Chosen, Cure, ExplorationResult, ScenarioLine
+from matrix.words import ERROR, FULL, HOLDS, NOT_APPLICABLE, NOT_RUN, RECORD, SCHEMA, VERDICTS, complies, worst
 
 from .adapters.base import CAPABILITIES
 from .outcome import Exploration
@@ -74,8 +74,11 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
             "complies": None,
             "evidence": exploration.evidence or None,
         }
+    if exploration.absent:
+        return {"verdict": NOT_APPLICABLE, **because(words(exploration.absent)), "complies": None, "evidence": None}
     deciding = exploration.deciding
-    explored = len(exploration.outcomes)
+    explored, judged = len(exploration.outcomes), len(exploration.judged)
+    apart: Chosen = {"situation_not_met": explored - judged} if explored > judged else {}
     once = [{"verdict": outcome.verdict, "schedule": outcome.schedule} for outcome in exploration.once]
     finding = deciding.finding
     return {
@@ -88,6 +91,7 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
             "explored": explored,
             "verdicts": exploration.counts,
             **exploration.orders,
+            **apart,
             "anomalies": exploration.anomalies,
         },
         "schedule": deciding.schedule or None,
@@ -109,10 +113,12 @@ async def remedy_line(
             continue
         if identifier not in plain:
             alone = await runner.explore(cured)
-            plain[identifier] = ERROR if alone.error else alone.deciding.verdict
+            plain[identifier] = _findings(cured.level, alone)["verdict"]
         exploration = await runner.explore(cured, scenario.remedy, remedy_id=scenario.id)
+        if exploration.absent:
+            continue
         findings = _findings(cured.level, exploration)
-        without = plain[identifier] if plain[identifier] != ERROR else None
+        without = plain[identifier] if plain[identifier] in VERDICTS else None
         # A remedy claims more than the bare scenario promises: that the pattern works with it.
         findings["complies"] = None if findings["verdict"] == ERROR else findings["verdict"] in scenario.remedy.claims
         cures[identifier] = {**findings, "without": without, "title": cured.title}

@@ -35,9 +35,14 @@ from .world import World
 
 COLLECT_ALL_EVERY = 200  # runs of this process, whosever: garbage is the process's
 _RUNS = itertools.count(1)
+FURTHER = 6  # times as many orders where none has come to the scenario's situation
 MEASURE = 3  # times the bound, for scenarios that remedies are tried on
 STRANGE = "no gate holds what thread {!r} does (what to do: CONTRIBUTING.md, Threads and timers)"
 NOT_OWNED = "the harness does not own the order: {} (what to do: CONTRIBUTING.md, When the order is not owned)"
+NOT_MET = (
+    "its situation ({}) was met in none of {} orders: nothing was measured (what to do: CONTRIBUTING.md, Situations)"
+)
+NEVER_WAITS = "{} never waits here, so nobody can be cancelled in it"
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
 Once = Callable[["Runner", Scenario, Execution, Any], Awaitable[Outcome]]
 
@@ -107,7 +112,7 @@ class Runner:
         self._program_ended_well(world, program)
         if execution.cancel and not (world.conductor.sweep and world.conductor.sweep.done):
             execution.cancel = None  # there was no such moment: nobody was cancelled
-        return self._judge(world, scenario)
+        return self._judge(world, scenario, remedy)
 
     def _collect(self, generation: int) -> None:
         """Collect garbage at a known moment: the collector's own time decides nothing (it is switched off).
@@ -200,7 +205,7 @@ class Runner:
             if self.backing.warm is not None:
                 self.backing.warm.close()
 
-    def _judge(self, world: World, scenario: Scenario) -> Outcome:
+    def _judge(self, world: World, scenario: Scenario, remedy: Any) -> Outcome:
         history = world.history
         for channel in world.gates.channels():
             history.placed.update(channel.segments.placed)
@@ -209,6 +214,9 @@ class Runner:
             history.counters[name] = before, self.backing.witness.counter(name)
         violations = check(history)
         refused = refusals(history)
+        situation = scenario.situation
+        if remedy is not None and situation is not None and situation.avoidable:
+            situation = None  # the remedy may be that it does not come to it
         world.forget()
         verdict = derive(violations, refused=bool(refused))
         return Outcome(
@@ -218,6 +226,7 @@ class Runner:
             world.execution.text,
             functools.partial(evidence.of, world, scenario),
             history.hang["proof"] if history.hang else None,
+            met=situation is None or situation.met(history),
             enabled=world.execution.enabled,
         )
 
@@ -233,9 +242,10 @@ class Runner:
         """Run the orders within the bound, then (``confirm``) the deciding one once more: two verdicts for it are an
         ``error``.
 
-        With a remedy's ``remedy`` half as many. A scenario that remedies are tried on gets more without one: what it
-        shows alone is what they are measured by. ``known_schedules`` are run first; at the depth of record they
-        are all that is run, where they give their verdict again.
+        With a ``remedy`` half as many. More where none of these came to the scenario's situation. A scenario that
+        remedies are tried on gets more without one: what it shows alone is what they are measured by.
+        ``known_schedules`` are run first; at the depth of record they are all that is run, where they give their
+        verdict again.
         """
         exploration = Exploration([])
         # Threads that race inside a driver may show something else when the same choices are made again.
@@ -244,16 +254,13 @@ class Runner:
             every = await self._try_known(known, exploration, scenario, remedy, tree)
             if every and self.depth == RECORD and await self._confirms(known, exploration, scenario, remedy, tree):
                 return exploration
-        bound = -(-self.bound // 2) if remedy is not None else self.bound * (MEASURE if scenario.curable else 1)
-        explorer = Explorer(bound, f"{self.seed} {scenario.id}", tree)
-        taken = 0
+        alone = self.bound * (MEASURE if scenario.curable else 1)
         try:
-            for execution in explorer.executions():
-                exploration.outcomes.append(await self._run(scenario, execution, remedy))
-                taken += len(execution.taken)
-                if exploration.outcomes[-1].proof == "deadline":
-                    break  # a defect of the harness, to be mended: more of it would only take longer
-                if self.steps is not None and taken >= self.steps:
+            first = -(-self.bound // 2) if remedy is not None else alone
+            for bound in dict.fromkeys((first, alone, alone * FURTHER)):
+                explorer = Explorer(bound, f"{self.seed} {scenario.id}", tree)
+                await self._take(explorer, exploration, scenario, remedy, first if bound > first else None)
+                if exploration.judged or explorer.exhausted:
                     break
             exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
             exploration.orders = {
@@ -263,13 +270,33 @@ class Runner:
                 "sampled": explorer.sampled,
                 "seed": self.seed if explorer.sampled else None,
             }
-            if confirm:
+            if not exploration.judged and scenario.during and not explorer.swept:
+                exploration.absent = NEVER_WAITS.format(" or ".join(scenario.during))
+            elif not exploration.judged:
+                key = scenario.situation.key if scenario.situation else ""
+                exploration.error = NOT_MET.format(key, len(exploration.outcomes))
+            elif confirm:
                 await (self._confirm if self._once else self._repeat)(exploration, scenario, remedy)
         except ScheduleMismatch as error:
             exploration.error = NOT_OWNED.format(error)
         except (HarnessError, WitnessError) as error:
             exploration.error = str(error)
         return exploration
+
+    async def _take(
+        self, explorer: Explorer, exploration: Exploration, scenario: Scenario, remedy: Any, enough: int | None
+    ) -> None:
+        """Run what the explorer says, until ``enough`` orders have come to the situation, if a number is given."""
+        taken = 0
+        for execution in explorer.executions():
+            exploration.outcomes.append(await self._run(scenario, execution, remedy))
+            taken += len(execution.taken)
+            if exploration.outcomes[-1].proof == "deadline":
+                break  # a defect of the harness, to be mended: more of it would only take longer
+            if self.steps is not None and taken >= self.steps and exploration.judged:
+                break
+            if enough is not None and len(exploration.judged) >= enough:
+                break
 
     async def _try_known(
         self, known: KnownResult, exploration: Exploration, scenario: Scenario, remedy: Any, tree: Tree | None
@@ -303,7 +330,7 @@ class Runner:
             return False
         exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
         exploration.orders = {"possible": None, "on_record": known.schedule}
-        return bool(exploration.outcomes) and exploration.deciding.verdict == known.verdict
+        return bool(exploration.judged) and exploration.deciding.verdict == known.verdict
 
     async def _repeat(self, exploration: Exploration, scenario: Scenario, remedy: Any) -> None:
         """The deciding schedule once more: anything else than the same again is the harness's ``error``."""

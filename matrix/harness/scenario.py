@@ -7,11 +7,13 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from matrix.words import FAMILIES, INFO
+
+from .situations import Situation
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -52,6 +54,7 @@ class Scenario:
     during: tuple[str, ...] = ()  # ... only while it is in operations of these kinds
     abandons: bool = False  # its only block is in a generator that is given up
     fresh_connections: bool = False  # it asks how a session of the server begins, or what it keeps
+    situation: Situation | None = None  # what must happen in an order for it to count
     remedy: Any = None  # how it does what the cured scenarios do
     cures: tuple[str, ...] = ()
 
@@ -74,6 +77,15 @@ class Scenario:
     def source(self) -> str:
         """The program's source text, as the evidence shows it. A generated program brings its own."""
         return getattr(self.program, "source", None) or inspect.getsource(self.program)
+
+    def bound(self, driver: str) -> Scenario:
+        """The scenario as it binds a driver: by that driver's own promise and its level, where it has made one."""
+        promised = promise(self.id)
+        name = promised.get("by", {}).get(driver)
+        if name is None:
+            return self
+        text = promise("texts")[name]
+        return replace(self, quote=text["quote"], url=text["url"], level=text.get("level", self.level))
 
     def declared(self, remedy: Any = None) -> dict[str, Any]:
         """What it and a remedy say of themselves: JSON data, for whoever unfolds a run into a program."""
@@ -122,14 +134,16 @@ def scenario(
     during: tuple[str, ...] = (),
     abandons: bool = False,
     fresh_connections: bool = False,
+    situation: Situation | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare a scenario; the function's docstring is its contract in one sentence. ``cancels``: this session is
     cancelled, once at each moment at which it waits (``during``: in operations of these kinds only); answers come frame
     by frame. ``abandons``: its only block is in a generator that is given up, which no history shows.
-    ``fresh_connections``: it asks how a session of the server begins, or what it keeps."""
+    ``fresh_connections``: it asks how a session of the server begins, or what it keeps. ``situation``: orders in which
+    it does not come to it count for no word."""
 
     def declare(program: Callable[..., Any]) -> Callable[..., Any]:
-        swept = cancels, during, abandons, fresh_connections
+        swept = cancels, during, abandons, fresh_connections, situation
         _declare(identifier, title, program, program.__doc__, level, needs, orm, hold_login, python, *swept)
         return program
 
@@ -141,7 +155,7 @@ def remedy(identifier: str, title: str, *, cures: tuple[str, ...], needs: tuple[
 
     def declare(made: Any) -> Any:
         setup = made.setup
-        swept = "", (), False, False
+        swept = "", (), False, False, None
         _declare(identifier, title, made, made.__doc__, INFO, needs, setup, False, made.python, *swept, made(), cures)
         return made
 
@@ -162,6 +176,7 @@ def _declare(
     during: tuple[str, ...],
     abandons: bool,
     fresh_connections: bool,
+    situation: Situation | None,
     remedy: Any = None,
     cures: tuple[str, ...] = (),
 ) -> None:
@@ -187,6 +202,7 @@ def _declare(
         during,
         abandons,
         fresh_connections,
+        situation,
         remedy,
         cures,
     )
@@ -217,8 +233,8 @@ def one(text: str) -> str:
     raise LookupError(f"{text}: give one scenario, such as {names[0]}; python -m matrix scenarios {text} lists them")
 
 
-def catalogue() -> dict[str, Scenario]:
-    """All scenarios in the order of their families, then of their numbers."""
+def catalogue(driver: str = "") -> dict[str, Scenario]:
+    """All scenarios in the order of their families, then of their numbers; as they bind this driver."""
     for family in FAMILIES.values():
         importlib.import_module(f"{SUITE}.{family.key}")
     order = list(FAMILIES)
@@ -228,4 +244,4 @@ def catalogue() -> dict[str, Scenario]:
         digits = "".join(character for character in number if character.isdigit())
         return order.index(prefix), int(digits), number
 
-    return {identifier: _declared[identifier] for identifier in sorted(_declared, key=place)}
+    return {identifier: _declared[identifier].bound(driver) for identifier in sorted(_declared, key=place)}

@@ -35,8 +35,8 @@ def word_for(violation: Violation) -> str:
         return POISONS if violation.after and violation.warned else LIES
     if violation.property == LIVENESS:
         return HANGS
-    if violation.foreign_state and violation.warned:
-        return POISONS
+    if violation.foreign_state and (violation.warned or not violation.after):
+        return POISONS  # an error had been shown, or a task of the program itself was handed it
     return BREAKS
 
 

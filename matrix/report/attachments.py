@@ -20,9 +20,11 @@ def diagram(line: ScenarioLine) -> Markup:
     return Markup(draw(line).replace(f"<style>{STYLE}</style>", "", 1))
 
 
-def issue_text(line: ScenarioLine, header: Header, script: str | None) -> str:
-    """A text for an upstream issue; empty for what complies, and for remedies: nobody can be told of those."""
-    return upstream.issue_text(line, header, script) if line["complies"] is False and not line.get("remedy") else ""
+def issue_text(line: ScenarioLine, header: Header, script: str | None, fault: str) -> str:
+    """A text for an upstream issue of whose ``fault`` it is; empty for what complies, for what is so by design, and for
+    remedies: nobody can be told of those."""
+    told = line["complies"] is False and not line.get("remedy") and fault != "by design"
+    return upstream.issue_text(line, header, script, fault) if told else ""
 
 
 def reproducers(results: Path, line: ScenarioLine, header: Header) -> dict[str, str]:

@@ -20,6 +20,8 @@ COLOURS = {
     "fails": "#9c1560",
     "lies": "#b3201a",
     "worse": "#b3201a",
+    "queues": "#0a6b31",
+    "wrong data": "#b3201a",
 }
 NEUTRAL = "#5a6270"
 HEIGHT, PAD = 20, 7

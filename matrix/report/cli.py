@@ -17,7 +17,7 @@ from matrix.results.text import clean
 
 
 def register(commands: Any) -> None:
-    """Adds ``report``."""
+    """Adds ``report`` and ``headline``."""
     report = commands.add_parser("report", help="results -> table in the terminal, pages, Markdown, JSON")
     report.add_argument("--results", default="results", metavar="FOLDER", help="folder to read (default: results)")
     report.add_argument("--out", default="build", metavar="FOLDER", help="folder to write (default: build)")
@@ -31,6 +31,27 @@ def register(commands: Any) -> None:
     report.add_argument("--address", default="", metavar="URL", help="where the site will be, for badges and the feed")
     results.add_demands(report)
     report.set_defaults(handler=_report)
+    found = commands.add_parser("headline", help="results -> the first answer, a row for each question, as Markdown")
+    found.add_argument("results", nargs="?", default="results", metavar="FOLDER", help="to read (default: results)")
+    found.set_defaults(handler=_headline)
+
+
+def _headline(options: argparse.Namespace) -> int:
+    from matrix.report import view
+    from matrix.report.markdown import headline_lines
+    from matrix.report.read import read
+    from matrix.results.expectations import FOLDER, ExpectationError
+    from matrix.results.read import ResultError
+
+    try:
+        table = view.build(read(options.results), FOLDER)
+    except (ResultError, ExpectationError) as problem:
+        return _fail(str(problem))
+    lines = list(headline_lines(table))
+    if not lines:
+        return _fail(f"{options.results}: no complete result in the folder; run the cells first (tox)")
+    print("\n".join(lines))
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from matrix.report import headline
 from matrix.report.newest_columns import newest_only
+from matrix.report.summary import Summary, by_driver
 from matrix.report.view import Mark, Row, Table
 from matrix.results.text import one_line
 from matrix.words import REMEDY_MEANS, VERDICT_MEANS
@@ -25,13 +27,10 @@ def escape(text: object) -> str:
 
 
 def _lines(table: Table) -> Iterator[str]:
-    table, variants = newest_only(table)
     yield "<!-- Written by `python -m matrix report`. Do not edit. -->"
     yield ""
-    if table.answers:
-        yield "**Coroutine-safe per connection?** The worst verdict of each family."
-        yield ""
-        yield from _grid("", table.drivers, ((escape(answer.name), answer.marks) for answer in table.answers))
+    yield from headline_lines(table)
+    table, variants = newest_only(table)
     heads = [column.cell for column in table.columns]
     if table.remedies:
         yield "**Which remedy holds?**"
@@ -56,6 +55,27 @@ def _lines(table: Table) -> Iterator[str]:
     yield from _legend(table)
 
 
+def headline_lines(table: Table) -> Iterator[str]:
+    """The headline: the answer in words, a row for each question, and below them the misuse."""
+    drivers = by_driver(table.groups)
+    shown = headline.lines(table, list(drivers.values()))
+    if not shown:
+        return
+    yield headline.CAPTION
+    yield ""
+    yield f"| | {' | '.join(escape(name) for name in drivers)} |"
+    yield f"|---|{'---|' * len(drivers)}"
+    for line in shown:
+        title = escape(line.title)
+        yield f"| {f'**{title}**' if line.kind == 'sharing' else title} | {' | '.join(map(_answer, line.places))} |"
+    yield ""
+
+
+def _answer(place: Summary) -> str:
+    told = place.count or place.detail
+    return f"{place.glyph} {place.word}{f' ({escape(told)})' if told else ''}"
+
+
 def _grid(corner: str, heads: Sequence[str], rows: Iterable[tuple[str, Sequence[Mark]]]) -> Iterator[str]:
     yield f"| {corner} | " + " | ".join(escape(head) for head in heads) + " |"
     yield "|---|" + "---|" * len(heads)
@@ -69,7 +89,8 @@ def _row(row: Row) -> tuple[str, Sequence[Mark]]:
 
 
 def _cell(mark: Mark) -> str:
-    return f"{mark.glyph} {mark.word}{' (unexpected)' if mark.note == 'unexpected' else ''}"
+    races = f" ({mark.racing})" if mark.racing else ""
+    return f"{mark.glyph} {mark.word}{races}{' (unexpected)' if mark.note == 'unexpected' else ''}"
 
 
 def _legend(table: Table) -> Iterator[str]:

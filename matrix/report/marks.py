@@ -18,6 +18,8 @@ TERMINAL = {
     "partly": "yellow",
     "fails": "red",
     "worse": "bold red",
+    "queues": "green",
+    "wrong data": "bold red",
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 import jinja2
 
-from matrix.report import attachments, evidence, files, listing, view
+from matrix.report import attachments, evidence, files, headline, listing, view
 from matrix.report.marks import glyph, style_class
 from matrix.report.runs import Run
 from matrix.results.text import clean
@@ -62,6 +62,7 @@ def environment() -> jinja2.Environment:
         auto_reload=False,
     )
     pages.globals |= {
+        "headline": headline,
         "glyph": glyph,
         "style_class": style_class,
         "means": {**VERDICT_MEANS, **REMEDY_MEANS},
@@ -103,6 +104,8 @@ def orders_in_words(orders: Any) -> str:
     verdicts = orders.get("verdicts")
     pairs = sorted(verdicts.items(), key=lambda pair: -rank(pair[0])) if isinstance(verdicts, Mapping) else ()
     which = ", ".join(f"{count} {word}" for word, count in pairs)
+    apart = orders.get("situation_not_met")
+    which += f"{', ' if which else ''}{apart} without the situation, not judged" if apart else ""
     rest = "" if many else ", more are possible"
     if orders.get("on_record") is not None:
         rest = ", those on record first, which gave the same verdict before"

@@ -105,7 +105,7 @@ def _then(now: view.Table, states: Iterable[CellState], folder: str | os.PathLik
         for family in table.families
     )
     remedies = tuple(row for family in families if family.key == "remedies" for row in family.rows)
-    return replace(table, families=families, remedies=remedies, answers=())
+    return replace(table, families=families, remedies=remedies)
 
 
 def _led(now: view.Table, mark: view.Mark, column: view.Column, scenario: str) -> view.Mark:

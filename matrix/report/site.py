@@ -19,13 +19,26 @@ from typing import Any
 from markupsafe import Markup
 
 from matrix.lines import ScenarioLine
-from matrix.report import attachments, badges, errors, files, junit, patterns, published, runs, search, suite, view
+from matrix.report import (
+    attachments,
+    badges,
+    errors,
+    files,
+    headline,
+    junit,
+    patterns,
+    published,
+    runs,
+    search,
+    suite,
+    view,
+)
 from matrix.report.changes import feed
 from matrix.report.coverage import coverage
 from matrix.report.drawing import STYLE
 from matrix.report.marks import style_rules
 from matrix.report.pages import HERE, Options, Site, compile_templates, environment, page, put
-from matrix.report.summary import Group, Summary, axis_ranges, group, summarise
+from matrix.report.summary import Group, Summary, axis_ranges, by_driver, group, summarise
 from matrix.report.workers import Call, each
 from matrix.results import schema
 from matrix.results.ranges import AXES, version_key
@@ -136,13 +149,12 @@ def home_tables(site: Site, places: Iterable[int]) -> dict[str, Any]:
     """The three tables of the home page for some of the cells."""
     table = site.table
     groups = group(table.columns, places)
-    drivers = sorted({each.driver for each in groups})
-    of_driver = [[each for each in groups if each.driver == driver] for driver in drivers]
+    drivers = by_driver(groups)
     plain = [family for family in table.families if family.key != "remedies"]
     return {
         "groups": groups,
-        "drivers": list(zip(drivers, of_driver, strict=True)),
-        "answers": [(family, [family_summary(table, family, own) for own in of_driver]) for family in plain],
+        "drivers": list(drivers.items()),
+        "answers": headline.lines(table, list(drivers.values())),
         "remedies": [(row, _row_places(row, groups)) for row in table.remedies],
         "families": [(family, [(row, _row_places(row, groups)) for row in family.rows]) for family in plain],
     }
@@ -150,15 +162,6 @@ def home_tables(site: Site, places: Iterable[int]) -> dict[str, Any]:
 
 def _row_places(row: view.Row, groups: Sequence[Group]) -> list[Summary]:
     return [summarise([each], row.marks) for each in groups]
-
-
-def family_summary(table: view.Table, family: view.Family, groups: Sequence[Group]) -> Summary:
-    """The worst verdict of a family for one driver: of its newest cells, and what other releases give."""
-    places = {place for each in groups for place in each.places}
-    marks = {place: view.worst_mark(family, table.columns, [place]) for place in places}
-    newest = view.worst_mark(family, table.columns, [each.newest for each in groups])
-    found = summarise(groups, marks)
-    return Summary(**{**vars(found), "detail": newest.detail, "href": newest.href, "unexpected": False})
 
 
 def _patterns(site: Site) -> None:
@@ -285,12 +288,9 @@ def _driver(site: Site, driver: str) -> None:
     table, name = site.table, site.drivers[driver]
     own = [each for each in table.groups if each.driver == driver]
     places = [place for place, column in enumerate(table.columns) if column.driver == driver]
-    answers = [(family, family_summary(table, family, own)) for family in table.families if family.key != "remedies"]
-    judged = [(family, place) for family, place in answers if rank(place.word) >= 0]
-    # The badge of the driver itself answers the question of the table's first row; there is no overall score.
-    shown = [_badge(site, name, f"{driver} coroutine-safe", place) for _, place in judged[:1]]
-    for family, place in judged:
-        shown.append(_badge(site, f"{name}-{family.key}", f"{driver} {family.name.lower()}", place))
+    answers = headline.lines(table, [own])
+    # The badge answers the question of the table's first row in its words; there is no overall score.
+    shown = [_badge(site, name, driver, line.places[0]) for line in answers if line.kind == "sharing"]
     page(
         site,
         f"drivers/{name}.html",
@@ -308,10 +308,12 @@ def _driver(site: Site, driver: str) -> None:
     put(site, f"drivers/{name}.xml", junit.junit((run.cell, run.scenarios) for run in results if run))
 
 
-def _badge(site: Site, name: str, label: str, place: Summary) -> dict[str, Any]:
-    put(site, f"badges/{name}.svg", files.encode(badges.svg(label, place.word, place.versions)))
-    put(site, f"badges/{name}.json", files.as_json(badges.endpoint(label, place.word, place.versions)))
-    alt = f"{label}: {badges.message(place.word, place.versions)}"
+def _badge(site: Site, name: str, driver: str, place: Summary) -> dict[str, Any]:
+    label = f"{driver} coroutine-safe"
+    told = badges.message(f"({place.detail})" if place.detail else "", place.versions)
+    put(site, f"badges/{name}.svg", files.encode(badges.svg(label, place.word, told)))
+    put(site, f"badges/{name}.json", files.as_json(badges.endpoint(label, place.word, told)))
+    alt = f"{label}: {badges.message(place.word, told)}"
     return {"file": f"badges/{name}", "label": label, "alt": alt, "word": place.word}
 
 
@@ -360,7 +362,7 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
         versions=versions,
         stamp=runs.stamp(run),
         replay=replay_command(cell, name, line.get("schedule")),
-        upstream=attachments.issue_text(line, run.header, scripts.get(name)),
+        upstream=attachments.issue_text(line, run.header, scripts.get(name), site.table.faults.get((cell, name), "")),
         reproducers={scenario: f"{scenario}.py" for scenario in scripts},
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matrix.report.marks import glyph
 from matrix.results.ranges import AXES, Range, along, newest, ranges, version_key
 from matrix.words import rank
 
@@ -49,7 +50,8 @@ class Span:
 @dataclass(frozen=True)
 class Summary:
     """What stands in one place of the table: the newest word, its range, the other ranges, and on which axes the word
-    changes. ``elsewhere``: a word worse than all these, how many other cells have it, and where one is."""
+    changes. ``count``: how many of a question's scenarios comply. ``elsewhere``: a word worse than all these, how many
+    other cells have it, and where one is."""
 
     word: str
     href: str | None = None
@@ -59,7 +61,13 @@ class Summary:
     detail: str = ""
     reason: str = ""
     unexpected: bool = False
+    count: str = ""
+    racing: str = ""
     elsewhere: tuple[str, int, str | None] | None = None
+
+    @property
+    def glyph(self) -> str:
+        return glyph(self.word)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -75,6 +83,14 @@ def group(columns: Sequence[Any], places: Iterable[int]) -> tuple[Group, ...]:
         if columns[place].result is not None:
             found.setdefault((columns[place].server_kind, columns[place].driver), []).append(place)
     return tuple(_group(columns, own) for own in found.values())
+
+
+def by_driver(groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """The groups of each driver, by its name."""
+    found: dict[str, list[Group]] = {}
+    for each in sorted(groups, key=lambda group: group.driver):
+        found.setdefault(each.driver, []).append(each)
+    return found
 
 
 def _group(columns: Sequence[Any], places: Sequence[int]) -> Group:
@@ -117,6 +133,7 @@ def summarise(groups: Sequence[Group], marks: Mapping[int, Any] | Sequence[Any])
         changed=tuple(changed),
         detail=shown.detail,
         reason=shown.reason,
+        racing=shown.racing,
         unexpected=any(marks[place].note == "unexpected" for each in groups for place in each.places),
         elsewhere=_elsewhere(groups, marks, [shown.word, *(span.word for span in spans)]),
     )

@@ -8,8 +8,10 @@ from typing import IO
 from rich.console import Console
 from rich.text import Text
 
+from matrix.report import headline
 from matrix.report.marks import TERMINAL
 from matrix.report.newest_columns import OtherReleases, newest_only
+from matrix.report.summary import Summary, by_driver
 from matrix.report.view import Mark, Row, Table
 from matrix.results.text import one_line
 from matrix.words import REMEDY_MEANS, VERDICT_MEANS
@@ -17,24 +19,27 @@ from matrix.words import REMEDY_MEANS, VERDICT_MEANS
 TITLE_LEAST = 24
 HEAD_AGAIN_AFTER = 20
 
-Line = tuple[str, str, Sequence[Mark]]
+Shown = Mark | Summary
+Line = tuple[str, str, Sequence[Shown]]
 
 
 def show(table: Table, file: IO[str] | None = None, width: int | None = None) -> None:
     """Prints the short answer, the remedies and every scenario."""
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    drivers = by_driver(table.groups)
+    asked = headline.lines(table, list(drivers.values()))
+    answers: list[Line] = [(line.key, line.title, line.places) for line in asked]
     table, variants = newest_only(table)
     heads = [[column.server_kind, column.driver] for column in table.columns]
     flags = [column.problem is not None for column in table.columns]
     plain = [family for family in table.families if family.key != "remedies"]
-    answers: list[Line] = [(answer.name, "", answer.marks) for answer in table.answers]
     everything: list[Line] = [
         line for family in plain for line in [(family.name, "", ()), *(_line(row) for row in family.rows)]
     ]
     sections = (
         (
-            "Coroutine-safe per connection? The worst verdict of each family.",
-            [[name] for name in table.drivers],
+            headline.SHORT,
+            [[name] for name in drivers],
             answers,
         ),
         ("Which remedy holds?", heads, [_line(row) for row in table.remedies]),
@@ -47,8 +52,16 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
             for line in _grid(head, rows, console.width, flags if head is heads else [False] * len(head)):
                 console.print(line)
             console.print()
+    questions = [Text(f"{line.key}: {one_line(line.title)}", style="dim") for line in asked]
     others = [Text("Other releases", style="bold"), *(Text(one_line(each.text)) for each in variants), Text()]
-    for line in [*(others if variants else ()), *_versions(table, variants), Text(), *_legend(table)]:
+    for line in [
+        *questions,
+        Text(),
+        *(others if variants else ()),
+        *_versions(table, variants),
+        Text(),
+        *_legend(table),
+    ]:
         for part in _wrapped(line, console):
             console.print(part)
 
@@ -113,11 +126,11 @@ def _head(
         yield Text((" " * first + "".join(parts)).rstrip(), style="dim")
 
 
-def _row(name: str, marks: Iterable[tuple[Mark, int]], title: str, available: int) -> Text:
+def _row(name: str, marks: Iterable[tuple[Shown, int]], title: str, available: int) -> Text:
     """One row; the star of an unexpected word stands in the gap before it, so that it takes no room."""
     line = Text(name)
     for mark, width in marks:
-        line.append("*" if mark.note == "unexpected" else " ", style="bold")
+        line.append("*" if getattr(mark, "note", "") == "unexpected" else " ", style="bold")
         line.append(_cell(mark).ljust(width), style=TERMINAL.get(mark.word, ""))
     if available >= TITLE_LEAST and title:
         line.append("  " + (title if len(title) <= available else title[: available - 1] + "…"), style="dim")
@@ -125,8 +138,8 @@ def _row(name: str, marks: Iterable[tuple[Mark, int]], title: str, available: in
     return line
 
 
-def _cell(mark: Mark) -> str:
-    return f"{mark.glyph}{mark.word}"
+def _cell(mark: Shown) -> str:
+    return f"{mark.glyph}{mark.word}{'~' if mark.racing else ''}{f' {mark.count}' if mark.count else ''}"
 
 
 def _blocks(widths: Sequence[int], available: int) -> list[list[int]]:
@@ -164,6 +177,8 @@ def _legend(table: Table) -> Iterator[Text]:
         line = Text(_cell(Mark(word)).ljust(9), style=TERMINAL.get(word, ""))
         line.append(f" {means[word]}", style="default")
         yield line
+    marks = [mark for family in table.families for row in family.rows for mark in row.marks]
+    yield from (Text(f"~         {racing}") for racing in sorted({mark.racing for mark in marks} - {""}))
     if any(mark.note == "unexpected" for family in table.families for row in family.rows for mark in row.marks):
         yield Text("*         Not what is on record; the reasons are below.")
     if any(column.asked for column in table.columns):

@@ -19,20 +19,23 @@ LINES = 60  # lines of the history at most
 VERBS = {"invoke": "asks to", "ok": "is done:", "error": "fails to", "cancelled": "is cancelled:"}
 
 
-def issue_title(line: ScenarioLine, header: Header) -> str:
-    """One plain line: the driver's version, what was done, what came of it."""
+def issue_title(line: ScenarioLine, header: Header, fault: str) -> str:
+    """One plain line: whose it is with its version, what was done, what came of it."""
     axes = _mapping(header.get("axes"))
-    subject = f"{axes.get('driver', '?')} {axes.get('driver_version', '?')}"
+    driver = f"{axes.get('driver', '?')} {axes.get('driver_version', '?')}"
+    server = str(header.get("server_string") or f"{axes.get('server', '?')} {axes.get('server_version') or ''}").strip()
+    orm = f"Tortoise ORM {axes.get('tortoise') or '?'} with {driver}"
+    subject = {"driver": driver, "server": f"{server} with {driver}"}.get(fault, orm)
     return one_line(f"{subject}: {line.get('title', line.get('scenario', '?'))}: {line.get('reason', '')}")[:200]
 
 
-def issue_text(line: ScenarioLine, header: Header, reproducer: str | None) -> str:
+def issue_text(line: ScenarioLine, header: Header, reproducer: str | None, fault: str) -> str:
     """The issue as Markdown; its first line is ``Title: …``, to be cut off and put where titles go.
 
     ``line`` is a scenario line that does not comply, ``header`` the header of its cell, ``reproducer`` the source of
-    the script that shows it, or None. Ends with a newline.
+    the script that shows it, or None; ``fault`` says whose it is: driver, orm or server. Ends with a newline.
     """
-    return "\n".join(_text(line, header, reproducer)) + "\n"
+    return "\n".join(_text(line, header, reproducer, fault)) + "\n"
 
 
 def fenced(text: object, language: str = "") -> str:
@@ -43,8 +46,8 @@ def fenced(text: object, language: str = "") -> str:
     return f"{fence}{language}\n{content}\n{fence}"
 
 
-def _text(line: ScenarioLine, header: Header, reproducer: str | None) -> Iterator[str]:
-    yield f"Title: {issue_title(line, header)}"
+def _text(line: ScenarioLine, header: Header, reproducer: str | None, fault: str) -> Iterator[str]:
+    yield f"Title: {issue_title(line, header, fault)}"
     yield ""
     yield escape(line.get("contract") or line.get("title") or "")
     yield ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from matrix.report import shared
 from matrix.report.marks import glyph, style_class
 from matrix.report.summary import Group, group
 from matrix.results import expectations, judging
+from matrix.results.questions import fault
 from matrix.results.read import CellResult, CellState
 from matrix.words import (
     ERROR,
@@ -24,10 +25,8 @@ from matrix.words import (
     NOT_VERDICTS,
     RECORD,
     REMEDIES,
-    SAFE,
     SERVER_NAMES,
     VERDICTS,
-    badness,
     family_of,
 )
 
@@ -74,7 +73,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Mark:
-    """One word of the table with all that is said of it. ``note``: known, unexpected, info, or nothing."""
+    """One word of the table with all that is said of it. ``note``: known, unexpected, info, or nothing; ``fault``:
+    whose it is where it does not comply; ``count``: of a question, how many of its scenarios comply; ``racing``: the
+    words that runs differ in, where threads race inside the driver, each with in how many runs it was seen."""
 
     word: str
     href: str | None = None
@@ -82,6 +83,9 @@ class Mark:
     note: str = ""
     reason: str = ""
     detail: str = ""
+    fault: str = ""
+    count: str = ""
+    racing: str = ""
 
     @property
     def glyph(self) -> str:
@@ -118,26 +122,18 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A short answer: one named row of marks."""
-
-    name: str
-    marks: tuple[Mark, ...]
-
-
-@dataclass(frozen=True)
 class Table:
     """Everything that is shown of a folder of results. ``problems`` are the reasons why it is not green."""
 
     columns: tuple[Column, ...]
     families: tuple[Family, ...]
     drivers: tuple[str, ...]
-    answers: tuple[Answer, ...]
     remedies: tuple[Row, ...]
     newest: str
     groups: tuple[Group, ...] = ()
     problems: tuple[str, ...] = ()
     expected: dict[tuple[str, str], Expectation] = field(default_factory=dict)
+    faults: dict[tuple[str, str], str] = field(default_factory=dict)  # cell, scenario -> whose what does not comply is
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the suite itself (results/documents.py)
     pages: Mapping[tuple[str, str], str] = field(default_factory=dict)  # cell, scenario -> whose page shows it
 
@@ -172,14 +168,12 @@ def build(states: Sequence[CellState], folder: str | os.PathLike[str], problems:
     columns = tuple(_column(state, newest) for state in sorted(states, key=_column_order))
     expected = _expected(columns, folder)
     groups = group(columns, range(len(columns)))
-    pages = shared.pages(columns, groups)
-    families = _families(columns, expected, pages)
-    plain = [family for family in families if family.key != "remedies"]
+    pages, faults = shared.pages(columns, groups), _faults(columns, expected)
+    families = _families(columns, expected, pages, faults)
     drivers = tuple(sorted({column.driver for column in columns if column.result}))
-    answers = tuple(Answer(family.name, _worst_of(family, columns, groups, drivers)) for family in plain)
     remedies = tuple(row for family in families if family.key == "remedies" for row in family.rows)
-    day = _day(newest)
-    return Table(columns, families, drivers, answers, remedies, day, groups, tuple(problems), expected, pages=pages)
+    made = Table(columns, families, drivers, remedies, _day(newest), groups, tuple(problems), expected, faults)
+    return replace(made, pages=pages)
 
 
 # Columns
@@ -249,8 +243,35 @@ def _expected(columns: Iterable[Column], folder: str | os.PathLike[str]) -> dict
     return expected
 
 
+def _faults(columns: Sequence[Column], expected: Mapping[tuple[str, str], Expectation]) -> dict[tuple[str, str], str]:
+    """Whose each finding is that does not comply; a remedy is nobody's conduct."""
+    judged = [
+        (column, line)
+        for column in columns
+        for line in (column.result.scenarios if column.result else ())
+        if line["complies"] is not None and not line.get("remedy")
+    ]
+    ran: dict[str, set[str]] = {}
+    failing: dict[str, set[str]] = {}
+    for column, line in judged:
+        ran.setdefault(line["scenario"], set()).add(column.driver)
+        if not line["complies"]:
+            failing.setdefault(line["scenario"], set()).add(column.driver)
+    found = {}
+    for column, line in judged:
+        name = line["scenario"]
+        if not line["complies"]:
+            expectation = expected.get((column.cell, name))
+            category = expectation["category"] if expectation else None
+            found[column.cell, name] = fault(name, category, ran[name], failing[name])
+    return found
+
+
 def _families(
-    columns: Sequence[Column], expected: dict[tuple[str, str], Expectation], pages: Mapping[tuple[str, str], str]
+    columns: Sequence[Column],
+    expected: Mapping[tuple[str, str], Expectation],
+    pages: Mapping[tuple[str, str], str],
+    faults: Mapping[tuple[str, str], str],
 ) -> tuple[Family, ...]:
     lines: dict[str, ScenarioLine] = {}
     for column in columns:
@@ -259,7 +280,7 @@ def _families(
             lines.setdefault(line["scenario"], line)
     grouped: dict[str, list[Row]] = {}
     for name in sorted(lines, key=natural):
-        marks = tuple(mark(column, name, expected, pages) for column in columns)
+        marks = tuple(mark(column, name, expected, pages, faults) for column in columns)
         line, prefix = lines[name], name.split("-")[0]
         row = Row(name, line.get("title", ""), line.get("contract", ""), line["level"], marks, family_of(name).key)
         grouped.setdefault(prefix, []).append(row)
@@ -270,8 +291,9 @@ def _families(
 def mark(
     column: Column,
     scenario: str,
-    expected: dict[tuple[str, str], Expectation],
+    expected: Mapping[tuple[str, str], Expectation],
     pages: Mapping[tuple[str, str], str],
+    faults: Mapping[tuple[str, str], str],
 ) -> Mark:
     """The word of one scenario in one cell."""
     if column.result is None:
@@ -289,7 +311,15 @@ def mark(
         note=_note(line, expectation),
         reason=line.get("reason") or "",
         detail=(expectation["reason"] or "") if expectation else "",
+        fault=faults.get((column.cell, scenario), ""),
+        racing=_racing(expectation),
     )
+
+
+def _racing(expectation: Expectation | None) -> str:
+    also = expectation.get("also") if expectation else None
+    counted = [f"{word} in {times} runs" if times is not None else word for word, times in (also or {}).items()]
+    return f"races: {', '.join(counted)}" if counted else ""
 
 
 def _note(line: ScenarioLine, expectation: Expectation | None) -> str:
@@ -298,34 +328,6 @@ def _note(line: ScenarioLine, expectation: Expectation | None) -> str:
     if line["level"] == INFO and line["verdict"] in VERDICTS and not line.get("remedy"):
         return "info"
     return "known" if expectation and line["complies"] is False else ""
-
-
-# Short answers
-
-
-def _worst_of(
-    family: Family, columns: Sequence[Column], groups: Sequence[Group], drivers: Iterable[str]
-) -> tuple[Mark, ...]:
-    own = {driver: [each.newest for each in groups if each.driver == driver] for driver in drivers}
-    return tuple(worst_mark(family, columns, own[driver]) for driver in drivers)
-
-
-def worst_mark(family: Family, columns: Sequence[Column], places: Sequence[int]) -> Mark:
-    """The worst verdict of a family in some cells, linked to the evidence that shows it."""
-    seen = [(row, place) for row in family.rows for place in places if row.marks[place].word in VERDICTS]
-    if not seen:
-        words = {row.marks[place].word for row in family.rows for place in places}
-        return Mark(
-            ERROR if ERROR in words else NOT_APPLICABLE, reason="No scenario of this family has a verdict here."
-        )
-    row, at = max(seen, key=lambda pair: badness(pair[0].marks[pair[1]].word))
-    shown = row.marks[at]
-    where = [place for place in places if any(each.marks[place].word == shown.word for each in family.rows)]
-    tried = len({other.scenario for other, _ in seen})
-    detail = row.scenario if shown.word != SAFE else f"{tried} scenario{'s' if tried > 1 else ''}"
-    if len(where) < len(places):
-        detail += f" on {', '.join(sorted({columns[place].server for place in where}))}"
-    return Mark(shown.word, shown.href, shown.complies, "", shown.reason, detail)
 
 
 def counts(result: CellResult) -> list[tuple[str, int]]:

@@ -24,7 +24,7 @@ from packaging.version import InvalidVersion, Version
 
 from matrix.results.text import one_line
 from matrix.words import (
-    CATEGORIES, DRIVER_NAME, ERROR, HOLDS, INFO, NOT_APPLICABLE, NOT_RUN, REMEDIES, SAFE, SCENARIO_ID, SERVERS,
+    CATEGORIES, DRIVER_NAME, ERROR, HOLDS, INFO, NOT_APPLICABLE, NOT_RUN, PROPERTIES, REMEDIES, SAFE, SCENARIO_ID, SERVERS,
     VERDICTS, complies, rank,
 )
 
@@ -36,7 +36,7 @@ else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
 FOLDER = Path(__file__).parent.parent / "axes" / "expectations"
 VARIANTS = "variants.json"  # {cell: {scenario: verdict or remedy's word}}; null for a cell that cannot be had
 ON_RECORD = "So it was when the whole plan was recorded."
-KEYS = ("scenarios", "verdict", "remedy", "server", "versions", "reason", "category", "link", "also")
+KEYS = ("scenarios", "verdict", "remedy", "server", "versions", "reason", "category", "link", "also", "seen", "rests")
 EXPECTABLE = (*VERDICTS, NOT_APPLICABLE)
 
 
@@ -71,6 +71,8 @@ class Entry:
     category: str | None
     link: str | None = None
     also: tuple[str, ...] = ()  # verdicts seen as well, where a race inside a C driver decides
+    seen: tuple[tuple[str, int], ...] = ()  # in how many runs each of them was seen, where somebody counted
+    rests: tuple[str, ...] = ()  # the properties that its reason speaks of: the deciding run violates them
     cell: str = ""  # of variants.json: the one cell that it is about
 
     @property
@@ -186,9 +188,14 @@ def _entry(path: Path, number: int, raw: dict[str, Any]) -> Entry:
             raise bad(f"unknown {key} '{raw[key]}' (known: {', '.join(words)})")
     if "category" not in raw:
         raise bad(f"'category' is missing ({', '.join(CATEGORIES)})")
-    also = raw.get("also", [])
+    also, seen = raw.get("also", []), raw.get("seen", {})
     if not isinstance(also, list) or any(word not in EXPECTABLE for word in also):
         raise bad(f"'also' has to be a list of verdicts (known: {', '.join(EXPECTABLE)})")
+    if not isinstance(seen, dict) or (seen and set(seen) != {raw.get("verdict"), *also}):
+        raise bad("'seen' has to say of the verdict, and of each of 'also', in how many runs it was seen")
+    rests = raw.get("rests", [])
+    if not isinstance(rests, list) or any(name not in PROPERTIES for name in rests):
+        raise bad(f"'rests' has to be a list of properties (known: {', '.join(PROPERTIES)})")
     if also and (raw["category"] != "driver" or "verdict" not in raw):
         raise bad("'also' goes with a verdict and category driver: it is for races inside a C driver only")
     if not raw.get("link", "https://").startswith(("https://", "http://")):
@@ -209,6 +216,8 @@ def _entry(path: Path, number: int, raw: dict[str, Any]) -> Entry:
         category=raw["category"],
         link=raw.get("link"),
         also=tuple(also),
+        seen=tuple(seen.items()),
+        rests=tuple(rests),
     )
 
 

@@ -45,6 +45,7 @@ class Unmet:
 KINDS = {
     "worse": "a verdict is worse than expected",
     "better": "a verdict is better than expected: update the expectation",
+    "reason": "the reason on record rests on what the deciding run does not show: correct it",
     "error": "the harness or the server failed",
     "not run": "a planned scenario was not run",
     "remedy worse": "a remedy does less than expected",
@@ -126,7 +127,25 @@ def judge_line(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> 
         return [Unmet(verdict, cell, name, f"{name} {verdict}: {one_line(line.get('reason') or 'no reason given')}")]
     if informational(header, entries) or _absent(entries, cell):
         return []
-    return _against_expectation(line, entries, header)
+    return _against_expectation(line, entries, header) + _reason_unmet(line, entries, header)
+
+
+def _reason_unmet(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> list[Unmet]:
+    """A reason that rests on a property which the deciding run does not violate says something untrue of it. Cells of
+    other releases may come to the same word in another way."""
+    if not is_newest(header):
+        return []
+    try:
+        entry = expected(entries, line["scenario"], header["axes"], header.get("packages"), header["cell"])
+    except TwoEntries:
+        return []
+    if entry is None or line["verdict"] != entry.verdict:
+        return []
+    violated = {violation["property"] for violation in line["violations"]}
+    missing = [name for name in entry.rests if name not in violated]
+    text = f"{line['scenario']}: its reason rests on {', '.join(missing)}, which the deciding run does not violate: "
+    text += f"correct the reason ({entry.where})"
+    return [Unmet("reason", header["cell"], line["scenario"], text, entry)] if missing else []
 
 
 def _against_expectation(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> list[Unmet]:
@@ -250,6 +269,8 @@ def expectation_of(line: ScenarioLine, entries: Sequence[Entry], header: Header)
         return None if met else unmet
     found: Expectation = {"verdict": entry.verdict, "met": met, "reason": entry.reason}
     found |= {"category": entry.category, "link": entry.link}
+    if entry.also:
+        found["also"] = {word: dict(entry.seen).get(word) for word in (str(entry.verdict), *entry.also)}
     if entry.remedy:
         found["remedy"] = entry.remedy
     return found

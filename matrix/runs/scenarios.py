@@ -85,6 +85,11 @@ def explained(scenario: Scenario, results: Path) -> Iterator[str]:
     if scenario.quote:
         yield from _wrapped(f'"{scenario.quote}"')
         yield f"  {scenario.url}"
+    for driver in drivers():
+        own = scenario.bound(driver)
+        if own is not scenario:
+            yield from _wrapped(f'{driver:<10} {own.level}: "{own.quote}"', hang=13)
+            yield f"             {own.url}"
     if scenario.links:
         yield "Reports"
         yield from (f"  {link}" for link in scenario.links)

@@ -1,6 +1,7 @@
 """CAN: the driver alone, a coroutine is cancelled, once at each moment at which it waits."""
 
 from matrix.harness.scenario import scenario
+from matrix.harness.situations import TIMED_OUT, cancelled
 
 
 @scenario(
@@ -9,6 +10,7 @@ from matrix.harness.scenario import scenario
     level="loud",
     needs=("connection",),
     cancels="victim",
+    situation=cancelled("read"),
 )
 async def cancel_read(world):
     """A read is cancelled at any moment: the connection then answers later questions correctly."""
@@ -20,7 +22,13 @@ async def cancel_read(world):
     await world.together(victim=victim)
 
 
-@scenario("CAN-2", "A timeout while the answer is due, then use the connection", level="loud", needs=("connection",))
+@scenario(
+    "CAN-2",
+    "A timeout while the answer is due, then use the connection",
+    level="loud",
+    needs=("connection",),
+    situation=TIMED_OUT,
+)
 async def time_out_read(world):
     """A read runs out of time (asyncio.wait_for) at any moment: the connection then answers later questions
     correctly."""
@@ -35,7 +43,13 @@ async def time_out_read(world):
     await world.together(victim=victim, clock=clock)
 
 
-@scenario("CAN-3", "Cancel before anything was sent, then use the connection", level="loud", needs=("connection",))
+@scenario(
+    "CAN-3",
+    "Cancel before anything was sent, then use the connection",
+    level="loud",
+    needs=("connection",),
+    situation=cancelled("read"),
+)
 async def cancel_before_sending(world):
     """A task whose cancellation is on its way (its time is over) asks all the same, and hears of it at the driver's
     first await: the connection then answers later questions correctly."""
@@ -59,6 +73,7 @@ async def cancel_before_sending(world):
     needs=("connection",),
     cancels="victim",
     during=("commit",),
+    situation=cancelled("commit"),
 )
 async def cancel_commit(world):
     """A commit is cancelled at any moment: all of the transaction is stored or nothing, and the connection then answers
@@ -74,7 +89,14 @@ async def cancel_commit(world):
     await world.together(victim=victim)
 
 
-@scenario("CAN-5", "Cancel one of a crowd on one connection", level="loud", needs=("connection",), cancels="victim")
+@scenario(
+    "CAN-5",
+    "Cancel one of a crowd on one connection",
+    level="loud",
+    needs=("connection",),
+    cancels="victim",
+    situation=cancelled("read"),
+)
 async def cancel_one_of_many(world):
     """One of several coroutines that read on one connection is cancelled: the others get their own answers or
     documented errors."""
@@ -87,7 +109,12 @@ async def cancel_one_of_many(world):
 
 
 @scenario(
-    "CAN-6", "The cancelled task sees CancelledError itself", level="must", needs=("connection",), cancels="victim"
+    "CAN-6",
+    "The cancelled task sees CancelledError itself",
+    level="must",
+    needs=("connection",),
+    cancels="victim",
+    situation=cancelled("write"),
 )
 async def see_cancellation(world):
     """A task that is cancelled during a write sees CancelledError, and no other error in its place."""
@@ -100,7 +127,14 @@ async def see_cancellation(world):
     world.judge_afterwards = False  # what becomes of the connection is CAN-1's question
 
 
-@scenario("CAN-7", "Cancel in the driver's own queue", level="loud", needs=("connection", "queue"), cancels="victim")
+@scenario(
+    "CAN-7",
+    "Cancel in the driver's own queue",
+    level="loud",
+    needs=("connection", "queue"),
+    cancels="victim",
+    situation=cancelled("write", overlapping=True),
+)
 async def cancel_in_queue(world):
     """A write that is cancelled while it waits in the driver's queue behind another's operation is not sent later, and
     the other is not disturbed."""

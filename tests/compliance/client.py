@@ -4,9 +4,17 @@ import asyncio
 import contextlib
 
 from matrix.harness.scenario import OrmSetup, scenario
+from matrix.harness.situations import at_once, cancelled, closed_over
 
 
-@scenario("ORM-1", "Gathered queries on the plain client", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
+@scenario(
+    "ORM-1",
+    "Gathered queries on the plain client",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+    situation=at_once("read"),
+)
 async def gathered_queries(world):
     """Many tasks query through the models at once, outside of any transaction: each gets its own answer, each row is
     stored."""
@@ -20,7 +28,13 @@ async def gathered_queries(world):
 
 
 @scenario(
-    "ORM-2", "First use by many tasks at once", level="must", needs=("tortoise",), orm=OrmSetup(size=2), hold_login=True
+    "ORM-2",
+    "First use by many tasks at once",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+    hold_login=True,
+    situation=at_once("read"),
 )
 async def first_use(world):
     """Many tasks make the very first query at once: one pool is made, no connection beyond its size is opened."""
@@ -82,7 +96,9 @@ async def connection_goes_back(world):
     )
 
 
-@scenario("ORM-5", "Close while in use", level="loud", needs=("tortoise",), orm=OrmSetup(size=2))
+@scenario(
+    "ORM-5", "Close while in use", level="loud", needs=("tortoise",), orm=OrmSetup(size=2), situation=closed_over()
+)
 async def close_in_use(world):
     """All connections are closed while others query and are in a transaction: these end well or are refused, and the
     next use connects again."""
@@ -139,15 +155,15 @@ async def connect_failure(world):
 
 @scenario(
     "ORM-7",
-    "A connection first used inside a transaction on another",
+    "After close_all(), a connection first used inside a transaction",
     level="must",
     needs=("tortoise",),
     orm=OrmSetup(size=1, aliases=("conn_1", "conn_2")),
     fresh_connections=True,
 )
 async def first_used_inside(world):
-    """A named connection whose first use is inside a transaction on another one is one pool like any other, not a new
-    one for every such transaction."""
+    """After close_all(), a named connection whose first use is inside a transaction on another one is one pool like any
+    other, not a new one for every such transaction."""
 
     async def worker(session):
         first, second = session.orm("conn_1"), session.orm("conn_2")
@@ -176,6 +192,7 @@ async def first_used_inside(world):
     needs=("tortoise",),
     orm=OrmSetup(size=1),
     cancels="victim",
+    situation=cancelled("write"),
 )
 async def cancel_bulk(world):
     """A bulk_create is cancelled at any moment: all its rows are stored or none, and the next user finds a clean
@@ -229,6 +246,7 @@ async def use_again(world):
     orm=OrmSetup(size=2),
     hold_login=True,
     cancels="victim",
+    situation=cancelled("read"),
 )
 async def cancel_first_use(world):
     """The task whose query makes the first connection is cancelled at any moment: it sees CancelledError, and the
@@ -247,6 +265,7 @@ async def cancel_first_use(world):
     needs=("tortoise",),
     orm=OrmSetup(size=2),
     fresh_connections=True,
+    situation=closed_over("read"),
 )
 async def close_while_connecting(world):
     """All connections are closed while a first query is about to connect: the query is answered or refused, and the

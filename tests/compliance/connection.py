@@ -3,9 +3,12 @@
 import contextlib
 
 from matrix.harness.scenario import scenario
+from matrix.harness.situations import AMID_ITERATION, BLOCKS_AT_ONCE, closed_over, overlap
 
 
-@scenario("CON-1", "Two overlapping reads on one connection", level="loud", needs=("connection",))
+@scenario(
+    "CON-1", "Two overlapping reads on one connection", level="loud", needs=("connection",), situation=overlap("read")
+)
 async def two_reads(world):
     """Two coroutines read on one connection at once: each gets its own answer, or the second is refused and nobody is
     harmed."""
@@ -17,7 +20,13 @@ async def two_reads(world):
     await world.together(first=reader, second=reader)
 
 
-@scenario("CON-2", "A write overlapping a read on one connection", level="loud", needs=("connection",))
+@scenario(
+    "CON-2",
+    "A write overlapping a read on one connection",
+    level="loud",
+    needs=("connection",),
+    situation=overlap("read", "write"),
+)
 async def write_over_read(world):
     """A coroutine writes while another's read is under way: both get their own answers, or the second is refused and
     its row is not stored."""
@@ -37,6 +46,7 @@ async def write_over_read(world):
     "A query while another coroutine iterates over a streamed result",
     level="loud",
     needs=("connection", "server cursor"),
+    situation=AMID_ITERATION,
 )
 async def query_over_stream(world):
     """A coroutine reads while another fetches a result whose rows stay with the server: the reader gets its answer and
@@ -53,7 +63,11 @@ async def query_over_stream(world):
 
 
 @scenario(
-    "CON-4", "Begin, commit and rollback by two coroutines on one connection", level="loud", needs=("connection",)
+    "CON-4",
+    "Begin, commit and rollback by two coroutines on one connection",
+    level="loud",
+    needs=("connection",),
+    situation=BLOCKS_AT_ONCE,
 )
 async def two_transactions(world):
     """Two coroutines run a transaction each on one connection: what each was told of its end is true, or the second is
@@ -74,7 +88,13 @@ async def two_transactions(world):
     await world.together(committer=committer, regretter=regretter)
 
 
-@scenario("CON-5", "A crowd of 32 coroutines on one connection", level="loud", needs=("connection",))
+@scenario(
+    "CON-5",
+    "A crowd of 32 coroutines on one connection",
+    level="loud",
+    needs=("connection",),
+    situation=overlap("read"),
+)
 async def crowd(world):
     """32 coroutines read on one connection at once: each gets its own answer, or is refused in a documented way."""
     connection = await world.connect()
@@ -85,7 +105,13 @@ async def crowd(world):
     await world.together(**{f"reader_{number}": reader for number in range(1, 33)})
 
 
-@scenario("CON-6", "An erroring statement overlapping reads on one connection", level="loud", needs=("connection",))
+@scenario(
+    "CON-6",
+    "An erroring statement overlapping reads on one connection",
+    level="loud",
+    needs=("connection",),
+    situation=overlap("fail", "read"),
+)
 async def error_over_read(world):
     """A statement that the server refuses overlaps other coroutines' reads: its error reaches its asker and nobody
     else."""
@@ -100,7 +126,9 @@ async def error_over_read(world):
     await world.together(before=reader, failing=failing, behind=reader)
 
 
-@scenario("CON-7", "Close while another coroutine waits", level="loud", needs=("connection",))
+@scenario(
+    "CON-7", "Close while another coroutine waits", level="loud", needs=("connection",), situation=closed_over("read")
+)
 async def close_over_read(world):
     """A connection is closed while a coroutine waits for its answer: that one gets its answer or a documented error,
     and never waits for ever."""
@@ -120,6 +148,7 @@ async def close_over_read(world):
     "A query while another coroutine iterates over a buffered result",
     level="loud",
     needs=("connection",),
+    situation=AMID_ITERATION,
 )
 async def query_over_rows(world):
     """A coroutine reads while another goes through a result that the driver has fetched: the reader gets its answer and

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 
 from matrix.harness.scenario import OrmSetup, scenario
+from matrix.harness.situations import BLOCKS_AT_ONCE, FAILED_BESIDE
 
 
 @scenario("CTX-1", "A child outlives the transaction and writes", level="loud", needs=("tortoise",), orm=OrmSetup())
@@ -68,6 +69,7 @@ async def late_write_meets_stranger(world, remedy):
     needs=("tortoise",),
     orm=OrmSetup(),
     python=(3, 11),
+    situation=FAILED_BESIDE,
 )
 async def task_group(world, remedy):
     """Inside a transaction one task of a TaskGroup fails and its siblings are cancelled in mid-query: nothing is
@@ -148,7 +150,13 @@ async def generator_moves(world):
 
 
 @scenario(
-    "CTX-7", "Eager tasks open nested transactions", level="loud", needs=("tortoise",), orm=OrmSetup(), python=(3, 12)
+    "CTX-7",
+    "Eager tasks open nested transactions",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+    python=(3, 12),
+    situation=BLOCKS_AT_ONCE,
 )
 async def eager_tasks(world, remedy):
     """Two tasks that begin to run while they are created, inside a transaction, each open a nested one: both end as
@@ -274,7 +282,7 @@ async def loops_of_their_own(world):
     await world.together(main=committing, thread_1=on_its_own(committing), thread_2=on_its_own(failing))
 
 
-@scenario("CTX-11", "One init, two event loops", level="must", needs=("tortoise",), orm=OrmSetup())
+@scenario("CTX-11", "One init, two event loops", level="loud", needs=("tortoise",), orm=OrmSetup())
 async def one_init_two_loops(world):
     """The main loop and a thread's loop query through the same Tortoise.init() at once: each gets its own answers, each
     row is stored."""

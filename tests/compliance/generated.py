@@ -31,7 +31,7 @@ async def tasks_inside_transactions(world, program):
     await program.on_tortoise(world)
 
 
-@scenario("GEN-5", "Random tasks on the driver's pool", level="must", needs=("pool",))
+@scenario("GEN-5", "Random tasks on the driver's pool", level="loud", needs=("pool",))
 async def on_the_pool(world, program):
     """Random tasks that share nothing but a pool, some of them cancelled, are all served; each gets its own answers,
     and the database holds what they were told."""

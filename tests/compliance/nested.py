@@ -5,6 +5,7 @@ import contextlib
 
 from matrix.harness.scenario import OrmSetup, scenario
 from matrix.harness.session import Deliberate
+from matrix.harness.situations import ASKED_BESIDE_BLOCK, BLOCKS_AT_ONCE, cancelled, overlap
 
 
 @scenario("NST-1", "Two levels, the inner rolls back", level="must", needs=("tortoise",), orm=OrmSetup())
@@ -47,7 +48,14 @@ async def three_levels(world):
     await world.together(parent=parent)
 
 
-@scenario("NST-3", "Sibling tasks each open a nested transaction", level="loud", needs=("tortoise",), orm=OrmSetup())
+@scenario(
+    "NST-3",
+    "Sibling tasks each open a nested transaction",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+    situation=BLOCKS_AT_ONCE,
+)
 async def siblings(world, remedy):
     """Two tasks started in a transaction each open a nested one at once: both end as told, or one is refused and nobody
     is harmed."""
@@ -60,6 +68,7 @@ async def siblings(world, remedy):
     level="loud",
     needs=("tortoise",),
     orm=OrmSetup(),
+    situation=ASKED_BESIDE_BLOCK,
 )
 async def child_and_parent(world, remedy):
     """A task started in a transaction opens a nested one while its parent goes on querying: both get what they are
@@ -81,7 +90,14 @@ async def child_and_parent(world, remedy):
     await world.together(parent=parent)
 
 
-@scenario("NST-5", "Siblings open nested transactions, one fails", level="loud", needs=("tortoise",), orm=OrmSetup())
+@scenario(
+    "NST-5",
+    "Siblings open nested transactions, one fails",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+    situation=BLOCKS_AT_ONCE,
+)
 async def one_sibling_fails(world, remedy):
     """Of two sibling tasks with a nested transaction each, one fails on purpose: the other's rows are as it was
     told."""
@@ -190,6 +206,7 @@ async def rolled_back_by_hand(world):
     needs=("tortoise",),
     orm=OrmSetup(),
     cancels="victim",
+    situation=cancelled(),
 )
 async def cancelled_sibling(world, remedy):
     """Of two sibling tasks with a nested transaction each, one is cancelled at any moment: the other's rows and the
@@ -266,6 +283,7 @@ async def inner_error(world):
     needs=("tortoise",),
     orm=OrmSetup(),
     python=(3, 11),
+    situation=BLOCKS_AT_ONCE,
 )
 async def siblings_in_a_group(world, remedy):
     """Two tasks of a TaskGroup in a transaction each open a nested one at once: both end as told, or one is refused and
@@ -293,6 +311,7 @@ async def siblings_in_a_group(world, remedy):
     orm=OrmSetup(size=1),
     cancels="victim",
     during=("commit", "leave"),
+    situation=cancelled("commit", "leave"),
 )
 async def cancelled_after_inner(world, remedy):
     """A task is cancelled at any moment of the commits of two blocks in one another: all of it is stored or nothing,
@@ -318,6 +337,7 @@ async def cancelled_after_inner(world, remedy):
     level="must",
     needs=("tortoise",),
     orm=OrmSetup(),
+    situation=overlap(),
 )
 async def using_db_inside(world):
     """Tasks query at once inside an inner block, one through the models, one with using_db and the inner block's

@@ -1,9 +1,10 @@
 """POOL: the driver's own pool."""
 
 from matrix.harness.scenario import scenario
+from matrix.harness.situations import BOTH_WANT_MORE, USED_BY_NEXT_OWNER, cancelled, waits_at
 
 
-@scenario("POOL-1", "A connection returned inside an open transaction", level="must", needs=("pool",))
+@scenario("POOL-1", "A connection returned inside an open transaction", level="loud", needs=("pool",))
 async def returned_in_transaction(world):
     """A connection that is given back in the middle of a transaction is clean for the next user, and the transaction is
     not committed."""
@@ -20,7 +21,7 @@ async def returned_in_transaction(world):
     await world.together(careless=careless)
 
 
-@scenario("POOL-2", "Session settings do not leak", level="loud", needs=("pool",), fresh_connections=True)
+@scenario("POOL-2", "Session settings do not leak", level="info", needs=("pool",), fresh_connections=True)
 async def settings_leak(world):
     """A task changes a setting of the server's session and gives its connection back: the next user does not find the
     setting changed."""
@@ -39,7 +40,13 @@ async def settings_leak(world):
     await world.together(careless=careless, neighbour=neighbour)
 
 
-@scenario("POOL-3", "An exhausted pool: waiters are served, none is lost", level="must", needs=("pool",))
+@scenario(
+    "POOL-3",
+    "An exhausted pool: waiters are served, none is lost",
+    level="loud",
+    needs=("pool",),
+    situation=waits_at("acquire"),
+)
 async def exhaustion(world):
     """More tasks than connections: every waiter is served in the end and gets its own answers."""
     pool = await world.create_pool(2)
@@ -61,6 +68,7 @@ async def exhaustion(world):
     needs=("pool",),
     cancels="victim",
     during=("acquire",),
+    situation=cancelled("acquire"),
 )
 async def cancelled_acquire(world):
     """A task that is cancelled while it waits for a connection, at any moment, takes none with it."""
@@ -83,6 +91,7 @@ async def cancelled_acquire(world):
     needs=("pool",),
     cancels="victim",
     during=("read",),
+    situation=cancelled("read"),
 )
 async def cancelled_in_use(world):
     """A task is cancelled in mid-query and gives its connection back: the next user gets a connection that answers
@@ -122,7 +131,13 @@ async def killed_in_use(world):
     await world.together(user=user)
 
 
-@scenario("POOL-7", "Two acquires per task, a pool of one connection per task", level="loud", needs=("pool",))
+@scenario(
+    "POOL-7",
+    "Two acquires per task, a pool of one connection per task",
+    level="loud",
+    needs=("pool",),
+    situation=BOTH_WANT_MORE,
+)
 async def nested_acquires(world):
     """Each of two tasks takes a connection and then a second one, from a pool of two: both are served in the end, or
     somebody is told in a documented way that there is none."""
@@ -142,10 +157,11 @@ async def nested_acquires(world):
 @scenario(
     "POOL-8",
     "The holder that a task waits for is cancelled",
-    level="must",
+    level="loud",
     needs=("pool",),
     cancels="holder",
     during=("read", "release"),
+    situation=waits_at("cancelled"),
 )
 async def cancelled_holder(world):
     """The task that holds the pool's only connection is cancelled in mid-query and gives it back: the task that waits
@@ -198,7 +214,9 @@ async def released_twice(world):
     await world.together(careless=careless, second=user, third=user)
 
 
-@scenario("POOL-11", "A connection used after it was given back", level="loud", needs=("pool",))
+@scenario(
+    "POOL-11", "A connection used after it was given back", level="loud", needs=("pool",), situation=USED_BY_NEXT_OWNER
+)
 async def used_after_release(world):
     """A task goes on using the connection that it gave back, while the next user has a transaction open on it: the task
     is refused, or nobody notices."""
@@ -222,7 +240,13 @@ async def used_after_release(world):
     await world.together(careless=careless, owner=owner)
 
 
-@scenario("POOL-12", "The pool is closed while a task waits for a connection", level="loud", needs=("pool",))
+@scenario(
+    "POOL-12",
+    "The pool is closed while a task waits for a connection",
+    level="loud",
+    needs=("pool",),
+    situation=waits_at("close"),
+)
 async def closed_over_waiter(world):
     """A pool is closed while one task holds its connection and another waits for it: both are served or refused in a
     documented way, and nobody waits for ever."""
@@ -260,7 +284,11 @@ async def connect_failure(world):
 
 
 @scenario(
-    "POOL-14", "A connection given back in a transaction, and a task that waits for it", level="must", needs=("pool",)
+    "POOL-14",
+    "A connection given back in a transaction, and a task that waits for it",
+    level="loud",
+    needs=("pool",),
+    situation=waits_at("release"),
 )
 async def dirty_return_with_waiter(world):
     """A task gives the pool's only connection back in the middle of a transaction: the task that waits for a connection
@@ -292,6 +320,7 @@ async def dirty_return_with_waiter(world):
     needs=("pool",),
     cancels="victim",
     during=("release",),
+    situation=cancelled("release"),
 )
 async def cancelled_release(world):
     """A task that is cancelled while it gives its connection back, at any moment, does not take it out of the pool."""
@@ -350,7 +379,7 @@ async def not_replaced_with_waiter(world):
     await world.together(later=user)
 
 
-@scenario("POOL-23", "Closing a pool ends its sessions", level="must", needs=("pool", "server"))
+@scenario("POOL-23", "Closing a pool ends its sessions", level="loud", needs=("pool", "server"))
 async def no_session_left(world):
     """Two tasks use a pool's connections at once and give them back, then it is closed: no session of it is left."""
     pool = await world.create_pool(2)
@@ -370,7 +399,7 @@ async def no_session_left(world):
     await world.no_session_left()
 
 
-@scenario("POOL-24", "A pool keeps its size", level="must", needs=("pool",))
+@scenario("POOL-24", "A pool keeps its size", level="loud", needs=("pool",))
 async def size_is_kept(world):
     """Four tasks share a pool of two: it opens no more than two connections."""
     pool = await world.create_pool(2)

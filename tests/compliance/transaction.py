@@ -5,6 +5,15 @@ import contextlib
 
 from matrix.harness.scenario import OrmSetup, scenario
 from matrix.harness.session import Deliberate
+from matrix.harness.situations import (
+    BOTH_READ,
+    DEADLOCK,
+    FOUND_LOCKED,
+    LOOKED_BEFORE_COMMIT,
+    at_once,
+    cancelled,
+    overlap,
+)
 
 
 @scenario("TXN-1", "Commit and rollback", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
@@ -40,7 +49,14 @@ async def more_than_the_pool(world):
     await world.together(**{f"worker_{number}": worker for number in range(1, 5)})
 
 
-@scenario("TXN-3", "Gathered plain queries inside one transaction", level="must", needs=("tortoise",), orm=OrmSetup())
+@scenario(
+    "TXN-3",
+    "Gathered plain queries inside one transaction",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+    situation=overlap(),
+)
 async def gathered_inside(world):
     """Child tasks query inside the parent's transaction at once: each gets its own answer, all rows are in that
     transaction."""
@@ -58,7 +74,9 @@ async def gathered_inside(world):
     await world.together(parent=parent)
 
 
-@scenario("TXN-4", "One of the gathered queries fails", level="must", needs=("tortoise",), orm=OrmSetup())
+@scenario(
+    "TXN-4", "One of the gathered queries fails", level="must", needs=("tortoise",), orm=OrmSetup(), situation=overlap()
+)
 async def one_fails(world):
     """One of several gathered queries is refused by the server: its asker gets the error, and the transaction leaves
     nothing behind."""
@@ -91,6 +109,7 @@ async def one_fails(world):
     orm=OrmSetup(size=1),
     cancels="victim",
     during=("write", "read"),
+    situation=cancelled("write", "read"),
 )
 async def cancel_in_query(world, remedy):
     """A task is cancelled at any moment of a query in its transaction: nothing of it is stored in part, and the pool
@@ -118,6 +137,7 @@ async def cancel_in_query(world, remedy):
     orm=OrmSetup(size=1),
     cancels="victim",
     during=("commit", "leave"),
+    situation=cancelled("commit", "leave"),
 )
 async def cancel_in_commit(world, remedy):
     """A task is cancelled at any moment of its commit: all of the transaction is stored or nothing, and the pool works
@@ -136,7 +156,14 @@ async def cancel_in_commit(world, remedy):
     await world.together(victim=victim)
 
 
-@scenario("TXN-7", "Nothing is visible before the commit", level="must", needs=("tortoise",), orm=OrmSetup(size=2))
+@scenario(
+    "TXN-7",
+    "Nothing is visible before the commit",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+    situation=LOOKED_BEFORE_COMMIT,
+)
 async def nothing_visible(world):
     """While a transaction is open nobody else sees its rows; its own task does; after the commit everybody does."""
     kept, regretted = world.token(), world.token()
@@ -241,7 +268,9 @@ async def locked_read(world):
     await world.together(first=worker, second=worker)
 
 
-@scenario("TXN-11", "An iteration is left half-way", level="must", needs=("tortoise",), orm=OrmSetup())
+@scenario(
+    "TXN-11", "An iteration is left half-way", level="must", needs=("tortoise",), orm=OrmSetup(), situation=overlap()
+)
 async def left_iteration(world):
     """Inside a transaction an async iteration is left after its first row, also beside a sibling's queries: the
     transaction goes on as if nothing had been."""
@@ -269,6 +298,7 @@ async def left_iteration(world):
     level="must",
     needs=("tortoise",),
     orm=OrmSetup(size=3),
+    situation=at_once("ensure"),
 )
 async def raced_creation(world):
     """Many tasks get or create one row at once: all of them get it, one of them creates it, it is there once."""
@@ -301,7 +331,7 @@ async def caught_error(world):
 @scenario(
     "TXN-14",
     "A plain client as using_db inside a transaction",
-    level="must",
+    level="loud",
     needs=("tortoise",),
     orm=OrmSetup(size=2),
 )
@@ -326,6 +356,7 @@ async def plain_client_inside(world):
     level="must",
     needs=("tortoise",),
     orm=OrmSetup(size=2),
+    situation=overlap(),
 )
 async def handed_on_client(world):
     """A task outside of the transaction that is given its client as using_db writes inside it, beside its owner's own
@@ -362,6 +393,7 @@ async def handed_on_client(world):
     orm=OrmSetup(size=1),
     cancels="victim",
     during=("begin",),
+    situation=cancelled("begin"),
 )
 async def cancelled_waiter(world):
     """A task is cancelled while it waits to begin because another holds the only connection: it leaves nothing behind,
@@ -383,7 +415,14 @@ async def cancelled_waiter(world):
     await world.together(holder=holder, victim=waiter, behind=waiter)
 
 
-@scenario("TXN-17", "A bulk operation beside siblings' queries", level="must", needs=("tortoise",), orm=OrmSetup())
+@scenario(
+    "TXN-17",
+    "A bulk operation beside siblings' queries",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+    situation=overlap(),
+)
 async def bulk_beside(world):
     """Child tasks of one transaction insert in bulk, read and write at once: each gets its own answer, all rows are in
     that transaction."""
@@ -410,6 +449,7 @@ async def bulk_beside(world):
     level="loud",
     needs=("tortoise",),
     orm=OrmSetup(),
+    situation=overlap("ensure"),
 )
 async def gathered_creation(world):
     """Child tasks of one transaction get or create rows of their own at once, which opens a nested block unseen: each
@@ -472,6 +512,7 @@ async def lost_in_begin(world):
     orm=OrmSetup(size=1),
     cancels="victim",
     during=("begin",),
+    situation=cancelled("begin"),
 )
 async def cancel_in_begin(world, remedy):
     """A task is cancelled at any moment of entering its transaction's block, on a pool that is connected: nothing is
@@ -498,6 +539,7 @@ async def cancel_in_begin(world, remedy):
     orm=OrmSetup(size=1),
     cancels="victim",
     during=("rollback",),
+    situation=cancelled("rollback", "leave"),
 )
 async def cancel_in_rollback(world):
     """A task is cancelled at any moment of leaving its failed transaction's block: nothing is stored, and the pool
@@ -521,6 +563,7 @@ async def cancel_in_rollback(world):
     hold_login=True,
     cancels="victim",
     during=("begin",),
+    situation=cancelled("begin"),
 )
 async def cancel_in_first_begin(world):
     """A task is cancelled at any moment of entering the very first transaction, for which the pool has to connect:
@@ -540,6 +583,7 @@ async def cancel_in_first_begin(world):
     level="loud",
     needs=("tortoise", "row locks"),
     orm=OrmSetup(size=2),
+    situation=DEADLOCK,
 )
 async def opposite_order(world, remedy):
     """Two transactions change the same two rows in opposite order: where they deadlock the server ends one of them, its
@@ -570,6 +614,7 @@ async def opposite_order(world, remedy):
     level="loud",
     needs=("tortoise", "row locks"),
     orm=OrmSetup(size=2),
+    situation=FOUND_LOCKED,
 )
 async def locked_row(world, remedy):
     """Two transactions each select one row for update with nowait: who finds it locked is told so at once, and nothing
@@ -595,6 +640,7 @@ async def locked_row(world, remedy):
     level="loud",
     needs=("tortoise",),
     orm=OrmSetup(size=1, aliases=("conn_1", "conn_2")),
+    situation=BOTH_READ,
 )
 async def both_read_then_write(world, remedy):
     """Two transactions on connections of their own both read, then both write: all of it is stored, or one of them is

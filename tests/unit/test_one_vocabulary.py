@@ -92,6 +92,6 @@ def test_the_schema_has_the_same_words():
 
 def test_every_word_has_its_glyph_and_its_sentence():
     shown = (*words.VERDICTS, *words.NOT_VERDICTS, *words.REMEDIES)
-    assert tuple(words.GLYPHS) == shown
+    assert tuple(words.GLYPHS) == (*shown, words.QUEUES, words.WRONG_DATA)
     assert (*words.VERDICT_MEANS, *words.REMEDY_MEANS) == shown
     assert tuple(words.LEVEL_MEANS) == words.LEVELS

@@ -9,6 +9,7 @@ from typing import Any
 import aiosqlite
 import aiosqlite.core
 
+from ..history import DOCUMENTED
 from ..witness import Address
 from .base import Adapter
 
@@ -21,6 +22,11 @@ class AiosqliteAdapter(Adapter):
     select = Adapter.select.replace("%s", "?")
     insert = Adapter.insert.replace("%s", "?")
     select_rows = Adapter.select_rows.replace("%s", "?")
+
+    def classify(self, error: BaseException) -> str:
+        # "Connection objects now raise ValueError when closed and a command is executed (#79)", as its changelog says.
+        closed = type(error) is ValueError and str(error) in ("Connection closed", "no active connection")
+        return DOCUMENTED if closed else super().classify(error)
 
     def server_code(self, error: BaseException) -> int | None:
         return getattr(error, "sqlite_errorcode", None)  # Python 3.11 and newer

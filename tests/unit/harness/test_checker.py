@@ -566,10 +566,10 @@ def test_an_iteration_is_marked_by_the_number_of_the_event_before(story, boundar
     assert story.violated == violated
 
 
-def test_a_setting_that_another_left_behind_is_a_lie_and_says_whose(story):
+def test_a_setting_that_another_left_behind_is_foreign_state_and_says_whose(story):
     story.ok(story.ask("a", "set", "77"))
     story.ok(story.ask("b", "probe", "unset"), "77")
-    assert story.verdict == "lies"
+    assert (story.verdict, story.violated) == ("poisons", {"recovery"})
     assert "'77' that a had left behind" in story.violations[0].sentence
 
 

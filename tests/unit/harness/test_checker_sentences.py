@@ -48,7 +48,7 @@ def test_whose_setting_it_was_that_the_next_user_found(story):
         story.ok(story.ask(session, "set", value))
     story.ok(story.ask("probe 1", "probe", "none", after=True), "y")
     assert said(story) == [
-        ("routing", "the next user found the setting 'y' that b had left behind; a new session has 'none'."),
+        ("recovery", "the next user found the setting 'y' that b had left behind; a new session has 'none'."),
     ]
 
 

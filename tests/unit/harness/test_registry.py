@@ -9,8 +9,9 @@ import pytest
 
 from matrix.harness import scenario as registry
 from matrix.harness.adapters.base import CAPABILITIES
+from matrix.harness.drivers import drivers
 from matrix.harness.scenario import PROMISES, catalogue, promise, scenario
-from matrix.words import FAMILIES, LEVELS
+from matrix.words import FAMILIES, LEVELS, MUST
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,9 +40,11 @@ def test_its_contract_is_one_sentence(made):
 
 
 @EACH
-def test_it_quotes_a_source(made):
-    assert len(made.quote) > 10
-    assert made.url.startswith("https://")
+def test_it_rests_on_a_quotation_or_nobody_is_held_to_a_promise(made):
+    for driver in drivers():
+        bound = made.bound(driver)
+        assert len(bound.quote) > 10 or bound.level != MUST, driver
+        assert bound.url.startswith("https://") is bool(bound.quote)
     assert all(link.startswith("https://") for link in made.links)
 
 
@@ -52,7 +55,22 @@ def test_its_source_text_can_be_shown(made):
 
 def test_no_promise_is_without_a_scenario():
     written = tomllib.loads(PROMISES.read_text(encoding="utf-8"))
-    assert set(written) - set(catalogue()) == set()
+    assert set(written) - set(catalogue()) == {"texts"}
+
+
+def test_a_quotation_binds_the_driver_that_made_it():
+    made = catalogue()["CON-1"]
+    assert (made.quote, made.level) == ("", "loud")
+    assert made.bound("psycopg").level == catalogue("psycopg")["CON-1"].level == "must"
+    assert "serialized" in made.bound("psycopg").quote
+    assert (made.bound("asyncpg").level, made.bound("asyncodbc")) == ("loud", made)
+
+
+def test_every_text_binds_somebody_and_every_driver_bound_is_one():
+    written = tomllib.loads(PROMISES.read_text(encoding="utf-8"))
+    bound = [each.get("by", {}) for name, each in written.items() if name != "texts"]
+    assert {name for by in bound for name in by.values()} == set(written["texts"])
+    assert {driver for by in bound for driver in by} <= set(drivers())
 
 
 def test_remedies_cure_scenarios_that_take_a_way():

@@ -27,7 +27,7 @@ def test_the_word_for_one_violation(property, after, warned, foreign):
     elif property == "liveness":
         assert word == "hangs"
     else:
-        assert word == ("poisons" if foreign and warned else "breaks")
+        assert word == ("poisons" if foreign and (warned or not after) else "breaks")
 
 
 def test_a_refusal_counts_only_where_nothing_was_violated():

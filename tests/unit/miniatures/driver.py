@@ -376,6 +376,7 @@ class Queueing(Miniature):
 class Refusing(Miniature):
     """Right: whoever comes second is refused in a documented way; queries of one transaction still queue up."""
 
+    capabilities = Miniature.capabilities - {"queue"}
     connection_type = RefusingConnection
     orm_type = RefusingOrm
     transaction_type = RefusingTransaction

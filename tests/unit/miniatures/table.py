@@ -12,6 +12,7 @@ from matrix.harness.loop import MatrixLoop
 from matrix.harness.result_lines import line_of
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario, catalogue
+from matrix.words import NOT_APPLICABLE, REFUSES, SAFE
 
 from .driver import Backing, Miniature, Queueing, Refusing
 from .faults import FAULTS
@@ -98,7 +99,8 @@ def sentence(miniature: type[Miniature]) -> str:
 async def right(miniature: type[Miniature]) -> Right:
     """Every scenario over a right miniature: it complies, and it never does worse than to refuse."""
     lines = [await line(miniature, scenario, RIGHT_BOUND) for scenario in applicable(miniature())]
-    wrong = [each for each in lines if each["complies"] is False or each["verdict"] not in ("safe", "refuses")]
+    right = (SAFE, REFUSES, NOT_APPLICABLE)
+    wrong = [each for each in lines if each["complies"] is False or each["verdict"] not in right]
     return Right(
         miniature.__name__,
         sentence(miniature),

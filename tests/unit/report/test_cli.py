@@ -31,7 +31,7 @@ def run(tmp_path, capsys, monkeypatch):
 
 @pytest.fixture
 def results(tmp_path):
-    write_cell(tmp_path / "results", header(), [scenario("NST-3"), scenario("NST-4")])
+    write_cell(tmp_path / "results", header(), [scenario(name) for name in ("CON-1", "NST-3", "NST-4")])
     return tmp_path / "results"
 
 

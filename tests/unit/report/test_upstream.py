@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from matrix.report import attachments
 from matrix.report.upstream import fenced, issue_text, issue_title
 from tests.unit.report.hostile import TEXT
 from tests.unit.results.samples import header, scenario
@@ -27,7 +28,7 @@ def outside_of_fences(text: str) -> list[str]:
 
 
 def test_it_says_versions_expected_observed_and_links():
-    text = issue_text(scenario(verdict="lies", reason="A got B's row."), header(), None)
+    text = issue_text(scenario(verdict="lies", reason="A got B's row."), header(), None, "driver")
     assert text.startswith("Title: aiomysql 0.3.2: The title of NST-4: A got B's row.\n")
     for part in (
         "- aiomysql: 0.3.2",
@@ -45,17 +46,36 @@ def test_it_says_versions_expected_observed_and_links():
     assert "The child was told that its block failed, and its row is stored." in text
 
 
+@pytest.mark.parametrize(
+    ("fault", "subject"),
+    [
+        ("driver", "aiomysql 0.3.2: "),
+        ("orm", "Tortoise ORM 1.1.9 with aiomysql 0.3.2: "),
+        ("", "Tortoise ORM 1.1.9 with aiomysql 0.3.2: "),
+        ("server", "mysql 9.7.4 with aiomysql 0.3.2: "),
+    ],
+)
+def test_its_title_names_whose_it_is(fault, subject):
+    assert issue_title(scenario(verdict="lies"), header(), fault).startswith(f"{subject}The title of NST-4")
+
+
+def test_what_is_so_by_design_is_nobodys_issue():
+    line = scenario(verdict="lies")
+    assert attachments.issue_text(line, header(), None, "driver")
+    assert attachments.issue_text(line, header(), None, "by design") == ""
+
+
 def test_with_a_reproducer_it_holds_the_script_and_without_one_the_program():
     script = "# /// script\nprint('x')\n"
-    assert "```python\n# /// script\nprint('x')\n```" in issue_text(scenario(), header(), script)
-    text = issue_text(scenario(), header(), None)
+    assert "```python\n# /// script\nprint('x')\n```" in issue_text(scenario(), header(), script, "driver")
+    text = issue_text(scenario(), header(), None, "driver")
     assert "async def nst_4(world):" in text
     assert "A the parent asks" in text
 
 
 def test_links_of_other_projects_stand_apart():
     links = ["https://github.com/aio-libs/aiomysql/issues/1", "https://github.com/MagicStack/asyncpg/issues/2"]
-    text = issue_text(scenario(links=links), header(), None)
+    text = issue_text(scenario(links=links), header(), None, "driver")
     ours, others = text.split("### The same question in other projects")
     assert links[0] in ours
     assert links[1] not in ours
@@ -79,24 +99,24 @@ def test_hostile_texts_break_out_of_nothing():
     line["evidence"] |= {"program": evil, "exceptions": [{"session": evil, "type": evil, "traceback": evil}]}
     line["evidence"]["witness"]["sentences"] = [evil]
     head = header(axes={"driver": evil, "driver_version": evil}, server_string=evil, platform=evil)
-    text = issue_text(line, head, evil)
+    text = issue_text(line, head, evil, "driver")
     prose = outside_of_fences(text)[1:]  # the first line goes where titles go, which are plain text
     assert not any(re.match(r"\s*#+ Owned", each) for each in prose)
     assert not any("<script" in each or "<img" in each for each in prose)
     assert not any(re.search(r"(?<!\\)\]\(", each) for each in prose), "no link is made of foreign text"
     assert not any("javascript:" in each and "<javascript" in each for each in prose)
     assert "\x1b" not in text
-    assert "\n" not in issue_title(line, head)
+    assert "\n" not in issue_title(line, head, "driver")
 
 
 def test_nobody_is_mentioned_and_no_issue_referred_to():
     """GitHub reads what it has rendered: a backslash does not keep it from that."""
     line = scenario("NST-4", "lies", reason="thanks @maintainer and @org/team, see #1, owner/name#1 and GH-1: a@b")
-    prose = "\n".join(outside_of_fences(issue_text(line, header(), None))[1:])
+    prose = "\n".join(outside_of_fences(issue_text(line, header(), None, "driver"))[1:])
     assert "@<!-- -->maintainer and @<!-- -->org/team" in prose
     assert not re.search(r"@\w|#\d|\bGH-\d", prose.replace("\\", ""))
 
 
 def test_a_line_without_evidence_makes_a_text_too():
-    text = issue_text(scenario(evidence=None, source=None, links=None), header(), None)
+    text = issue_text(scenario(evidence=None, source=None, links=None), header(), None, "driver")
     assert "### Observed" in text

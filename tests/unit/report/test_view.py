@@ -21,17 +21,6 @@ def test_families_and_scenarios_are_in_the_published_order(table):
     assert [row.scenario for row in transactions.rows] == ["TXN-2", "TXN-10"]
 
 
-def test_the_short_answer_is_the_worst_verdict_over_all_cells_of_a_driver(tmp_path):
-    samples.write_cell(tmp_path, samples.header(), [samples.scenario("NST-3", "breaks"), samples.scenario("NST-4")])
-    lines = [samples.scenario("NST-3"), samples.scenario("NST-4", "lies")]
-    samples.write_cell(tmp_path, samples.header("mariadb-aiomysql"), lines)
-    table = view.build(read_folder(tmp_path), tmp_path)
-    (answer,) = table.answers
-    (mark,) = answer.marks
-    assert (mark.word, mark.href) == ("lies", "cells/mariadb-aiomysql/NST-4.html")
-    assert mark.detail == "NST-4 on MariaDB"
-
-
 def test_notes_tell_known_from_unexpected(table):
     known = of(table, "mysql-aiomysql", "CON-2")
     assert (known.word, known.note, known.detail) == ("poisons", "known", "On <record>.")

@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from matrix.harness.drivers import drivers
 from matrix.results import expectations, judging
 from matrix.results.expectations import BadEntry, BadExpectationFile, TwoEntries, expected, load
 from matrix.results.judging import expectation_of, judge
+from matrix.words import VERDICTS
 from tests.unit.results.samples import header, remedy, scenario
 
 BASE = {"verdict": '"lies"', "reason": '"Because."', "category": '"orm"', "scenarios": '["NST-4"]'}
@@ -245,6 +247,53 @@ def test_hostile_reasons_stay_on_one_harmless_line():
     (unmet,) = judge([scenario(verdict="lies", reason="a\n\x1b[31mb")], (), header(planned=["NST-4"]))
     assert "\n" not in str(unmet)
     assert "\x1b" not in str(unmet)
+
+
+def lying(*properties):
+    violations = [{"property": name, "sentence": "So it was."} for name in properties]
+    return [scenario("NST-4", verdict="lies", violations=violations)]
+
+
+def test_a_reason_that_rests_on_what_the_deciding_run_does_not_violate_is_red(entries):
+    resting = entries(entry(rests='["atomicity"]'))
+    assert kinds(lying("atomicity", "recovery"), resting) == []
+    (unmet,) = judge(lying("routing"), resting, header(planned=["NST-4"]))
+    assert unmet.kind == "reason"
+    assert "rests on atomicity, which the deciding run does not violate" in unmet.text
+
+
+def test_a_reason_is_held_to_its_own_verdict_only(entries):
+    resting = entries(entry(rests='["atomicity"]', also='["safe"]', category='"driver"'))
+    assert kinds([scenario("NST-4", verdict="safe", violations=[])], resting) == []
+
+
+def test_a_cell_of_other_releases_may_show_the_same_word_in_another_way(on_record):
+    found = on_record({"NST-3": "safe"}, entry(rests='["atomicity"]'))
+    assert kinds([scenario("NST-3", "safe"), *lying("routing")], found, old()) == []
+
+
+@pytest.mark.parametrize("changes", [{"rests": '["honesty"]'}, {"rests": '"atomicity"'}])
+def test_what_a_reason_rests_on_are_properties(entries, changes):
+    with pytest.raises(BadEntry, match="'rests' has to be a list of properties"):
+        entries(entry(**changes))
+
+
+def test_every_reason_in_the_tree_says_what_it_rests_on():
+    for driver in drivers():
+        for each in expectations.load_driver(driver):
+            if each.verdict in VERDICTS[2:] and not each.cell and not each.scenarios[0].startswith("FIX"):
+                assert each.rests, each.where
+
+
+def test_how_often_each_racing_word_was_seen_is_on_record(entries):
+    racing = {"verdict": '"breaks"', "also": '["safe"]', "category": '"driver"'}
+    (counted,) = entries(entry(**racing, seen="{ breaks = 3, safe = 17 }"))
+    found = expectation_of(scenario("NST-4", verdict="safe"), [counted], header(planned=["NST-4"]))
+    assert found["also"] == {"breaks": 3, "safe": 17}
+    found = expectation_of(scenario("NST-4", verdict="safe"), entries(entry(**racing)), header(planned=["NST-4"]))
+    assert found["also"] == {"breaks": None, "safe": None}
+    with pytest.raises(BadEntry, match="'seen' has to say"):
+        entries(entry(**racing, seen="{ breaks = 3 }"))
 
 
 def test_the_expectations_in_the_tree_can_be_read():

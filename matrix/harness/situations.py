@@ -1,0 +1,256 @@
+"""Situations: what must happen in an order for it to count, as predicates on the history. No driver, no sentence.
+
+An order in which a scenario's title does not happen says nothing of it. It is counted apart (``outcome.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import permutations
+
+from .history import History, Operation
+
+ENDS = ("commit", "rollback", "leave")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """``key`` names it in results. ``avoidable``: a remedy may be that it does not come to it, so nothing is asked of
+    the orders of remedies; a cancellation or a conflict of locks they cannot avoid."""
+
+    key: str
+    met: Callable[[History], bool]
+    avoidable: bool = True
+
+
+def under_way(operation: Operation, moment: int) -> bool:
+    """Whether an operation had been asked for by then, and nobody had been told anything."""
+    return 0 < operation.started < moment and (not operation.ended or operation.ended > moment)
+
+
+def _program(history: History, *kinds: str) -> list[Operation]:
+    return [o for o in history.operations if not o.after and (not kinds or o.kind in kinds)]
+
+
+def _strangers(operations: Iterable[Operation]) -> Iterator[tuple[Operation, Operation]]:
+    """Each two operations of different sessions, both ways."""
+    return ((one, other) for one, other in permutations(operations, 2) if one.session != other.session)
+
+
+def overlap(*kinds: str) -> Situation:
+    """On one connection or transaction a session asks while another's operation is under way; of these kinds, each of
+    which takes part, where some are named."""
+
+    def met(history: History) -> bool:
+        return any(
+            one.scope == other.scope and under_way(one, other.started) and set(kinds) <= {one.kind, other.kind}
+            for one, other in _strangers(_program(history, *kinds))
+        )
+
+    return Situation("overlap", met)
+
+
+def at_once(kind: str) -> Situation:
+    """Two sessions have such an operation under way at once, on whatever connections."""
+
+    def met(history: History) -> bool:
+        return any(under_way(one, other.started) for one, other in _strangers(_program(history, kind)))
+
+    return Situation("at once", met)
+
+
+def _amid(history: History) -> bool:
+    for iteration in history.iterations:
+        fetches = [o for o in _program(history, "read") if o.session == iteration.session and o.asks["kind"] == "fetch"]
+        first, last = fetches[0], fetches[-1]
+        for other in _program(history):
+            asked_on_it = other.scope == iteration.scope and other.session != iteration.session
+            if asked_on_it and 0 < first.ended < other.started and (other.started < last.started or not last.ended):
+                return True
+    return False
+
+
+def cancelled(*kinds: str, overlapping: bool = False) -> Situation:
+    """A session is cancelled, or out of time, while an operation of these kinds is under way; ``overlapping``: while
+    another session's is as well."""
+
+    def met(history: History) -> bool:
+        for moment in _moments(history, "cancelled"):
+            pending = [o for o in _program(history) if under_way(o, moment)]
+            hit = any(not kinds or o.kind in kinds for o in pending)
+            if hit and (not overlapping or len({o.session for o in pending}) > 1):
+                return True
+        return False
+
+    return Situation("cancelled", met, avoidable=False)
+
+
+def _timed_out(history: History) -> bool:
+    late = {name for name, record in history.sessions.items() if record.timed_out}
+    return any(o.session in late and o.outcome in ("cancelled", "error") for o in _program(history))
+
+
+def _moments(history: History, event: str) -> list[int]:
+    return [line.sequence for line in history.lines if line.event == event]
+
+
+def closed_over(*kinds: str) -> Situation:
+    """Something is closed while another session's operation of these kinds is under way, or (none named) any or a
+    block."""
+
+    def met(history: History) -> bool:
+        for close in _program(history, "close"):
+            others = [o for o in _program(history, *kinds) if o.session != close.session]
+            if any(under_way(o, close.started) for o in others):
+                return True
+            if not kinds and any(begun < close.started < ended for _, begun, ended in _spans(history)):
+                return True
+        return False
+
+    return Situation("closed over", met)
+
+
+def _holds(history: History) -> Iterator[tuple[Operation, int]]:
+    """Each connection that was taken from a pool, and when it began to be given back (0: never)."""
+    for taken in _program(history, "acquire"):
+        if taken.outcome == "ok":
+            back = (o.started for o in _program(history, "release") if o.session == taken.session)
+            yield taken, min((moment for moment in back if moment > taken.ended), default=0)
+
+
+def waits_at(event: str) -> Situation:
+    """A session waits for a connection that another has taken from the pool when this happens: ``release`` or ``close``
+    is asked for, or somebody is ``cancelled``; ``acquire``: it waits at all."""
+
+    def met(history: History) -> bool:
+        moments = _moments(history, event) if event == "cancelled" else [o.started for o in _program(history, event)]
+        waiting = [(a, h, back) for h, back in _holds(history) for a in _program(history, "acquire") if a is not h]
+        if event == "acquire":
+            return any(h.ended < a.started and (not back or under_way(a, back)) for a, h, back in waiting)
+        return any(
+            a.session != h.session and h.ended < moment and (not back or moment <= back) and under_way(a, moment)
+            for a, h, back in waiting
+            for moment in moments
+        )
+
+    return Situation(f"waits at {event}", met, avoidable=event != "cancelled")
+
+
+def _both_want_more(history: History) -> bool:
+    """Two sessions that each hold a connection wait for a second one, or are refused it."""
+    second = [o for o in _program(history, "acquire") for h, back in _holds(history) if _again(o, h, back)]
+    return any(under_way(one, other.started) or one.failed for one, other in _strangers(second))
+
+
+def _again(asked: Operation, held: Operation, back: int) -> bool:
+    return asked.session == held.session and held.ended < asked.started and (not back or asked.started < back)
+
+
+def _used_by_its_next_owner(history: History) -> bool:
+    late = [o for o in _program(history) if o.misuse and o.kind != "release"]
+    return any(
+        o.session != held.session and held.ended < o.started and (not back or o.started < back)
+        for o in late
+        for held, back in _holds(history)
+    )
+
+
+def _spans(history: History) -> list[tuple[str, int, int]]:
+    """Each block that was begun: its session, when it was asked to begin, when it was told its end."""
+    found = []
+    for block in history.blocks:
+        own = [o for o in _program(history) if o.block == block.number]
+        begins = [o.started for o in own if o.kind == "begin"]
+        ends = [o.ended or 1 << 60 for o in own if o.kind in ENDS]
+        if begins:
+            # A begin that failed is a block all the same: it was wanted while another was open.
+            never = next((o.ended for o in own if o.kind == "begin" and o.outcome != "ok" and o.ended), 1 << 60)
+            found.append((block.session, begins[0], max(ends, default=never)))
+    return found
+
+
+def _blocks_at_once(history: History) -> bool:
+    """Two sessions have a block each at once, none of them around the other session's start of its own."""
+    roots = {block.session for block in history.blocks if block.parent is None}
+    spans = [span for span in _spans(history) if len(roots) > 1 or span[0] not in roots]
+    return any(a[0] != b[0] and a[1] < b[1] < a[2] for a, b in permutations(spans, 2))
+
+
+def _asked_beside_block(history: History) -> bool:
+    """A session asks while another one's nested block, inside the same transaction, is open."""
+    for block, (session, begun, ended) in zip(_begun(history), _spans(history), strict=True):
+        for other in _program(history) if history.blocks[block - 1].parent else ():
+            beside = other.session != session and history.root(other.block) == history.root(block)
+            if beside and (begun < other.started < ended or under_way(other, begun)):
+                return True
+    return False
+
+
+def _begun(history: History) -> list[int]:
+    begun = {o.block for o in _program(history, "begin")}
+    return [block.number for block in history.blocks if block.number in begun]
+
+
+def _crossed(history: History) -> bool:
+    """Two sessions wait for each other's row, or the server ended one of them for it."""
+    locks = _program(history, "put", "take", "seize")
+
+    def had(session: str, row: str, moment: int) -> bool:
+        return any(o.session == session and o.nonce == row and 0 < o.ended < moment and not o.failed for o in locks)
+
+    return any(
+        one.nonce != other.nonce
+        and under_way(one, other.started)
+        and had(one.session, other.nonce, other.started)
+        and had(other.session, one.nonce, one.started)
+        for one, other in _strangers(locks)
+    )
+
+
+def _found_locked(history: History) -> bool:
+    """A row is asked for while another session's block that has locked it is open."""
+    locks = _program(history, "take", "seize")
+    ends = dict(_ended_blocks(history))
+    return any(
+        one.nonce == other.nonce and one.outcome == "ok" and one.ended < other.started < ends.get(one.block or 0, 0)
+        for one, other in _strangers(locks)
+    )
+
+
+def _both_read(history: History) -> bool:
+    """Two sessions have read in their blocks before either of them has written."""
+    writes = [o.started for o in _program(history, "write")]
+    early = {o.session for o in _program(history, "read") if o.ended and o.ended < min(writes, default=1 << 60)}
+    return len(early) > 1
+
+
+def _looked_before_commit(history: History) -> bool:
+    commits = {
+        o.nonce: ended for o in _program(history, "write") for b, ended in _ended_blocks(history) if b == o.block
+    }
+    looks = [o for o in _program(history, "look") if o.block is None]
+    return any(o.started < commits.get(o.nonce, 0) for o in looks)
+
+
+def _ended_blocks(history: History) -> list[tuple[int, int]]:
+    return [(n, ended) for n, (_, _, ended) in zip(_begun(history), _spans(history), strict=True)]
+
+
+def _failed_beside(history: History) -> bool:
+    """A session ends with an error while another's operation is under way."""
+    failed = [(line.session, line.sequence) for line in history.lines if line.event == "end" and line.fact.get("error")]
+    return any(o.session != name and under_way(o, moment) for name, moment in failed for o in _program(history))
+
+
+AMID_ITERATION = Situation("amid an iteration", _amid)
+TIMED_OUT = Situation("timed out", _timed_out, avoidable=False)
+BOTH_WANT_MORE = Situation("both hold and want more", _both_want_more)
+USED_BY_NEXT_OWNER = Situation("used while its next owner has it", _used_by_its_next_owner)
+BLOCKS_AT_ONCE = Situation("blocks at once", _blocks_at_once)
+ASKED_BESIDE_BLOCK = Situation("asked beside a block", _asked_beside_block)
+DEADLOCK = Situation("deadlock", _crossed, avoidable=False)
+FOUND_LOCKED = Situation("found locked", _found_locked, avoidable=False)
+BOTH_READ = Situation("both have read", _both_read, avoidable=False)
+LOOKED_BEFORE_COMMIT = Situation("looked at before the commit", _looked_before_commit)
+FAILED_BESIDE = Situation("failed beside another", _failed_beside)

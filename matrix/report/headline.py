@@ -1,0 +1,160 @@
+"""The first answer: a row for each question that readers ask, and in words whether a connection may be shared.
+
+A question's word is the worst over its scenarios of ordinary and shared use; misuse has rows of its own. Level ``info``
+is not judged and does not count. Pure functions of the rows and marks of ``view``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from matrix.report.summary import Group, Summary, summarise
+from matrix.results.questions import MISUSE, asked, questions
+from matrix.words import (
+    ANSWERS,
+    BREAKS,
+    ERROR,
+    HANGS,
+    LIES,
+    NOT_APPLICABLE,
+    POISONS,
+    QUEUES,
+    REFUSES,
+    SAFE,
+    VERDICTS,
+    WRONG_DATA,
+    rank,
+)
+
+if TYPE_CHECKING:
+    from matrix.report.view import Column, Family, Mark, Row, Table
+
+CAPTION = (
+    "A row for each question: the worst word over its scenarios of ordinary and shared use, and how many of them "
+    "comply. The first row says in words what happens when several tasks query on one connection."
+)
+SHORT = "The answer: the worst word for each question, and how many scenarios comply."
+MISUSED = "Below the line: what nobody would defend, reported all the same."
+SHARING = "Coroutine-safe per connection?"
+UNJUDGED = "No scenario of this question has a verdict here."
+KIND = {
+    SAFE: QUEUES,
+    REFUSES: REFUSES,
+    BREAKS: BREAKS,
+    HANGS: BREAKS,
+    POISONS: WRONG_DATA,
+    LIES: WRONG_DATA,
+}
+
+
+class Line(NamedTuple):
+    """A row of the headline: a place for each driver. ``kind``: ``sharing``, ``question`` or ``misuse``."""
+
+    key: str
+    title: str
+    kind: str
+    places: list[Summary]
+
+
+def rows(families: Iterable[Family]) -> tuple[tuple[Family, ...], tuple[Family, ...]]:
+    """The scenarios by question: those of ordinary and shared use, and those of misuse; in the headline's order."""
+    from matrix.report.view import Family
+
+    known = [(asked()[row.scenario], row) for family in families for row in family.rows if row.scenario in asked()]
+    kinds: list[tuple[Family, ...]] = []
+    for misuse in (False, True):
+        own = {key: [r for a, r in known if a.question == key and (a.use == MISUSE) is misuse] for key in questions()}
+        kinds.append(tuple(Family(key, questions()[key].title, tuple(of)) for key, of in own.items() if of))
+    return kinds[0], kinds[1]
+
+
+def worst_of(question: Family, columns: Sequence[Column], places: Sequence[int]) -> Mark:
+    """The worst word of a question's judged scenarios in some cells, linked to the evidence, with how many comply."""
+    from matrix.report.view import Mark
+
+    judged = _judged(question.rows, places)
+    if not judged:
+        words = {row.marks[place].word for row in question.rows for place in places}
+        return Mark(ERROR if ERROR in words else NOT_APPLICABLE, reason=UNJUDGED)
+    of_each = {name: max(own, key=_badness) for name, own in judged.items()}
+    scenario, shown = max(of_each.items(), key=lambda each: _badness(each[1]))
+    complying = sum(all(mark.complies for mark in own) for own in judged.values())
+    detail = ""
+    if not shown.complies:
+        where = [place for place in places if any(row.marks[place].word == shown.word for row in question.rows)]
+        servers = sorted({columns[place].server for place in where})
+        on = f" on {', '.join(servers)}" if len(where) < len(places) else ""
+        detail = ", ".join(filter(None, (f"{scenario}{on}", shown.fault, shown.racing and "races")))
+    whole = complying == len(judged)
+    return Mark(shown.word, shown.href, whole, "", shown.reason, detail, shown.fault, f"{complying}/{len(judged)}")
+
+
+def sharing(question: Family, places: Sequence[int]) -> Mark:
+    """In words what a driver does with queries of several tasks on one connection, in some cells.
+
+    What most scenarios of the question show; of equals the worse. One scenario with wrong data takes the 'yes' away.
+    Each scenario that does not comply and shows something worse is named beside it.
+    """
+    from matrix.report.view import Mark
+
+    judged = {name: max(own, key=_badness) for name, own in _judged(question.rows, places).items()}
+    if not judged:
+        return Mark(NOT_APPLICABLE, reason=UNJUDGED)
+    shown = [KIND[mark.word] for mark in judged.values()]
+    word = max(ANSWERS, key=lambda kind: (shown.count(kind), rank(kind)))
+    if word == QUEUES and WRONG_DATA in shown:
+        word = WRONG_DATA
+    own = next(mark for mark in judged.values() if KIND[mark.word] == word)
+    worse = [
+        f"{name} (races)" if mark.racing else name
+        for name, mark in judged.items()
+        if not mark.complies and rank(KIND[mark.word]) > rank(word)
+    ]
+    detail = ANSWERS[word] + (f"; not in {', '.join(worse)}" if worse else "")
+    return Mark(word, own.href, None, "", own.reason, detail)
+
+
+def _judged(rows: Iterable[Row], places: Sequence[int]) -> dict[str, list[Mark]]:
+    """The marks of each scenario that is judged in some of these cells."""
+    found = {}
+    for row in rows:
+        own = [row.marks[p] for p in places if row.marks[p].word in VERDICTS and row.marks[p].complies is not None]
+        if own:
+            found[row.scenario] = own
+    return found
+
+
+def _badness(mark: Mark) -> tuple[bool, int]:
+    """What does not comply comes first: a refusal that was promised is nothing against anybody."""
+    return mark.complies is False, rank(mark.word)
+
+
+def summary(of: Callable[[Sequence[int]], Mark], groups: Sequence[Group]) -> Summary:
+    """One driver's place in a row: ``of`` its newest cells, and what other releases give."""
+    marks = {place: of([place]) for each in groups for place in each.places}
+    newest = of([each.newest for each in groups])
+    # What newest cells of several servers say together has no place of its own in ``summarise``.
+    said = {key: getattr(newest, key) for key in ("word", "detail", "count", "href", "reason")}
+    return replace(summarise(groups, marks), **said, unexpected=False)
+
+
+def lines(table: Table, drivers: Sequence[Sequence[Group]]) -> list[Line]:
+    """The headline of a table: its title, whether it is below the line, and a place for each driver's groups.
+
+    First the answer in words, then the questions, then the misuse. A line is there when the results ask its question.
+    """
+    used, misused = rows(table.families)
+    found: list[Line] = []
+    if used and used[0].key == next(iter(questions())):
+        found.append(Line("shared?", SHARING, "sharing", [summary(partial(sharing, used[0]), own) for own in drivers]))
+    for kind, some in (("question", used), ("misuse", misused)):
+        for each in some:
+            title = f"Misuse: {questions()[each.key].misuse}" if kind == "misuse" else each.name
+            key = f"{each.key}, misuse" if kind == "misuse" else each.key
+            found.append(
+                Line(key, title, kind, [summary(partial(worst_of, each, table.columns), own) for own in drivers])
+            )
+    return found

@@ -1,0 +1,372 @@
+"""Situations: an order counts only if it comes to what the scenario's title says."""
+
+from __future__ import annotations
+
+import pytest
+
+from matrix.harness.history import Iteration, Line
+from matrix.harness.outcome import Exploration, Outcome
+from matrix.harness.result_lines import line_of
+from matrix.harness.runner import Runner
+from matrix.harness.scenario import catalogue
+from matrix.harness.sentences import words
+from matrix.harness.situations import (
+    AMID_ITERATION,
+    ASKED_BESIDE_BLOCK,
+    BLOCKS_AT_ONCE,
+    BOTH_READ,
+    BOTH_WANT_MORE,
+    DEADLOCK,
+    FAILED_BESIDE,
+    FOUND_LOCKED,
+    LOOKED_BEFORE_COMMIT,
+    TIMED_OUT,
+    USED_BY_NEXT_OWNER,
+    Situation,
+    at_once,
+    cancelled,
+    closed_over,
+    overlap,
+    waits_at,
+)
+from tests.unit.harness.story import Story
+from tests.unit.miniatures.driver import Backing, Queueing
+
+
+def happens(story: Story, session: str, event: str, **fact: object) -> None:
+    line = Line(story._tick(), 0.0, session, event, None, "", {**words("so"), **fact}, None, None, None)
+    story.history.lines.append(line)
+
+
+def fetches(story: Story, session: str, number: int) -> None:
+    for nonce in range(number):
+        story.reads(session, f"n-{nonce}", asks={"kind": "fetch"})
+
+
+def overlapping(story):
+    first = story.ask("a", "read")
+    story.error(story.ask("b", "read"))
+    story.ok(first)
+
+
+def one_after_the_other(story):
+    story.reads("a", "n-1")
+    story.reads("b", "n-2")
+
+
+def on_two_connections(story):
+    first = story.ask("a", "read", scope="c1")
+    story.ok(story.ask("b", "read", scope="c2"))
+    story.ok(first)
+
+
+def write_beside_read(story):
+    first = story.ask("a", "write")
+    story.ok(story.ask("b", "read"))
+    story.ok(first)
+
+
+def between_fetches(story):
+    story.history.iterations.append(Iteration("a", "c1", 1))
+    fetches(story, "a", 1)
+    story.reads("b", "n-9")
+    fetches(story, "a", 2)
+
+
+def beside_the_first_execute(story):
+    story.history.iterations.append(Iteration("a", "c1", 1))
+    first = story.ask("a", "read", asks={"kind": "fetch"})
+    other = story.ask("b", "read")
+    story.ok(first)
+    story.error(other)
+    fetches(story, "a", 2)
+
+
+def behind_the_last_fetch(story):
+    story.history.iterations.append(Iteration("a", "c1", 1))
+    fetches(story, "a", 3)
+    story.reads("b", "n-9")
+
+
+def cancelled_in_read(story):
+    asked = story.ask("a", "read")
+    happens(story, "a", "cancelled")
+    story.cancelled(asked)
+
+
+def cancelled_between(story):
+    story.reads("a", "n-1")
+    happens(story, "a", "cancelled")
+
+
+def cancelled_in_crowd(story):
+    other = story.ask("b", "read")
+    cancelled_in_read(story)
+    story.ok(other)
+
+
+def out_of_time(story):
+    story.cancelled(story.ask("a", "read"))
+    story.session("a", timed_out=True)
+
+
+def in_time(story):
+    story.reads("a", "n-1")
+    story.session("a")
+
+
+def acquires(story, session):
+    return story.ok(story.ask(session, "acquire", scope=f"alone {session}"))
+
+
+def closed_over_waiter(story):
+    acquires(story, "a")
+    story.ask("b", "acquire", scope="alone b")
+    story.ok(story.ask("c", "close", scope="alone c"))
+
+
+def acquired_after_close(story):
+    acquires(story, "a")
+    story.ok(story.ask("c", "close", scope="alone c"))
+    story.error(story.ask("b", "acquire", scope="alone b"))
+
+
+def holder_cancelled(story):
+    acquires(story, "a")
+    story.ask("b", "acquire", scope="alone b")
+    happens(story, "a", "cancelled")
+    story.ok(story.ask("a", "release"))
+
+
+def holder_cancelled_alone(story):
+    acquires(story, "a")
+    happens(story, "a", "cancelled")
+    story.ok(story.ask("a", "release"))
+    story.ok(story.ask("b", "acquire", scope="alone b"))
+
+
+def waited(story):
+    acquires(story, "a")
+    waiting = story.ask("b", "acquire", scope="alone b")
+    story.ok(story.ask("a", "release"))
+    story.ok(waiting)
+
+
+def nobody_waited(story):
+    acquires(story, "a")
+    story.ok(story.ask("a", "release"))
+    acquires(story, "b")
+
+
+def both_hold(story):
+    acquires(story, "a")
+    acquires(story, "b")
+    story.ask("a", "acquire", scope="alone a2")
+    story.ask("b", "acquire", scope="alone b2")
+
+
+def one_holds(story):
+    acquires(story, "a")
+    acquires(story, "a")
+    story.ok(story.ask("a", "release"))
+    acquires(story, "b")
+
+
+def used_late(story):
+    acquires(story, "b")
+    story.ok(story.ask("a", "write", misuse=True))
+
+
+def used_on_an_idle_one(story):
+    story.ok(story.ask("a", "write", misuse=True))
+    acquires(story, "b")
+
+
+def closed_over_read(story):
+    asked = story.ask("a", "read")
+    story.ok(story.ask("b", "close"))
+    story.error(asked)
+
+
+def closed_before(story):
+    story.ok(story.ask("b", "close"))
+    story.error(story.ask("a", "read"))
+
+
+def begun(story, session, parent=None):
+    block = story.block(session, parent)
+    story.ok(story.ask(session, "begin", block=block, scope="c1"))
+    return block
+
+
+def nested_at_once(story):
+    parent = begun(story, "p")
+    one, other = begun(story, "a", parent), begun(story, "b", parent)
+    for session, block in (("a", one), ("b", other), ("p", parent)):
+        story.ok(story.ask(session, "commit", block=block))
+
+
+def nested_in_turn(story):
+    parent = begun(story, "p")
+    for session in "ab":
+        block = begun(story, session, parent)
+        story.ok(story.ask(session, "commit", block=block))
+    story.ok(story.ask("p", "commit", block=parent))
+
+
+def parent_asks_beside(story):
+    parent = begun(story, "p")
+    child = begun(story, "a", parent)
+    story.reads("p", "n-1", block=parent)
+    story.ok(story.ask("a", "commit", block=child))
+
+
+def parent_asks_behind(story):
+    parent = begun(story, "p")
+    child = begun(story, "a", parent)
+    story.ok(story.ask("a", "commit", block=child))
+    story.reads("p", "n-1", block=parent)
+
+
+def locked(story, session, row):
+    return story.ok(story.ask(session, "put", row, scope=session))
+
+
+def deadlocked(story):
+    locked(story, "a", "r1")
+    locked(story, "b", "r2")
+    waits = story.ask("a", "put", "r2", scope="a")
+    story.error(story.ask("b", "put", "r1", scope="b"))
+    story.ok(waits)
+
+
+def locked_in_turn(story):
+    for session in "ab":
+        locked(story, session, "r1")
+        locked(story, session, "r2")
+
+
+def seized(story, end_first):
+    one = begun(story, "a")
+    story.ok(story.ask("a", "seize", "r", block=one, scope="a"))
+    if end_first:
+        story.ok(story.ask("a", "commit", block=one))
+    story.ask("b", "seize", "r", scope="b")
+
+
+def both_have_read(story):
+    story.reads("a", "n-1")
+    story.reads("b", "n-2")
+    story.writes("a", "w-1")
+
+
+def one_has_written(story):
+    story.reads("a", "n-1")
+    story.writes("a", "w-1")
+    story.reads("b", "n-2")
+
+
+def looked(story, after):
+    one = begun(story, "a")
+    story.writes("a", "w-1", block=one)
+    if after:
+        story.ok(story.ask("a", "commit", block=one))
+        story.ask("b", "look", "w-1")
+    else:
+        story.ask("b", "look", "w-1")
+        story.ok(story.ask("a", "commit", block=one))
+
+
+def failed_beside(story):
+    story.ask("a", "write")
+    happens(story, "b", "end", error={"type": "X"})
+
+
+def failed_alone(story):
+    story.writes("a", "w-1")
+    happens(story, "b", "end", error={"type": "X"})
+
+
+CASES = [
+    (overlap("read"), overlapping, one_after_the_other),
+    (overlap("read"), overlapping, on_two_connections),
+    (overlap("read", "write"), write_beside_read, overlapping),
+    (at_once("read"), on_two_connections, one_after_the_other),
+    (AMID_ITERATION, between_fetches, beside_the_first_execute),
+    (AMID_ITERATION, between_fetches, behind_the_last_fetch),
+    (cancelled("read"), cancelled_in_read, cancelled_between),
+    (cancelled("read"), cancelled_in_read, overlapping),
+    (cancelled("read", overlapping=True), cancelled_in_crowd, cancelled_in_read),
+    (TIMED_OUT, out_of_time, in_time),
+    (waits_at("close"), closed_over_waiter, acquired_after_close),
+    (waits_at("cancelled"), holder_cancelled, holder_cancelled_alone),
+    (waits_at("acquire"), waited, nobody_waited),
+    (waits_at("release"), waited, nobody_waited),
+    (BOTH_WANT_MORE, both_hold, one_holds),
+    (USED_BY_NEXT_OWNER, used_late, used_on_an_idle_one),
+    (closed_over("read"), closed_over_read, closed_before),
+    (BLOCKS_AT_ONCE, nested_at_once, nested_in_turn),
+    (ASKED_BESIDE_BLOCK, parent_asks_beside, parent_asks_behind),
+    (DEADLOCK, deadlocked, locked_in_turn),
+    (FOUND_LOCKED, lambda story: seized(story, False), lambda story: seized(story, True)),
+    (BOTH_READ, both_have_read, one_has_written),
+    (LOOKED_BEFORE_COMMIT, lambda story: looked(story, False), lambda story: looked(story, True)),
+    (FAILED_BESIDE, failed_beside, failed_alone),
+]
+
+
+@pytest.mark.parametrize(
+    ("situation", "with_it", "without"), CASES, ids=[f"{at}-{case[0].key}" for at, case in enumerate(CASES)]
+)
+def test_it_is_met_where_it_happens_and_not_where_it_does_not(situation, with_it, without):
+    for tell, met in ((with_it, True), (without, False)):
+        story = Story()
+        tell(story)
+        assert situation.met(story.history) is met
+
+
+def outcome(verdict: str, schedule: str, met: bool) -> Outcome:
+    return Outcome(verdict, [], None, schedule, dict, None, met=met)
+
+
+def test_an_order_without_the_situation_decides_nothing_and_is_counted_apart():
+    exploration = Exploration([outcome("lies", "A.B", False), outcome("safe", "B.A", True)])
+    assert exploration.deciding.verdict == "safe"
+    assert exploration.counts == {"safe": 1}
+    line = line_of(catalogue()["CON-8"], exploration, 0.0)
+    assert (line["verdict"], line["orders"]["explored"], line["orders"]["situation_not_met"]) == ("safe", 2, 1)
+
+
+class OverlapsAreLost(Queueing):
+    """Right, but for whoever asks while another's operation is under way: told an internal error."""
+
+    asking = 0
+
+    async def read(self, connection, nonce):
+        self.asking += 1
+        try:
+            if self.asking > 1:
+                raise RuntimeError("two at once")
+            return await super().read(connection, nonce)
+        finally:
+            self.asking -= 1
+
+
+async def explored(scenario):
+    return await Runner(Backing(OverlapsAreLost()), 12).explore(scenario)
+
+
+@pytest.mark.asyncio
+async def test_a_driver_that_is_wrong_in_another_situation_alone_is_not_accused_of_this_one():
+    scenario = catalogue()["POOL-12"]
+    assert (await explored(scenario)).deciding.verdict in ("safe", "refuses")
+
+
+@pytest.mark.asyncio
+async def test_a_scenario_that_never_comes_to_its_situation_is_an_error_of_the_suite():
+    never = type(catalogue()["CON-1"])(
+        **{**vars(catalogue()["CON-1"]), "situation": Situation("never", lambda history: False)}
+    )
+    exploration = await explored(never)
+    assert "its situation (never) was met in none of" in exploration.error
+    assert line_of(never, exploration, 0.0)["verdict"] == "error"
