@@ -13,7 +13,7 @@ from matrix.harness import known_schedules
 from matrix.harness.loop import MatrixLoop
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import catalogue
-from tests.unit.miniatures import faults
+from tests.unit.miniatures import faults, losses
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing, Refusing
 
 PROGRAMS = 30  # a line: 240 programs for both right drivers
@@ -60,6 +60,7 @@ def test_right_drivers_comply(right, line):
         (faults.SwallowsServerErrors, "GEN-5", ("lies", ("routing",)), 3),
         (faults.ForgetsLockWithUsingDb, "GEN-6", ("breaks", ("loudness",)), 9),
         (faults.CommitsWhenCancelled, "GEN-6", ("lies", ("atomicity",)), 9),
+        (losses.WaitsForEverForTheTurn, "GEN-7", ("hangs", ("liveness",)), 8),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -390,6 +390,15 @@ class RefusingTransaction(Transaction):
         self.end_sent = True
         self.leave()
 
+    def leave(self) -> None:
+        """Not before it is idle: else its next user is refused for a statement of this one that is still under way."""
+        pending = [asker for asker in self.connection.waiting if not asker.done()]
+        if self.ended or self.parent is not None or not pending:
+            super().leave()
+            return
+        self.ended = True
+        pending[-1].add_done_callback(lambda _: self.source.give(self.connection))
+
     async def admit(self, nested: Transaction) -> None:
         if self.nested is not None:
             raise self.overlap()
