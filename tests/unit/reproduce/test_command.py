@@ -99,7 +99,7 @@ def test_a_script_that_cannot_go_on_shows_nothing(tmp_path):
 
 
 def test_a_script_that_never_ends_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "LIMIT", 0.5)
+    monkeypatch.setattr(run, "LIMIT", 2)
     done = executed(tmp_path, "import time\nprint('expected: x', flush=True)\ntime.sleep(60)")
     assert (done.code, done.shown) == (None, False)
     assert done.output_line("expected") == "x"
