@@ -137,7 +137,7 @@ def cached_build(spec: Spec) -> Build | None:
         return None
     try:
         return _from_manifest(entry, manifest)
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):  # it is fetched again
         return None
 
 
@@ -151,7 +151,12 @@ def cached_builds(kind: str) -> list[Build]:
 def _from_manifest(entry: Path, manifest: dict[str, Any]) -> Build | None:
     layout = manifest["layout"]
     program = entry / layout["program"]
-    if not program.is_file():
+    parts = (layout.get("loader"), *layout.get("libraries", ()), layout.get("share"), layout.get("plugins"))
+    if (
+        not os.access(program, os.X_OK)
+        or not program.is_file()
+        or not all((entry / each).exists() for each in parts if each)
+    ):
         return None
     prefix: tuple[str, ...] = ()
     if layout.get("loader"):

@@ -85,7 +85,8 @@ def lock(name: str, root: Path) -> Iterator[None]:
         stream = path.open("w")
     except OSError as error:
         raise ServerError(
-            f"cannot write to the cache {root}: {error.strerror}\nset MATRIX_CACHE to a folder that can be written"
+            f"cannot write {path}: {error.strerror}\n"
+            "remove it if it is no file, or set MATRIX_CACHE to a folder that can be written"
         ) from None
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

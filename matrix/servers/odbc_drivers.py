@@ -119,11 +119,14 @@ def in_cache() -> OdbcDrivers | None:
     manifest = cache.read_manifest(entry)
     if manifest is None:
         return None
-    drivers = {name: str(entry / path) for name, path in manifest.get("drivers", {}).items()}
+    try:
+        drivers = {name: str(entry / path) for name, path in manifest.get("drivers", {}).items()}
+        folders = [str(entry / path) for path in manifest["libraries"]]
+        plugins = str(entry / manifest["plugins"]) if manifest["plugins"] else ""
+    except (AttributeError, KeyError, TypeError):  # they are fetched again
+        return None
     if not drivers or not all(Path(path).is_file() for path in drivers.values()):
         return None
-    folders = [str(entry / path) for path in manifest["libraries"]]
-    plugins = str(entry / manifest["plugins"]) if manifest["plugins"] else ""
     return _result(drivers, folders, plugins, str(manifest["origin"]))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matrix.servers import cache, mysql, postgres, private, tools
 from matrix.servers.builds import Build
-from matrix.servers.errors import ServerError
+from matrix.servers.errors import NoSpaceError, ServerError
 from matrix.servers.private import Order, ServerProcess
 from matrix.servers.server import Server
 from matrix.servers.tools import Account, Progress
@@ -44,14 +44,21 @@ def _make_template(build: Build, folder: Path) -> None:
     cache.write_manifest(folder, {"release": build.release, "origin": build.origin, "format": TEMPLATE_FORMAT})
 
 
+def _template_entry(build: Build) -> Path:
+    return cache.cache_folder() / "templates" / f"{build.key}-{TEMPLATE_FORMAT}"
+
+
+def _is_whole(entry: Path) -> bool:
+    return cache.read_manifest(entry) is not None and any((entry / "data").glob("*"))
+
+
 def data_template(build: Build, progress: Progress) -> Path:
     """The data folder to copy for each server of this build; made once and kept in the cache."""
-    root = cache.cache_folder()
-    entry = root / "templates" / f"{build.key}-{TEMPLATE_FORMAT}"
-    if cache.read_manifest(entry) is None:
+    root, entry = cache.cache_folder(), _template_entry(build)
+    if not _is_whole(entry):
         cache.check_enterable(root, "MATRIX_CACHE")
         with cache.lock(f"template-{build.key}", root):
-            if cache.read_manifest(entry) is None:
+            if not _is_whole(entry):
                 progress(f"preparing data folder for {build.kind} {build.release}")
                 with cache.new_entry(entry, TEMPLATE_MEGABYTES[build.kind]) as folder:
                     _make_template(build, folder)
@@ -68,10 +75,27 @@ def start(build: Build, progress: Progress) -> Server:
 
     Its folder is removed again when the start fails.
     """
-    template = data_template(build, progress)
     root = private.run_root()
     cache.check_enterable(root.parent, "MATRIX_RUN")
     private.sweep(root)
+    try:
+        return _started(build, data_template(build, progress), root, progress)
+    except NoSpaceError:
+        raise
+    except (OSError, ServerError) as error:
+        raise ServerError(
+            f"{error}\nIf that comes again, remove {_made_of(build)} and run again: it is made anew."
+        ) from None
+
+
+def _made_of(build: Build) -> str:
+    """The folders of the cache that a server is made of."""
+    root = cache.cache_folder()
+    made = [root / build.program.relative_to(root).parts[0]] if build.program.is_relative_to(root) else []
+    return " and ".join(map(str, [*made, root / "templates"]))
+
+
+def _started(build: Build, template: Path, root: Path, progress: Progress) -> Server:
     progress(f"starting {build.kind} {build.release}")
     with tools.way_out_of_full_disk(root, TEMPLATE_MEGABYTES[build.kind], "MATRIX_RUN"):
         for _ in range(PORT_ATTEMPTS):

@@ -11,10 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.attacks import Attack, shapes
+from tests.attacks import Attack, caches, failing, kills, shapes
 
 KINDS: dict[str, Attack] = {
     "results of the wrong shape": shapes.attack,
+    "servers that fail": failing.attack,
+    "runs that are ended": kills.attack,
+    "a spoiled cache": caches.attack,
 }
 SHOWN = 10  # of what went wrong in one kind, in full
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from matrix.servers import ServerError, Spec, acquire, builds, cache, debian, sources, tools
+from matrix.servers import ServerError, Spec, acquire, builds, cache, debian, sources, start, tools
 from matrix.servers.errors import CommandFailed, NoSpaceError
 
 ONE_LINE = """\
@@ -228,3 +229,44 @@ def test_what_a_killed_builder_left_is_removed(tmp_path: Path) -> None:
     with cache.new_entry(tmp_path / "entry") as folder:
         cache.write_manifest(folder, {})
     assert [path.name for path in tmp_path.iterdir()] == ["entry"]
+
+
+WHOLE = {
+    "kind": "postgres",
+    "version": "17",
+    "release": "17.1",
+    "origin": "a package",
+    "layout": {"program": "bin/run"},
+}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "mode", "usable"),
+    [
+        (WHOLE, 0o755, True),
+        (WHOLE, 0o644, False),
+        ([WHOLE], 0o755, False),
+        ({**WHOLE, "layout": []}, 0o755, False),
+        ({**WHOLE, "layout": {"program": "bin"}}, 0o755, False),
+        ({**WHOLE, "layout": {"program": "bin/run", "loader": "lib/gone", "libraries": []}}, 0o755, False),
+        ({**WHOLE, "layout": {"program": "bin/run", "share": "gone"}}, 0o755, False),
+        ({key: WHOLE[key] for key in WHOLE if key != "release"}, 0o755, False),
+    ],
+)
+def test_a_spoiled_entry_of_the_cache_is_none(empty_cache: Path, manifest: object, mode: int, usable: bool) -> None:
+    program = empty_cache / "postgres-17" / "bin" / "run"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(mode)
+    (empty_cache / "postgres-17" / "manifest.json").write_text(json.dumps(manifest))
+    build = builds.cached_build(builds.Spec("postgres", "17"))
+    assert (build is not None) is usable
+
+
+def test_a_server_that_cannot_be_made_of_the_cache_names_the_folders_to_remove(empty_cache: Path) -> None:
+    program = empty_cache / "postgres-17" / "bin" / "run"
+    build = builds.Build("postgres", "17", "17.1", "a package", program)
+    with pytest.raises(ServerError) as refused:
+        start.start(build, lambda _: None)
+    *_, last = str(refused.value).splitlines()
+    assert f"remove {empty_cache / 'postgres-17'} and {empty_cache / 'templates'}" in last

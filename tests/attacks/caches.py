@@ -1,0 +1,112 @@
+"""A cache that something has spoiled: the next run heals it, or names the folder to remove."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+from matrix.servers import ServerError, acquire, builds, cache
+from tests.attacks import Tried
+
+
+def in_place(change: Callable[[Path], None], path: str) -> Callable[[Path], None]:
+    """A file of a build's entry, or of its template, replaced by what ``change`` makes of a copy: files are shared with
+    the real cache."""
+
+    def spoil(entry: Path) -> None:
+        file = next(entry.glob(path))
+        copy = file.with_name(f"{file.name}.copy")
+        shutil.copy2(file, copy)
+        copy.replace(file)
+        change(file)
+
+    return spoil
+
+
+def removed(path: str) -> Callable[[Path], None]:
+    def spoil(entry: Path) -> None:
+        found = next(entry.glob(path))
+        shutil.rmtree(found) if found.is_dir() else found.unlink()
+
+    return spoil
+
+
+def half(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def without_layout(file: Path) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), "layout": []}))
+
+
+PROGRAM = "tree/bin/postgres"
+BUILD: dict[str, Callable[[Path], None]] = {
+    "the program is missing": removed(PROGRAM),
+    "the program is half": in_place(half, PROGRAM),
+    "the program is empty": in_place(lambda file: file.write_bytes(b""), PROGRAM),
+    "the program may not be run": in_place(lambda file: file.chmod(0o644), PROGRAM),
+    "the program is a folder": lambda entry: (removed(PROGRAM)(entry), (entry / PROGRAM).mkdir()),
+    "the tree is missing": removed("tree"),
+    "a library is half": in_place(half, "tree/lib/libpq.so.5*"),
+    "its manifest is no JSON": in_place(lambda file: file.write_text("{"), "manifest.json"),
+    "its manifest is of another shape": in_place(without_layout, "manifest.json"),
+    "its manifest is a list": in_place(lambda file: file.write_text("[]"), "manifest.json"),
+    "it is a file": lambda entry: (shutil.rmtree(entry), entry.write_text("")),
+}
+TEMPLATE: dict[str, Callable[[Path], None]] = {
+    "the template's data is missing": removed("data"),
+    "the template's data is empty": lambda entry: (removed("data")(entry), (entry / "data").mkdir()),
+    "a file of the template is missing": removed("data/global/pg_control"),
+    "a file of the template is half": in_place(half, "data/global/pg_control"),
+    "the template may not be entered": lambda entry: (entry / "data").chmod(0),
+}
+
+
+def attack(folder: Path) -> Iterator[Tried]:
+    real = cache.cache_folder()
+    entry = next((each for each in sorted(real.glob("postgres-*"), reverse=True) if (each / PROGRAM).exists()), None)
+    if entry is None:
+        return
+    for what, spoil in {**BUILD, **TEMPLATE, "the lock is a folder": lambda _: None}.items():
+        home = folder / "cache"
+        shutil.rmtree(home, ignore_errors=True)
+        (home / "templates").mkdir(parents=True)
+        (home / "locks").mkdir()
+        subprocess.run(["cp", "-al", entry, home / entry.name], check=True)
+        own = {"MATRIX_CACHE": str(home), "MATRIX_RUN": str(folder / "run")}
+        with mock.patch.dict(os.environ, own):
+            build = builds.cached_build(builds.Spec(*entry.name.split("-")))
+            template = f"{build.key}-"
+            for each in real.glob(f"templates/{template}*"):
+                subprocess.run(["cp", "-a", each, home / "templates" / each.name], check=True)
+            if what == "the lock is a folder":
+                removed("manifest.json")(home / entry.name)
+                (home / "locks" / entry.name).mkdir()
+            for each in (
+                [home / entry.name] if what in BUILD else (home / "templates").iterdir() if what in TEMPLATE else []
+            ):
+                spoil(each)
+            yield Tried(f"{entry.name}: {what}", healed(entry.name, home))
+
+
+def healed(spec: str, home: Path) -> str:
+    """What is wrong with how a server is started from this cache; empty when it starts, would be fetched anew, or what
+    to remove is said."""
+    fetched: list[str] = []
+
+    def fetch(*_: object) -> None:
+        fetched.append("")
+        raise ServerError("it would be fetched")
+
+    try:
+        with mock.patch.object(builds, "_fetch_from_any", fetch), acquire(spec) as server:
+            return "" if server.alive() else "it does not live"
+    except ServerError as error:
+        return "" if fetched or str(home) in str(error) else f"no folder is named: {error}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
