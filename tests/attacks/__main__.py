@@ -16,6 +16,7 @@ from tests.attacks import Attack, caches, failing, kills, shapes
 KINDS: dict[str, Attack] = {
     "results of the wrong shape": shapes.attack,
     "servers that fail": failing.attack,
+    "runs of processes of their own": failing.attack_own_processes,
     "runs that are ended": kills.attack,
     "a spoiled cache": caches.attack,
 }

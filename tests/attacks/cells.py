@@ -49,9 +49,10 @@ def run(
     scenarios: Sequence[str],
     folder: Path,
     variables: Mapping[str, str],
-    meanwhile: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[str], None] = lambda mark: None,
 ) -> Ran:
-    """Run a cell. ``meanwhile`` is called when its first line is there, and the cell waits until it is done."""
+    """Run a cell. ``meanwhile`` is called when its first line is there, with the mark of its processes; the cell
+    waits until it is done."""
     mark = uuid.uuid4().hex
     child = process.start(
         python_of(cell), cell, "--only", ",".join(scenarios), "--results", str(folder),
@@ -67,7 +68,7 @@ def run(
             said.append(line)
             if re.match(r" +1/\d+ ", line):
                 os.killpg(child.pid, signal.SIGSTOP)
-                meanwhile()
+                meanwhile(mark)
                 os.killpg(child.pid, signal.SIGCONT)
         code = child.wait()
     late = not guard.is_alive()

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,7 +227,7 @@ def attack(
                     results = folder / "results"
                     shutil.rmtree(results, ignore_errors=True)
                     begin = FAILURES[failure]
-                    ran = cells.run(CELLS[kind], SCENARIOS, results, url, lambda: begin(target))  # noqa: B023
+                    ran = cells.run(CELLS[kind], SCENARIOS, results, url, lambda _: begin(target))  # noqa: B023
                     while target.undo:
                         target.undo.pop()()
                     left = [f"{ran.left} processes"] if ran.left else []
@@ -238,3 +239,42 @@ def attack(
                     yield Tried(told, judged(ran, plain, must_show=must_show), ", ".join(left))
             except ServerError as problem:
                 yield Tried(f"{kind}, {failure}", f"no server to attack: {problem}")
+
+
+# -- drivers whose runs are processes of their own ---------------------------------------------------------------------
+
+OF_ITS_OWN = "odbc-asyncodbc"
+
+
+def kill_runs(mark: str, count: int = 3) -> None:
+    """Kill a few of a cell's runs, as the machine does that is out of memory; as they come, beside the cell."""
+
+    def parent(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1])
+
+    def kill() -> None:
+        left = count
+        until = time.monotonic() + STALL
+        while left and time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                found = cells.running(mark)
+                runs = [pid for pid in found if parent(pid) in found and parent(parent(pid)) in found]
+                own = [pid for pid in runs if b"witness_sqlite" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+                if own:
+                    os.kill(own[0], signal.SIGKILL)
+                    left -= 1
+            time.sleep(0.2)
+
+    threading.Thread(target=kill, daemon=True).start()
+
+
+def attack_own_processes(folder: Path, scenarios: Sequence[str] = ("CON-1", "CON-3")) -> Iterator[Tried]:
+    with target_of("postgres", folder / "odbc") as target:
+        url = {"MATRIX_POSTGRES_URL": target.server.url}
+        plain = cells.run(OF_ITS_OWN, scenarios, folder / "plain", url)
+        for what, begin in (("a run of it is killed", kill_runs), ("its server stalls", lambda _: stall_it(target))):
+            ran = cells.run(OF_ITS_OWN, scenarios, folder / what.replace(" ", "-"), url, begin)
+            while target.undo:
+                target.undo.pop()()
+            told = f"odbc, {what}: {dict(ran.verdicts)}, exit {ran.code}: {' '.join(ran.reasons.values())[:200]}"
+            yield Tried(told, judged(ran, plain, must_show=False), f"{ran.left} processes" if ran.left else "")

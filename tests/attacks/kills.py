@@ -86,14 +86,14 @@ def reports(folder: Path) -> Iterator[Tried]:
         for background in (False, True):
             if number == signal.SIGINT and background:
                 continue  # it is deaf to that, as all that a script starts there
-            out = folder / f"out{number}{background}" / "site"
+            out = folder / f"out{number}{background}"
             words = [*command, "--out", str(out)]
-            at_work = lambda: any(out.parent.glob(".*/*"))  # noqa: B023, E731
+            at_work = lambda: any(out.glob(".*"))  # noqa: B023, E731
             wrong, left = ended(words, number, {}, at_work, background)
-            workspaces = list(out.parent.glob(".*"))
+            workspaces = list(out.glob(".*"))
             if number == signal.SIGKILL and workspaces:
                 subprocess.run(words, cwd=cells.environments.ROOT, capture_output=True, check=False)
-                workspaces = list(out.parent.glob(".*"))
+                workspaces = list(out.glob(".*"))
             where = " in the background" if background else ""
             left = ", ".join([left, *map(str, workspaces)] if left else map(str, workspaces))
             yield Tried(f"report{where}, {signal.Signals(number).name}", wrong, left)
