@@ -268,7 +268,7 @@ def kill_runs(mark: str, count: int = 3) -> None:
     threading.Thread(target=kill, daemon=True).start()
 
 
-def attack_own_processes(folder: Path, scenarios: Sequence[str] = ("CON-1", "CON-3")) -> Iterator[Tried]:
+def attack_own_processes(folder: Path, scenarios: Sequence[str] = ("CON-1", "CON-2", "CAN-1")) -> Iterator[Tried]:
     with target_of("postgres", folder / "odbc") as target:
         url = {"MATRIX_POSTGRES_URL": target.server.url}
         plain = cells.run(OF_ITS_OWN, scenarios, folder / "plain", url)

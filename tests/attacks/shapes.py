@@ -133,7 +133,7 @@ def targets(folder: Path) -> dict[str, tuple[Any, tuple[str, ...]]]:
     }
 
 
-def attack(folder: Path, step: int = 1, slow: int = 20) -> Iterator[Tried]:
+def attack(folder: Path, step: int = 3, slow: int = 20) -> Iterator[Tried]:
     """Every ``step``-th change, each by another command; those that take long run for one in ``slow`` of them."""
     with harmless(folder):
         for name, (document, commands) in targets(folder).items():
