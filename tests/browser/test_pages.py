@@ -25,6 +25,8 @@ KINDS = {
     "driver": "drivers/asyncmy.html",
     "methods": "methods.html",
     "changes": "changes.html",
+    "older run": "runs/2026-11-23/index.html",
+    "changes since it": "runs/2026-11-23/changes.html",
 }
 every_kind = pytest.mark.parametrize("path", KINDS.values(), ids=KINDS.keys())
 
@@ -238,6 +240,25 @@ def test_a_link_to_a_run_says_when_a_newer_one_took_its_place(open_page):
     text = older.locator("[role=status]").inner_text()
     assert "run-20200101T000000Z" in text
     assert link.lstrip("#") in text
+
+
+def test_a_page_that_is_not_there_any_more_leads_to_its_cell(browser, built):
+    """As it is published: what is not there is answered with 404.html."""
+
+    def answer(route):
+        file = built / route.request.url.partition("https://example.org/")[2].partition("#")[0]
+        there = file.is_file()
+        route.fulfill(path=file if there else built / "404.html", status=200 if there else 404)
+
+    page = browser.new_context().new_page()
+    page.route("https://example.org/**", answer)
+    for asked, led in (("NST-99.html#run-1", "index.html#run-1"), ("NST-99.html", "index.html#NST-99")):
+        page.goto(f"https://example.org/cells/mysql-aiomysql/{asked}")
+        page.wait_for_url(f"https://example.org/cells/mysql-aiomysql/{led}")
+    page.goto("https://example.org/nowhere.html")
+    assert page.locator("h1").inner_text() == "This page is not here"
+    assert page.evaluate("getComputedStyle(document.querySelector('.skip')).position") == "absolute"  # has its style
+    page.context.close()
 
 
 def test_by_keyboard(open_page):
