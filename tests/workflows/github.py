@@ -70,7 +70,8 @@ class GitHub:
         copy = self.folder / "workflow.yml"
         copy.write_text(text, "utf-8")
         (self.folder / "event.json").write_text(json.dumps(payload or {}))
-        command = ["act", event, "--workflows", str(copy), "--eventpath", str(self.folder / "event.json")]
+        act = shutil.which("act", path=self.environment()["PATH"]) or "act"
+        command = [act, event, "--workflows", str(copy), "--eventpath", str(self.folder / "event.json")]
         command += ["--platform", "ubuntu-latest=-self-hosted", "--no-skip-checkout", "--no-cache-server"]
         command += ["--action-cache-path", str(self.folder / "act"), "--secret", "GITHUB_TOKEN=secret"]
         for name, within, commit in sorted(set(USES.findall(text))):
@@ -85,7 +86,7 @@ class GitHub:
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            "PATH": f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(HERE / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]),
             "KEPT": str(self.folder),
             "REAL_PYTHON": sys.executable,
             "GIT_CONFIG_GLOBAL": str(self.folder / "gitconfig"),
