@@ -42,6 +42,10 @@ async def findings(
         return guard.findings, task.exception()
     finally:
         await Tortoise.close_connections()
+        if takes_fallback:  # 1.0 would keep it for ever
+            vars(sys.modules["tortoise.context"])["_global_context"] = None
+        else:  # before that there is one configuration for all, which the next init adds to
+            connections.db_config.clear()
 
 
 async def findings_of(program: Program) -> set[str]:
@@ -175,7 +179,7 @@ async def gathered_creation() -> None:
 async def cancelled_while(program: Program, *moment: str) -> None:
     """A task is cancelled as soon as it is in functions of these names: no clock decides."""
     task = asyncio.ensure_future(program())
-    while not set(moment) <= set(stack_of(task)):  # noqa: ASYNC110 - nobody tells where a task is
+    while not task.done() and not set(moment) <= set(stack_of(task)):  # noqa: ASYNC110 - nobody tells where a task is
         await asyncio.sleep(0)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
