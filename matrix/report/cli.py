@@ -15,6 +15,8 @@ from matrix.results import cli as results
 from matrix.results.read import CellState
 from matrix.results.text import clean
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def register(commands: Any) -> None:
     """Adds ``report`` and ``headline``."""
@@ -29,6 +31,7 @@ def register(commands: Any) -> None:
         help="older results, each to be chosen on the site",
     )
     report.add_argument("--address", default="", metavar="URL", help="where the site will be, for badges and the feed")
+    report.add_argument("--docs", action="store_true", help="write the tables of README.md and docs/table.md as well")
     results.add_demands(report)
     report.set_defaults(handler=_report)
     found = commands.add_parser("headline", help="results -> the first answer, a row for each question, as Markdown")
@@ -86,7 +89,7 @@ def _publish(
     documents: dict[str, Any],
     options: argparse.Namespace,
 ) -> int:
-    from matrix.report import files, pages, runs, site, suite, terminal, view
+    from matrix.report import files, pages, readme, runs, site, suite, terminal, view
     from matrix.report.markdown import markdown
 
     table, out = view.build(states, options.expectations, problems), Path(options.out)
@@ -96,13 +99,18 @@ def _publish(
     try:
         index = site.build(table, out, how)
         files.write(out / "table.md", files.encode(markdown(table)))
+        documents_written = readme.update(table, ROOT) if options.docs else []
+    except ValueError as problem:
+        return _fail(f"README.md: {problem}")
     except OSError as problem:
         return _fail(f"cannot write to {out}: {problem.strerror or problem}")
     _tolerant(sys.stdout)
     terminal.show(table)
     for fact in suite.facts(documents):
         print(fact.text)
-    terminal.tail(problems, [str(index), str(out / "table.md"), str(out / "results.json")])
+    terminal.tail(
+        problems, [str(index), str(out / "table.md"), str(out / "results.json"), *map(str, documents_written)]
+    )
     return 1 if problems else 0
 
 

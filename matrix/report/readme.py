@@ -1,0 +1,67 @@
+"""The tables of README.md and docs/table.md, put in between their markers from results: ``report --docs``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from matrix.report import errors, patterns
+from matrix.report.markdown import escape, headline_lines, markdown
+from matrix.report.summary import by_driver
+from matrix.report.view import Table
+from matrix.words import GLYPHS, rank
+
+BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+):start -->\n).*?(<!-- (?P=name):end -->)", re.DOTALL)
+FIRST = 12  # error messages that a README lists
+
+
+def update(table: Table, root: Path) -> list[Path]:
+    """Write README.md's blocks and docs/table.md below ``root``; returns what was written. Raises OSError, and
+    ValueError for a marker that nothing belongs to."""
+    readme, whole = root / "README.md", root / "docs" / "table.md"
+    text = filled(readme.read_text("utf-8"), blocks(table))
+    whole.write_text(f"# Every scenario\n\n{markdown(table)}", "utf-8")
+    readme.write_text(text, "utf-8")
+    return [readme, whole]
+
+
+def filled(text: str, found: Mapping[str, str]) -> str:
+    """The text with each block between its markers. Raises ValueError."""
+
+    def block(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in found:
+            raise ValueError(f"<!-- {name}:start -->: there is no such block; there are: {', '.join(found)}")
+        return f"{match[1]}{found[name]}\n{match[3]}"
+
+    return BLOCK.sub(block, text)
+
+
+def blocks(table: Table) -> dict[str, str]:
+    """The blocks by name, each without an empty line at its end."""
+    made = {"headline": headline_lines(table), "patterns": _patterns(table), "errors": _errors(table)}
+    return {name: "\n".join(lines).strip() for name, lines in made.items()}
+
+
+def _patterns(table: Table) -> Iterator[str]:
+    """A row for each pattern as people write it: its worst word per driver, and what to write instead."""
+    drivers = by_driver(table.groups)
+    yield f"| If you write | {' | '.join(map(escape, drivers))} | instead |"
+    yield f"|---|{'---|' * (len(drivers) + 1)}"
+    for pattern in patterns.build(table):
+        words = []
+        for own in drivers.values():
+            places = [place for group, place in zip(table.groups, pattern.places, strict=True) if group in own]
+            word = max((place.word for place in places), key=rank)
+            words.append(f"{GLYPHS[word]} {word}")
+        advice = (
+            pattern.advice.title if pattern.advice and pattern.seen else "" if not pattern.seen else "nothing holds"
+        )
+        yield f"| {escape(pattern.title)} | {' | '.join(words)} | {escape(advice)} |"
+
+
+def _errors(table: Table) -> Iterator[str]:
+    for error in errors.collect(table)[:FIRST]:
+        names = list(error.scenarios)[:3]
+        yield f"- `{error.text.replace('`', '')}` ({', '.join(error.drivers)}): {', '.join(names)}"
