@@ -276,6 +276,32 @@ async def worker_without_a_job() -> None:
     await asyncio.wait({task})
 
 
+async def asks_before_and_after() -> None:
+    async def audit() -> None:
+        await Note.create(text="before")
+        written.set()
+        await over.wait()
+        await Note.create(text="after")
+
+    written, over = asyncio.Event(), asyncio.Event()
+    async with in_transaction():
+        task = asyncio.create_task(audit())
+        await written.wait()
+    over.set()
+    await task
+
+
+async def two_places() -> None:
+    places = asyncio.Semaphore(2)
+
+    async def child(text: str) -> None:
+        async with places:
+            await write(text)
+
+    async with in_transaction():
+        await asyncio.gather(child("one"), child("two"))
+
+
 async def script_inside() -> None:
     async with in_transaction() as connection:
         await Note.create(text="one")
@@ -357,6 +383,8 @@ WRONG: dict[str, Program] = {
     "query_from_outside": query_from_outside,
     "query_from_inside": query_from_inside,
     "worker_without_a_job": worker_without_a_job,
+    "asks_before_and_after": asks_before_and_after,
+    "two_places": two_places,
     "script_inside": script_inside,
     "schema_inside": schema_inside,
     "commit_by_sql": commit_by_sql,
@@ -580,6 +608,20 @@ async def stream_in_one_task() -> None:
         pass
 
 
+LIBRARY = """
+async def migrate(in_transaction):
+    async with in_transaction() as connection:
+        await connection.execute_query("CREATE TABLE more (id INTEGER)")
+"""
+
+
+async def schema_in_a_block_of_the_library() -> None:
+    """As Tortoise's migrations: block and statement are not the user's, whose line is one for both."""
+    library: dict = {}
+    exec(compile(LIBRARY, "<library>", "exec"), library)
+    await library["migrate"](in_transaction)
+
+
 RIGHT: dict[str, Program] = {
     program.__name__: program
     for program in (
@@ -600,6 +642,7 @@ RIGHT: dict[str, Program] = {
         retried,
         stream_in_one_task,
         group_that_succeeds,
+        schema_in_a_block_of_the_library,
         patterns.gather_queries,
         patterns.timeout_around_a_transaction,
         *(each for each in vars(remedies).values() if inspect.iscoroutinefunction(each)),

@@ -62,6 +62,11 @@ def test_a_finding_names_the_lines_of_both_tasks_and_of_the_transaction():
     assert all(f"patterns.py:{place.line}" in finding.sentence for place in finding.places)
 
 
+def ours(function) -> str:
+    """The file of a function, as it is without decorators."""
+    return function.__code__.co_filename if function is not None else ""
+
+
 def test_everything_is_taken_out_again():
     from tortoise.backends.base import client
     from tortoise.backends.base.executor import BaseExecutor
@@ -77,8 +82,9 @@ def test_everything_is_taken_out_again():
         (SqliteTransactionWrapper, "commit"),
         (SqliteTransactionWrapper, "execute_query"),
     ]
-    before = [vars(owner).get(name) for owner, name in hooked]
     asyncio.run(corpus.findings(patterns.gather_queries))
+    assert [name for owner, name in hooked if "tortoise_guard" in ours(vars(owner).get(name))] == []
+    before = [vars(owner).get(name) for owner, name in hooked]
     with watching():
         during = [vars(owner).get(name) for owner, name in hooked]
         with pytest.raises(RuntimeError, match="already"), watching():
