@@ -20,7 +20,7 @@ from matrix.runs.jobs import BRIEF, DEEPEN, FULL_FIRST, Done, Job, RunError, job
 from matrix.runs.plan import NoCell, PlanError, add_choice
 from matrix.runs.progress import Progress
 from matrix.runs.runner import Runner
-from matrix.words import FULL
+from matrix.words import FULL, GLYPHS, SAFE
 
 SHOWN = 20  # of what is not as expected
 
@@ -87,11 +87,40 @@ def _run(options: argparse.Namespace) -> int:
     except expectations.ExpectationError as problem:
         print(problem, file=sys.stderr)
         return 2
+    named = options.tortoise or options.driver or options.server or options.python
+    if named and (absent := [each for each in done if each.how == "absent"]):
+        return _not_to_be_had(absent, results)
+    if options.only:
+        _tell_each(done, results)
     for text in unmet[:SHOWN]:
         print(clean(text), flush=True)
     if unmet[SHOWN:]:
         print(f"and {len(unmet) - SHOWN} more: python -m matrix results check {results}")
     return 1 if unmet or any(each.how == "failed" for each in done) else 0
+
+
+def _not_to_be_had(absent: Sequence[Done], results: Path) -> int:
+    """Versions that were asked for by name and do not exist are a mistake of who asked, not a result."""
+    for each in absent:
+        (results / f"{each.job.cell}.jsonl").unlink(missing_ok=True)
+        print(clean(f"{each.job.cell}: {each.said}; nothing was run"), file=sys.stderr)
+    print("python -m matrix plan lists the versions that are tested", file=sys.stderr)
+    return 2
+
+
+def _tell_each(done: Sequence[Done], results: Path) -> None:
+    """What was asked for scenario by scenario: the word and why, where the evidence is, and how to go on."""
+    for each in done:
+        lines = each.result.scenarios if each.result else ()
+        for line in lines:
+            word = line.get("remedy") or line["verdict"]
+            why = "" if word == SAFE else f": {line.get('reason') or ''}"
+            print(clean(f"  {line['scenario']:<7} {GLYPHS.get(word, '?')} {word}{why}"))
+        if lines:
+            file, first = results / f"{each.job.cell}.jsonl", lines[0]["scenario"]
+            print(clean(f"  evidence: {file}; as pages: python -m matrix report --results {results}"))
+            again = f"python -m matrix replay {each.job.cell} {first} --results {results}"
+            print(clean(f"  step by step: {again}"), flush=True)
 
 
 def _at_hand(jobs: Sequence[Job], results: Path) -> dict[str, Done]:

@@ -340,3 +340,18 @@ def test_what_decides_a_result_is_in_its_digest():
 
 def _python(path):
     return sorted(path.rglob("*.py")) if path.is_dir() else [path] if path.suffix == ".py" else []
+
+
+def test_a_version_that_does_not_exist_is_a_mistake_and_no_result(run, tmp_path):
+    done = run("run", "sqlite-aiosqlite", "--tortoise", "99.9", *ONLY, "--results", tmp_path)
+    assert done.returncode == 2
+    assert "tortoise-orm==99.9" in done.stderr
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_scenarios_that_are_asked_for_are_told_one_by_one(run, tmp_path):
+    done = run("run", "sqlite-aiosqlite", "--only", "CON-7", "--results", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "  CON-7   ⊘ refuses: " in done.stdout
+    assert f"evidence: {tmp_path / 'sqlite-aiosqlite.jsonl'}" in done.stdout
+    assert f"python -m matrix replay sqlite-aiosqlite CON-7 --results {tmp_path}" in done.stdout
