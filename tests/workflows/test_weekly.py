@@ -50,7 +50,7 @@ def test_weeks(github):
     assert "No older results were given to compare with." in published(github, "changes.html")
     assert "https://pages.example.org/name/feed.xml" in published(github, "feed.xml")
     assert "https://pages.example.org/name/badges/" in (github.folder / "published/drivers/aiomysql.html").read_text()
-    assert (github.folder / "python").read_text().count("-m matrix run prerelease:no --shard") == 6
+    assert len(re.findall(r"-m matrix run prerelease:no .*--shard \d/6", (github.folder / "python").read_text())) == 6
 
     prepare(github, "2026-11-15")
     second = github.run(WEEKLY)
