@@ -183,7 +183,7 @@ def _methods(site: Site) -> None:
     body = tokens.render(re.sub(r"\A# .*\n", "", text))
     body = re.sub(r"<(h[2-6])>(.*?)</\1>", _with_id, body).replace("<th>", '<th scope="col">')
     body = body.replace("<table>", '<table><caption class="hidden">Rules</caption>')
-    body = re.sub(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>', r"\1", body)
+    body = re.sub(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>', r"\1", body, flags=re.DOTALL)
     lead, _, body = body.partition("</p>")  # the page begins with a paragraph
     heads = [(name, Markup(title)) for name, title in re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', body)]
     facts, cover = suite.facts(site.table.documents), coverage(site.table)

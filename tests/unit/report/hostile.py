@@ -29,7 +29,7 @@ def write(folder: Path) -> Path:
     foreign["source"] = {"text": TEXT, "url": "javascript:alert(3)"}
     foreign["links"] = ["javascript:alert(4)", f"https://example.org/{TEXT}"]
     foreign["violations"] = [{"property": TEXT, "sentence": TEXT}]
-    foreign["orders"] = {"explored": 3, "possible": None, "estimate": TEXT, "verdicts": {TEXT: 3}}
+    foreign["orders"] = {"explored": 3, "possible": None, "estimate": 10**12, "verdicts": {TEXT: 3}}
     foreign["variants"] = {TEXT: "lies"}
     cures = {"NST-3": {"verdict": "lies", "without": "safe", "reason": TEXT, "schedule": TEXT, "evidence": seen}}
     cures["NST-3"]["violations"] = foreign["violations"]

@@ -339,6 +339,7 @@ def test_is_my_code_safe_begins_with_an_answer_for_each_pattern(tmp_path, expect
 
 def test_methods_count_what_is_covered_and_what_generation_found(tmp_path, expectations):
     known = {"verdict": "lies", "properties": ["routing"], "program": "pass", "found_by_generation": False}
+    known["signature"] = "lies: routing"
     news = {**known, "verdict": "poisons", "properties": ["durability"], "found_by_generation": True}
     generated = {"seed": 1, "programs": 15, "anomalies": [known, news]}
     lines = [scenario("NST-3"), scenario("CTX-7", "n/a", complies=None, orders=None, reason="eager <needs> 3.12")]
