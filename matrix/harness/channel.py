@@ -99,14 +99,6 @@ class Channel:
         """Something moves on it: bytes are in flight, the server or the worker owes an answer."""
         raise NotImplementedError
 
-    def due(self) -> bool:
-        """What it is busy with ends with an event that the loop's selector hears."""
-        return False
-
-    def may_wait_for_lock(self) -> bool:
-        """What it is busy with may be a request that waits for a lock in the server."""
-        return True
-
     def deliverable(self) -> bool:
         """At least one complete answer is held."""
         raise NotImplementedError

@@ -19,7 +19,6 @@ from .witness import cycle
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
 ANSWER = 1.0  # seconds that the server may then take to answer its witness
 ASK_SERVER_AFTER = 0.004  # seconds of real time that a server may take before it is asked whether it waits for a lock
-NAPS = 0.0002, 0.004  # seconds between two looks, and at most where an event ends them: how long decides nothing
 UNSEEN_AFTER = 3.0  # seconds of real time after which a server that looks for deadlocks every second has not seen one
 
 
@@ -64,7 +63,6 @@ class Quiet:
         selector = self._loop.idle_selector
         since = time.monotonic()
         asked = 0.0
-        nap = NAPS[0]
         self.blocked = []
         self.stalled = self._circle = self._unseen = False
         while True:
@@ -76,12 +74,11 @@ class Quiet:
                 if events:
                     return events
                 break
-            nap = min(2 * nap, NAPS[1]) if busy and all(channel.due() for channel in busy) else NAPS[0]
-            events = selector.wait(nap)
+            events = selector.wait(0.0002)  # how long decides nothing
             if events:
                 return events
             waited = time.monotonic() - since
-            if busy and waited > max(ASK_SERVER_AFTER, 2 * asked) and all(each.may_wait_for_lock() for each in busy):
+            if busy and waited > max(ASK_SERVER_AFTER, 2 * asked):
                 asked = waited
                 # Not in a cycle, which the server ends by itself; unless it does not see it.
                 if self._all_wait_for_locks(busy) or (self._unseen and waited > UNSEEN_AFTER):

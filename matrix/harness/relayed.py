@@ -151,17 +151,13 @@ class Wire(Channel):
 
     # -- the scheduler's side --------------------------------------------------------------------------------------
     def busy(self) -> bool:
-        if self.due():
+        if self.closed:
+            return self._left and self.server is not None
+        if self.server is None and self._early:
             return True
-        return not self.closed and ((self.server is None and bool(self._early)) or not self._all_arrived())
-
-    def due(self) -> bool:
-        if self.server is None:
-            return False
-        return self._left if self.closed else self.tracker.owed > 0 or self._farewell or self._ending
-
-    def may_wait_for_lock(self) -> bool:
-        return self.tracker.ready
+        if self.server is not None and (self.tracker.owed > 0 or self._farewell or self._ending):
+            return True
+        return not self._all_arrived()
 
     def deliverable(self) -> bool:
         return not self.closed and bool(self.held) and (self.tracker.owed == 0 or self._complete())
