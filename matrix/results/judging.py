@@ -132,14 +132,14 @@ def judge_line(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> 
 
 def _reason_unmet(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> list[Unmet]:
     """A reason that rests on a property which the deciding run does not violate says something untrue of it. Cells of
-    other releases may come to the same word in another way."""
+    other releases may come to the same word in another way, and so may each run of a race."""
     if not is_newest(header):
         return []
     try:
         entry = expected(entries, line["scenario"], header["axes"], header.get("packages"), header["cell"])
     except TwoEntries:
         return []
-    if entry is None or line["verdict"] != entry.verdict:
+    if entry is None or entry.also or line["verdict"] != entry.verdict:
         return []
     violated = {violation["property"] for violation in line["violations"]}
     missing = [name for name in entry.rests if name not in violated]
