@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> int:
         print(problem, file=sys.stderr)
         return 2
     named = options.tortoise or options.driver or options.server or options.python
-    if named and (absent := [each for each in done if each.how == "absent"]):
+    if named and (absent := [each for each in done if each.how == "absent" and not each.job.own]):
         return _not_to_be_had(absent, results)
     if options.only:
         _tell_each(done, results)

@@ -26,7 +26,7 @@ REFUSED_BY_THE_RIGHT_ONE += ("CON-10", "CON-11", "NST-17", "NST-18", "NST-20", "
 
 
 BOUND = 4  # orders of a right one; `tox -e faults` runs more
-LINE = validators()["evidence"]  # a line has no key that the schema lacks
+LINE = validators()["line"]  # a line has no key that the schema lacks
 
 
 def row_of(fault: type[Miniature], *scenarios: str) -> Row:

@@ -20,8 +20,9 @@ def strict(part):
 
 
 def validators():
-    """What checks a document by the strict schema of a kind."""
+    """What checks a document by the strict schema of a kind; ``line``: a scenario's line of a result file."""
     whole = {kind: strict(schema.load(kind)) for kind in ("results", *schema.PUBLISHED.values())}
+    whole["line"] = {"$id": "urn:line", "$ref": f"{whole['results']['$id']}#/$defs/scenario"}
     found = [(each["$id"], DRAFT202012.create_resource(each)) for each in whole.values()]
     registry = Registry().with_resources(found)
     return {kind: jsonschema.Draft202012Validator(each, registry=registry) for kind, each in whole.items()}

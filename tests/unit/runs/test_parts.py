@@ -80,7 +80,7 @@ def judged(tmp_path, monkeypatch):
     """``judged(brief=True, worse={…})`` -> the run, after all of its scenarios or when it was broken off."""
     known = catalogue()
     monkeypatch.setenv("MATRIX_CELL", CELL)
-    monkeypatch.setattr(cell_run, "catalogue", lambda: {name: known[name] for name in NAMES})
+    monkeypatch.setattr(cell_run, "catalogue", lambda driver="": {name: known[name] for name in NAMES})
     monkeypatch.setattr(cell_run, "Cell", OneCell)
     monkeypatch.setattr(cell_run, "Processes", Jobs)
     monkeypatch.setattr(expectations, "load_driver", lambda driver: [])
