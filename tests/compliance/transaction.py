@@ -755,7 +755,7 @@ async def built_before(world):
 
 @scenario(
     "TXN-30",
-    "A look built before the transaction, awaited inside",
+    "A read built before the transaction, awaited inside",
     level="must",
     needs=("tortoise",),
     orm=OrmSetup(),
