@@ -25,8 +25,10 @@ def prepare(github: GitHub, day: str, word: str = "safe", code: int = 0) -> None
     """What the cells of a week give: NST-4 this word on MySQL, all else safe."""
     shutil.rmtree(github.folder / "prepared", ignore_errors=True)
     for shard, cell in CELLS.items():
-        lines = [scenario("NST-3"), scenario("NST-4", word if shard == 1 else "safe", reason=f"seen on {day}")]
-        write_cell(github.folder / "prepared" / str(shard), header(cell, started=f"{day}T03:17:00Z"), lines)
+        lines = [scenario("CON-1"), scenario("NST-3")]
+        lines.append(scenario("NST-4", word if shard == 1 else "safe", reason=f"seen on {day}"))
+        head = header(cell, [line["scenario"] for line in lines], started=f"{day}T03:17:00Z")
+        write_cell(github.folder / "prepared" / str(shard), head, lines)
     (github.folder / "prepared" / "1-exit").write_text(str(code))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from matrix.harness.history import Iteration, Line
@@ -364,9 +366,7 @@ async def test_a_driver_that_is_wrong_in_another_situation_alone_is_not_accused_
 
 @pytest.mark.asyncio
 async def test_a_scenario_that_never_comes_to_its_situation_is_an_error_of_the_suite():
-    never = type(catalogue()["CON-1"])(
-        **{**vars(catalogue()["CON-1"]), "situation": Situation("never", lambda history: False)}
-    )
+    never = replace(catalogue()["CON-1"], situation=Situation("never", lambda history: False))
     exploration = await explored(never)
     assert "its situation (never) was met in none of" in exploration.error
     assert line_of(never, exploration, 0.0)["verdict"] == "error"
