@@ -62,16 +62,23 @@ async def one_lock():
 
     async with in_transaction():
         await Note.create(text="parent")
-        await asyncio.gather(child("one"), child("two"))
+        ended = await asyncio.gather(child("one"), child("two"), return_exceptions=True)
+        for error in ended:  # only when all have ended: one that goes on would write after the rollback
+            if isinstance(error, BaseException):
+                raise error
 
 
 async def no_nested_block():
     async with in_transaction():
         await Note.create(text="parent")
-        await asyncio.gather(
+        ended = await asyncio.gather(
             Note.create(text="one"),
             Note.create(text="two"),
+            return_exceptions=True,
         )
+        for error in ended:  # only when all have ended: one that goes on would write after the rollback
+            if isinstance(error, BaseException):
+                raise error
 
 
 async def worker_outside():

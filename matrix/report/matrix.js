@@ -205,7 +205,7 @@
       box.append(title, says, where);
       if (error.instead) {
         const instead = document.createElement("p");
-        instead.append("Instead: ", link(`patterns.html#${error.instead[0]}`, error.instead[1]));
+        instead.append("Instead: ", link(`patterns.html#${error.instead[0]}`, error.instead[1]), error.instead[2]);
         box.append(instead);
       }
       return box;

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from matrix.report.summary import Summary, summarise
 from matrix.report.view import Column, Mark, Row, Table
@@ -22,6 +23,30 @@ else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
     import tomli as tomllib
 
 FOLDER = Path(__file__).parents[2] / "docs" / "patterns"
+# What a remedy gives up, said where the code as written was to have it ...
+IF_MEANT = {
+    "together": "parent and child are two transactions, what one has stored stays when the other fails",
+    "sees": "the child does not see the parent's rows",
+    "undone": "the child's rows stay when the parent fails afterwards",
+}
+# ... and what it costs in any case.
+ALWAYS = {
+    "alone": "a child that fails cannot be rolled back by itself",
+    "stops": "the work goes on, and is stored, when its caller is cancelled",
+}
+CONNECTIONS = {
+    "1": "",
+    "2": "a request takes two connections",
+    "1 per child": "each child takes a connection",
+    "1 and 1 per child": "each child takes a connection beside the parent's",
+}
+
+
+class Coded(NamedTuple):
+    """A remedy as code, and the words of patterns.toml for what it keeps."""
+
+    code: str = ""
+    keeps: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -34,6 +59,41 @@ class Cure:
     holds: int
     tried: int
     code: str
+    keeps: Mapping[str, Any]  # the words of patterns.toml; none of a remedy without code
+    meant: tuple[str, ...]  # what the pattern's code as written was to have
+
+    @property
+    def kept(self) -> int:
+        """How much it keeps of what was meant."""
+        return sum(has(self.keeps, word) for word in self.meant)
+
+    @property
+    def cost(self) -> str:
+        """What it gives up and takes, for one sentence with its title; empty when that is nothing."""
+        if not self.keeps:
+            return "what it keeps was not measured"
+        lost = [word for word in self.meant if word in IF_MEANT and not has(self.keeps, word)]
+        if "together" in lost and "undone" in lost:
+            lost.remove("undone")  # said by the other
+        said = [IF_MEANT[word] for word in lost]
+        said += [text for word, text in ALWAYS.items() if not self.keeps.get(word, True)]
+        said += ["the children work one after another"] if self.keeps.get("in_turn") else []
+        return "; ".join(filter(None, (*said, CONNECTIONS[self.keeps["connections"]], self.keeps.get("but"))))
+
+    @property
+    def price(self) -> str:
+        """What follows its title wherever it is recommended, in the same sentence."""
+        return f"; its cost: {self.cost}" if self.cost else "; it costs nothing that was meant"
+
+    @property
+    def sentence(self) -> str:
+        """What to write instead, with its price."""
+        return self.title + self.price
+
+
+def has(keeps: Mapping[str, Any], word: str) -> bool:
+    """Whether what is meant by a word of ``meant`` is kept."""
+    return keeps.get(word) not in (None, False, "no", "stay")
 
 
 @dataclass(frozen=True)
@@ -56,7 +116,7 @@ class Pattern:
 
     @property
     def advice(self) -> Cure | None:
-        """The remedy to recommend: the one that complies in most places, if it does anywhere; rather one with code."""
+        """The remedy to recommend, if one complies anywhere: the first, rather one with code."""
         holding = [cure for cure in self.cures if cure.holds]
         return next((cure for cure in holding if cure.code), holding[0] if holding else None)
 
@@ -76,29 +136,28 @@ def build(table: Table, folder: Path = FOLDER) -> tuple[Pattern, ...]:
     data = tomllib.loads((folder / "patterns.toml").read_text("utf-8"))
     shown, cures = functions(folder / "patterns.py"), functions(folder / "remedies.py")
     rows = {row.scenario: row for family in table.families for row in family.rows}
-    return tuple(_pattern(table, rows, each, shown, cures, data["remedies"]) for each in data["pattern"])
+    coded = {name: Coded(cures[code], data["keeps"][code]) for name, code in data["remedies"].items()}
+    return tuple(_pattern(table, rows, each, shown, coded) for each in data["pattern"])
 
 
 def _pattern(
-    table: Table,
-    rows: Mapping[str, Row],
-    raw: Mapping[str, Any],
-    shown: Mapping[str, str],
-    cures: Mapping[str, str],
-    remedies: Mapping[str, str],
+    table: Table, rows: Mapping[str, Row], raw: Mapping[str, Any], shown: Mapping[str, str], coded: Mapping[str, Coded]
 ) -> Pattern:
     own = [rows[name] for name in raw["scenarios"] if name in rows]
     marks = [_worst([row.marks[place] for row in own]) for place in range(len(table.columns))]
     worst = max(table.groups, key=lambda group: rank(marks[group.newest].word), default=None) if own else None
     seen = marks[worst.newest] if worst and rank(marks[worst.newest].word) > 0 else None
+    newest = [table.columns[group.newest] for group in table.groups]
     # A remedy claims the pattern, not each of its scenarios: those that it was run over count.
-    found = [_remedy(table, row, raw["scenarios"], remedies, cures) for row in table.remedies]
-    found += [_instead(table, rows[name], remedies, cures) for name in raw.get("instead", ()) if name in rows]
-    order = list(remedies)
-    best = sorted(
-        (cure for cure in found if cure.tried),
-        key=lambda cure: (-cure.holds, order.index(cure.scenario) if cure.scenario in order else len(order)),
-    )
+    found = [
+        _cure(row, [cured(column, row.scenario, raw["scenarios"]) for column in newest], raw["meant"], coded)
+        for row in table.remedies
+    ]
+    found += [
+        _cure(rows[name], [rows[name].marks[group.newest] for group in table.groups], raw["meant"], coded)
+        for name in raw.get("instead", ())
+        if name in rows
+    ]
     return Pattern(
         key=raw["code"].replace("_", "-"),
         title=raw["title"],
@@ -108,30 +167,31 @@ def _pattern(
         places=tuple(summarise([group], marks) for group in table.groups),
         seen=seen,
         seen_in=table.columns[worst.newest].cell if worst else "",
-        cures=tuple(best),
+        cures=_best_first(found, list(coded)),
     )
+
+
+def _best_first(cures: Iterable[Cure], preferred: Sequence[str]) -> tuple[Cure, ...]:
+    """Of those that hold wherever they were run, the one that keeps most of what was meant, then the one that holds in
+    most places. One that holds in some only comes after them, whatever it keeps: there it keeps nothing."""
+
+    def place(cure: Cure) -> tuple[int, ...]:
+        whole = cure.holds == cure.tried
+        liked = preferred.index(cure.scenario) if cure.scenario in preferred else len(preferred)
+        return not whole, -cure.kept * whole, -cure.holds, -cure.kept, liked
+
+    return tuple(sorted((cure for cure in cures if cure.tried), key=place))
 
 
 def _worst(marks: Sequence[Mark]) -> Mark:
     return max(marks, key=lambda mark: rank(mark.word), default=Mark(NOT_RUN, reason="No result has it yet."))
 
 
-def _remedy(
-    table: Table, row: Row, scenarios: Sequence[str], remedies: Mapping[str, str], cures: Mapping[str, str]
-) -> Cure:
-    marks = [cured(table.columns[group.newest], row.scenario, scenarios) for group in table.groups]
-    return _cure(row, marks, remedies, cures)
-
-
-def _instead(table: Table, row: Row, remedies: Mapping[str, str], cures: Mapping[str, str]) -> Cure:
-    return _cure(row, [row.marks[group.newest] for group in table.groups], remedies, cures)
-
-
-def _cure(row: Row, marks: Sequence[Mark], remedies: Mapping[str, str], cures: Mapping[str, str]) -> Cure:
+def _cure(row: Row, marks: Sequence[Mark], meant: Sequence[str], coded: Mapping[str, Coded]) -> Cure:
     judged = [mark for mark in marks if rank(mark.word) >= 0]
-    code = cures[remedies[row.scenario]] if row.scenario in remedies else ""
     holds = sum(mark.complies is True for mark in judged)
-    return Cure(row.scenario, row.title, tuple(marks), holds, len(judged), code)
+    own = coded.get(row.scenario, Coded())
+    return Cure(row.scenario, row.title, tuple(marks), holds, len(judged), own.code, own.keeps, tuple(meant))
 
 
 def cured(column: Column, remedy: str, scenarios: Sequence[str]) -> Mark:

@@ -45,7 +45,7 @@ def blocks(table: Table) -> dict[str, str]:
 
 
 def _patterns(table: Table) -> Iterator[str]:
-    """A row for each pattern as people write it: its worst word per driver, and what to write instead."""
+    """A row for each pattern as people write it: its worst word per driver, what to write instead, and its cost."""
     drivers = by_driver(table.groups)
     yield f"| If you write | {' | '.join(map(escape, drivers))} | instead |"
     yield f"|---|{'---|' * (len(drivers) + 1)}"
@@ -55,9 +55,7 @@ def _patterns(table: Table) -> Iterator[str]:
             places = [place for group, place in zip(table.groups, pattern.places, strict=True) if group in own]
             word = max((place.word for place in places), key=rank)
             words.append(f"{GLYPHS[word]} {word}")
-        advice = (
-            pattern.advice.title if pattern.advice and pattern.seen else "" if not pattern.seen else "nothing holds"
-        )
+        advice = "" if not pattern.seen else pattern.advice.sentence if pattern.advice else "nothing holds"
         yield f"| {escape(pattern.title)} | {' | '.join(words)} | {escape(advice)} |"
 
 

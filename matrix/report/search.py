@@ -80,7 +80,9 @@ def _card(error: ErrorText, patterns: Iterable[Pattern]) -> dict[str, Any]:
         "scenarios": [(name, seen[0].title) for name, seen in list(error.scenarios.items())[:SHOWN]],
         "more": max(0, len(error.scenarios) - SHOWN),
         "says": one_line(worst.reason)[:SAID],
-        "instead": [f"{pattern.key}-instead", pattern.advice.title] if pattern and pattern.advice else None,
+        "instead": [f"{pattern.key}-instead", pattern.advice.title, pattern.advice.price]
+        if pattern and pattern.advice
+        else None,
     }
 
 

@@ -119,6 +119,75 @@ def test_the_verdict_and_the_remedy_come_from_the_results(tmp_path):
     assert "async with lock" in found.advice.code
 
 
+def recommended(folder, pattern, measured, over):
+    """A pattern by results in which each remedy complies with so many of three drivers, or of as many as are named."""
+    cells = ("mysql-aiomysql", "mysql-asyncmy", "postgres-asyncpg")
+    for place, cell in enumerate(cells):
+        lines = [scenario(over, "lies")]
+        for name, places in measured.items():
+            holds, tried = places if isinstance(places, tuple) else (places, len(cells))
+            if place >= tried:
+                continue
+            verdict = {"verdict": "safe", "complies": True} if place < holds else {"verdict": "lies", "complies": False}
+            lines.append(remedy(name, "holds", {over: {"reason": "", "violations": [], **verdict}}))
+        write_cell(folder, header(cell), lines)
+    return pattern_of(folder, pattern)
+
+
+@pytest.mark.parametrize(
+    ("measured", "order"),
+    [
+        # Of those that hold alike, the one that keeps one transaction comes before the one that makes two of it.
+        ({"FIX-2b": 3, "FIX-7": 3, "FIX-6": 3}, ["FIX-6", "FIX-2b", "FIX-7"]),
+        # ... also where another was run, and holds, in more places.
+        ({"FIX-2b": 3, "FIX-6": (2, 2)}, ["FIX-6", "FIX-2b"]),
+        # One that holds in two of three places keeps nothing in the third.
+        ({"FIX-2b": 3, "FIX-6": 2}, ["FIX-2b", "FIX-6"]),
+        # Where none holds everywhere: the one that holds in most, then the one that keeps most.
+        ({"FIX-2b": 2, "FIX-6": 1, "FIX-7": 2}, ["FIX-2b", "FIX-7", "FIX-6"]),
+    ],
+)
+def test_the_remedy_that_keeps_most_of_what_was_meant_comes_first(measured, order, tmp_path):
+    found = recommended(tmp_path, "A task opens a transaction while", measured, "NST-4")
+    assert [cure.scenario for cure in found.cures] == order
+
+
+def test_what_a_pattern_means_decides_what_is_recommended_for_it(tmp_path):
+    """One lock keeps that a child is rolled back by itself, which only this pattern means."""
+    both = {"FIX-4": 3, "FIX-6": 3}
+    assert recommended(tmp_path / "a", "One of the tasks fails", both, "NST-5").advice.scenario == "FIX-4"
+    assert recommended(tmp_path / "b", "gather() of tasks", both, "NST-3").advice.scenario == "FIX-6"
+
+
+def test_what_a_remedy_gives_up_is_said_in_one_sentence_with_it(tmp_path):
+    inside = recommended(tmp_path / "a", "A TaskGroup", {"FIX-2b": 3}, "CTX-4").advice
+    assert inside.sentence == (
+        "The title of FIX-2b; its cost: parent and child are two transactions, what one has stored stays when the "
+        "other fails; each child takes a connection"
+    )
+    apart = recommended(tmp_path / "f", "A TaskGroup", {"FIX-7": 3}, "CTX-4").advice
+    assert "stays when the other fails" in apart.cost
+    assert "when the parent fails afterwards" not in apart.cost  # not twice
+    # A task for after the block was never to be stored with it.
+    late = recommended(tmp_path / "b", "A background task that opens", {"FIX-2b": 3}, "CTX-2").advice
+    assert late.cost == "each child takes a connection"
+    worker = recommended(tmp_path / "c", "A background task that opens", {"FIX-7": 3}, "CTX-2").advice
+    assert "the child's rows stay when the parent fails afterwards" in worker.cost
+    assert "when its caller is cancelled" in worker.cost
+    shield = recommended(tmp_path / "d", "A timeout", {"FIX-11": 3}, "TXN-5").advice
+    assert shield.cost == "the work goes on, and is stored, when its caller is cancelled"
+    unknown = recommended(tmp_path / "e", "A timeout", {"FIX-99": 3}, "TXN-5").advice
+    assert unknown.cost == "what it keeps was not measured"
+
+
+def test_every_pattern_says_what_it_means_in_words_that_remedies_are_measured_by():
+    data = patterns.tomllib.loads((patterns.FOLDER / "patterns.toml").read_text("utf-8"))
+    known = {word for keeps in data["keeps"].values() for word in keeps}
+    assert {word for each in data["pattern"] for word in each["meant"]} <= known
+    assert set(patterns.IF_MEANT) | set(patterns.ALWAYS) | {"in_turn", "connections", "but"} == known
+    assert {keeps["connections"] for keeps in data["keeps"].values()} <= set(patterns.CONNECTIONS)
+
+
 def test_a_pattern_that_is_safe_gets_no_blame_and_no_advice(tmp_path):
     write_cell(tmp_path, header(), [scenario("TXN-3")])
     found = pattern_of(tmp_path, "gather() of plain")

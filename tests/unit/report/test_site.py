@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from matrix.report import badges, files, junit, runs, site
+from matrix.report import badges, errors, files, junit, patterns, readme, runs, search, site
 from matrix.report.marks import style_class
 from matrix.report.pages import HERE, Options, orders_in_words
 from matrix.results import read
@@ -21,7 +21,7 @@ from matrix.results.read import ResultError, read_folder
 from matrix.words import GLYPHS
 from tests.unit.report import hostile
 from tests.unit.report.conftest import table_of
-from tests.unit.results.samples import header, remedy, scenario, write_cell
+from tests.unit.results.samples import evidence, header, remedy, scenario, write_cell
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -330,11 +330,35 @@ def test_is_my_code_safe_begins_with_an_answer_for_each_pattern(tmp_path, expect
     site.build(table_of(tmp_path / "results", expectations), tmp_path / "out")
     page = Page(tmp_path / "out" / "site" / "patterns.html")
     first = " ".join(" ".join(page.text).split()).split("What the words mean")[0]
-    assert "open a transaction inside a transaction Instead: The title of FIX-2b lies" in first
+    assert "open a transaction inside a transaction Instead: The title of FIX-2b ; its cost: parent and child" in first
     assert "goes away around a transaction No remedy was run breaks" in first
     assert first.count("not measured in these results") == 8
     targets = {link["href"] for link in page.all("a")}
     assert {"#gather-transactions", "#gather-transactions-instead", "cells/mysql-aiomysql/NST-3.html"} <= targets
+
+
+def test_a_remedy_is_recommended_nowhere_without_its_price(tmp_path, expectations):
+    error = {
+        "session": "child",
+        "operation": 2,
+        "type": "builtins.RuntimeError",
+        "message": "it is busy",
+        "traceback": "",
+    }
+    cures = {"NST-3": {"verdict": "safe", "complies": True, "reason": "", "violations": []}}
+    lines = [scenario("NST-3", "lies", evidence=evidence(exceptions=[error])), remedy("FIX-2b", "holds", cures)]
+    write_cell(tmp_path / "results", header(), lines)
+    table = table_of(tmp_path / "results", expectations)
+    site.build(table, tmp_path / "out")
+    pages = {name: Page(tmp_path / "out" / "site" / f"{name}.html") for name in ("patterns", "errors")}
+    said = {name: " ".join(" ".join(page.text).split()).replace(" ;", ";") for name, page in pages.items()}
+    (card,) = search.index(table, errors.collect(table), patterns.build(table), {})["errors"]
+    sentence = "The title of FIX-2b; its cost: parent and child are two transactions"
+    assert said["patterns"].count(sentence) == 2  # in the table of all patterns and below its row in that of its own
+    assert "columns); its cost: parent and child are two transactions" in said["patterns"]
+    assert f"Instead: {sentence}" in said["errors"]
+    assert sentence in "".join(card["instead"][1:])
+    assert sentence in readme.blocks(table)["patterns"]
 
 
 def test_methods_count_what_is_covered_and_what_generation_found(tmp_path, expectations):
