@@ -63,7 +63,7 @@ async def one_lock():
     async with in_transaction():
         await Note.create(text="parent")
         ended = await asyncio.gather(child("one"), child("two"), return_exceptions=True)
-        for error in ended:  # only when all have ended: one that goes on would write after the rollback
+        for error in ended:  # one that went on would write after the rollback
             if isinstance(error, BaseException):
                 raise error
 
@@ -76,7 +76,7 @@ async def no_nested_block():
             Note.create(text="two"),
             return_exceptions=True,
         )
-        for error in ended:  # only when all have ended: one that goes on would write after the rollback
+        for error in ended:  # one that went on would write after the rollback
             if isinstance(error, BaseException):
                 raise error
 
