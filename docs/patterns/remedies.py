@@ -103,3 +103,50 @@ async def shield():
             await Note.create(text="two")
 
     await asyncio.shield(asyncio.create_task(save()))
+
+
+# For one pattern, as people would write it there
+
+
+async def one_lock_when_one_fails():
+    lock = asyncio.Lock()
+
+    async def child(text):
+        async with lock, in_transaction():
+            await Note.create(text=text)
+
+    async def failing(text):
+        try:
+            async with lock, in_transaction():
+                await Note.create(text=text)
+                raise ValueError("not this one")
+        except ValueError:
+            pass  # its row is rolled back, the others go on
+
+    async with in_transaction():
+        work = child("kept"), failing("dropped"), child("kept too")
+        ended = await asyncio.gather(*work, return_exceptions=True)
+        for error in ended:  # one that went on would write after the rollback
+            if isinstance(error, BaseException):
+                raise error
+
+
+async def background_after():
+    async def audit():
+        await Note.create(text="audit")
+
+    async with in_transaction():
+        await Note.create(text="order")
+    task = asyncio.create_task(audit())  # no transaction any more; not reached when the block fails
+    await task
+
+
+async def background_transaction_after():
+    async def send_mail():
+        async with in_transaction():
+            await Note.create(text="mail")
+
+    async with in_transaction():
+        await Note.create(text="order")
+    task = asyncio.create_task(send_mail())  # no transaction any more; not reached when the block fails
+    await task

@@ -137,7 +137,16 @@ def build(table: Table, folder: Path = FOLDER) -> tuple[Pattern, ...]:
     shown, cures = functions(folder / "patterns.py"), functions(folder / "remedies.py")
     rows = {row.scenario: row for family in table.families for row in family.rows}
     coded = {name: Coded(cures[code], data["keeps"][code]) for name, code in data["remedies"].items()}
-    return tuple(_pattern(table, rows, each, shown, coded) for each in data["pattern"])
+    return tuple(
+        _pattern(
+            table,
+            rows,
+            each,
+            shown,
+            coded | {name: coded[name]._replace(code=cures[code]) for name, code in each.get("code_of", {}).items()},
+        )
+        for each in data["pattern"]
+    )
 
 
 def _pattern(

@@ -35,6 +35,9 @@ ON_SQLITE = {
     "no_nested_block": ["parent", "one", "two"],
     "worker_outside": ["parent", "job"],
     "shield": ["one", "two"],
+    "one_lock_when_one_fails": ["kept", "kept too"],
+    "background_after": ["order", "audit"],
+    "background_transaction_after": ["order", "mail"],
 }
 CREATE = 'CREATE TABLE "note" (id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, text TEXT NOT NULL)'
 
@@ -155,8 +158,12 @@ def test_the_remedy_that_keeps_most_of_what_was_meant_comes_first(measured, orde
 def test_what_a_pattern_means_decides_what_is_recommended_for_it(tmp_path):
     """One lock keeps that a child is rolled back by itself, which only this pattern means."""
     both = {"FIX-4": 3, "FIX-6": 3}
-    assert recommended(tmp_path / "a", "One of the tasks fails", both, "NST-5").advice.scenario == "FIX-4"
+    locked = recommended(tmp_path / "a", "One of the tasks fails", both, "NST-5")
+    assert locked.advice.scenario == "FIX-4"
     assert recommended(tmp_path / "b", "gather() of tasks", both, "NST-3").advice.scenario == "FIX-6"
+    # ... and its code is that pattern's, where there is one.
+    assert 'raise ValueError("not this one")' in locked.advice.code
+    assert "raise ValueError" not in recommended(tmp_path / "c", "gather() of tasks", both, "NST-3").cures[1].code
 
 
 def test_what_a_remedy_gives_up_is_said_in_one_sentence_with_it(tmp_path):
