@@ -37,7 +37,7 @@ wait "$servers" || cat "$logs/servers"
 # when one of them waits, as ODBC does for a third of its time; the seeded faults, over all cores, fill what is left. A red
 # one does not keep the others from running, the check below is what counts.
 "$tox" -e faults >"$logs/faults" 2>&1 & faults=$!
-MATRIX_PROCESSES=1 "$tox" run --parallel auto --parallel-no-spinner -e "$cells" -- --full-first || status=$?
+MATRIX_PROCESSES=1 "$tox" run-parallel --parallel auto --parallel-no-spinner -e "$cells" -- --full-first || status=$?
 wait "$faults" || status=$?
 cat "$logs/faults"
 "$tox" -e report || status=$?
