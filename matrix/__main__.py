@@ -19,6 +19,7 @@ PARTS = {
     "matrix.results.cli": ("results", "diff"),
     "matrix.report.cli": ("report", "headline"),
     "matrix.runs.replay": ("replay",),
+    "matrix.runs.check": ("check",),
     "matrix.reproduce.cli": ("reproduce",),
     "matrix.runs.releases": ("releases",),
     "matrix.runs.plan": ("plan",),

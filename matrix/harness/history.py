@@ -244,10 +244,10 @@ def record_error(error: BaseException, classed: str) -> ErrorRecord:
     """An ErrorRecord; its traceback (causes and contexts included) is read off now and formatted on demand."""
     frames = traceback.TracebackException(type(error), error, error.__traceback__, lookup_lines=False)
     message = without_folders(str(error))  # asyncio names tasks with the files of their code
-    return ErrorRecord(qualified(error), message, classed, frames, _identity(error), getattr(error, "raised_by", ""))
+    return ErrorRecord(qualified(error), message, classed, frames, identity_of(error), getattr(error, "raised_by", ""))
 
 
-def _identity(error: BaseException) -> int:
+def identity_of(error: BaseException) -> int:
     """A number that stays this exception's own, without keeping it alive: an ``id`` may be given out again."""
     known = getattr(error, "_matrix_identity", None)
     if known is None:

@@ -35,13 +35,17 @@ class Orm:
         connection = {"engine": adapter.engine, "credentials": adapter.credentials(address, self.size)}
         config = {
             "connections": {alias: dict(connection) for alias in self.aliases},
-            "apps": {"models": {"models": ["matrix.harness.models"], "default_connection": self.aliases[0]}},
+            "apps": self.apps(),
         }
         options: dict[str, Any] = {}
         # Without it Tortoise 1.x finds no context at all in an empty contextvars.Context (FIX-3b).
         if self.fallback and "_enable_global_fallback" in inspect.signature(Tortoise.init).parameters:
             options["_enable_global_fallback"] = True
         self._context = await Tortoise.init(config=config, **options)
+
+    def apps(self) -> dict[str, Any]:
+        """The models, as ``Tortoise.init`` takes them."""
+        return {"models": {"models": ["matrix.harness.models"], "default_connection": self.aliases[0]}}
 
     def client(self, alias: str | None = None) -> Any:
         """The current client of a named connection: inside a transaction on it, the transaction's."""

@@ -34,10 +34,11 @@ class Recording:
         self.on_step: Callable[[str, Fact], None] | None = None
         self.aftermath: list[tuple[Fact, bool]] = []
         self.after = False  # the program is over, and the next user asks
+        self.own: list[BaseException] = []  # errors of the program that no operation has raised
         self.closing = False  # nothing is written down any more but steps: what the tear-down does is no history
 
     def classify(self, error: BaseException) -> str:
-        if isinstance(error, Deliberate):
+        if isinstance(error, Deliberate) or any(error is each for each in self.own):
             return OWN
         if isinstance(error, asyncio.CancelledError):
             return CANCELLED

@@ -20,7 +20,8 @@ def sentence(fact: Fact) -> str:
     """A fact in words. Raises KeyError for a kind that is not known."""
     form = _KINDS[fact["kind"]]
     text = form.format_map(_InWords(fact)) if isinstance(form, str) else form(fact)
-    return f"{text} (too late)" if fact.get("late") else text
+    text = f"{text} (too late)" if fact.get("late") else text
+    return f"{text} ({fact['at']})" if fact.get("at") else text
 
 
 def kinds() -> list[str]:
@@ -191,8 +192,14 @@ _KINDS |= {
     "operation_wrongly_cancelled": "{session}'s {asked} ended in CancelledError, although nobody had cancelled it.",
     "next_user_failed": f"afterwards {NEXT_USER} failed to {{asked}}: {{error}}",
     "foreign_error": "{session} was shown the error that {owner} had caused: {error}",
+    "invariant": "afterwards {statement} gives {found}.",
     "transaction_open": "afterwards the server still has a transaction open on {channel}.",
 }
+
+
+@_of("program_failed")
+def _program_failed(f: Any) -> str:
+    return f"{f['session']} ended with {_error(f['error'])}" + (f", raised at {f['where']}" if f["where"] else "")
 
 
 @_of("wrong_answer")

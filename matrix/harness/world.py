@@ -47,6 +47,7 @@ class World:
         self.recording = Recording(self.timeline, self.history, self.adapter, cell.kind)
         self.gates = Gates(self.timeline, loop.idle_selector.ring)
         self.sessions: dict[str, Session] = {}
+        self.session_type: type[Session] = Session  # what ``start`` makes
         self.quiet = Quiet(loop, self.gates, self.witness, cell.answers)
         self.conductor = Conductor(loop, execution, self.sessions, self.gates, self.recording, self.quiet)
         self.workers: list[tuple[Session, Callable[[], None]]] = []
@@ -220,7 +221,7 @@ class World:
         whose work it does, and ``shields``: what of it, as in ``Session.spawn``."""
         if name in self.sessions:
             raise HarnessError(f"two sessions are called {name!r}")
-        session = Session(self, name, LETTERS[len(self.sessions)], blocks)
+        session = self.session_type(self, name, LETTERS[len(self.sessions)], blocks)
         self.sessions[name] = session
         self.history.sessions[name] = session.record
         self._note_start(name, create is not None, shields)
@@ -263,10 +264,10 @@ class World:
         if target.task is None or target.task.done():
             self.recording.note(target.name, "note", {"kind": "ended_before"})
             return
-        self._is_cancelled(target, doomed=doomed)
+        self.is_cancelled(target, doomed=doomed)
         target.task.cancel()
 
-    def _is_cancelled(self, target: Session, by: str = "", *, doomed: bool = False) -> None:
+    def is_cancelled(self, target: Session, by: str = "", *, doomed: bool = False) -> None:
         """Remember what a task was doing, and each task that it waits for: asyncio cancels those with it."""
         under_way = [o for o in self.history.operations if o.session == target.name and not o.ended]
         target.record.cancelled_in = under_way[-1].number if under_way else None
@@ -275,7 +276,7 @@ class World:
         self.recording.note(target.name, "cancelled", {"kind": "cancelled", "by": by, "doomed": doomed})
         for child in target.awaits:
             if child.task is not None and not child.task.done():
-                self._is_cancelled(child, target.name)
+                self.is_cancelled(child, target.name)
 
     def _was_sent(self, operation: Operation) -> bool:
         return any(operation.nonce in channel.segments.placed for channel in self.gates.channels())

@@ -45,10 +45,8 @@ def _replay(options: argparse.Namespace) -> int:
         print(problem.args[0], file=sys.stderr)
         return 2
     options.cell, options.scenario, options.remedy = name, scenario, remedy
-    command = tox()
-    if command is None:
-        print("replay needs tox, which makes the cell's environment: python -m pip install tox", file=sys.stderr)
-        return 2
+    if tox() is None:
+        return _needs_tox("replay")
     schedule = options.schedule
     try:
         line = line_of(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
@@ -70,14 +68,30 @@ def _replay(options: argparse.Namespace) -> int:
     for name in ("remedy", "database"):
         if getattr(options, name):
             arguments += [f"--{name}", getattr(options, name)]
-    make = [*command, "run", "--notest", "-e", options.cell]
-    made = subprocess.run(make, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if made.returncode:
-        print(f"the environment {options.cell} cannot be made:\n{made.stdout.strip()}", file=sys.stderr)
+    python = environment(options.cell, "replay")
+    if python is None:
         return 2
-    python = ROOT / ".tox" / options.cell / "bin" / "python"
     with process.start(python, *arguments, module="matrix.cell.replay") as replay:
         return replay.wait()
+
+
+def environment(cell: str, command: str) -> Path | None:
+    """The Python of a cell's tox environment, made where it is missing; None, and said why, where it cannot be had."""
+    found = tox()
+    if found is None:
+        _needs_tox(command)
+        return None
+    make = [*found, "run", "--notest", "-e", cell]
+    made = subprocess.run(make, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if made.returncode:
+        print(f"the environment {cell} cannot be made:\n{made.stdout.strip()}", file=sys.stderr)
+        return None
+    return ROOT / ".tox" / cell / "bin" / "python"
+
+
+def _needs_tox(command: str) -> int:
+    print(f"{command} needs tox, which makes the cell's environment: python -m pip install tox", file=sys.stderr)
+    return 2
 
 
 def tox() -> list[str] | None:

@@ -159,11 +159,18 @@ def test_a_cell_knows_of_no_plan_and_no_report(path):
     assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
 
 
+@parameters("matrix/check")
+def test_a_check_imports_what_a_cell_installs_only(path):
+    allowed = (*STANDARD, *GROUND, "matrix.harness", "matrix.check", "tortoise")
+    assert [name for name in imports(path) if not within(name, *allowed)] == []
+
+
 @parameters("matrix/runs")
 def test_runs_know_of_the_harness_what_is_data(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
     data = [f"matrix.harness.{name}" for name in ("cell_name", "drivers", "known_schedules", "scenario", "cell.commit")]
     rooms = ("matrix.results", "matrix.servers", "matrix.runs", "matrix.report.terminal", "matrix.report.view")
+    data.append("matrix.check.arguments")
     assert [name for name in ours if not within(name, *GROUND, *rooms, *data)] == []
 
 

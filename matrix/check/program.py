@@ -1,0 +1,276 @@
+"""A user's coroutine function as a program of the harness: its tasks are sessions, its errors are findings."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from matrix.harness.blocks import TransactionBlock
+from matrix.harness.conductor import HarnessError
+from matrix.harness.history import identity_of
+from matrix.harness.orm import Orm
+from matrix.harness.scenario import OrmSetup
+from matrix.harness.session import Session
+from matrix.harness.witness import SEEDS, Witness, WitnessError
+from matrix.harness.world import World
+from matrix.words import ATOMICITY, LETTERS, LOUDNESS
+
+from . import hooks
+from .places import here, is_the_users, raised_at
+from .tasks import UserSession, UserTask
+
+APP = "models"  # the name of the user's app, as in ForeignKeyField("models.Tournament")
+QUESTIONS = SEEDS - 20  # that may stand behind the user's queries; some are left for the next user
+# What a session may open on the loop that no gate is in front of.
+OUTSIDE = {
+    "run_in_executor": "starts a thread (asyncio.to_thread, an executor, or the look-up of a host's name)",
+    "create_connection": "opens a connection of its own (an HTTP client, redis?)",
+    "create_unix_connection": "opens a connection of its own",
+    "create_datagram_endpoint": "opens a socket of its own",
+    "sock_connect": "opens a connection of its own",
+    "subprocess_exec": "starts a process",
+    "subprocess_shell": "starts a process",
+}
+
+
+class UserError(Exception):
+    """What the user asked for cannot be run: one or two lines, what and what to do."""
+
+
+class UserOrm(Orm):
+    """Tortoise with the user's models beside the suite's own."""
+
+    modules: tuple[str, ...] = ()
+
+    def apps(self) -> dict[str, Any]:
+        """The suite's models in an app of their own, the user's in the one that they are usually in."""
+        return {
+            "matrix": {"models": ["matrix.harness.models"], "default_connection": self.aliases[0]},
+            APP: {"models": list(self.modules), "default_connection": self.aliases[0]},
+        }
+
+
+class UserProgram:
+    """The function and what goes with it. ``run`` is one run: the program of a scenario."""
+
+    def __init__(self, target: str, setup: str | None, invariant: str | None, models: tuple[str, ...]) -> None:
+        self.target = target
+        self.setup = setup
+        self.invariant = invariant
+        self.models = models
+        self.tables: list[str] = []
+        self.problem = ""  # what no gate owns, in words; then no run counts
+        self.blocks: dict[int, TransactionBlock] = {}  # id of a transaction's client -> its block
+        self.world: World | None = None
+        self._questions = 0
+        self._others = set(sys.modules)  # what is not imported anew for each run
+
+    # -- the user's code -------------------------------------------------------------------------------------------
+    def import_anew(self) -> None:
+        """Forget the user's modules, so that each run begins with their state as it is when they are imported."""
+        for name in set(sys.modules) - self._others:
+            if is_the_users(getattr(sys.modules[name], "__file__", None)):
+                del sys.modules[name]
+
+    def function(self, target: str) -> Callable[[], Coroutine[Any, Any, Any]]:
+        """``MODULE:FUNCTION``, imported. Raises UserError."""
+        module, _, name = target.partition(":")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except Exception as error:
+            where = raised_at(error.__traceback__)
+            what = f"{type(error).__name__}: {error}" + (f" ({where})" if where else "")
+            raise UserError(
+                f"{target} cannot be imported: {what}\nGive MODULE:FUNCTION, the folder it is in as --folder, and "
+                "install what it needs in the cell's environment (or use --here)."
+            ) from error
+        if not inspect.iscoroutinefunction(found):
+            raise UserError(f"{target} is no coroutine function\nGive the name of an `async def` without arguments.")
+        return found
+
+    # -- whose call it is ------------------------------------------------------------------------------------------
+    def session(self) -> UserSession | None:
+        """The session whose task runs now; None for a driver's own task, and outside of a run."""
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            return None
+        session = getattr(task, "session", None)
+        return session if session is not None and session.world is self.world else None
+
+    def asking(self) -> UserSession | None:
+        """The session that asks for something itself; None within an operation."""
+        return None if hooks.BUSY.get() else self.session()
+
+    def may_ask(self) -> bool:
+        """Whether there is a question left to ask behind a query."""
+        self._questions += 1
+        return self._questions <= QUESTIONS
+
+    def cannot_own(self, what: str) -> None:
+        """Say that the order is not owned; the run counts for nothing. Raises HarnessError, into the function."""
+        self.problem = self.problem or f"{self.target} {what}" + (f", at {at}" if (at := here()) else "")
+        assert self.world is not None
+        self.world.timeline.failures.append(self.problem)
+        raise HarnessError(self.problem)
+
+    # -- one run ---------------------------------------------------------------------------------------------------
+    async def run(self, world: World) -> None:
+        """One run of the function in an empty database, after ``setup``."""
+        self._questions = 0
+        self.blocks.clear()
+        empty(world.witness, world.cell.kind, self.tables)
+        if self.setup:
+            try:
+                await self.function(self.setup)()
+            except Exception as error:
+                self.problem = f"{self.setup} failed: {type(error).__name__}: {error}"
+                raise HarnessError(self.problem) from error
+            await world.conductor.nothing_in_flight()
+        function = self.function(self.target)
+        self.world = world
+        world.session_type = UserSession
+        loop: Any = world.loop
+        loop.create_task = self._create_task
+        for name, what in OUTSIDE.items():
+            setattr(loop, name, self._outside(getattr(loop, name), what))
+        loop.set_exception_handler(self._loop_error)
+
+        async def body(session: Session) -> None:
+            try:
+                await self._body(session, function())
+            except Exception as error:
+                self._failed(session, error)
+                raise
+
+        try:
+            await world.together(**{function.__name__: body})
+        finally:
+            for name in ("create_task", *OUTSIDE):
+                delattr(loop, name)
+            self.world = None
+        await self._check_invariant(world)
+
+    async def _check_invariant(self, world: World) -> None:
+        if self.invariant:
+            await world.conductor.nothing_in_flight()
+            try:
+                rows = world.witness.execute(self.invariant)
+            except WitnessError as error:
+                self.problem = f"--invariant cannot be asked: {error}"
+                raise HarnessError(self.problem) from error
+            holds = bool(rows) and bool(rows[0][0])
+            found = ", ".join(map(str, rows[0])) if rows else "no row"
+            world.recording.claim(ATOMICITY, holds, "invariant", statement=self.invariant, found=found)
+
+    def _outside(self, original: Callable[..., Any], what: str) -> Callable[..., Any]:
+        def checked(*arguments: Any, **named: Any) -> Any:
+            if self.asking() is not None:
+                self.cannot_own(what)
+            return original(*arguments, **named)
+
+        return checked
+
+    def _create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:
+        """``loop.create_task``: what a session starts is a session."""
+        world = self.world
+        assert world is not None
+        code = getattr(coro, "cr_code", None)
+        if code is World._body.__code__:  # a session's own: world.start has made it
+            task: asyncio.Task[Any] = UserTask(coro, loop=world.loop)
+            return task
+        parent = self.asking()
+        if parent is None or world.recording.closing or code is None:
+            more = {} if context is None else {"context": context}
+            return type(world.loop).create_task(world.loop, coro, name=name, **more)
+        if len(world.sessions) == len(LETTERS):
+            coro.close()
+            self.cannot_own(f"starts more than {len(LETTERS)} tasks, more than an order can name")
+        called = code.co_name
+        count = sum(each == called or each.startswith(f"{called} ") for each in world.sessions)
+        session = world.start(
+            f"{called} {count + 1}" if count else called,
+            lambda session: self._body(session, coro),
+            blocks=() if context is not None else parent.blocks,
+            context=context,
+        )
+        assert session.task is not None
+        if name is not None:
+            session.task.set_name(name)
+        return session.task
+
+    async def _body(self, session: Any, coro: Any) -> Any:
+        task = asyncio.current_task()
+        assert isinstance(task, UserTask)
+        task.session = session
+        try:
+            return await coro
+        except Exception as error:
+            self._own(session, error)
+            raise
+
+    # -- the program's own errors ----------------------------------------------------------------------------------
+    def _own(self, session: Session, error: BaseException) -> None:
+        """Remember which errors are the program's own: those that no operation has raised."""
+        told = [each.error.identity for each in session.world.history.operations if each.error is not None]
+        session.world.recording.own += [leaf for leaf in leaves(error) if identity_of(leaf) not in told]
+
+    def _failed(self, session: Session, error: BaseException) -> None:
+        """The function ends with an error: a finding, unless it is one of a statement's, which is judged there."""
+        recording, history = session.world.recording, session.world.history
+        judged = [each.error.identity for each in history.operations if each.error is not None and each.kind != "fail"]
+        for leaf in leaves(error):
+            if identity_of(leaf) not in judged:
+                facts = {"type": type(leaf).__name__, "message": str(leaf)}
+                where = raised_at(leaf.__traceback__)
+                recording.claim(LOUDNESS, False, "program_failed", session=session.name, error=facts, where=where)
+
+    def _loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An error of a task that nobody asked for: the program's own is a finding too."""
+        world, error = self.world, context.get("exception")
+        if world is None:
+            return
+        if error is not None and any(error is each for each in world.recording.own):
+            name = str(context.get("message", "a task"))
+            facts = {"type": type(error).__name__, "message": str(error)}
+            where = raised_at(error.__traceback__)
+            world.recording.claim(LOUDNESS, False, "program_failed", session=name, error=facts, where=where)
+        world.recording.loop_error(loop, context)
+
+    # -- the user's tables -----------------------------------------------------------------------------------------
+    def make_orm(self, world: World, setup: OrmSetup) -> Orm:
+        """As ``Adapter.make_orm``, with the user's models, imported anew."""
+        self.import_anew()
+        made = UserOrm(world, size=setup.size, aliases=setup.aliases, fallback=setup.fallback)
+        made.modules = self.models
+        return made
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors in a group of errors; else the error alone."""
+    inner = getattr(error, "exceptions", None)
+    return [leaf for each in inner for leaf in leaves(each)] if inner else [error]
+
+
+def empty(witness: Witness, kind: str, tables: list[str]) -> None:
+    """Empty the user's tables, whichever refer to which; their numbers begin at 1 again. Raises WitnessError."""
+    if kind == "postgres":
+        if tables:
+            listed = ", ".join(f'"{name}"' for name in tables)
+            witness.execute(f"TRUNCATE {listed} RESTART IDENTITY CASCADE")
+        return
+    if kind == "sqlite":
+        for name in tables:
+            witness.execute(f'DELETE FROM "{name}"')
+        if witness.execute("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'"):
+            for name in tables:
+                witness.execute(f"DELETE FROM sqlite_sequence WHERE name = '{name}'")
+        return
+    witness.execute("SET FOREIGN_KEY_CHECKS = 0")
+    for name in tables:
+        witness.execute(f"TRUNCATE TABLE `{name}`")
+    witness.execute("SET FOREIGN_KEY_CHECKS = 1")

@@ -1,0 +1,41 @@
+"""``python -m matrix check``: a user's function under owned orders, in its cell's tox environment, or in this one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from matrix.check.arguments import add_arguments, words
+from matrix.runs import process
+from matrix.runs.jobs import RunError, cells_read
+from matrix.runs.replay import environment
+
+
+def register(commands: Any) -> None:
+    """Adds ``check``."""
+    check = commands.add_parser(
+        "check",
+        help="run your own coroutine function under owned orders",
+        description="Runs a coroutine function of yours, with your models, on a real driver and server, under orders "
+        "that the harness owns, and judges each of them. Exit code 0: it complies, 1: it does not, 2: it could not be "
+        "run. Such as: python -m matrix check mysql-aiomysql shop:checkout --folder ../shop",
+    )
+    add_arguments(check)
+    check.add_argument("--here", action="store_true", help="with the Python that runs this and what is installed there")
+    check.set_defaults(handler=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    try:
+        options.cell = str(cells_read(options.cell))
+    except (LookupError, RunError) as problem:
+        print(problem.args[0], file=sys.stderr)
+        return 2
+    python = Path(sys.executable) if options.here else environment(options.cell, "check")
+    if python is None:
+        return 2
+    options.folder = str(Path(options.folder).resolve())
+    with process.start(python, *words(options), module="matrix.check") as check:
+        return check.wait()
