@@ -68,12 +68,16 @@ def _depth(findings: Iterable[ExplorationResult]) -> str:
 
 def _findings(level: str, exploration: Exploration) -> ExplorationResult:
     if exploration.error:
-        return {
+        failed: ExplorationResult = {
             "verdict": ERROR,
             **because(words(exploration.error)),
             "complies": None,
             "evidence": exploration.evidence or None,
         }
+        if exploration.outcomes and not exploration.judged:
+            unmet = len(exploration.outcomes)
+            failed["orders"] = {"explored": 0, "possible": None, "verdicts": {}, "situation_not_met": unmet}
+        return failed
     if exploration.absent:
         return {"verdict": NOT_APPLICABLE, **because(words(exploration.absent)), "complies": None, "evidence": None}
     deciding = exploration.deciding

@@ -209,10 +209,10 @@ def _crossed(history: History) -> bool:
 
 
 def _found_locked(history: History) -> bool:
-    """A row is asked for while another session's block that has locked it is open."""
+    """A row is asked for while another session's block that has locked it is open, or is said to be locked."""
     locks = _program(history, "take", "seize")
     ends = dict(_ended_blocks(history))
-    return any(
+    return any(o.kind == "seize" and o.outcome == "error" for o in locks) or any(
         one.nonce == other.nonce and one.outcome == "ok" and one.ended < other.started < ends.get(one.block or 0, 0)
         for one, other in _strangers(locks)
     )

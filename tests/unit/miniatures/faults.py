@@ -403,7 +403,7 @@ class ServesTheCancelled(Queueing):
 class KeepsSettings(Queueing):
     """Takes a connection back with the settings that its user has changed."""
 
-    expects = ("routing", "lies")
+    expects = ("recovery", "poisons")
 
     class connection_type(Connection):
         def reset(self) -> None:

@@ -12,7 +12,7 @@ from matrix.harness.loop import MatrixLoop
 from matrix.harness.result_lines import line_of
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario, catalogue
-from matrix.words import NOT_APPLICABLE, REFUSES, SAFE
+from matrix.words import INFO, NOT_APPLICABLE, REFUSES, SAFE, VERDICTS
 
 from .driver import Backing, Miniature, Queueing, Refusing
 from .faults import FAULTS
@@ -87,9 +87,21 @@ async def row(miniature: type[Miniature], only: Collection[str] = ()) -> Row:
         sentence(miniature),
         miniature.expects,
         miniature.gap,
-        tuple(_catch(each) for each in lines if each["complies"] is False),
-        tuple(f"{each['scenario']}: {each['reason']}" for each in lines if each["verdict"] == "error"),
+        tuple(_catch(each) for each in lines if each["complies"] is False or _reported(each)),
+        tuple(
+            f"{each['scenario']}: {each['reason']}" for each in lines if each["verdict"] == "error" and not _unmet(each)
+        ),
     )
+
+
+def _reported(line: dict[str, Any]) -> bool:
+    """Whether a line that nobody judges (level ``info``) shows something wrong all the same."""
+    return line["level"] == INFO and line["verdict"] in VERDICTS[2:]
+
+
+def _unmet(line: dict[str, Any]) -> bool:
+    """Whether a driver is wrong in a way that keeps a scenario from its situation: then that one measures nothing."""
+    return bool((line["orders"] or {}).get("situation_not_met"))
 
 
 def sentence(miniature: type[Miniature]) -> str:
