@@ -280,7 +280,7 @@ async def close_while_connecting(world):
     await world.together(first=worker, second=worker, closer=closer)
 
 
-@scenario("ORM-12", "Idle connections are lost", level="loud", needs=("tortoise", "server"), orm=OrmSetup(size=2))
+@scenario("ORM-12", "Idle connections are lost", level="loud", needs=("tortoise", "server"), orm=OrmSetup(size=1))
 async def lost_while_idle(world):
     """The server ends the pool's idle connections, as it does after a time without use: each costs one refused
     operation at most, then everybody is served, in the same task as well."""
