@@ -378,3 +378,8 @@ class Footer(_Footer, total=False):
 
     planned: int
     not_installed: str | None
+
+
+def word_of(line: ScenarioLine) -> str:
+    """What a line is known by: of a remedy what it does, else the verdict."""
+    return line.get("remedy") or line["verdict"]

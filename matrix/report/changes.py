@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as xml
 
+from matrix.lines import word_of
 from matrix.report.junit import text
 from matrix.results import compare
 from matrix.results.read import CellResult, CellState
@@ -55,7 +56,7 @@ def _of_cell(old: CellResult, new: CellResult) -> list[Change]:
     found = []
     for name in dict.fromkeys([*old.by_id, *new.by_id]):
         before, after = old.by_id.get(name), new.by_id.get(name)
-        was, is_now = (compare.word(line) if line else "" for line in (before, after))
+        was, is_now = (word_of(line) if line else "" for line in (before, after))
         if was != is_now:
             kind = (compare.direction(before, after) if before and after else None) or ("new" if after else "gone")
             line = after or old.by_id[name]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from matrix.report.view import Table
+from matrix.report.view import Table, natural
 from matrix.results.read import read_cell
 from matrix.words import FAMILIES, rank
 
@@ -116,10 +116,9 @@ def _tells(text: str, exception: Mapping[str, Any]) -> bool:
 
 
 def _place(seen: Seen) -> tuple[Any, ...]:
-    family, _, number = seen.scenario.partition("-")
+    family = seen.scenario.partition("-")[0]
     families = [*FIRST, *(each for each in FAMILIES if each not in FIRST), family]
-    digits = re.sub(r"\D", "", number)
-    return rank(seen.word) <= 0, families.index(family), int(digits or 0), seen.scenario, -rank(seen.word), seen.cell
+    return rank(seen.word) <= 0, families.index(family), natural(seen.scenario), -rank(seen.word), seen.cell
 
 
 def _key(text: str) -> str:

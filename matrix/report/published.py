@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from matrix.lines import word_of
 from matrix.report import view
 from matrix.report.pages import Site
 from matrix.report.summary import axis_ranges
-from matrix.results.compare import word
 from matrix.results.ranges import AXES
 from matrix.results.read import without_evidence
 from matrix.words import SCHEMA
@@ -28,7 +28,7 @@ def short(column: view.Column) -> dict[str, Any]:
         "complete": state.complete,
         "problem": column.problem,
         "header": result.header if result else (state.attempt.header if state.attempt else None),
-        "words": {name: word(line) for name, line in result.by_id.items()} if result else {},
+        "words": {name: word_of(line) for name, line in result.by_id.items()} if result else {},
         "footer": result.footer if result else None,
         "page": f"cells/{column.cell}/index.html",
     }
@@ -50,7 +50,7 @@ def scenario(site: Site, row: view.Row) -> dict[str, Any]:
     """One scenario: what every cell says of it, and its ranges."""
     cells = {
         column.cell: {
-            "word": word(line),
+            "word": word_of(line),
             "complies": line["complies"],
             "reason": line.get("reason") or "",
             "schedule": line.get("schedule"),

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from matrix.lines import word_of
 from matrix.report import shared, view
 from matrix.report.changes import Change, between
-from matrix.results import compare
 from matrix.results.read import CellResult, CellState
 
 
@@ -87,7 +87,7 @@ def otherwise(all_runs: Iterable[Run], now: CellResult) -> list[tuple[Run, CellR
 def _said(run: Run, then: CellResult, scenario: str) -> Said:
     line = then.by_id[scenario]
     reason, schedule = str(line.get("reason") or ""), str(line.get("schedule") or "")
-    return Said(stamp(then), run, scenario, compare.word(line), reason, schedule)
+    return Said(stamp(then), run, scenario, word_of(line), reason, schedule)
 
 
 def _then(now: view.Table, states: Iterable[CellState], folder: str | os.PathLike[str]) -> view.Table:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from matrix.lines import Expectation, ScenarioLine
+from matrix.lines import Expectation, ScenarioLine, word_of
 from matrix.report import shared
 from matrix.report.marks import glyph, style_class
 from matrix.report.summary import Group, group
@@ -305,7 +305,7 @@ def mark(
         return Mark(word, reason=why)
     expectation = expected.get((column.cell, scenario))
     return Mark(
-        word=line.get("remedy") or line["verdict"],
+        word=word_of(line),
         href=page_of(pages.get((column.cell, scenario), column.cell), scenario),
         complies=line["complies"],
         note=_note(line, expectation),
@@ -332,6 +332,6 @@ def _note(line: ScenarioLine, expectation: Expectation | None) -> str:
 
 def counts(result: CellResult) -> list[tuple[str, int]]:
     """How many scenarios of a cell have each word, from good to bad."""
-    words = [line.get("remedy") or line["verdict"] for line in result.scenarios]
+    words = [word_of(line) for line in result.scenarios]
     order = [*VERDICTS, *REMEDIES, *NOT_VERDICTS]
     return [(word, words.count(word)) for word in order if word in words]

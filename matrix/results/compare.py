@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from matrix.lines import ScenarioLine
+from matrix.lines import ScenarioLine, word_of
 from matrix.results.read import CellResult
 from matrix.results.text import code, one_line
 from matrix.words import ERROR, REMEDIES, complies
@@ -78,20 +78,15 @@ def of_cell(before: CellResult, after: CellResult, name: str) -> list[Difference
     for scenario in dict.fromkeys([*before.by_id, *after.by_id]):
         one, other = before.by_id.get(scenario), after.by_id.get(scenario)
         if one is None or other is None:
-            was = word(one) if one else None
-            is_now = word(other) if other else None
+            was = word_of(one) if one else None
+            is_now = word_of(other) if other else None
             found.append(Difference("gone" if one else "new", name, scenario, was, is_now))
         elif became := direction(one, other):
-            old, new = word(one), word(other)
+            old, new = word_of(one), word_of(other)
             if old == new:  # of a remedy that does what it did, with another worst verdict
                 old, new = one["verdict"], other["verdict"]
             found.append(Difference(became, name, scenario, old, new, one_line(other.get("reason") or "")))
     return found
-
-
-def word(line: ScenarioLine) -> str:
-    """The word that stands for a line: of a remedy what it does."""
-    return line.get("remedy") or line["verdict"]
 
 
 def direction(one: ScenarioLine, other: ScenarioLine) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from matrix.lines import Expectation, Header, ScenarioLine
+from matrix.lines import Expectation, Header, ScenarioLine, word_of
 from matrix.results.expectations import Entry, TwoEntries, applies, expected
 from matrix.results.text import one_line
 from matrix.words import (
@@ -191,13 +191,8 @@ def deviations(lines: Iterable[ScenarioLine], entries: Iterable[Entry], header: 
     found = {}
     for line in lines:
         if line["verdict"] not in (ERROR, NOT_RUN) and _against_expectation(line, shared, header):
-            found[str(line["scenario"])] = str(line["verdict"] if line["verdict"] == NOT_APPLICABLE else _word(line))
+            found[str(line["scenario"])] = line["verdict"] if line["verdict"] == NOT_APPLICABLE else word_of(line)
     return found
-
-
-def _word(line: ScenarioLine) -> str:
-    """What a scenario or a remedy is known by."""
-    return str(line.get("remedy") or line["verdict"])
 
 
 def _without_entry(line: ScenarioLine) -> list[tuple[str, str]]:

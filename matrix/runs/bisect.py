@@ -21,6 +21,7 @@ from packaging.version import Version
 
 from matrix.harness.drivers import drivers
 from matrix.harness.scenario import one
+from matrix.lines import word_of
 from matrix.maker import clean_up_when_told_to_end
 from matrix.results.text import one_line
 from matrix.runs import cells, environments
@@ -183,7 +184,7 @@ class Prober:
         line = done.result.by_id.get(self.scenario) if done.result else None
         if line is None:
             return Probe(version, None, one_line(done.said), done.job.cell)
-        word = line.get("remedy") or line["verdict"]
+        word = word_of(line)
         if word in ("error", "not run"):
             return Probe(version, None, f"{word}: {one_line(line.get('reason') or '')}", done.job.cell)
         return Probe(version, word, one_line(line.get("reason") or ""), done.job.cell)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matrix.harness.drivers import TableError
+from matrix.lines import word_of
 from matrix.maker import clean_up_when_told_to_end
 from matrix.results import compare, expectations, judging
 from matrix.results.cli import unmet_of
@@ -113,7 +114,7 @@ def _tell_each(done: Sequence[Done], results: Path) -> None:
     for each in done:
         lines = each.result.scenarios if each.result else ()
         for line in lines:
-            word = line.get("remedy") or line["verdict"]
+            word = word_of(line)
             why = "" if word == SAFE else f": {line.get('reason') or ''}"
             print(clean(f"  {line['scenario']:<7} {GLYPHS.get(word, '?')} {word}{why}"))
         if lines:

@@ -14,6 +14,7 @@ import tomllib
 
 from matrix.harness.drivers import bases, drivers
 from matrix.harness.scenario import Scenario, catalogue, chosen, one
+from matrix.lines import word_of
 from matrix.results import expectations
 from matrix.results.read import read_folder
 from matrix.results.text import clean, one_line
@@ -119,7 +120,7 @@ def _measured(name: str, results: Path) -> Iterator[str]:
     if lines:
         yield f"In {results}"
     for cell, line in lines:
-        word = line.get("remedy") or line["verdict"]
+        word = word_of(line)
         yield from _wrapped(f"{cell:<18} {word}: {one_line(line.get('reason') or '')}", hang=21)
 
 
