@@ -22,7 +22,7 @@ if sys.version_info < (3, 11):
 
 sys.path.insert(0, str(Path(__file__).parent))
 from matrix.harness.drivers import TableError, bases, drivers
-from matrix.runs import cells, releases
+from matrix.runs import cells, environments, releases
 
 
 @impl
@@ -83,10 +83,19 @@ def tox_add_env_config(env_conf: Any, state: Any) -> None:
         env_conf.loaders.insert(0, MemoryLoader(deps=[*written, *beside(env_conf.name)]))
     if not is_cell(env_conf.name):
         return
+    name = cells.read(env_conf.name)
     try:
-        install = cells.requirements(cells.read(env_conf.name))
+        install = cells.requirements(name)
     except (ValueError, releases.ReleasesError) as problem:
         raise HandledError(str(problem)) from None
+    if name.python and env_conf.name in (named or ()) and not environments.on_machine(name.python):
+        try:
+            fetched = environments.interpreter(name.python).path.parent
+        except environments.NoPython as problem:
+            raise HandledError(str(problem)) from None
+        os.environ["PATH"] += (
+            f"{os.pathsep}{fetched}"  # who makes environments looks there, whatever they are made with
+        )
     env_conf.loaders.insert(
         0,
         MemoryLoader(

@@ -130,7 +130,7 @@ def axis_of(name: CellName, axis: str, releases: Releases) -> Axis:
         versions = releases.servers.get(name.server, ())
         found = Axis(versions, versions, lambda version: replace(name, server_version=version))
     else:
-        pythons = tuple(python for python in releases.pythons if _at_hand(python))
+        pythons = tuple(filter(environments.can_be_had, releases.pythons))
         found = Axis(pythons, pythons, lambda version: replace(name, python=version))
     if len(found.candidates) < 2:
         raise RunError(f"{name} has no two versions along the axis {axis}")
@@ -140,14 +140,6 @@ def axis_of(name: CellName, axis: str, releases: Releases) -> Axis:
 def _exact(version: str) -> str:
     """A label that means this release only: two numbers would mean the newest of a minor release."""
     return version if version.count(".") > 1 else f"{version}.0"
-
-
-def _at_hand(python: str) -> bool:
-    try:
-        environments.interpreter(python)
-    except environments.NoPython:
-        return False
-    return True
 
 
 class Prober:
@@ -160,7 +152,9 @@ class Prober:
         self.arguments = ("--orders", str(orders)) if orders else ()
         self.workers = workers
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
-        self.older = [p for p in reversed(runner.axes.pythons) if Version(p) < Version(own) and _at_hand(p)]
+        self.older = [
+            p for p in reversed(runner.axes.pythons) if Version(p) < Version(own) and environments.can_be_had(p)
+        ]
 
     def __call__(self, versions: Sequence[str]) -> list[Probe]:
         with ThreadPoolExecutor(self.workers) as threads:

@@ -22,6 +22,8 @@ from pathlib import Path
 from matrix import files
 from matrix.runs import registry
 from matrix.runs.inputs import ROOT, digest, of_folder
+from matrix.servers import ServerError, builds, debian
+from matrix.servers.catalogue import catalogue
 
 FRESH_SECONDS = 24 * 3600  # a resolution is asked for again after a day: something newer may have appeared
 VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
@@ -36,7 +38,7 @@ class NotImportable(Exception):
 
 
 class NoPython(Exception):
-    """The machine has no such interpreter."""
+    """The machine has no such interpreter, and there is none to fetch."""
 
 
 def state_folder() -> Path:
@@ -68,7 +70,36 @@ class Environment:
 
 @cache
 def interpreter(minor: str | None) -> Python:
-    """The interpreter of a minor version, None for the one that runs this. Raises NoPython."""
+    """The interpreter of a minor version, None for the one that runs this: the machine's, else one that is fetched as
+    servers are. Raises NoPython."""
+    if found := on_machine(minor):
+        return found
+    spec, reason = builds.Spec("python", minor), "Debian has none to fetch"
+    if minor in catalogue().kinds["python"].versions:
+        try:
+            build = builds.resolve(spec, lambda line: print(line, file=sys.stderr, flush=True))
+            return Python(minor, build.release, build.program)
+        except ServerError as problem:
+            reason = str(problem).partition("\n")[0]
+    raise NoPython(
+        f"Python {minor} is not on this machine ({reason}): install it (uv python install {minor}), or leave it out"
+    )
+
+
+def can_be_had(minor: str) -> bool:
+    """Whether ``interpreter`` finds one or may fetch it; nothing is fetched."""
+    version = catalogue().kinds["python"].versions.get(minor)
+    if on_machine(minor) or (version and builds.cached_build(builds.Spec("python", minor))):
+        return True
+    try:
+        return version is not None and bool(debian.debian_mirrors())
+    except ServerError:
+        return False
+
+
+@cache
+def on_machine(minor: str | None) -> Python | None:
+    """The machine's interpreter of a minor version, None for the one that runs this."""
     for path in _interpreters(minor):
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             said = subprocess.run([path, "-I", "-c", VERSION], capture_output=True, text=True, check=True, timeout=60)
@@ -76,7 +107,7 @@ def interpreter(minor: str | None) -> Python:
             found = ".".join(version.split(".")[:2])
             if minor is None or found == minor:
                 return Python(found, version, path)
-    raise NoPython(f"Python {minor} is not on this machine: install it (uv python install {minor}), or leave it out")
+    return None
 
 
 def _interpreters(minor: str | None) -> Iterator[Path]:

@@ -297,13 +297,11 @@ def whole(tell: Callable[[str], None]) -> list[Planned]:
 
 
 def pythons_at_hand(axes: Releases, tell: Callable[[str], None]) -> list[str]:
-    """Those of the axis that this machine has; ``tell`` is given the others."""
-    found = []
+    """Those of the axis that this machine has or can fetch; ``tell`` is given the others."""
+    found = [python for python in axes.pythons if environments.can_be_had(python)]
     for python in axes.pythons:
-        try:
-            found.append(environments.interpreter(python).minor)
-        except environments.NoPython:
-            tell(f"left out: Python {python} is not on this machine")
+        if python not in found:
+            tell(f"left out: Python {python} is not on this machine, and Debian's packages of it cannot be fetched")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matrix.servers import builds
 from matrix.servers.address import Address, check_reachable, given_address
-from matrix.servers.catalogue import Kind, Spec, kind_of, parse_spec
+from matrix.servers.catalogue import TOOL, Kind, Spec, kind_of, parse_spec
 from matrix.servers.errors import ServerError
 from matrix.servers.server import Server
 from matrix.servers.start import start
@@ -24,6 +24,8 @@ def acquire(spec: Spec | str, *, progress: Progress = quiet) -> Server:
     if address:
         check_reachable(address, kind)
         return _given(wanted, address)
+    if kind.how == TOOL:
+        raise ServerError(f"{kind.title} is no server")
     if kind.how == "embedded":
         raise ServerError(f"{kind.title} is embedded in its driver: there is no server to start")
     if kind.how == "given":

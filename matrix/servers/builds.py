@@ -12,7 +12,7 @@ from functools import cache as remember
 from pathlib import Path
 from typing import Any
 
-from matrix.servers import cache, debian, pypi, tools
+from matrix.servers import cache, debian, pypi, pythons, tools
 from matrix.servers.catalogue import AT_HAND, Kind, Spec, Version, kind_of, version_key
 from matrix.servers.errors import CommandFailed, NoSpaceError, ServerError
 from matrix.servers.tools import Progress
@@ -24,7 +24,7 @@ HOST_FOLDERS = {
     "mysql": ("/usr/sbin", "/usr/local/sbin", "/usr/libexec", "/usr/local/mysql/bin", "/opt/homebrew/opt/mysql*/bin"),
 }
 PROGRAMS = {"postgres": ("postgres",), "mariadb": ("mariadbd", "mysqld"), "mysql": ("mysqld",)}
-RELEASE = re.compile(r"(?:Ver|\(PostgreSQL\))\s+(\d+(?:\.\d+)*)")
+RELEASE = re.compile(r"(?:Ver|\(PostgreSQL\)|Python)\s+(\d+(?:\.\d+)*)")
 LEFT_OUT = ("usr/bin",)  # MySQL's and MariaDB's clients: a third of the size, and nothing here runs them
 
 # The C library would open the machine's /usr/share/zoneinfo and locales all the same: both are data only.
@@ -83,7 +83,7 @@ def release_of(command: Iterable[str], kind: str) -> str | None:
     except ServerError:
         return None
     found = RELEASE.search(text)
-    if not found or (kind != "postgres" and ("MariaDB" in text) != (kind == "mariadb")):
+    if not found or ("MariaDB" in text) != (kind == "mariadb"):
         return None
     return found[1]
 
@@ -98,6 +98,9 @@ def share_folder(program: Path) -> Path | None:
 
 
 def _host_candidates(kind: str) -> Iterator[Path]:
+    """None of a tool: who wants a Python of the machine's looks for it himself (matrix/runs/environments.py)."""
+    if kind not in HOST_FOLDERS:
+        return
     folders = [Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if entry.startswith("/")]
     for pattern in HOST_FOLDERS[kind]:
         folders.extend(sorted(Path("/").glob(pattern.lstrip("/"))))
@@ -151,7 +154,10 @@ def cached_builds(kind: str) -> list[Build]:
 def _from_manifest(entry: Path, manifest: dict[str, Any]) -> Build | None:
     layout = manifest["layout"]
     program = entry / layout["program"]
-    parts = (layout.get("loader"), *layout.get("libraries", ()), layout.get("share"), layout.get("plugins"))
+    parts = (
+        *layout.get("libraries", ()),
+        *(layout.get(part) for part in ("loader", "interpreter", "share", "plugins")),
+    )
     if (
         not os.access(program, os.X_OK)
         or not program.is_file()
@@ -219,6 +225,8 @@ def fetch(spec: Spec, progress: Progress, run: Runner = tools.run) -> Build:
 
 
 def _way_out(kind: Kind, version: str) -> str:
+    if not kind.variable:
+        return f"install {kind.title} {version}"
     example = f"{kind.schemes[0]}://user:password@host:port/"
     return f"install {kind.title} {version}, or set {kind.variable} to the address of one ({example})"
 
@@ -276,7 +284,7 @@ def _from_debian(
                 folder,
                 progress,
                 title=title,
-                leave_out=() if kind.name == "postgres" else LEFT_OUT,
+                leave_out=LEFT_OUT if kind.name in ("mysql", "mariadb") else (),
                 run=run,
             )
         except NoSpaceError:
@@ -285,17 +293,27 @@ def _from_debian(
             failures.append(str(error))
             shutil.rmtree(folder / "tree", ignore_errors=True)
             continue
-        layout = _postgres_layout(folder, version.name) if kind.name == "postgres" else _mysql_layout(folder, kind.name)
+        layout = _layout(kind.name, version.name, folder, run)
         release = _release_in(folder, layout, kind.name)
         return {"release": release, "origin": f"Debian {suite}", "packages": packages, "layout": layout}
     raise ServerError("; ".join(dict.fromkeys(failures)))
 
 
+def _layout(kind: str, version: str, folder: Path, run: Runner) -> dict[str, Any]:
+    """Where the program is in the unpacked tree and what it needs to run, relative to the folder."""
+    if kind == "postgres":
+        return _postgres_layout(folder, version)
+    if kind == "python":
+        return pythons.make_relocated(folder, version, cache.cache_folder() / str(Spec(kind, version)), run)
+    return _mysql_layout(folder, kind)
+
+
 def _release_in(folder: Path, layout: dict[str, Any], kind: str) -> str:
     command = [str(folder / layout["program"])]
-    if layout.get("loader"):
-        libraries = ":".join(str(folder / name) for name in layout["libraries"])
-        command = [str(folder / layout["loader"]), "--library-path", libraries, *command]
+    if layout.get("loader") or "interpreter" in layout:  # what is set as interpreter is there when the entry is
+        loader, libraries = debian.find_loader(folder / "tree")
+        path = ":".join(str(folder / "tree" / name) for name in libraries)
+        command = [str(folder / "tree" / loader), "--library-path", path, *command]
     release = release_of(command, kind)
     if release is None:
         raise CommandFailed("the unpacked server program does not run")

@@ -13,6 +13,8 @@ from matrix.servers.errors import ServerError
 
 DATA = Path(__file__).resolve().parents[1] / "axes" / "servers.toml"
 AT_HAND = "at hand"
+TOOL = "tool"
+FETCHED = ("private", TOOL)  # of the ways how a kind comes: those with programs to fetch
 
 
 @dataclass(frozen=True)

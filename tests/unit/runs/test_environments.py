@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from matrix.runs import environments, registry
+from matrix.servers import ServerError, builds, debian
 
 
 @pytest.fixture
@@ -26,6 +27,55 @@ def client(monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "run", played.run)
     monkeypatch.setattr(registry, "uv", lambda: ["uv"])
     return played
+
+
+@pytest.fixture
+def no_python(monkeypatch):
+    """A machine without Pythons; ``fetched`` are the specs that were asked for, ``build`` what is found, or raised."""
+
+    class Fetching:
+        fetched, build = [], builds.Build("python", "3.15", "3.15.2", "Debian sid", Path("/cache/python3.15"))
+
+        def resolve(self, spec, progress):
+            self.fetched.append(str(spec))
+            if isinstance(self.build, Exception):
+                raise self.build
+            return self.build
+
+    played = Fetching()
+    environments.interpreter.cache_clear()
+    monkeypatch.setattr(environments, "on_machine", lambda minor: None)
+    monkeypatch.setattr(builds, "resolve", played.resolve)
+    monkeypatch.setattr(builds, "cached_build", lambda spec: None)
+    yield played
+    played.fetched.clear()
+    environments.interpreter.cache_clear()
+
+
+def test_a_python_that_the_machine_lacks_is_fetched_as_servers_are(no_python):
+    assert environments.interpreter("3.15") == environments.Python("3.15", "3.15.2", Path("/cache/python3.15"))
+    assert no_python.fetched == ["python-3.15"]
+
+
+def test_a_python_that_cannot_be_fetched_is_told_in_one_line(no_python):
+    no_python.build = ServerError("no apt-get and dpkg-deb on this machine\ninstall Python 3.15")
+    with pytest.raises(environments.NoPython, match=r"^Python 3.15 .*no apt-get and dpkg-deb.*: install it.*$"):
+        environments.interpreter("3.15")
+    with pytest.raises(environments.NoPython, match="Debian has none to fetch"):
+        environments.interpreter("3.12")
+    assert no_python.fetched == ["python-3.15"]
+
+
+def test_a_plan_fetches_nothing(no_python, monkeypatch):
+    monkeypatch.setattr(debian, "debian_mirrors", lambda: ["one"])
+    assert [minor for minor in ("3.12", "3.14", "3.15") if environments.can_be_had(minor)] == ["3.14", "3.15"]
+
+    def none():
+        raise ServerError("no apt-get and dpkg-deb on this machine")
+
+    monkeypatch.setattr(debian, "debian_mirrors", none)
+    assert not environments.can_be_had("3.15")
+    assert no_python.fetched == []
 
 
 def ask(variables=None):

@@ -32,7 +32,14 @@ def run(*words: str) -> int:
 
 @pytest.mark.parametrize(
     "words",
-    [["start", "nosql"], ["start", "sqlite"], ["start", "mssql"], ["fetch", "postgres-99"], ["fetch", "sqlite"]],
+    [
+        ["start", "nosql"],
+        ["start", "sqlite"],
+        ["start", "mssql"],
+        ["fetch", "postgres-99"],
+        ["fetch", "sqlite"],
+        ["start", "python-3.14"],
+    ],
 )
 def test_bad_input_is_one_line_and_status_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*words) == 2
@@ -55,6 +62,7 @@ def test_list_shows_every_kind_and_no_password(
         "mysql-9.7",
         "given: MATRIX_MSSQL_URL (db.test:1433)",
         "odbc",
+        "python-3.15",
     ):
         assert words in shown
     assert "hunter2" not in shown

