@@ -12,6 +12,7 @@ from typing import Any
 TOKEN = re.compile(rb"(?:w|n|c)-[0-9a-z]+-[0-9]+")
 _BEGIN = re.compile(r"\s*(begin|start\s+transaction)\b", re.IGNORECASE)
 _SAVEPOINT = re.compile(r"\s*(?P<verb>savepoint|release)\s+(?:savepoint\s+)?(?P<name>\w+)", re.IGNORECASE)
+_AUTOCOMMIT = re.compile(r"\s*set\s+(session\s+)?(@@)?autocommit\s*=\s*(?P<on>\w+)", re.IGNORECASE)
 _END = re.compile(r"\s*(commit|end|rollback(?!\s+(work\s+)?to\b))\b", re.IGNORECASE)
 
 
@@ -61,11 +62,15 @@ class Segments:
         self.savepoint_begins = savepoint_begins  # SQLite: outside of a transaction a savepoint is one, until released
         self._ordinal = 0
         self._outermost = ""
+        self._implicit = False  # MySQL without autocommit: each statement outside of a transaction begins one
         self.open = False
         self.placed: dict[str, tuple[int, int] | None] = {}
 
     def statement(self, text: str) -> None:
-        if _BEGIN.match(text):
+        if switch := _AUTOCOMMIT.match(text):
+            self._implicit = switch["on"].lower() in ("0", "off", "false")
+            self.open = self.open and self._implicit
+        elif _BEGIN.match(text):
             self._ordinal += not self.open or self.begin_commits
             self.open = True
         elif _END.match(text):
@@ -73,6 +78,9 @@ class Segments:
             self._outermost = ""
         elif self.savepoint_begins and (savepoint := _SAVEPOINT.match(text)):
             self._savepoint(savepoint["verb"].lower(), savepoint["name"])
+        elif self._implicit and not self.open:
+            self._ordinal += 1
+            self.open = True
 
     def _savepoint(self, verb: str, name: str) -> None:
         if verb == "savepoint" and not self.open:

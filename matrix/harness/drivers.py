@@ -55,6 +55,7 @@ class Script:
     engine: str = ""
     credentials: str = ""
     begin: str = "connection.begin()"
+    autocommit: str = ""
     close: str = "close"
     timeout: int = 0
     polls: str = ""

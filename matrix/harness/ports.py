@@ -198,21 +198,33 @@ class DriverPort(Port):
                 if iteration.transaction:
                     world.recording.note(session.name, "note", {"kind": "cursor_closed"})
 
-    async def change_setting(self) -> None:
-        """Change a setting of the server's session."""
-        await self._ask("set", {"kind": "set"}, lambda: self.world.adapter.change(self.connection, SETTING), SETTING)
+    async def change_setting(self, state: str = "") -> None:
+        """Change a setting of the server's session, or another ``state`` of it (Adapter.states)."""
+        adapter = self.world.adapter
+        statement = adapter.states[state][0] if state else adapter.change_setting.format(SETTING)
+        asks = {"kind": "set", "sql": statement}
+        await self._ask("set", asks, lambda: adapter.script(self.connection, statement), state or SETTING)
 
-    async def show_setting(self) -> None:
-        """Look at that setting: it must be as in a new session."""
-        await self._ask("probe", {"kind": "probe"}, lambda: self.world.adapter.setting(self.connection), "unset")
+    async def show_setting(self, state: str = "") -> None:
+        """Look at that: it must be as in a new session."""
+        adapter = self.world.adapter
+        question = f"SELECT CASE WHEN {adapter.states[state][1]} THEN '{state}' END" if state else adapter.show_setting
+        asks = {"kind": "probe", "sql": question}
+        await self._ask("probe", asks, lambda: adapter.setting(self.connection, question), "unset")
 
-    def transaction(self) -> TransactionBlock:
-        """``async with``: begin, then commit, or roll back when an exception leaves the block."""
+    async def switch_autocommit_off(self) -> None:
+        """From now on the connection begins transactions by itself (``transaction(implicit=True)``)."""
+        adapter = self.world.adapter
+        await self._ask("set", {"kind": "no_autocommit"}, lambda: adapter.switch_autocommit_off(self.connection), "off")
+
+    def transaction(self, *, implicit: bool = False) -> TransactionBlock:
+        """``async with``: begin, then commit, or roll back when an exception leaves the block. ``implicit``: the
+        connection, without autocommit, begins it by itself, and it is ended by the connection's own calls."""
         adapter, connection = self.world.adapter, self.connection
 
         class ByHand:
             async def __aenter__(self) -> None:
-                self.state = await adapter.begin(connection)
+                self.state = None if implicit else await adapter.begin(connection)
 
             async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
                 if kind is not None:
@@ -226,7 +238,14 @@ class DriverPort(Port):
                         await adapter.rollback(connection, self.state)
                     raise
 
-        return TransactionBlock(self, ByHand, nested=False)
+        return TransactionBlock(self, ByHand, nested=False, implicit=implicit)
+
+    def implicit(self) -> Block:
+        """The connection, without autocommit, begins a transaction by itself that nobody ends: what is written in it
+        from now on must not be stored."""
+        block = self.world.recording.open_block(self.session, None)
+        self.session.blocks = (*self.session.blocks, block.number)
+        return block
 
     async def begin_and_forget(self) -> Block:
         """Begin a transaction that nobody ends: what is written in it from now on must not be stored."""

@@ -25,7 +25,7 @@ async def check_recovery(world: World) -> None:
         return
     user = Session(world, NEXT_USER, "-", ())
     for connection in world.connections:
-        await _use(DriverPort(user, connection))
+        await _use_driver(DriverPort(user, connection))
     for pool, size in world.pools:
         await _use_pool(world, user, pool, size)
     if world.orm is not None:
@@ -37,6 +37,15 @@ async def check_recovery(world: World) -> None:
         await _fill_orm_pool(world)
         await world.conductor.nothing_in_flight()
         _no_open_transaction(world)
+
+
+async def _use_driver(port: DriverPort) -> None:
+    """As ``_use``, in a transaction where the connection has begun one by itself."""
+    if port.world.autocommit:
+        await _use(port)
+        return
+    async with port.transaction(implicit=True):
+        await _use(port)
 
 
 async def _use(port: Port) -> bool:
@@ -75,7 +84,7 @@ async def _use_pool(world: World, user: Session, pool: Any, size: int) -> None:
     except Exception as error:
         _told(user, error)
     for connection in taken:
-        await _use(DriverPort(user, connection))
+        await _use_driver(DriverPort(user, connection))
     for connection in taken:
         try:
             await user.release(pool, connection)

@@ -92,7 +92,10 @@ _KINDS |= {
     "close": "close {connection}",
     "close_pool": "close the pool",
     "close_all": "close all connections",
-    "begin": lambda f: f"begin a {'nested ' * f['nested']}transaction",
+    "no_autocommit": "switch autocommit off",
+    "begin": lambda f: (
+        f"begin a {'nested ' * f['nested']}transaction" + " by the next statement" * f.get("implicit", 0)
+    ),
     "begin_and_forget": "begin, and never end it",
     "commit": lambda f: _end("commit", f),
     "rollback": lambda f: _end("roll back", f),

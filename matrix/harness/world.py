@@ -61,6 +61,7 @@ class World:
         self.clients: dict[int, int] = {}  # id of a transaction's client -> number of its block
         self.declared = scenario.declared()
         self.judge_afterwards = True
+        self.autocommit = True  # else its connections begin transactions by themselves
         self.keep: list[Any] = []
         self._scopes: dict[int, str] = {}
         self._nonces, self._tokens, self._scopes_alone = (itertools.count(1) for _ in range(3))
@@ -141,11 +142,12 @@ class World:
         self.setup["connections"] += 1
         return connection
 
-    async def create_pool(self, size: int) -> Any:
-        """The driver's own pool with exactly ``size`` connections at most."""
-        pool = await self.adapter.create_pool(self.address(), size)
+    async def create_pool(self, size: int, *, autocommit: bool = True) -> Any:
+        """The driver's own pool with exactly ``size`` connections at most; all with ``autocommit`` or all without."""
+        self.autocommit = autocommit
+        pool = await self.adapter.create_pool(self.address(), size, autocommit=autocommit)
         self.pools.append((pool, size))
-        self.setup["pools"].append(size)
+        self.setup |= {"pools": [*self.setup["pools"], size]} | ({} if autocommit else {"autocommit": False})
         return pool
 
     async def fill_orm_pool(self) -> None:

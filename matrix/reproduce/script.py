@@ -38,6 +38,7 @@ STANDARD = [
     "traceback",
 ]
 STANDARD += ["types"]
+AUTOCOMMIT = re.compile(r"(autocommit\"?[:=] ?)True")
 QUIET = 0.05  # seconds in which nothing moves before the next step
 CROWD = 4  # so many tasks that do the same share one function
 SYMPTOM_SECONDS = 5  # in which something must happen; through Tortoise the driver may need more
@@ -90,6 +91,7 @@ class _Maker:
         self.table, self.driver, self.server = table, driver, server_of(line, header)
         self.sqlite, self.odbc = self.server == "sqlite", header["axes"]["server"] == "odbc"
         self.pool = int(next(iter(line["evidence"]["setup"].get("pools") or ()), 0))  # the driver's own: its size
+        self.autocommit = line["evidence"]["setup"].get("autocommit", True)
         self.writer = Writer(tasks, self.aliases() if orm else (), driver, self.server, known)
         self.declared = known
         self.tables = Tables.of(tasks, self.server)
@@ -101,9 +103,8 @@ class _Maker:
 
     def text(self) -> str:
         database, read, write, fail, script, transaction, pool, rows = self.driver_parts()
-        kinds = {item.kind for task in self.tasks for item in within(task.items)} | {
-            item.kind for item in within(self.next_user)
-        }
+        everything = [*(item for task in self.tasks for item in within(task.items)), *within(self.next_user)]
+        kinds = {item.kind for item in everything}
         chosen = [database]
         if self.orm:
             orm = self.part("orm").replace('"DEFAULT"', quoted(self.aliases()[0]))
@@ -116,8 +117,8 @@ class _Maker:
             chosen += [part for kind, part in asked.items() if kind in kinds]
             if "read" not in kinds:  # with which some drivers' parts have the connecting
                 chosen += [connect] if (connect := read.partition("async def read(")[0].strip()) else []
-            chosen += [transaction] if "block" in kinds else []
-            chosen += [pool] if self.pool else []
+            chosen += [transaction] if any(item.kind == "block" and not item.implicit for item in everything) else []
+            chosen += [pool if self.autocommit else AUTOCOMMIT.sub(r"\1False", pool)] if self.pool else []
             chosen += [rows] if "fetch" in kinds else []
         parts = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
         parts.append(self.part("thread" if self.sqlite else "executor" if self.odbc else "wire"))
@@ -147,6 +148,7 @@ class _Maker:
                 "swept": self.swept,
                 "kills": any(item.kind == "kill" for item in everything),
                 "mysql": self.server in ("mysql", "mariadb"),
+                "implicit": any(item.implicit for item in everything),
                 "scripts": self.tables.scripts,
                 "orphans": self.tables.orphans,
                 "counters": bool(self.tables.counters),

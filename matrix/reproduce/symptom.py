@@ -176,16 +176,16 @@ def _stored(fact: Fact, history: Any, line: Any) -> Symptom | None:
 
 
 def _setting(fact: Fact, history: Any, line: Any) -> Symptom | None:
-    looks = [o for o in _operations(history) if o["what"] == "probe" and o["session"] == fact["session"]]
-    if not looks:
+    look = _about(fact, history)
+    if look is None:
         return None
-    key = _told(looks[0])
+    key = _told(look)
     return Symptom(
         sentence(short(fact)),
         f"{fact['session']} finds the setting as in a new session",
         f"{quoted(fact['given'])} in map(str, {key} or ())",
         _print(f"{fact['session']} looked at the setting and found", key),
-        _after(looks[0]),
+        _after(look),
     )
 
 

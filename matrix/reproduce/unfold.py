@@ -41,6 +41,7 @@ class Item:
     end: str = ""  # a block's: commit or rollback, or empty
     end_outcome: str = ""
     nested: bool = False
+    implicit: bool = False  # the connection, without autocommit, begins it by itself
     handed: bool = False  # another task ends it, or this one does outside of it
     using: str = ""  # what a query passes as using_db, as an expression
     connection: str = ""  # that a block is asked for by name
@@ -221,7 +222,9 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
         return Item("hand", short_late(fact), names=(block,), value=what, number=number, block=of_block)
     if what == "begin":
         alias, nested = str(fact.get("alias") or ""), bool(fact["nested"])
-        return Item("block", block, number=number, nested=nested, connection=alias, in_thread=threaded, block=of_block)
+        made = Item("block", block, number=number, nested=nested, connection=alias, in_thread=threaded, block=of_block)
+        made.implicit = bool(fact.get("implicit"))
+        return made
     if what not in STATEMENTS or kind in UNWRITTEN:
         raise NotWritten(f"no script can say {short_late(fact)!r} yet")
     value = short(fact.get("row", "")) if fact.get("row") != THE_END else ""
@@ -231,6 +234,10 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
     if kind == "bulk_create":
         names = tuple(short(fact["rows"]))
         return Item("bulk", in_words(fact), names=names, number=number, using=using, in_thread=threaded)
+    if what in ("set", "probe"):
+        if kind != "no_autocommit" and "sql" not in fact:
+            raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
+        value = fact.get("sql", "")
     value = kind if what == "close" else value
     return Item(what, name_of(entry), value=value, number=number, using=using, in_thread=threaded)
 

@@ -11,9 +11,6 @@ from matrix.reproduce.naming import quoted, quoted_list
 from matrix.reproduce.unfold import Item, Task, within
 from matrix.results.text import one_line
 
-SETTINGS = {"postgres": ("SET matrix.setting = 77", "SELECT current_setting('matrix.setting', true)")}
-SETTINGS["mysql"] = ("SET @matrix_setting = 77", "SELECT @matrix_setting")
-SETTINGS["mariadb"] = SETTINGS["mysql"]
 ROWS = 3  # that a program iterates over
 LIMIT = 0.3  # seconds; the program's clock was frozen, a script's is not
 
@@ -191,7 +188,6 @@ class Writer:
         value = quoted(item.value)
         client = item.using if self.orm else ""
         using = f", using_db={client}" if client else ""
-        change, look = SETTINGS.get(self.server, SETTINGS["postgres"])
         close = f"connection.{self.driver.close}()"
         if item.kind == "close":
             close = "close_pool()" if item.value == "close_pool" else close
@@ -201,8 +197,8 @@ class Writer:
             "fetch": 'anext(answers, "the end")',
             "bulk": f"Entry.bulk_create([Entry(token=token) for token in {quoted_list(item.names)}]{using})",
             "release": "release(connection)",
-            "set": f"sql(connection, {quoted(change)})",
-            "probe": f"sql(connection, {quoted(look)})",
+            "set": f"sql(connection, {value})" if item.value else self.driver.autocommit,
+            "probe": f"sql(connection, {value})",
             "close": close,
             "forget": self.driver.begin,
             "hand": f"{self.client(item)}.{item.value}()",
@@ -231,6 +227,8 @@ class Writer:
             inside = [line for line in inside if not line.startswith("pass ")]
             inside.append(self.fails_on_purpose())
         opened = "transaction(connection)"
+        if item.implicit:
+            opened = "implicit(connection)"
         if self.orm:
             opened = f"in_transaction({self.alias(item.connection)})"
         make = "in_transaction" if opened == "in_transaction()" else f"lambda: {opened}"

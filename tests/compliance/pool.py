@@ -413,3 +413,90 @@ async def size_is_kept(world):
 
     await world.together(**{f"user_{number}": user for number in range(1, 5)})
     world.no_more_than(2)
+
+
+@scenario("POOL-30", "What else a session keeps", level="info", needs=("pool",), fresh_connections=True)
+async def states_leak(world):
+    """A task takes another role, makes a temporary table, listens, locks and changes whatever else the server keeps of
+    a session, and gives its connection back: the next user finds all of it as in a new session."""
+    pool = await world.create_pool(1)
+
+    async def careless(session):
+        connection = await session.acquire(pool)
+        for state in world.adapter.states:
+            await session.on(connection).change_setting(state)
+        await session.release(pool, connection)
+
+    async def neighbour(session):
+        connection = await session.acquire(pool)
+        for state in world.adapter.states:
+            await session.on(connection).show_setting(state)
+        await session.release(pool, connection)
+
+    await world.together(careless=careless, neighbour=neighbour)
+
+
+@scenario(
+    "POOL-31",
+    "A connection given back without autocommit",
+    level="loud",
+    needs=("pool", "switched autocommit"),
+    fresh_connections=True,
+)
+async def autocommit_leaks(world):
+    """A task switches its connection's autocommit off, commits what it has written and gives it back: what the next
+    user of the pool, whose connections have autocommit, is told to be written is stored."""
+    pool = await world.create_pool(1)
+
+    async def careful(session):
+        connection = await session.acquire(pool)
+        port = session.on(connection)
+        await port.switch_autocommit_off()
+        async with port.transaction(implicit=True):
+            await port.read()
+            await port.write()
+        await session.release(pool, connection)
+
+    async def neighbour(session):
+        connection = await session.acquire(pool)
+        await session.on(connection).write()
+        await session.release(pool, connection)
+
+    await world.together(careful=careful, neighbour=neighbour)
+
+
+@scenario(
+    "POOL-32",
+    "Without autocommit: a connection given back without an end",
+    level="loud",
+    needs=("pool", "no autocommit"),
+    fresh_connections=True,
+)
+async def no_end_without_autocommit(world):
+    """In a pool without autocommit one task reads, another one writes, and both give the connection back without commit
+    or rollback: what was written is not stored, and a third one's transaction is its own."""
+    pool = await world.create_pool(1, autocommit=False)
+
+    async def reader(session):
+        connection = await session.acquire(pool)
+        await session.on(connection).read()
+        await session.release(pool, connection)
+
+    async def careless(session):
+        connection = await session.acquire(pool)
+        port = session.on(connection)
+        block = port.implicit()
+        await port.read()
+        await port.write()
+        await session.release(pool, connection)
+        session.forget(block)
+
+    async def committing(session):
+        connection = await session.acquire(pool)
+        port = session.on(connection)
+        async with port.transaction(implicit=True):
+            await port.read()
+            await port.write()
+        await session.release(pool, connection)
+
+    await world.together(reader=reader, careless=careless, committing=committing)

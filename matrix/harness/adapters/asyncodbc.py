@@ -12,19 +12,20 @@ import pyodbc
 
 from ..witness import Address
 from .base import Adapter
+from .states import MYSQL, POSTGRES, SQLITE
 
 # Where the ODBC drivers are: set by the cell before pyodbc is loaded (matrix.servers.odbc).
 DRIVERS = {"postgres": "MATRIX_ODBC_POSTGRES", "mariadb": "MATRIX_ODBC_MARIADB", "sqlite": "MATRIX_ODBC_SQLITE"}
-SETTINGS = {  # per database: change, show
-    "postgres": ("SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"),
-    "mariadb": ("SET @matrix_setting = {}", "SELECT @matrix_setting"),
-    "sqlite": ("PRAGMA analysis_limit = {}", "PRAGMA analysis_limit"),
+SETTINGS = {  # per database: change, show, what else a session keeps
+    "postgres": ("SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)", POSTGRES),
+    "mariadb": ("SET @matrix_setting = {}", "SELECT @matrix_setting", MYSQL),
+    "sqlite": ("PRAGMA analysis_limit = {}", "PRAGMA analysis_limit", SQLITE),
 }
 
 
 class AsyncodbcAdapter(Adapter):
     name = "asyncodbc"
-    capabilities = frozenset({"connection", "pool", "server"})
+    capabilities = frozenset({"connection", "pool", "server", "no autocommit"})
     documented = (pyodbc.Error,)
     isolated = True
     orders = 5  # each costs a process, on each of three databases
@@ -75,25 +76,23 @@ class AsyncodbcAdapter(Adapter):
             while row := await cursor.fetchone():
                 yield row[0]
 
-    async def change(self, connection: Any, value: str) -> None:
-        await self._execute(connection, self.change_setting.format(value))
-
-    async def setting(self, connection: Any) -> str:
+    async def setting(self, connection: Any, question: str) -> str:
         async with connection.cursor() as cursor:
-            await cursor.execute(self.show_setting)
+            await cursor.execute(question)
             return str((await cursor.fetchone())[0] or "unset")
 
-    async def begin(self, connection: Any) -> None:
+    async def begin(self, connection: Any) -> str:
         await self._execute(connection, "BEGIN")
+        return "BEGIN"
 
     async def commit(self, connection: Any, state: Any) -> None:
-        await self._execute(connection, "COMMIT")
+        await (self._execute(connection, "COMMIT") if state else connection.commit())
 
     async def rollback(self, connection: Any, state: Any) -> None:
-        await self._execute(connection, "ROLLBACK")
+        await (self._execute(connection, "ROLLBACK") if state else connection.rollback())
 
-    async def create_pool(self, address: Address, size: int) -> Any:
-        return await asyncodbc.create_pool(minsize=1, maxsize=size, dsn=self._dsn(address), autocommit=True)
+    async def create_pool(self, address: Address, size: int, *, autocommit: bool = True) -> Any:
+        return await asyncodbc.create_pool(minsize=1, maxsize=size, dsn=self._dsn(address), autocommit=autocommit)
 
     async def acquire(self, pool: Any) -> Any:
         return await pool.acquire()
@@ -111,7 +110,7 @@ class AsyncodbcAdapter(Adapter):
         Over a socket a thread may wait inside the ODBC driver, for an answer or for another thread; SQLite computes.
         """
         kind = world.address().kind
-        self.change_setting, self.show_setting = SETTINGS[kind]
+        self.change_setting, self.show_setting, self.states = SETTINGS[kind]
         exact = kind == "sqlite"
         channel = world.worker_gate.channel("thread pool", serial=False, exact=exact)
         world.loop.workers.wrap_job = lambda function, arguments: channel.wrap(function, count=True)

@@ -9,6 +9,7 @@ import asyncpg
 
 from ..witness import SEED, Address
 from .base import CAPABILITIES, Adapter
+from .states import POSTGRES
 
 
 class AsyncpgAdapter(Adapter):
@@ -21,7 +22,8 @@ class AsyncpgAdapter(Adapter):
     select = Adapter.select.replace("%s", "$1")
     insert = Adapter.insert.replace("%s", "$1")
     select_rows = f"SELECT nonce FROM {SEED} WHERE nonce = ANY($1::text[]) ORDER BY id"
-    capabilities = frozenset(CAPABILITIES) - {"queue", "ping"}
+    capabilities = frozenset(CAPABILITIES) - {"queue", "ping", "no autocommit", "switched autocommit"}
+    states = POSTGRES
     change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
 
     def _arguments(self, address: Address) -> dict[str, Any]:
@@ -61,11 +63,8 @@ class AsyncpgAdapter(Adapter):
             async for row in connection.cursor(self.select_rows, nonces, prefetch=1):
                 yield row[0]
 
-    async def change(self, connection: Any, value: str) -> None:
-        await connection.execute(self.change_setting.format(value))
-
-    async def setting(self, connection: Any) -> str:
-        return await connection.fetchval(self.show_setting) or "unset"
+    async def setting(self, connection: Any, question: str) -> str:
+        return await connection.fetchval(question) or "unset"
 
     def identity(self, connection: Any) -> Any:
         return connection.get_server_pid()
@@ -81,7 +80,7 @@ class AsyncpgAdapter(Adapter):
     async def rollback(self, connection: Any, state: Any) -> None:
         await state.rollback()
 
-    async def create_pool(self, address: Address, size: int) -> Any:
+    async def create_pool(self, address: Address, size: int, *, autocommit: bool = True) -> Any:
         return await asyncpg.create_pool(min_size=1, max_size=size, **self._arguments(address))
 
     async def acquire(self, pool: Any) -> Any:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import AsyncIterator, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..history import ABORTED, DOCUMENTED, INTERNAL
 from ..witness import ENTRY, SEED, Address
+from .states import States
 
 if TYPE_CHECKING:
     from ..scenario import OrmSetup
@@ -26,6 +28,8 @@ CAPABILITIES = {
     "server": "SQLite is a library: there is no server that could end or refuse a connection",
     "tortoise": "Tortoise has no client for this driver and these databases",
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
+    "no autocommit": "the driver has autocommit and no other mode",
+    "switched autocommit": "the driver has no call that switches autocommit off",
     "ping": "the driver has no call that looks whether a connection is alive, and connects anew where it is not",
     "deferred constraints": "the database checks each constraint at once, so that it refuses no commit for one",
     "row locks": "the database locks no single rows (SELECT ... FOR UPDATE)",
@@ -33,7 +37,8 @@ CAPABILITIES = {
 # What an adapter has to bring for a capability. Without it a hook that is missing would look like the driver's error.
 HOOKS = {
     "connection": ("connect", "close", "read", "write", "fail", "script", "rows", "begin", "commit", "rollback"),
-    "pool": ("create_pool", "acquire", "release", "close_pool", "read", "write", "change", "setting"),
+    "pool": ("create_pool", "acquire", "release", "close_pool", "read", "write", "setting"),
+    "switched autocommit": ("switch_autocommit_off",),
     "ping": ("ping",),
     "tortoise": ("engine",),
 }
@@ -67,6 +72,7 @@ class Adapter:
     select_rows = f"SELECT nonce FROM {SEED} WHERE nonce IN (%s, %s, %s) ORDER BY id"
     refused = "SELECT nothing_at_all FROM no_such_table"
     change_setting, show_setting = "", ""  # a setting of the session; {} stands for its value, a number
+    states: States = MappingProxyType({})  # what else the server keeps of a session
 
     def classify(self, error: BaseException) -> str:
         """How an exception counts: documented, aborted or internal."""
@@ -125,13 +131,13 @@ class Adapter:
         cursors in transactions only, it opens one and says so in ``streams_in_transaction``."""
         raise NotImplementedError
 
-    async def change(self, connection: Any, value: str) -> None:
-        """Change a setting of the session (``change_setting``): one that the server forgets with the session, and that
-        a pool which resets its connections sets back."""
+    async def setting(self, connection: Any, question: str) -> str:
+        """The answer to a question about the session (``show_setting``, or by ``states``); ``unset`` where that is
+        null or empty, as in a new session. It asks the server, not the driver."""
         raise NotImplementedError
 
-    async def setting(self, connection: Any) -> str:
-        """The session's value of that setting, ``unset`` in a new session. It asks the server, not the driver."""
+    async def switch_autocommit_off(self, connection: Any) -> None:
+        """The driver's own call for it."""
         raise NotImplementedError
 
     def identity(self, connection: Any) -> Any:
@@ -144,7 +150,8 @@ class Adapter:
         raise NotImplementedError
 
     async def commit(self, connection: Any, state: Any) -> None:
-        """Commit it; ``state`` is what ``begin`` returned. It returns only when the driver says that it is committed,
+        """Commit it; ``state`` is what ``begin`` returned, None for a transaction that the connection, without
+        autocommit, has begun by itself. It returns only when the driver says that it is committed,
         and does not roll back where that fails: the program decides."""
         raise NotImplementedError
 
@@ -152,9 +159,9 @@ class Adapter:
         """Roll it back; called also after an error, and after a commit that was cancelled."""
         raise NotImplementedError
 
-    async def create_pool(self, address: Address, size: int) -> Any:
+    async def create_pool(self, address: Address, size: int, *, autocommit: bool = True) -> Any:
         """The driver's own pool of 1 to ``size`` connections, with its defaults for everything else: no health check
-        or recycling that its documentation does not switch on."""
+        or recycling that its documentation does not switch on. Not ``autocommit``: capability "no autocommit"."""
         raise NotImplementedError
 
     async def acquire(self, pool: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..witness import Address
 from .base import CAPABILITIES, Adapter
+from .states import MYSQL
 
 
 class MySQLAdapter(Adapter):
@@ -15,6 +16,7 @@ class MySQLAdapter(Adapter):
     engine = "tortoise.backends.mysql"
     capabilities = frozenset(CAPABILITIES) - {"queue", "deferred constraints"}
     change_setting, show_setting = "SET @matrix_setting = {}", "SELECT @matrix_setting"
+    states = MYSQL
     cursors: Any
     # The server's own word for an answer out of turn: the driver lost count of its packets.
     internal_texts = ("Packet sequence number wrong",)
@@ -67,13 +69,12 @@ class MySQLAdapter(Adapter):
             while row := await cursor.fetchone():
                 yield row[0]
 
-    async def change(self, connection: Any, value: str) -> None:
-        async with connection.cursor() as cursor:
-            await cursor.execute(self.change_setting.format(value))
+    async def switch_autocommit_off(self, connection: Any) -> None:
+        await connection.autocommit(False)
 
-    async def setting(self, connection: Any) -> str:
+    async def setting(self, connection: Any, question: str) -> str:
         async with connection.cursor() as cursor:
-            await cursor.execute(self.show_setting)
+            await cursor.execute(question)
             return str((await cursor.fetchone())[0] or "unset")
 
     async def begin(self, connection: Any) -> None:
@@ -85,8 +86,9 @@ class MySQLAdapter(Adapter):
     async def rollback(self, connection: Any, state: Any) -> None:
         await connection.rollback()
 
-    async def create_pool(self, address: Address, size: int) -> Any:
-        return await self.module.create_pool(minsize=1, maxsize=size, **self._arguments(address))
+    async def create_pool(self, address: Address, size: int, *, autocommit: bool = True) -> Any:
+        arguments = {**self._arguments(address), "autocommit": autocommit}
+        return await self.module.create_pool(minsize=1, maxsize=size, **arguments)
 
     async def acquire(self, pool: Any) -> Any:
         return await pool.acquire()

@@ -14,6 +14,7 @@ import psycopg_pool
 
 from ..witness import Address
 from .base import CAPABILITIES, Adapter
+from .states import POSTGRES
 
 if TYPE_CHECKING:
     from ..world import World
@@ -29,6 +30,7 @@ class PsycopgAdapter(Adapter):
     engine = "tortoise.backends.psycopg"
     capabilities = frozenset(CAPABILITIES) - {"ping"}
     streams_in_transaction = True
+    states = POSTGRES
     documented = (psycopg.Error,)
     aborted = (psycopg.errors.InFailedSqlTransaction,)
     change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
@@ -77,12 +79,12 @@ class PsycopgAdapter(Adapter):
             async for row in cursor:
                 yield row[0]
 
-    async def change(self, connection: Any, value: str) -> None:
-        await connection.execute(self.change_setting.format(value))
-
-    async def setting(self, connection: Any) -> str:
-        cursor = await connection.execute(self.show_setting)
+    async def setting(self, connection: Any, question: str) -> str:
+        cursor = await connection.execute(question)
         return (await cursor.fetchone())[0] or "unset"
+
+    async def switch_autocommit_off(self, connection: Any) -> None:
+        await connection.set_autocommit(False)
 
     async def begin(self, connection: Any) -> Any:
         transaction = connection.transaction()
@@ -90,15 +92,15 @@ class PsycopgAdapter(Adapter):
         return transaction
 
     async def commit(self, connection: Any, state: Any) -> None:
-        await state.__aexit__(None, None, None)
+        await (state.__aexit__(None, None, None) if state else connection.commit())
 
     async def rollback(self, connection: Any, state: Any) -> None:
-        await state.__aexit__(psycopg.Rollback, psycopg.Rollback(), None)
+        await (state.__aexit__(psycopg.Rollback, psycopg.Rollback(), None) if state else connection.rollback())
 
-    async def create_pool(self, address: Address, size: int) -> Any:
+    async def create_pool(self, address: Address, size: int, *, autocommit: bool = True) -> Any:
         conninfo = psycopg.conninfo.make_conninfo(**self._arguments(address))
         pool = psycopg_pool.AsyncConnectionPool(
-            conninfo, min_size=1, max_size=size, kwargs={"autocommit": True}, open=False
+            conninfo, min_size=1, max_size=size, kwargs={"autocommit": autocommit}, open=False
         )
         await pool.open(wait=True)
         return pool

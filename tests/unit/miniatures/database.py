@@ -76,6 +76,7 @@ class ServerSession:
         self.uncommitted: list[str] = []
         self.savepoints: list[tuple[str, int]] = []
         self.setting = "unset"
+        self.autocommit = True
         self.lost: Callable[[], None] = lambda: None  # called when the server ends the session
         database.sessions.append(self)
 
@@ -139,7 +140,11 @@ class ServerSession:
         return Answer("INSERT")
 
     def _set(self, value: str) -> Answer:
-        self.setting = value
+        name, _, mode = value.partition(" = ")
+        if name == "autocommit":
+            self.autocommit = mode == "1"
+        else:
+            self.setting = value
         return Answer("SET")
 
     def _reset(self, rest: str) -> Answer:
@@ -195,6 +200,7 @@ class ServerSession:
         return Answer("UPDATE")
 
     def _write(self, *changes: str) -> None:
+        self.open = self.open or not self.autocommit
         self.uncommitted.extend(changes)
         if not self.open:
             self._store()

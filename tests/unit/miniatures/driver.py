@@ -35,6 +35,7 @@ class Connection:
         self.turn = asyncio.Lock()  # of transactions begun on the connection itself
         self.owner: asyncio.Task[Any] | None = None
         self.closed = False
+        self.switched = False  # its user has switched autocommit off
         self.changed = False  # a setting of the server's session is not as in a new one
         wire.receive = self.receive
 
@@ -132,6 +133,9 @@ class Connection:
         if self.changed:
             self.forget("RESET")
             self.changed = False
+        if self.switched:
+            self.forget("SET autocommit = 1")
+            self.switched = False
         self.disown()
 
 
@@ -164,6 +168,7 @@ class Pool:
     def __init__(self, driver: Miniature, size: int) -> None:
         self.driver = driver
         self.size = size
+        self.autocommit = True
         self.made = 0
         self.idle: list[Connection] = []
         self.waiters: collections.deque[asyncio.Future[Connection | None]] = collections.deque()
@@ -201,7 +206,10 @@ class Pool:
     async def make(self) -> Connection:
         self.made += 1
         try:
-            return await self.driver.open()
+            connection = await self.driver.open()
+            if not self.autocommit:
+                await connection.ask("SET autocommit = 0")
+            return connection
         except BaseException:
             self.made -= 1
             self.wake(None)
@@ -285,6 +293,7 @@ class Miniature(Adapter):
     orm_type: type[Orm] = Orm
     transaction_type: type[Transaction] = Transaction
     errors = (DriverError, Aborted, Overlap)  # as the ORM knows them
+    change_setting, states = "SET {}", {"role": ("SET role", "")}
 
     def __init__(self) -> None:
         self.database = Database()
@@ -326,17 +335,18 @@ class Miniature(Adapter):
     def rows(self, connection: Connection, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
         return connection.rows(nonces, streamed)
 
-    async def change(self, connection: Connection, value: str) -> None:
-        connection.changed = True
-        await connection.execute(f"SET {value}")
-
-    async def setting(self, connection: Connection) -> str:
+    async def setting(self, connection: Connection, question: str) -> str:
         return (await connection.execute("SHOW")).value
+
+    async def switch_autocommit_off(self, connection: Connection) -> None:
+        connection.switched = True
+        await connection.execute("SET autocommit = 0")
 
     async def fail(self, connection: Connection) -> None:
         await connection.execute("SELECT FROM no_such_table")
 
     async def script(self, connection: Connection, text: str) -> None:
+        connection.changed = connection.changed or text.startswith("SET")
         await connection.execute(text)
 
     async def ping(self, connection: Connection) -> None:
@@ -351,8 +361,9 @@ class Miniature(Adapter):
     async def rollback(self, connection: Connection, state: Any) -> None:
         await connection.end("ROLLBACK")
 
-    async def create_pool(self, address: Any, size: int) -> Pool:
+    async def create_pool(self, address: Any, size: int, *, autocommit: bool = True) -> Pool:
         pool = self.pool_type(self, size)
+        pool.autocommit = autocommit
         pool.give(await pool.make())
         return pool
 

@@ -15,7 +15,7 @@ from matrix.words import PROPERTIES, VERDICTS
 from tests.unit.results.strict import validators
 
 from . import __main__ as published
-from . import proposed
+from . import modes, proposed
 from .driver import Backing, Miniature, Queueing, Refusing
 from .faults import FAULTS
 from .table import Right, Row, applicable, line, table
@@ -60,6 +60,15 @@ async def test_the_queueing_one_is_safe_everywhere(scenario):
     found = await line(Queueing, scenario, BOUND)
     expected = "refuses" if scenario.id in REFUSED_BY_THE_RIGHT_ONE else "n/a" if scenario.id == "POOL-20" else "safe"
     assert found["verdict"] == expected, found["reason"]  # POOL-20: giving back never waits in these
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("right", modes.RIGHT_AND_UNUSUAL, ids=lambda right: right.__name__)
+async def test_a_right_one_is_not_accused_for_going_about_it_in_an_unusual_way(right):
+    for scenario in applicable(right()):
+        if scenario.family in ("connection", "cancellation", "pool"):
+            found = await line(right, scenario, BOUND)
+            assert found["complies"] is not False, found["reason"]
 
 
 @pytest.mark.asyncio
