@@ -1,23 +1,19 @@
-"""The ports through which a session asks databases for things: the driver's own connection, and Tortoise."""
+"""The ports through which a session asks databases for things. Here Tortoise's; driver_port.py has the driver's own."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .blocks import DecoratedBlock, TransactionBlock
-from .history import THE_END, Block, Iteration
+from .history import Block
 from .sentences import Fact
 
 if TYPE_CHECKING:
     from .session import Session
     from .world import World
-
-SETTING = "77"
 
 
 @dataclass(frozen=True)
@@ -133,140 +129,6 @@ class Port:
     async def fail(self) -> None:
         """Send a statement that every server refuses. Raises the driver's error."""
         await self._ask("fail", {"kind": "fail"}, self._fail, "")
-
-
-class DriverPort(Port):
-    """The driver alone, on one of its connections."""
-
-    one_connection = True
-
-    def __init__(self, session: Session, connection: Any, late: bool = False) -> None:
-        super().__init__(session)
-        self.connection = connection
-        self.late = late
-
-    def _place(self) -> tuple[int | None, bool]:
-        inside, late = super()._place()
-        return inside, late or self.late
-
-    def scope(self, block: int | None) -> str:
-        return self.world.scope(self.connection)
-
-    async def _read(self, nonce: str) -> str:
-        return await self.world.adapter.read(self.connection, nonce)
-
-    async def _write(self, token: str) -> None:
-        await self.world.adapter.write(self.connection, token)
-
-    async def _fail(self) -> None:
-        await self.world.adapter.fail(self.connection)
-
-    async def _script(self, text: str) -> None:
-        await self.world.adapter.script(self.connection, text)
-
-    async def ping(self) -> None:
-        """Look whether the connection is alive."""
-        await self._ask("ping", {"kind": "ping"}, lambda: self.world.adapter.ping(self.connection), "")
-
-    async def iterate(self, *, streamed: bool) -> None:
-        """Walk through a result of three rows, one fetch at a time. Every row must be the one that was asked for, and
-        the end must come behind the last."""
-        world, session, scope = self.world, self.session, self.scope(None)
-        nonces = [world.nonce() for _ in range(3)]
-        rows = world.adapter.rows(self.connection, nonces, streamed=streamed)
-        own = streamed and world.adapter.streams_in_transaction
-
-        async def fetch() -> str:
-            return await anext(rows, THE_END)
-
-        iteration = None
-        try:
-            for nonce in (*nonces, THE_END):
-                asks = {"kind": "fetch", "row": nonce}
-                await session.step(asks)
-                if iteration is None:
-                    iteration = Iteration(session.name, scope, world.timeline.sequence)
-                    world.history.iterations.append(iteration)
-                await session.operate("read", asks, fetch, scope=scope, nonce=nonce, turn=False)
-                if own and not iteration.transaction:
-                    iteration.transaction = True
-                    world.recording.note(session.name, "note", {"kind": "cursor_begins"})
-        finally:
-            await rows.aclose()
-            if iteration is not None:
-                iteration.ended = world.timeline.sequence
-                if iteration.transaction:
-                    world.recording.note(session.name, "note", {"kind": "cursor_closed"})
-
-    async def change_setting(self, state: str = "") -> None:
-        """Change a setting of the server's session, or another ``state`` of it (Adapter.states)."""
-        adapter = self.world.adapter
-        statement = adapter.states[state][0] if state else adapter.change_setting.format(SETTING)
-        asks = {"kind": "set", "sql": statement}
-        await self._ask("set", asks, lambda: adapter.script(self.connection, statement), state or SETTING)
-
-    async def show_setting(self, state: str = "") -> None:
-        """Look at that: it must be as in a new session."""
-        adapter = self.world.adapter
-        question = f"SELECT CASE WHEN {adapter.states[state][1]} THEN '{state}' END" if state else adapter.show_setting
-        asks = {"kind": "probe", "sql": question}
-        await self._ask("probe", asks, lambda: adapter.setting(self.connection, question), "unset")
-
-    async def switch_autocommit_off(self) -> None:
-        """From now on the connection begins transactions by itself (``transaction(implicit=True)``)."""
-        adapter = self.world.adapter
-        await self._ask("set", {"kind": "no_autocommit"}, lambda: adapter.switch_autocommit_off(self.connection), "off")
-
-    def transaction(self, *, implicit: bool = False) -> TransactionBlock:
-        """``async with``: begin, then commit, or roll back when an exception leaves the block. ``implicit``: the
-        connection, without autocommit, begins it by itself, and it is ended by the connection's own calls."""
-        adapter, connection = self.world.adapter, self.connection
-
-        class ByHand:
-            async def __aenter__(self) -> None:
-                self.state = None if implicit else await adapter.begin(connection)
-
-            async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
-                if kind is not None:
-                    await adapter.rollback(connection, self.state)
-                    return
-                try:
-                    await adapter.commit(connection, self.state)
-                except asyncio.CancelledError:
-                    # Nobody knows whether the server saw the commit; no careful program leaves a transaction behind.
-                    with contextlib.suppress(Exception):
-                        await adapter.rollback(connection, self.state)
-                    raise
-
-        return TransactionBlock(self, ByHand, nested=False, implicit=implicit)
-
-    def implicit(self) -> Block:
-        """The connection, without autocommit, begins a transaction by itself that nobody ends: what is written in it
-        from now on must not be stored."""
-        block = self.world.recording.open_block(self.session, None)
-        self.session.blocks = (*self.session.blocks, block.number)
-        return block
-
-    async def begin_and_forget(self) -> Block:
-        """Begin a transaction that nobody ends: what is written in it from now on must not be stored."""
-        session, world = self.session, self.world
-        asks = {"kind": "begin_and_forget"}
-        await session.step(asks)
-        block = world.recording.open_block(session, None)
-        await session.operate(
-            "begin",
-            asks,
-            self._begin_and_keep,
-            scope=self.scope(block.number),
-            block=block.number,
-            turn=False,
-        )
-        session.blocks = (*session.blocks, block.number)
-        return block
-
-    async def _begin_and_keep(self) -> None:
-        # The driver's transaction object must live on: some end the transaction when it is collected.
-        self.world.keep.append(await self.world.adapter.begin(self.connection))
 
 
 class OrmPort(Port):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from matrix.words import RECOVERY
 
+from .driver_port import DriverPort
 from .history import CANCELLED
-from .ports import DriverPort, OrmPort, Port
+from .ports import OrmPort, Port
 from .sentences import NEXT_USER
 from .session import Session
 

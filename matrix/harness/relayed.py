@@ -124,6 +124,8 @@ class Wire(Channel):
             if piece.frame.kind in ERRORS:
                 failed = server_failures.on_the_wire(self.kind, piece.data, ended=self._ending)
                 self.timeline.failures += [f"{failed}, on {self.label}"] if failed else []
+            # Behind its last words the server hangs up: that is due like an answer, and held like one.
+            self._ending = self._ending or self.tracker.ended
             if hold:
                 self.held.append(piece)
             else:

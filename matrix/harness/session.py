@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from matrix.words import RECOVERY
 
 from . import sentences
+from .driver_port import DriverPort
 from .history import ABORTED, DOCUMENTED, OWN, Block, ErrorRecord, SessionRecord, record_error
 from .loop import SideLoop
-from .ports import ClientPort, DriverPort, OrmPort
+from .ports import ClientPort, OrmPort
 from .scenario import OrmSetup
 from .sentences import Fact
 from .task_group import TaskGroupPort
@@ -33,8 +34,8 @@ Body = Callable[["Session"], Awaitable[Any]]
 class Deliberate(Exception):
     """Raised by a program on purpose, to make a block fail. ``raised_by``: the session that does."""
 
-    def __init__(self, raised_by: str) -> None:
-        super().__init__(sentences.sentence({"kind": "on_purpose", "session": raised_by}))
+    def __init__(self, raised_by: str, more: str = "") -> None:
+        super().__init__(sentences.sentence({"kind": "on_purpose", "session": raised_by}) + more)
         self.raised_by = raised_by
 
 
@@ -189,9 +190,10 @@ class Session:
         """Wait until the scheduler lets this session go on, with a step of the harness's or in a scenario's words."""
         await self.world.conductor.turn(self, sentences.words(step) if isinstance(step, str) else step)
 
-    def deliberate(self) -> Deliberate:
-        """An error of the program's own, to be raised inside a block that shall fail."""
-        return Deliberate(self.name)
+    def deliberate(self, more: str = "") -> Deliberate:
+        """An error of the program's own, to be raised inside a block that shall fail; ``more``: what its text ends
+        with."""
+        return Deliberate(self.name, more)
 
     def is_of_the_database(self, error: BaseException) -> bool:
         """Whether an error is one that the driver or the ORM documents."""

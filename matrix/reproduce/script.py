@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from matrix.harness.drivers import Driver, Script, drivers
@@ -62,6 +62,8 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     setup = evidence["setup"]
     if setup.get("connections", 0) + len(setup.get("pools") or ()) + bool(setup.get("orm")) > 1:
         raise NotWritten("it needs more than one connection or pool")
+    if any("FATAL 08P01" in piece["text"] for step in evidence["steps"] for piece in step["fact"].get("pieces", ())):
+        raise NotWritten("no script has a server yet that hangs up by itself")
     found = symptom.of(line)
     maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), known, table, table.script)
     return maker.text()
@@ -102,10 +104,10 @@ class _Maker:
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
-        database, read, write, fail, script, transaction, pool, rows = self.driver_parts()
+        parts = self.driver_parts()
         everything = [*(item for task in self.tasks for item in within(task.items)), *within(self.next_user)]
         kinds = {item.kind for item in everything}
-        chosen = [database]
+        chosen = [parts["DATABASE"]]
         if self.orm:
             orm = self.part("orm").replace('"DEFAULT"', quoted(self.aliases()[0]))
             orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
@@ -113,13 +115,19 @@ class _Maker:
             fill = self.part("fill").replace("in_transaction()", f"in_transaction({self.writer.alias()})")
             chosen += [fill] if self.declared.fills_pool and self.pool_size() > 1 else []
         else:
-            asked = {"read": read, "write": write, "fail": fail, "script": script}
-            chosen += [part for kind, part in asked.items() if kind in kinds]
+            chosen += [parts[kind.upper()] for kind in ("read", "write", "fail", "script") if kind in kinds]
             if "read" not in kinds:  # with which some drivers' parts have the connecting
-                chosen += [connect] if (connect := read.partition("async def read(")[0].strip()) else []
-            chosen += [transaction] if any(item.kind == "block" and not item.implicit for item in everything) else []
-            chosen += [pool if self.autocommit else AUTOCOMMIT.sub(r"\1False", pool)] if self.pool else []
-            chosen += [rows] if "fetch" in kinds else []
+                chosen += [connect] if (connect := parts["READ"].partition("async def read(")[0].strip()) else []
+            chosen += (
+                [parts["TRANSACTION"]] if any(item.kind == "block" and not item.implicit for item in everything) else []
+            )
+            if self.pool:
+                pool = parts["POOL"]
+                chosen.append(pool if self.autocommit else AUTOCOMMIT.sub(r"\1False", pool))
+            chosen += [parts["MANY"]] if "many" in kinds else []
+            chosen += [parts["ROWS"]] if any(item.kind == "fetch" and not item.copied for item in everything) else []
+            chosen += [parts["COPIED"]] if any(item.copied for item in everything) else []
+            chosen += [parts["COPY"]] if "copy" in kinds else []
         parts = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
         parts.append(self.part("thread" if self.sqlite else "executor" if self.odbc else "wire"))
         body = "".join([*parts, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
@@ -172,13 +180,12 @@ class _Maker:
         """The names of Tortoise's connections."""
         return [str(alias) for alias in self.line["evidence"]["setup"]["orm"]["aliases"]]
 
-    def driver_parts(self) -> Sequence[str]:
-        text = self.part(self.driver.parts)
-        text = text.replace("DRIVER", self.table.name)
-        return [
-            part.strip("\n")
-            for part in re.split(r"^# (?:READ|WRITE|FAIL|SCRIPT|TRANSACTION|POOL|ROWS|END)\n", text, flags=re.M)[:8]
-        ]
+    def driver_parts(self) -> Mapping[str, str]:
+        """The parts of the driver's text by their names."""
+        text = self.part(self.driver.parts).replace("DRIVER", self.table.name)
+        first, *others = re.split(r"^# ([A-Z]+)\n", text, flags=re.M)
+        named = dict(zip(others[::2], others[1::2], strict=True))
+        return {name: part.strip("\n") for name, part in {"DATABASE": first, **named}.items()}
 
     # -- the head --------------------------------------------------------------------------------------------------
     def head(self, rest: str) -> str:

@@ -15,7 +15,8 @@ from matrix.words import LETTERS
 PLAIN = "plain"  # the name of the plain client in a script
 STATEMENTS: tuple[str, ...] = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
 STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping")
-UNWRITTEN = ("iterate", "update_or_create", "bulk_update", "put", "await_bulk_create", "save")  # among them
+UNWRITTEN = ("pipeline", "iterate", "update_or_create", "bulk_update", "put", "await_bulk_create", "save")  # among them
+MANY = {"executemany": "many", "copy_in": "copy"}  # writes of several rows, and what they are as items
 THE_END = "the end"  # what a fetch gives behind the last row
 OUTCOMES = ("ok", "error", "cancelled")
 
@@ -41,6 +42,8 @@ class Item:
     end: str = ""  # a block's: commit or rollback, or empty
     end_outcome: str = ""
     nested: bool = False
+    copied: bool = False  # a row of a COPY
+    fails: bool = False  # what gives the rows of a COPY raises an error
     implicit: bool = False  # the connection, without autocommit, begins it by itself
     handed: bool = False  # another task ends it, or this one does outside of it
     using: str = ""  # what a query passes as using_db, as an expression
@@ -154,6 +157,8 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], blocks: Mapping[str,
     last: Item | None = None
     for kind, entry in course:
         here = stack[-1].items if stack else outer
+        if kind == "step" and entry["fact"]["step"]["kind"] == "row":
+            continue  # a turn of the source of a COPY, inside of it
         if kind == "step":
             last = _plain_step(entry["fact"]["step"])
             here.append(last)
@@ -230,7 +235,11 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
     value = short(fact.get("row", "")) if fact.get("row") != THE_END else ""
     using = _using(fact.get("using"))
     if kind == "fetch":
-        return Item("fetch", in_words(fact), value=value, number=number, in_thread=threaded)
+        copied = bool(fact.get("copied"))
+        return Item("fetch", in_words(fact), value=value, number=number, in_thread=threaded, copied=copied)
+    if kind in MANY:
+        names, fails = tuple(short(fact["rows"])), bool(fact.get("fails"))
+        return Item(MANY[kind], in_words(fact), names=names, number=number, fails=fails)
     if kind == "bulk_create":
         names = tuple(short(fact["rows"]))
         return Item("bulk", in_words(fact), names=names, number=number, using=using, in_thread=threaded)

@@ -37,8 +37,15 @@ class Writer:
             return [f"async def {task.function}():", *_indented(self.abandoned(task))]
         lines = self.body(task.items, task.letter, not task.ended_badly)
         if first := next((item for item in task.items if item.kind == "fetch"), None):
-            wanted = [f"n-{int(first.value[2:]) + more}" for more in range(ROWS)]
-            lines = [f"answers = rows(connection, {quoted_list(wanted)})", *lines, "await answers.aclose()"]
+            wanted = quoted_list([f"n-{int(first.value[2:]) + more}" for more in range(ROWS)])
+            fetches = [at for at, line in enumerate(lines) if "anext(answers" in line]
+            call = f"rows(connection, {wanted})"
+            if first.copied:
+                call = f"copied(connection, {wanted}, {len(fetches) - 1})"
+            inside = lines[fetches[0] : fetches[-1] + 1]
+            depth = len(inside[0]) - len(inside[0].lstrip())
+            opened = f"async with contextlib.aclosing({call}) as answers:"
+            lines[fetches[0] : fetches[-1] + 1] = [" " * depth + opened, *_indented(inside)]
         last = task.items[-1] if task.items else None
         if self.on_purpose() and not (last and last.kind == "block" and last.end == "rollback"):
             lines.append(self.fails_on_purpose())
@@ -182,12 +189,14 @@ class Writer:
         if item.doomed:
             cancelled = "asyncio.current_task().cancel()  # arrives at the driver's first await"
             return [turn, cancelled, f"await do(None, {quoted(item.text)}, {self.statement(item)})"]
-        return [f"await do({quoted(letter) if letter else None}, {quoted(item.text)}, {self.statement(item)})"]
+        statement = self.statement(item, letter)
+        return [f"await do({quoted(letter) if letter else None}, {quoted(item.text)}, {statement})"]
 
-    def statement(self, item: Item) -> str:
+    def statement(self, item: Item, letter: str | None = None) -> str:
         value = quoted(item.value)
         client = item.using if self.orm else ""
         using = f", using_db={client}" if client else ""
+        more = ", fails=True" * item.fails
         close = f"connection.{self.driver.close}()"
         if item.kind == "close":
             close = "close_pool()" if item.value == "close_pool" else close
@@ -207,6 +216,8 @@ class Writer:
             "fail": "fail()" if self.orm else "fail(connection)",
             "script": "script()" if self.orm else "script(connection)",
             "orphan": "orphan()",
+            "many": f"write_many(connection, {quoted_list(item.names)})",
+            "copy": f"copy_in(connection, {quoted(str(letter))}, {quoted_list(item.names)}{more})",
             "put": f"count_up({value})",
             "ping": "connection.ping()",
         }[item.kind]

@@ -176,3 +176,76 @@ async def cancel_and_go_on(world):
         await use(session)
 
     await world.together(victim=victim)
+
+
+@scenario(
+    "CAN-30",
+    "Cancel while streamed rows are read: does the task see CancelledError itself?",
+    level="must",
+    needs=("connection", "server cursor"),
+    cancels="victim",
+    situation=cancelled("read"),
+)
+async def cancel_stream(world):
+    """A task that is cancelled while it walks through a streamed result sees CancelledError, and no other error in its
+    place."""
+    connection = await world.connect()
+
+    async def victim(session):
+        await session.on(connection).iterate(streamed=True)
+
+    await world.together(victim=victim)
+    world.judge_afterwards = False  # what becomes of the connection is POOL-33's question
+
+
+@scenario(
+    "CAN-31",
+    "Cancel executemany inside a transaction",
+    level="loud",
+    needs=("connection",),
+    cancels="victim",
+    during=("write",),
+    situation=cancelled("write"),
+)
+async def cancel_many(world):
+    """An executemany is cancelled at any moment inside a transaction: nothing of it is stored."""
+    await _cancel_in_transaction(world, lambda port: port.write_many())
+
+
+@scenario(
+    "CAN-32",
+    "Cancel a COPY inside a transaction",
+    level="loud",
+    needs=("connection", "copy"),
+    cancels="victim",
+    during=("write",),
+    situation=cancelled("write"),
+)
+async def cancel_copy(world):
+    """A COPY from the client is cancelled at any moment inside a transaction: nothing of it is stored."""
+    await _cancel_in_transaction(world, lambda port: port.copy_in())
+
+
+@scenario(
+    "CAN-33",
+    "Cancel a pipeline inside a transaction",
+    level="loud",
+    needs=("connection", "pipeline"),
+    cancels="victim",
+    during=("write",),
+    situation=cancelled("write"),
+)
+async def cancel_pipeline(world):
+    """A pipeline of writes is cancelled at any moment inside a transaction: nothing of it is stored."""
+    await _cancel_in_transaction(world, lambda port: port.write_pipelined())
+
+
+async def _cancel_in_transaction(world, write):
+    connection = await world.connect()
+
+    async def victim(session):
+        port = session.on(connection)
+        async with port.transaction():
+            await write(port)
+
+    await world.together(victim=victim)

@@ -3,6 +3,7 @@
 import contextlib
 
 from matrix.harness.scenario import scenario
+from matrix.harness.session import Deliberate
 from matrix.harness.situations import AMID_ITERATION, BLOCKS_AT_ONCE, closed_over, overlap
 
 
@@ -219,3 +220,53 @@ async def _lose(world, between):
 
     await world.together(victim=victim, server=server)
     world.judge_afterwards = False  # it is lost, and nobody promised another one
+
+
+@scenario("CON-30", "A streamed result is left early", level="loud", needs=("connection", "server cursor"))
+async def stream_left(world):
+    """A task leaves a streamed result after its first row and goes on with the connection: each later answer is the one
+    that was asked for."""
+    connection = await world.connect()
+
+    async def reader(session):
+        port = session.on(connection)
+        await port.iterate(streamed=True, leave=1)
+        await port.read()
+        await port.write()
+
+    await world.together(reader=reader)
+
+
+@scenario("CON-31", "The source of a COPY fails", level="loud", needs=("connection", "copy"))
+async def copy_source_fails(world):
+    """What gives the rows of a COPY raises after two of them, alone and inside a transaction: its own error comes out,
+    nothing of it is stored, and the connection serves what comes next."""
+    connection = await world.connect()
+
+    async def loader(session):
+        port = session.on(connection)
+        with contextlib.suppress(Deliberate):
+            await port.copy_in(fails=True)
+        with contextlib.suppress(Deliberate):
+            async with port.transaction():
+                await port.write()
+                await port.copy_in(fails=True)
+        await port.copy_in()
+        await port.read()
+
+    await world.together(loader=loader)
+
+
+@scenario("CON-32", "A COPY to the client is left early", level="loud", needs=("connection", "copied rows"))
+async def copy_left(world):
+    """A task leaves the rows of a COPY after the first one and goes on with the connection: each later answer is the
+    one that was asked for."""
+    connection = await world.connect()
+
+    async def reader(session):
+        port = session.on(connection)
+        await port.iterate(streamed=True, leave=1, copied=True)
+        await port.read()
+        await port.write()
+
+    await world.together(reader=reader)

@@ -47,6 +47,9 @@ class AiosqliteAdapter(Adapter):
     async def write(self, connection: Any, token: str) -> None:
         await connection.execute(self.insert, (token,))
 
+    async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
+        await connection.executemany(self.insert, [(token,) for token in tokens])
+
     async def fail(self, connection: Any) -> None:
         await connection.execute(self.refused)
 

@@ -60,6 +60,10 @@ class AsyncodbcAdapter(Adapter):
     async def write(self, connection: Any, token: str) -> None:
         await self._execute(connection, self.insert, (token,))
 
+    async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
+        async with connection.cursor() as cursor:
+            await cursor.executemany(self.insert, [(token,) for token in tokens])
+
     async def fail(self, connection: Any) -> None:
         await self._execute(connection, self.refused)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from ..witness import SEED, Address
+from ..witness import ENTRY, SEED, Address
 from .base import CAPABILITIES, Adapter
 from .states import POSTGRES
 
@@ -22,7 +22,14 @@ class AsyncpgAdapter(Adapter):
     select = Adapter.select.replace("%s", "$1")
     insert = Adapter.insert.replace("%s", "$1")
     select_rows = f"SELECT nonce FROM {SEED} WHERE nonce = ANY($1::text[]) ORDER BY id"
-    capabilities = frozenset(CAPABILITIES) - {"queue", "ping", "no autocommit", "switched autocommit"}
+    capabilities = frozenset(CAPABILITIES) - {
+        "queue",
+        "ping",
+        "no autocommit",
+        "switched autocommit",
+        "copied rows",
+        "pipeline",
+    }
     states = POSTGRES
     change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
 
@@ -62,6 +69,13 @@ class AsyncpgAdapter(Adapter):
         async with connection.transaction():  # asyncpg has cursors in transactions only
             async for row in connection.cursor(self.select_rows, nonces, prefetch=1):
                 yield row[0]
+
+    async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
+        await connection.executemany(self.insert, [(token,) for token in tokens])
+
+    async def copy_in(self, connection: Any, tokens: AsyncIterator[str]) -> None:
+        records = ((token,) async for token in tokens)
+        await connection.copy_records_to_table(ENTRY, records=records, columns=["token"])
 
     async def setting(self, connection: Any, question: str) -> str:
         return await connection.fetchval(question) or "unset"

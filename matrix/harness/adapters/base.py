@@ -28,6 +28,9 @@ CAPABILITIES = {
     "server": "SQLite is a library: there is no server that could end or refuse a connection",
     "tortoise": "Tortoise has no client for this driver and these databases",
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
+    "copy": "the driver has no calls for COPY",
+    "copied rows": "the driver has no loop over the rows of a COPY that could be left",
+    "pipeline": "the driver has no pipeline mode",
     "no autocommit": "the driver has autocommit and no other mode",
     "switched autocommit": "the driver has no call that switches autocommit off",
     "ping": "the driver has no call that looks whether a connection is alive, and connects anew where it is not",
@@ -36,7 +39,22 @@ CAPABILITIES = {
 }
 # What an adapter has to bring for a capability. Without it a hook that is missing would look like the driver's error.
 HOOKS = {
-    "connection": ("connect", "close", "read", "write", "fail", "script", "rows", "begin", "commit", "rollback"),
+    "connection": (
+        "connect",
+        "close",
+        "read",
+        "write",
+        "fail",
+        "script",
+        "rows",
+        "write_many",
+        "begin",
+        "commit",
+        "rollback",
+    ),
+    "copy": ("copy_in",),
+    "copied rows": ("copy_out",),
+    "pipeline": ("write_pipelined",),
     "pool": ("create_pool", "acquire", "release", "close_pool", "read", "write", "setting"),
     "switched autocommit": ("switch_autocommit_off",),
     "ping": ("ping",),
@@ -129,6 +147,23 @@ class Adapter:
         early where the reader leaves. ``streamed``: through a cursor whose rows stay with the server until they are
         asked for, else through one that has got them all. It fetches nothing ahead by itself. Where the driver has such
         cursors in transactions only, it opens one and says so in ``streams_in_transaction``."""
+        raise NotImplementedError
+
+    async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
+        """Insert these tokens by the driver's ``executemany``, in whatever transaction the connection is in."""
+        raise NotImplementedError
+
+    async def write_pipelined(self, connection: Any, tokens: Sequence[str]) -> None:
+        """Insert them by one statement each, inside the driver's pipeline mode, and leave that."""
+        raise NotImplementedError
+
+    async def copy_in(self, connection: Any, tokens: AsyncIterator[str]) -> None:
+        """Insert what this iterator gives, by the driver's call for COPY ... FROM STDIN. What it raises comes out."""
+        raise NotImplementedError
+
+    def copy_out(self, connection: Any, nonces: Sequence[str], count: int) -> AsyncIterator[str]:
+        """The rows of a COPY ... TO STDOUT (``select_rows``), by the driver's call for it; after so many it leaves the
+        loop over them, and that call, without an error."""
         raise NotImplementedError
 
     async def setting(self, connection: Any, question: str) -> str:

@@ -14,7 +14,7 @@ class MySQLAdapter(Adapter):
     """``module`` is the driver's package: ``connect``, ``create_pool``, cursors as context managers."""
 
     engine = "tortoise.backends.mysql"
-    capabilities = frozenset(CAPABILITIES) - {"queue", "deferred constraints"}
+    capabilities = frozenset(CAPABILITIES) - {"queue", "deferred constraints", "copy", "copied rows", "pipeline"}
     change_setting, show_setting = "SET @matrix_setting = {}", "SELECT @matrix_setting"
     states = MYSQL
     cursors: Any
@@ -51,6 +51,10 @@ class MySQLAdapter(Adapter):
     async def write(self, connection: Any, token: str) -> None:
         async with connection.cursor() as cursor:
             await cursor.execute(self.insert, (token,))
+
+    async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
+        async with connection.cursor() as cursor:
+            await cursor.executemany(self.insert, [(token,) for token in tokens])
 
     async def fail(self, connection: Any) -> None:
         async with connection.cursor() as cursor:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import psycopg_pool
 
-from ..witness import Address
+from ..witness import ENTRY, Address
 from .base import CAPABILITIES, Adapter
 from .states import POSTGRES
 
@@ -78,6 +78,28 @@ class PsycopgAdapter(Adapter):
             await cursor.execute(self.select_rows, nonces)
             async for row in cursor:
                 yield row[0]
+
+    async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
+        async with connection.cursor() as cursor:
+            await cursor.executemany(self.insert, [(token,) for token in tokens])
+
+    async def write_pipelined(self, connection: Any, tokens: Sequence[str]) -> None:
+        async with connection.pipeline():
+            for token in tokens:
+                await connection.execute(self.insert, (token,))
+
+    async def copy_in(self, connection: Any, tokens: AsyncIterator[str]) -> None:
+        async with connection.cursor() as cursor, cursor.copy(f"COPY {ENTRY} (token) FROM STDIN") as copy:
+            async for token in tokens:
+                await copy.write_row((token,))
+
+    async def copy_out(self, connection: Any, nonces: Sequence[str], count: int) -> AsyncIterator[str]:
+        async with connection.cursor() as cursor, cursor.copy(f"COPY ({self.select_rows}) TO STDOUT", nonces) as copy:
+            async for row in copy.rows():
+                yield row[0]
+                count -= 1
+                if not count:
+                    break
 
     async def setting(self, connection: Any, question: str) -> str:
         cursor = await connection.execute(question)

@@ -84,6 +84,10 @@ class Tracker(Protocol):
         """Encrypted, compressed, replication or not understood: bytes pass as they come and nothing is owed."""
 
     @property
+    def ended(self) -> bool:
+        """The server has said its last words, and hangs up by itself."""
+
+    @property
     def in_transaction(self) -> bool | None:
         """What the server said last; None before it said anything."""
 
@@ -137,6 +141,7 @@ class FramedTracker(ABC):
     def __init__(self) -> None:
         self.owed = 0
         self.blind = False
+        self.ended = False
         self.cancels: int | None = None
         self._from_client = Inbox()
         self._from_server = Inbox()

@@ -272,7 +272,7 @@ class PostgresTracker(FramedTracker):
         if severity in ("FATAL", "PANIC"):
             self._queue.clear()
             self.owed = 0
-            self._over = True
+            self._over = self.ended = True
             return text
         head = self._queue[0] if self._queue else None
         if head is None:

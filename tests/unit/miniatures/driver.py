@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -91,6 +92,15 @@ class Connection:
         else:
             for value in [(await self.execute(f"SELECT {nonce}")).value for nonce in nonces]:
                 yield value
+
+    # -- several rows at once --------------------------------------------------------------------------------------
+    async def write_many(self, tokens: Sequence[str]) -> None:
+        """All of them or none."""
+        await self.execute(f"INSERT {' '.join(tokens)}")
+
+    async def copy_in(self, source: AsyncIterator[str]) -> None:
+        """What the source gives, when it has ended well."""
+        await self.write_many([token async for token in source])
 
     # -- what users call -------------------------------------------------------------------------------------------
     async def execute(self, statement: str) -> Answer:
@@ -341,6 +351,23 @@ class Miniature(Adapter):
     async def switch_autocommit_off(self, connection: Connection) -> None:
         connection.switched = True
         await connection.execute("SET autocommit = 0")
+
+    async def write_many(self, connection: Connection, tokens: Sequence[str]) -> None:
+        await connection.write_many(tokens)
+
+    async def write_pipelined(self, connection: Connection, tokens: Sequence[str]) -> None:
+        await connection.write_many(tokens)
+
+    async def copy_in(self, connection: Connection, tokens: AsyncIterator[str]) -> None:
+        await connection.copy_in(tokens)
+
+    async def copy_out(self, connection: Connection, nonces: Sequence[str], count: int) -> AsyncIterator[str]:
+        async with contextlib.aclosing(connection.rows(nonces, streamed=False)) as rows:
+            async for row in rows:
+                yield row
+                count -= 1
+                if not count:
+                    break
 
     async def fail(self, connection: Connection) -> None:
         await connection.execute("SELECT FROM no_such_table")

@@ -3,7 +3,10 @@ ones that go about it in an unusual way."""
 
 from __future__ import annotations
 
-from .driver import Connection, Pool, Queueing
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from .driver import Connection, DriverError, Pool, Queueing
 
 
 class KeepsTheRole(Queueing):
@@ -39,6 +42,85 @@ class CommitsForgottenTransactions(Queueing):
             super().reset()
 
 
+# -- operations that are left or cancelled half-way ------------------------------------------------------------------
+
+
+class LeftStreamsShiftAnswers(Queueing):
+    """Asks for all rows of a streamed result ahead, and takes the next answer for another's when that is left early."""
+
+    expects = ("routing", "lies")
+
+    class connection_type(Connection):
+        async def rows(self, nonces: Sequence[str], streamed: bool) -> AsyncIterator[str]:
+            ahead = [self.send(f"SELECT {nonce}") for nonce in nonces]
+            try:
+                for answer in ahead:
+                    yield self.read(await answer).value
+            finally:
+                for answer in (each for each in ahead if not each.done()):
+                    self.waiting.remove(answer)
+                    answer.cancel()
+
+
+class LeftCopiesBlockTheConnection(Queueing):
+    """Refuses what comes next when the rows of a COPY were left before their end."""
+
+    expects = ("loudness", "breaks")
+    blocked = False
+
+    async def copy_out(self, connection: Connection, nonces: Sequence[str], count: int) -> AsyncIterator[str]:
+        async for row in super().copy_out(connection, nonces, count):
+            yield row
+        self.blocked = count < len(nonces)
+
+    async def read(self, connection: Connection, nonce: str) -> str:
+        if self.blocked:
+            raise DriverError("another command is under way")
+        return await super().read(connection, nonce)
+
+
+class FailedCopiesKeepRows(Queueing):
+    """Stores each row of a COPY as it comes, and keeps those of a source that fails."""
+
+    expects = ("atomicity", "lies")
+
+    class connection_type(Connection):
+        async def copy_in(self, source: AsyncIterator[str]) -> None:
+            async for token in source:
+                await self.execute(f"INSERT {token}")
+
+
+class CancelledStreamsShowAnError(Queueing):
+    """Shows who is cancelled while streamed rows are read an error of its own in the place of CancelledError."""
+
+    expects = ("cancellation", "breaks")
+
+    class connection_type(Connection):
+        async def rows(self, nonces: Sequence[str], streamed: bool) -> AsyncIterator[str]:
+            try:
+                async for row in super().rows(nonces, streamed):
+                    yield row
+            except asyncio.CancelledError:
+                if streamed:
+                    raise DriverError("the connection was closed under the cursor") from None
+                raise
+
+
+class CancelledManyCommit(Queueing):
+    """Commits what is open when an executemany is cancelled."""
+
+    expects = ("atomicity", "lies")
+    bound = 12
+
+    class connection_type(Connection):
+        async def write_many(self, tokens: Sequence[str]) -> None:
+            try:
+                await super().write_many(tokens)
+            except asyncio.CancelledError:
+                self.forget("COMMIT")
+                raise
+
+
 class ReplacesChangedConnections(Queueing):
     """Right, and unusual: takes no connection back whose session is not as a new one's, and opens another."""
 
@@ -49,4 +131,14 @@ class ReplacesChangedConnections(Queueing):
             await super().release(connection)
 
 
-RIGHT_AND_UNUSUAL = (ReplacesChangedConnections,)
+class ReadsLeftStreamsToTheirEnd(Queueing):
+    """Right, and unusual: asks for all rows ahead, and reads what is left of a result when its reader has gone."""
+
+    class connection_type(Connection):
+        async def rows(self, nonces: Sequence[str], streamed: bool) -> AsyncIterator[str]:
+            ahead = [self.send(f"SELECT {nonce}") for nonce in nonces]
+            for answer in ahead:
+                yield self.read(await answer).value
+
+
+RIGHT_AND_UNUSUAL = (ReplacesChangedConnections, ReadsLeftStreamsToTheirEnd)
