@@ -191,6 +191,8 @@ class World:
             for worker, end in self.workers:
                 end()
                 await asyncio.wait([worker.task])  # type: ignore[type-var]
+            # A session that the server was told to end has ended: its end is held, not on its way when all goes through
+            await self.conductor.nothing_in_flight()
         finally:
             self.loop.set_task_factory(None)
             self.conductor.scheduled = False
