@@ -27,6 +27,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "tests")]
 from matrix.harness.drivers import drivers  # noqa: E402
 from matrix.harness.scenario import Scenario, catalogue  # noqa: E402
 from matrix.results.expectations import Entry, load_driver  # noqa: E402
+from matrix.results.keeps import price_over  # noqa: E402
 from matrix.words import BREAKS, HANGS, LIES, POISONS, REFUSES, VERDICTS, rank  # noqa: E402
 
 MEASURED, RULES = HERE / "tortoise_guard" / "measured.json", HERE / "RULES.md"
@@ -99,7 +100,8 @@ def remedies(
         holds = [driver for driver, entries in record.items() if scenario.id not in entries and fits(scenario, driver)]
         if wanted & set(scenario.cures) and holds:
             with_whom = "every driver" if len(holds) == len(record) else ", ".join(holds)
-            found.append((-len(holds), scenario.id, f"{scenario.title} (holds with {with_whom})"))
+            price = price_over(scenario.id, wanted & set(scenario.cures))
+            found.append((-len(holds), scenario.id, f"{scenario.title} (holds with {with_whom}){price}"))
     return {name: said for _, name, said in sorted(found)[:REMEDIES]}
 
 

@@ -17,7 +17,7 @@ SCHEMA = 1  # version of the result lines
 
 SAFE, REFUSES, BREAKS, HANGS, POISONS, LIES = VERDICTS = ("safe", "refuses", "breaks", "hangs", "poisons", "lies")
 NOT_APPLICABLE, ERROR, NOT_RUN = NOT_VERDICTS = ("n/a", "error", "not run")
-HOLDS, PARTLY, FAILS, WORSE = REMEDIES = ("holds", "partly", "fails", "worse")
+NOT_NEEDED, HOLDS, PARTLY, FAILS, WORSE = REMEDIES = ("not needed", "holds", "partly", "fails", "worse")
 # What a driver does with queries of several tasks on one connection, from good to bad: may it be shared?
 QUEUES, WRONG_DATA = "queues", "wrong data"
 ANSWERS = {QUEUES: "yes", REFUSES: "no, and says so", BREAKS: "no, and harms others", WRONG_DATA: "no, silently"}
@@ -125,6 +125,7 @@ GLYPHS = {
     NOT_APPLICABLE: "–",
     ERROR: "!",
     NOT_RUN: "·",
+    NOT_NEEDED: "✓",
     HOLDS: "✔",
     PARTLY: "◐",
     FAILS: "✖",
@@ -149,10 +150,11 @@ VERDICT_MEANS = {
     NOT_RUN: "Was not run.",
 }
 REMEDY_MEANS = {
+    NOT_NEEDED: "Its scenarios are as well without it.",
     HOLDS: "All its scenarios comply over all schedules.",
     PARTLY: "It cures some of its scenarios; the page says which do not comply.",
-    FAILS: "It cures none: each of its scenarios that did not comply without it does not comply with it.",
-    WORSE: "A verdict got worse than without it.",
+    FAILS: "It cures none of its scenarios, and they need a cure.",
+    WORSE: "With it a verdict is worse than without it.",
 }
 LEVEL_MEANS = {
     MUST: "Promised.",

@@ -38,7 +38,7 @@ class Orm:
             "apps": self.apps(),
         }
         options: dict[str, Any] = {}
-        # Without it Tortoise 1.x finds no context at all in an empty contextvars.Context (FIX-3b).
+        # Without it Tortoise 1.x finds no context at all in an empty contextvars.Context (FIX-3c is that).
         if self.fallback and "_enable_global_fallback" in inspect.signature(Tortoise.init).parameters:
             options["_enable_global_fallback"] = True
         self._context = await Tortoise.init(config=config, **options)

@@ -7,12 +7,24 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from matrix.lines import Because, Chosen, Cure, ExplorationResult, ScenarioLine
-from matrix.words import ERROR, FULL, HOLDS, NOT_APPLICABLE, NOT_RUN, RECORD, SCHEMA, VERDICTS, complies, worst
+from matrix.words import (
+    ERROR,
+    FULL,
+    HOLDS,
+    NOT_APPLICABLE,
+    NOT_NEEDED,
+    NOT_RUN,
+    RECORD,
+    SCHEMA,
+    VERDICTS,
+    complies,
+    worst,
+)
 
 from .adapters.base import CAPABILITIES
 from .outcome import Exploration
 from .sentences import Fact, sentence, words
-from .verdict import judge_remedy
+from .verdict import Compared, judge_remedy
 
 if TYPE_CHECKING:
     from .runner import Runner
@@ -110,7 +122,7 @@ async def remedy_line(
     demand."""
     started = time.monotonic()
     cures: dict[str, Cure] = {}
-    judged: list[tuple[str, str | None]] = []
+    judged: list[Compared] = []
     for identifier in scenario.cures:
         cured = catalogue[identifier]
         if cured.unmet(runner.backing.adapter.capabilities, CAPABILITIES) is not None:
@@ -126,18 +138,18 @@ async def remedy_line(
         # A remedy claims more than the bare scenario promises: that the pattern works with it.
         findings["complies"] = None if findings["verdict"] == ERROR else findings["verdict"] in scenario.remedy.claims
         cures[identifier] = {**findings, "without": without, "title": cured.title}
-        judged.append((findings["verdict"], without))
+        judged.append(Compared(findings["verdict"], without, cured.level))
     line = line_head(scenario)
     line["cures"], line["seconds"] = cures, round(time.monotonic() - started, 4)
     line["depth"] = _depth(cures.values())
-    if any(verdict == ERROR for verdict, _ in judged):
+    if any(each.verdict == ERROR for each in judged):
         bad = next(identifier for identifier, cure in cures.items() if cure["verdict"] == ERROR)
         failed = {"kind": "remedy_error", "scenario": bad, "finding": cures[bad]["finding"]}
         return {**line, "verdict": ERROR, **because(failed)}
     if not judged:
         none = words("none of the scenarios that it is to cure applies here")
         return {**line, "verdict": NOT_APPLICABLE, **because(none)}
-    line["verdict"] = worst(verdict for verdict, _ in judged)
+    line["verdict"] = worst(each.verdict for each in judged)
     line["remedy"] = word = judge_remedy(judged, scenario.remedy.claims)
     decides = because(_remedy_finding(word, cures))
     line["finding"], line["reason"] = decides["finding"], decides["reason"]
@@ -155,6 +167,7 @@ def _remedy_finding(word: str, cures: dict[str, Cure]) -> Fact:
     return {
         "kind": "remedy",
         "scenarios": list(cures),
+        "needed": word != NOT_NEEDED,
         "broken": [(identifier, cures[identifier]["verdict"]) for identifier in broken],
-        "finding": None if word == HOLDS else first["finding"],
+        "finding": None if word in (NOT_NEEDED, HOLDS) else first["finding"],
     }

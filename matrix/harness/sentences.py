@@ -341,7 +341,7 @@ def _seen_once(f: Any) -> str:
 def _remedy(f: Any) -> str:
     """``broken``: pairs of a scenario and its verdict with the remedy."""
     if f["finding"] is None:
-        return f"{_list(f['scenarios'])} comply with it"
+        return f"{_list(f['scenarios'])} comply {'with' if f.get('needed', True) else 'without'} it"
     if not f["broken"]:
         return f"worse than without it: {sentence(f['finding'])}"
     named = _list([f"{scenario} ({verdict})" for scenario, verdict in f["broken"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from matrix.words import (
     ATOMICITY,
@@ -14,6 +15,7 @@ from matrix.words import (
     HOLDS,
     LIES,
     LIVENESS,
+    NOT_NEEDED,
     PARTLY,
     POISONS,
     REFUSES,
@@ -21,6 +23,7 @@ from matrix.words import (
     SAFE,
     WORSE,
     badness,
+    complies,
     worst,
 )
 
@@ -47,13 +50,34 @@ def derive(violations: Sequence[Violation], *, refused: bool) -> str:
     return REFUSES if refused else SAFE
 
 
-def judge_remedy(verdicts: Sequence[tuple[str, str | None]], claims: Sequence[str]) -> str:
-    """holds, partly, fails or worse. Each item: a scenario's verdict with the remedy and without it (None: not known);
-    ``claims``: the verdicts that keep what the remedy claims."""
-    if any(w is not None and verdict not in claims and badness(verdict) > badness(w) for verdict, w in verdicts):
+class Compared(NamedTuple):
+    """A scenario's verdict with a remedy and without it (None: not known), and its level."""
+
+    verdict: str
+    without: str | None
+    level: str
+
+
+def judge_remedy(compared: Sequence[Compared], claims: Sequence[str]) -> str:
+    """One of REMEDIES. ``claims``: the verdicts that keep what the remedy claims. What was well without it is not its
+    merit, nor is what Tortoise promises no more than to refuse its fault."""
+    if any(_worse(each) for each in compared if each.verdict not in claims):
         return WORSE
-    if all(verdict in claims for verdict, _ in verdicts):
+    cured = [each for each in compared if each.verdict in claims and each.without not in claims]
+    if not cured and all(_complies(each, each.without) for each in compared):
+        return NOT_NEEDED
+    if all(each.verdict in claims for each in compared):
         return HOLDS
-    # What was well without it is not its merit.
-    cured = any(verdict in claims and without not in claims for verdict, without in verdicts)
     return PARTLY if cured else FAILS
+
+
+def _complies(each: Compared, verdict: str | None) -> bool:
+    """Whether a verdict is all that the scenario promises; for what is not judged that is ``safe``."""
+    return verdict is not None and (verdict == SAFE or complies(each.level, verdict) is True)
+
+
+def _worse(each: Compared) -> bool:
+    """What complies as before has not become worse: a mended ORM that refuses harms nobody."""
+    if each.without is None or badness(each.verdict) <= badness(each.without):
+        return False
+    return not _complies(each, each.verdict)

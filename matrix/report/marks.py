@@ -14,6 +14,7 @@ TERMINAL = {
     "n/a": "dim",
     "error": "reverse",
     "not run": "dim",
+    "not needed": "dim",
     "holds": "green",
     "partly": "yellow",
     "fails": "red",

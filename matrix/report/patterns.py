@@ -6,7 +6,6 @@ Texts and code come from docs/patterns (a test executes the code), every verdict
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,31 +14,8 @@ from typing import Any, NamedTuple
 
 from matrix.report.summary import Summary, summarise
 from matrix.report.view import Column, Mark, Row, Table
-from matrix.words import NOT_APPLICABLE, NOT_RUN, rank
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
-    import tomli as tomllib
-
-FOLDER = Path(__file__).parents[2] / "docs" / "patterns"
-# What a remedy gives up, said where the code as written was to have it ...
-IF_MEANT = {
-    "together": "parent and child are two transactions, what one has stored stays when the other fails",
-    "sees": "the child does not see the parent's rows",
-    "undone": "the child's rows stay when the parent fails afterwards",
-}
-# ... and what it costs in any case.
-ALWAYS = {
-    "alone": "a child that fails cannot be rolled back by itself",
-    "stops": "the work goes on, and is stored, when its caller is cancelled",
-}
-CONNECTIONS = {
-    "1": "",
-    "2": "a request takes two connections",
-    "1 per child": "each child takes a connection",
-    "1 and 1 per child": "each child takes a connection beside the parent's",
-}
+from matrix.results import keeps
+from matrix.words import NOT_APPLICABLE, NOT_NEEDED, NOT_RUN, SAFE, rank
 
 
 class Coded(NamedTuple):
@@ -65,35 +41,17 @@ class Cure:
     @property
     def kept(self) -> int:
         """How much it keeps of what was meant."""
-        return sum(has(self.keeps, word) for word in self.meant)
-
-    @property
-    def cost(self) -> str:
-        """What it gives up and takes, for one sentence with its title; empty when that is nothing."""
-        if not self.keeps:
-            return "what it keeps was not measured"
-        lost = [word for word in self.meant if word in IF_MEANT and not has(self.keeps, word)]
-        if "together" in lost and "undone" in lost:
-            lost.remove("undone")  # said by the other
-        said = [IF_MEANT[word] for word in lost]
-        said += [text for word, text in ALWAYS.items() if not self.keeps.get(word, True)]
-        said += ["the children work one after another"] if self.keeps.get("in_turn") else []
-        return "; ".join(filter(None, (*said, CONNECTIONS[self.keeps["connections"]], self.keeps.get("but"))))
+        return sum(keeps.has(self.keeps, word) for word in self.meant)
 
     @property
     def price(self) -> str:
         """What follows its title wherever it is recommended, in the same sentence."""
-        return f"; its cost: {self.cost}" if self.cost else "; it costs nothing that was meant"
+        return keeps.price(self.keeps, self.meant)
 
     @property
     def sentence(self) -> str:
         """What to write instead, with its price."""
         return self.title + self.price
-
-
-def has(keeps: Mapping[str, Any], word: str) -> bool:
-    """Whether what is meant by a word of ``meant`` is kept."""
-    return keeps.get(word) not in (None, False, "no", "stay")
 
 
 @dataclass(frozen=True)
@@ -131,9 +89,9 @@ def functions(path: Path) -> dict[str, str]:
     }
 
 
-def build(table: Table, folder: Path = FOLDER) -> tuple[Pattern, ...]:
+def build(table: Table, folder: Path = keeps.FOLDER) -> tuple[Pattern, ...]:
     """All patterns with what the results say of them."""
-    data = tomllib.loads((folder / "patterns.toml").read_text("utf-8"))
+    data = keeps.patterns(folder)
     shown, cures = functions(folder / "patterns.py"), functions(folder / "remedies.py")
     rows = {row.scenario: row for family in table.families for row in family.rows}
     coded = {name: Coded(cures[code], data["keeps"][code]) for name, code in data["remedies"].items()}
@@ -212,8 +170,9 @@ def cured(column: Column, remedy: str, scenarios: Sequence[str]) -> Mark:
         return Mark(NOT_APPLICABLE, reason="The remedy is not run over it here.")
     name, cure = max(own, key=lambda pair: rank(pair[1]["verdict"]))
     complies = cure.get("complies")
+    well = complies is True and cure.get("without") == cure["verdict"] == SAFE
     return Mark(
-        word=cure["verdict"],
+        word=NOT_NEEDED if well else cure["verdict"],
         href=f"cells/{column.cell}/{remedy}.html#{name}",
         complies=complies if isinstance(complies, bool) else cure["verdict"] == "safe",
         reason=str(cure.get("reason") or ""),

@@ -18,9 +18,9 @@ from typing import Any
 from matrix.lines import CureLine, Header, ScenarioLine
 from matrix.results import reproducers
 from matrix.results.text import clean, one_line
-from matrix.words import REMEDIES, VERDICTS
+from matrix.words import HOLDS, REMEDIES, VERDICTS
 
-DOES_NOT_HOLD = REMEDIES[1:]  # words for remedies
+DOES_NOT_HOLD = REMEDIES[REMEDIES.index(HOLDS) + 1 :]
 TRIED = 4  # scenarios of a remedy that does not hold, the worst first: one script is enough
 TIMES = 2  # runs of each script; it must show the symptom in all of them
 

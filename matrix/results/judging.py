@@ -200,7 +200,7 @@ def _without_entry(line: ScenarioLine) -> list[tuple[str, str]]:
     if verdict == NOT_APPLICABLE:
         return []
     if remedy is not None:
-        return [] if remedy == HOLDS else [("remedy worse", f"{remedy}, expected to hold: {_reason(line)}")]
+        return [] if rank(remedy) <= rank(HOLDS) else [("remedy worse", f"{remedy}, expected to hold: {_reason(line)}")]
     if level == INFO:
         return [] if verdict == SAFE else [("worse", f"{verdict}, and no expectation is on record: {_reason(line)}")]
     return [] if complies(level, verdict) else [("worse", f"{verdict}, expected to comply: {_reason(line)}")]

@@ -10,17 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import tomllib
-
 from matrix.harness.drivers import bases, drivers
 from matrix.harness.scenario import Scenario, catalogue, chosen, one
 from matrix.lines import word_of
-from matrix.results import expectations
+from matrix.results import expectations, keeps
 from matrix.results.read import read_folder
 from matrix.results.text import clean, one_line
-from matrix.runs.inputs import ROOT
 
-PATTERNS = ROOT / "docs" / "patterns" / "patterns.toml"
 WIDTH = 100
 LEVELS = {
     "must": "promised: only `safe` complies",
@@ -125,15 +121,15 @@ def _measured(name: str, results: Path) -> Iterator[str]:
 
 
 def _remedies(scenario: Scenario) -> Iterator[str]:
-    patterns = tomllib.loads(PATTERNS.read_text("utf-8"))["pattern"]
-    own = [each["title"] for each in patterns if scenario.id in each["scenarios"]]
+    own = [each["title"] for each in keeps.patterns()["pattern"] if scenario.id in each["scenarios"]]
     if own:
         yield "As people write it (docs/patterns, page 'Is my code safe?')"
         yield from (f"  {title}" for title in own)
     curing = [each for each in catalogue().values() if scenario.id in each.cures]
     if curing:
         yield "Remedies that are run over it (explain FIX-… says where each holds)"
-        yield from (f"  {each.id:<8} {each.title}" for each in curing)
+    for each in curing:
+        yield from _wrapped(f"{each.id:<8} {each.title}{keeps.price_over(each.id, [scenario.id])}", hang=11)
     if scenario.cures:
         yield f"Run over: {', '.join(scenario.cures)}"
 

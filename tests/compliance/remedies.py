@@ -8,7 +8,9 @@ from matrix.harness.remedy import Remedy
 from matrix.harness.scenario import OrmSetup, remedy
 from matrix.harness.session import Deliberate
 
-CURES = ("NST-3", "NST-4", "NST-5", "NST-13", "CTX-1", "CTX-2")
+# Children that the parent waits for; those that outlive its block too.
+CHILDREN = ("NST-3", "NST-4", "NST-5", "NST-13")
+CURES = (*CHILDREN, "CTX-1", "CTX-2")
 # Those that keep a child off its parent's connection are recommended for these too; the others say nothing of
 # strangers.
 APART = (*CURES, "CTX-3", "CTX-9")
@@ -95,16 +97,22 @@ class ContextFromBefore(Remedy):
         return self._before
 
 
-@remedy("FIX-3b", "Start the task in an empty context", cures=APART_CANCELLED)
+@remedy("FIX-3c", "Start the task in an empty context", cures=APART_CANCELLED)
 class EmptyContext(Remedy):
-    """Start the task in contextvars.Context(), with Tortoise's global fallback enabled where the release has one."""
+    """Start the task in contextvars.Context(), with Tortoise.init as it is."""
 
-    setup = OrmSetup(size=2, fallback=True)
     independent = True
     child_context = "empty"
 
     def context(self, session):
         return contextvars.Context()
+
+
+@remedy("FIX-3b", "Start the task in an empty context, with Tortoise's global fallback", cures=APART_CANCELLED)
+class EmptyContextWithFallback(EmptyContext):
+    """Start the task in contextvars.Context(), with Tortoise's global fallback enabled where the release has one."""
+
+    setup = OrmSetup(size=2, fallback=True)
 
 
 @remedy("FIX-4", "One lock around what the children do", cures=(*CURES, "NST-10"))
@@ -127,7 +135,7 @@ class LargerPool(Remedy):
     setup = OrmSetup(size=10)
 
 
-@remedy("FIX-6", "No nested blocks in children", cures=(*CURES, "NST-10"))
+@remedy("FIX-6", "No nested blocks in children", cures=CHILDREN)
 class NoNestedBlocks(Remedy):
     """The children query in their parent's transaction and open none of their own."""
 
@@ -218,7 +226,7 @@ class ShieldCommit(Remedy):
         await asyncio.shield(shielded.task)
 
 
-@remedy("FIX-11", "Shield the whole transaction", cures=("TXN-5", "TXN-6", "TXN-20", "NST-10", "NST-14"))
+@remedy("FIX-11", "Shield the whole transaction", cures=("TXN-5", "TXN-6", "TXN-20", "NST-14"))
 class ShieldTransaction(Remedy):
     """The function with the whole transaction runs in asyncio.shield(): who is cancelled leaves it to end by itself."""
 

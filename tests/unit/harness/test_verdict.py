@@ -11,7 +11,7 @@ from matrix.harness.adapters.base import CAPABILITIES
 from matrix.harness.checker import Violation
 from matrix.harness.result_lines import remedy_line
 from matrix.harness.scenario import catalogue
-from matrix.harness.verdict import derive, judge_remedy, word_for
+from matrix.harness.verdict import Compared, derive, judge_remedy, word_for
 from matrix.words import PROPERTIES, REMEDIES
 
 WRONG_DATA = {"routing", "durability", "atomicity", "containment"}
@@ -52,12 +52,32 @@ def test_a_refusal_counts_only_where_nothing_was_violated():
     ],
 )
 def test_a_remedy_s_word(verdicts, claims, word):
-    assert judge_remedy(verdicts, claims) == word
+    assert judge_remedy([Compared(*each, "must") for each in verdicts], claims) == word
     assert word in REMEDIES
 
 
+@pytest.mark.parametrize(
+    ("compared", "claims", "word"),
+    [
+        ([("safe", "safe", "must"), ("safe", "safe", "loud")], ("safe",), "not needed"),
+        ([("safe", "safe", "must"), ("safe", None, "must")], ("safe",), "holds"),  # not known to be well
+        # An ORM that is mended refuses: what changes nothing there is not needed, what makes it work is of use.
+        ([("refuses", "refuses", "loud")], ("safe",), "not needed"),
+        ([("safe", "refuses", "loud")], ("safe",), "holds"),
+        ([("refuses", "safe", "loud")], ("safe",), "not needed"),
+        ([("refuses", "safe", "loud"), ("safe", "lies", "loud")], ("safe",), "partly"),
+        # Harm is named, also to who needs no cure.
+        ([("hangs", "safe", "loud")], ("safe",), "worse"),
+        ([("refuses", "safe", "must")], ("safe",), "worse"),
+        ([("refuses", "safe", "info")], ("safe",), "worse"),
+    ],
+)
+def test_a_remedy_is_not_needed_where_its_scenarios_comply_without_it(compared, claims, word):
+    assert judge_remedy([Compared(*each) for each in compared], claims) == word
+
+
 def test_a_remedy_that_keeps_what_it_claims_is_not_worse():
-    assert judge_remedy([("refuses", "safe")], ("safe", "refuses")) == "holds"
+    assert judge_remedy([Compared("refuses", "safe", "must")], ("safe", "refuses")) == "not needed"
 
 
 @pytest.mark.asyncio

@@ -14,13 +14,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-import tomllib
 
 from docs.patterns import models, remedies
 from matrix.report import patterns
+from matrix.results import keeps
 
 ROOT = Path(__file__).parents[3]
-DATA = tomllib.loads((patterns.FOLDER / "patterns.toml").read_text("utf-8"))
+DATA = keeps.patterns()
 CHILDREN = ("one", "two", "job")
 BOUND = 2  # seconds to wait for what a remedy may not allow: then it is seen not to happen
 CONNECTIONS = {  # at most, with so many children
@@ -234,7 +234,7 @@ def test_a_remedy_keeps_what_is_said_of_it(name, ran):
 def test_what_is_kept_is_said_of_the_code_of_every_remedy():
     assert set(DATA["remedies"].values()) == set(DATA["keeps"])
     for_one_pattern = {code for each in DATA["pattern"] for code in each.get("code_of", {}).values()}
-    assert set(DATA["keeps"]) | for_one_pattern == set(patterns.functions(patterns.FOLDER / "remedies.py"))
+    assert set(DATA["keeps"]) | for_one_pattern == set(patterns.functions(keeps.FOLDER / "remedies.py"))
 
 
 def test_a_task_that_starts_after_the_block_leaves_its_parent_stored_when_it_fails(ran):

@@ -11,6 +11,7 @@ import pytest
 from docs.patterns import patterns as code
 from docs.patterns import remedies
 from matrix.report import patterns, view
+from matrix.results import keeps
 from matrix.results.read import read_folder
 from tests.unit.results.samples import header, remedy, scenario, write_cell
 
@@ -88,12 +89,12 @@ def test_every_snippet_runs(name, function, tmp_path):
 
 
 def test_every_text_belongs_to_code_and_the_other_way_round():
-    table = view.build([], patterns.FOLDER)
+    table = view.build([], keeps.FOLDER)
     found = patterns.build(table)
     assert len(found) == 10
     named = {pattern.code.split("(")[0].removeprefix("async def ") for pattern in found}
-    assert named == set(patterns.functions(patterns.FOLDER / "patterns.py"))
-    assert set(ON_SQLITE) == named | set(patterns.functions(patterns.FOLDER / "remedies.py"))
+    assert named == set(patterns.functions(keeps.FOLDER / "patterns.py"))
+    assert set(ON_SQLITE) == named | set(patterns.functions(keeps.FOLDER / "remedies.py"))
     assert not any(pattern.measured for pattern in found)
 
 
@@ -120,6 +121,10 @@ def test_the_verdict_and_the_remedy_come_from_the_results(tmp_path):
     ]
     assert found.advice.scenario == "FIX-4"
     assert "async with lock" in found.advice.code
+
+
+def paid(cure):
+    return cure.keeps, cure.meant
 
 
 def recommended(folder, pattern, measured, over):
@@ -173,32 +178,46 @@ def test_what_a_remedy_gives_up_is_said_in_one_sentence_with_it(tmp_path):
         "other fails; each child takes a connection"
     )
     apart = recommended(tmp_path / "f", "A TaskGroup", {"FIX-7": 3}, "CTX-4").advice
-    assert "stays when the other fails" in apart.cost
-    assert "when the parent fails afterwards" not in apart.cost  # not twice
+    assert "stays when the other fails" in keeps.cost(*paid(apart))
+    assert "when the parent fails afterwards" not in keeps.cost(*paid(apart))  # not twice
     # A task for after the block was never to be stored with it.
     late = recommended(tmp_path / "b", "A background task that opens", {"FIX-2b": 3}, "CTX-2").advice
-    assert late.cost == "each child takes a connection"
+    assert keeps.cost(*paid(late)) == "each child takes a connection"
     worker = recommended(tmp_path / "c", "A background task that opens", {"FIX-7": 3}, "CTX-2").advice
-    assert "the child's rows stay when the parent fails afterwards" in worker.cost
-    assert "when its caller is cancelled" in worker.cost
+    assert "the child's rows stay when the parent fails afterwards" in keeps.cost(*paid(worker))
+    assert "when its caller is cancelled" in keeps.cost(*paid(worker))
     shield = recommended(tmp_path / "d", "A timeout", {"FIX-11": 3}, "TXN-5").advice
-    assert shield.cost == "the work goes on, and is stored, when its caller is cancelled"
+    assert keeps.cost(*paid(shield)) == "the work goes on, and is stored, when its caller is cancelled"
     unknown = recommended(tmp_path / "e", "A timeout", {"FIX-99": 3}, "TXN-5").advice
-    assert unknown.cost == "what it keeps was not measured"
+    assert keeps.cost(*paid(unknown)) == "what it keeps was not measured"
 
 
 def test_every_pattern_says_what_it_means_in_words_that_remedies_are_measured_by():
-    data = patterns.tomllib.loads((patterns.FOLDER / "patterns.toml").read_text("utf-8"))
-    known = {word for keeps in data["keeps"].values() for word in keeps}
+    data = keeps.patterns()
+    known = {word for own in data["keeps"].values() for word in own}
     assert {word for each in data["pattern"] for word in each["meant"]} <= known
-    assert set(patterns.IF_MEANT) | set(patterns.ALWAYS) | {"in_turn", "connections", "but"} == known
-    assert {keeps["connections"] for keeps in data["keeps"].values()} <= set(patterns.CONNECTIONS)
+    assert set(keeps.IF_MEANT) | set(keeps.ALWAYS) | {"in_turn", "connections", "but"} == known
+    assert {own["connections"] for own in data["keeps"].values()} <= set(keeps.CONNECTIONS)
 
 
 def test_a_pattern_that_is_safe_gets_no_blame_and_no_advice(tmp_path):
     write_cell(tmp_path, header(), [scenario("TXN-3")])
     found = pattern_of(tmp_path, "gather() of plain")
     assert (found.seen, found.advice, found.measured) == (None, None, True)
+
+
+def test_a_remedy_over_what_is_safe_without_it_is_not_needed_there(tmp_path):
+    well = {"verdict": "safe", "complies": True, "reason": "", "violations": []}
+    for cell, without in (("postgres-psycopg", "safe"), ("postgres-asyncpg", "breaks"), ("mysql-aiomysql", "refuses")):
+        cures = {"NST-4": {**well, "without": without}}
+        write_cell(tmp_path, header(cell), [scenario("NST-4", without), remedy("FIX-6", "holds", cures)])
+    advice = pattern_of(tmp_path, "A task opens a transaction while").advice
+    assert {mark.href.split("/")[1]: mark.word for mark in advice.marks} == {
+        "postgres-psycopg": "not needed",
+        "postgres-asyncpg": "safe",
+        "mysql-aiomysql": "safe",
+    }
+    assert (advice.holds, advice.tried) == (3, 3)
 
 
 def test_without_a_remedy_that_complies_none_is_shown(tmp_path):
@@ -217,8 +236,8 @@ def test_a_remedy_that_holds_is_named_though_it_has_no_code(tmp_path):
 
 def test_the_code_of_each_remedy_is_of_that_remedy():
     """What the suite calls the remedy whose verdicts stand beside a piece of code."""
-    data = patterns.tomllib.loads((patterns.FOLDER / "patterns.toml").read_text("utf-8"))
-    suite = (patterns.FOLDER.parents[1] / "tests" / "compliance" / "remedies.py").read_text("utf-8")
+    data = keeps.patterns()
+    suite = (keeps.FOLDER.parents[1] / "tests" / "compliance" / "remedies.py").read_text("utf-8")
     titles = dict(re.findall(r'@remedy\(\s*"(FIX-[0-9a-z]+)",\s*"([^"]+)"', suite))
     assert {code: titles.get(name) for name, code in data["remedies"].items() if name.startswith("FIX")} == {
         "start_after": "Start the task after the block",
@@ -226,7 +245,7 @@ def test_the_code_of_each_remedy_is_of_that_remedy():
         "no_nested_block": "No nested blocks in children",
         "second_connection": "A second named connection, using_db everywhere",
         "context_from_before": "Start the task in a context captured before the transaction",
-        "empty_context": "Start the task in an empty context",
+        "empty_context": "Start the task in an empty context, with Tortoise's global fallback",
         "one_lock": "One lock around what the children do",
         "shield": "Shield the whole transaction",
     }

@@ -160,12 +160,12 @@ def write_folder(folder: Path) -> Path:
     """Eight cells with a few scenarios of each family and every word of the vocabulary."""
     words = ("safe", "refuses", "breaks", "hangs", "poisons", "lies")
     names = ("CON-1", "CON-2", "CAN-1", "POOL-1", "ORM-1", "TXN-2", "TXN-10", "NST-3", "NST-4", "CTX-1")
-    remedies = ("holds", "partly", "fails", "worse")
+    remedies = ("holds", "not needed", "partly", "fails", "worse")
     for at, (cell, *_) in enumerate(CELLS):
         lines = [scenario(name, words[(at * 3 + row) % 6] if row % 3 else "safe") for row, name in enumerate(names)]
         lines.append(scenario("ORM-3", "breaks", level="info"))
         lines.append(scenario("CTX-7", "n/a", reason="eager tasks need Python 3.12", evidence=None))
-        lines += [remedy("FIX-1a", remedies[at % 4]), remedy("FIX-4", remedies[(at + 1) % 4])]
+        lines += [remedy("FIX-1a", remedies[at % 5]), remedy("FIX-4", remedies[(at + 1) % 5])]
         write_cell(folder, header(cell, [line["scenario"] for line in lines]), lines)
     return folder
 

@@ -1,0 +1,74 @@
+"""What each remedy keeps and costs, in words: docs/patterns/patterns.toml has it as data, and tests measure it
+(tests/unit/report/test_keeps.py)."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
+    import tomli as tomllib
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "patterns"
+# What a remedy gives up, said where the code as written was to have it ...
+IF_MEANT = {
+    "together": "parent and child are two transactions, what one has stored stays when the other fails",
+    "sees": "the child does not see the parent's rows",
+    "undone": "the child's rows stay when the parent fails afterwards",
+}
+# ... and what it costs in any case.
+ALWAYS = {
+    "alone": "a child that fails cannot be rolled back by itself",
+    "stops": "the work goes on, and is stored, when its caller is cancelled",
+}
+CONNECTIONS = {
+    "1": "",
+    "2": "a request takes two connections",
+    "1 per child": "each child takes a connection",
+    "1 and 1 per child": "each child takes a connection beside the parent's",
+}
+
+
+@functools.cache
+def patterns(folder: Path = FOLDER) -> dict[str, Any]:
+    """patterns.toml as it is."""
+    return tomllib.loads((folder / "patterns.toml").read_text("utf-8"))
+
+
+def has(keeps: Mapping[str, Any], word: str) -> bool:
+    """Whether what is meant by a word of ``meant`` is kept."""
+    return keeps.get(word) not in (None, False, "no", "stay")
+
+
+def cost(keeps: Mapping[str, Any], meant: Sequence[str]) -> str:
+    """What a remedy gives up of what was meant, and takes; empty when that is nothing."""
+    if not keeps:
+        return "what it keeps was not measured"
+    lost = [word for word in meant if word in IF_MEANT and not has(keeps, word)]
+    if "together" in lost and "undone" in lost:
+        lost.remove("undone")  # said by the other
+    parts = [IF_MEANT[word] for word in lost]
+    parts += [text for word, text in ALWAYS.items() if not keeps.get(word, True)]
+    parts += ["the children work one after another"] if keeps.get("in_turn") else []
+    return "; ".join(filter(None, (*parts, CONNECTIONS[keeps["connections"]], keeps.get("but"))))
+
+
+def price(keeps: Mapping[str, Any], meant: Sequence[str]) -> str:
+    """What follows a remedy's title wherever it is recommended, in the same sentence."""
+    given_up = cost(keeps, meant)
+    return f"; its cost: {given_up}" if given_up else "; it costs nothing that was meant"
+
+
+def price_over(remedy: str, scenarios: Collection[str]) -> str:
+    """The same for a remedy over scenarios: what was meant is what the patterns that they measure mean. Empty for a
+    remedy that is not there as code."""
+    data = patterns()
+    own = [each for each in data["pattern"] if not set(scenarios).isdisjoint(each["scenarios"])]
+    meant = list(dict.fromkeys(word for each in own for word in each["meant"]))
+    keeps = data["keeps"].get(data["remedies"].get(remedy))
+    return price(keeps, meant) if keeps else ""
