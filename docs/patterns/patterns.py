@@ -98,7 +98,7 @@ async def task_group():
 
 
 async def streaming():
-    async def rows():  # a streaming response, or a dependency with yield
+    async def rows():  # such as a fixture with yield
         async with in_transaction():
             await Note.create(text="first")
             yield "first"
@@ -106,7 +106,7 @@ async def streaming():
             yield "second"
 
     stream = rows()
-    await asyncio.create_task(anext(stream))  # the server takes each part in another task
+    await asyncio.create_task(anext(stream))  # each part is taken in another task
     await asyncio.create_task(anext(stream))
     await asyncio.create_task(stream.aclose())
 

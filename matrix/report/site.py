@@ -32,6 +32,7 @@ from matrix.report import (
     search,
     suite,
     view,
+    web,
 )
 from matrix.report.changes import feed
 from matrix.report.coverage import coverage
@@ -165,7 +166,8 @@ def _row_places(row: view.Row, groups: Sequence[Group]) -> list[Summary]:
 
 
 def _patterns(site: Site) -> None:
-    page(site, "patterns.html", "patterns.html", patterns=patterns.build(site.table), groups=site.table.groups)
+    found, requests = patterns.build(site.table), web.build(site.table.documents.get("web"))
+    page(site, "patterns.html", "patterns.html", patterns=found, groups=site.table.groups, web=requests)
 
 
 def _errors(site: Site) -> None:
@@ -194,7 +196,8 @@ def _methods(site: Site) -> None:
 def _document(site: Site, kind: str) -> None:
     """A page of what the suite knows of itself, such as the faults that it caught."""
     document = site.table.documents[kind]
-    page(site, f"{kind}.html", f"{kind}.html", **suite.seen(kind, document))
+    if kind != "web":  # it is a part of the page of patterns
+        page(site, f"{kind}.html", f"{kind}.html", **suite.seen(kind, document))
     put(site, f"{kind}.json", files.as_json(document))
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from matrix.report import web
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -17,8 +19,9 @@ class Fact:
 
 def facts(documents: dict[str, dict[str, Any]]) -> list[Fact]:
     """A sentence for each document of a results folder."""
-    told = {"faults": _faults, "stability": _stability}
-    return [Fact(told[kind](document), f"{kind}.html") for kind, document in documents.items()]
+    counted = {"faults": _faults, "stability": _stability, "web": _web}
+    pages = {"web": "patterns.html#fastapi"}
+    return [Fact(counted[kind](document), pages.get(kind, f"{kind}.html")) for kind, document in documents.items()]
 
 
 def seen(kind: str, document: dict[str, Any]) -> dict[str, Any]:
@@ -32,6 +35,11 @@ def seen(kind: str, document: dict[str, Any]) -> dict[str, Any]:
 def _faults(document: dict[str, Any]) -> str:
     faults = document["faults"]
     return f"{len(faults)} seeded faults, {sum(bool(fault['caught_by']) for fault in faults)} caught"
+
+
+def _web(document: dict[str, Any]) -> str:
+    found = web.build(document)
+    return found.fact if found else ""
 
 
 def _stability(document: dict[str, Any]) -> str:

@@ -126,8 +126,8 @@ async def thread_inside(world):
     orm=OrmSetup(size=1),
 )
 async def generator_moves(world):
-    """An async generator with a transaction around its yield is begun by one task and ended by another, as a streaming
-    response or a dependency with yield: it is committed as told, or refused and nothing of it is stored."""
+    """An async generator with a transaction around its yield is begun by one task and ended by another, as a fixture of
+    some test runners: it is committed as told, or refused and nothing of it is stored."""
 
     async def parent(session):
         db = session.orm()

@@ -11,7 +11,7 @@ from matrix.report import site, view
 from matrix.results import documents
 from matrix.results.read import read_folder
 from tests.unit.report import hostile
-from tests.unit.results.samples import faults, header, scenario, stability, write_cell, write_folder
+from tests.unit.results.samples import faults, header, scenario, stability, web, write_cell, write_folder
 
 
 def table_of(results: Path, expectations: Path) -> view.Table:
@@ -36,6 +36,7 @@ def results(tmp_path_factory) -> Path:
     write_cell(folder, header("mysql-asyncmy", started="2026-11-23T19:00:00Z"), lines[:1], finish=False)
     documents.write(folder / "faults.json", faults())
     documents.write(folder / "stability.json", stability())
+    documents.write(folder / "web.json", web())
     return folder
 
 

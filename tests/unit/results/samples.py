@@ -238,3 +238,23 @@ def stability(**changes: Any) -> dict[str, Any]:
         "cells": [cell, copy.deepcopy({**cell, "cell": "odbc-asyncodbc", **other})],
         **changes,
     }
+
+
+def web(**changes: Any) -> dict[str, Any]:
+    """Two requests of FastAPI: one that drivers differ in with the newest release, and one that is right."""
+
+    def request(name: str, verdict: str, reason: str, *notes: str) -> dict[str, Any]:
+        said = {"name": name, "verdict": verdict, "reason": reason, "notes": list(notes), "answer": 200, "left": False}
+        write = {"text": "one", "error": "", "cancelled": False, "inside": True}
+        return {**said, "block": "committed", "writes": [write], "raised": [], "stored": ["one"]}
+
+    def run(fastapi: str, driver: str, *requests: dict[str, Any]) -> dict[str, Any]:
+        versions = {"fastapi": fastapi, "starlette": "1.10.0", "uvicorn": "0.54.0", "tortoise-orm": "1.1.9"}
+        axes = {"driver": driver, "driver_version": "1", "server": "sqlite", "python": "3.11.7"}
+        return {**versions, **axes, "requests": list(requests)}
+
+    lost = request("detached", "lies", "The client was answered 200, and 'audit' is not stored.", "sent before the end")
+    refused = request("detached", "refuses", "Refused: InterfaceError.")
+    right = [request(name, "safe", "The client was answered 200, and 'one' is stored.") for name in ("detached", "dependency")]
+    runs = [run("0.115.14", "aiosqlite", *right), run("0.165.0", "asyncpg", refused), run("0.165.0", "aiosqlite", lost)]
+    return {"type": "web", "schema": 1, "finished": "2026-11-23T18:00:00Z", "seconds": 9.5, "runs": runs, **changes}
