@@ -37,6 +37,7 @@ class Cure:
     code: str
     keeps: Mapping[str, Any]  # the words of patterns.toml; none of a remedy without code
     meant: tuple[str, ...]  # what the pattern's code as written was to have
+    written: bool = True  # the program is to be written otherwise: that has a price
 
     @property
     def kept(self) -> int:
@@ -46,7 +47,7 @@ class Cure:
     @property
     def price(self) -> str:
         """What follows its title wherever it is recommended, in the same sentence."""
-        return keeps.price(self.keeps, self.meant)
+        return keeps.price(self.keeps, self.meant) if self.written else ""
 
     @property
     def sentence(self) -> str:
@@ -119,9 +120,16 @@ def _pattern(
     found = [
         _cure(row, [cured(column, row.scenario, raw["scenarios"]) for column in newest], raw["meant"], coded)
         for row in table.remedies
+        if raw.get("remedies", True)
     ]
     found += [
-        _cure(rows[name], [rows[name].marks[group.newest] for group in table.groups], raw["meant"], coded)
+        _cure(
+            rows[name],
+            [rows[name].marks[group.newest] for group in table.groups],
+            raw["meant"],
+            coded,
+            raw.get("advice"),
+        )
         for name in raw.get("instead", ())
         if name in rows
     ]
@@ -154,11 +162,16 @@ def _worst(marks: Sequence[Mark]) -> Mark:
     return max(marks, key=lambda mark: rank(mark.word), default=Mark(NOT_RUN, reason="No result has it yet."))
 
 
-def _cure(row: Row, marks: Sequence[Mark], meant: Sequence[str], coded: Mapping[str, Coded]) -> Cure:
+def _cure(
+    row: Row, marks: Sequence[Mark], meant: Sequence[str], coded: Mapping[str, Coded], advice: str | None = None
+) -> Cure:
     judged = [mark for mark in marks if rank(mark.word) >= 0]
     holds = sum(mark.complies is True for mark in judged)
     own = coded.get(row.scenario, Coded())
-    return Cure(row.scenario, row.title, tuple(marks), holds, len(judged), own.code, own.keeps, tuple(meant))
+    title = advice or row.title
+    return Cure(
+        row.scenario, title, tuple(marks), holds, len(judged), own.code, own.keeps, tuple(meant), written=not advice
+    )
 
 
 def cured(column: Column, remedy: str, scenarios: Sequence[str]) -> Mark:

@@ -226,7 +226,7 @@ class ShieldCommit(Remedy):
         await asyncio.shield(shielded.task)
 
 
-@remedy("FIX-11", "Shield the whole transaction", cures=("TXN-5", "TXN-6", "TXN-20", "NST-14"))
+@remedy("FIX-11", "Shield the whole transaction", cures=("TXN-5", "TXN-6", "TXN-20", "TXN-37", "NST-14"))
 class ShieldTransaction(Remedy):
     """The function with the whole transaction runs in asyncio.shield(): who is cancelled leaves it to end by itself."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 
+from matrix.harness.remedy import NO_REMEDY
 from matrix.harness.scenario import OrmSetup, scenario
 from matrix.harness.session import Deliberate
 from matrix.harness.situations import (
@@ -970,10 +971,10 @@ async def locked_object_lives_on(world):
     orm=OrmSetup(size=2),
     cancels="victim",
 )
-async def cancelled_and_goes_on(world):
+async def cancelled_and_goes_on(world, remedy):
     """A task is cancelled at any moment of its transaction, from begin to end, catches that and goes on: what it writes
     next, alone and in a transaction, is stored as told, and the pool works."""
-    await _goes_on(world, again=False)
+    await _goes_on(world, remedy, again=False)
 
 
 @scenario(
@@ -987,16 +988,20 @@ async def cancelled_and_goes_on(world):
 async def cancelled_again_and_goes_on(world):
     """A task is cancelled at any moment of its transaction and again at each await until it has left it, as anyio's and
     so Starlette's scopes do, and goes on: what it writes next is stored as told, and the pool works."""
-    await _goes_on(world, again=True)
+    await _goes_on(world, NO_REMEDY, again=True)
 
 
-async def _goes_on(world, again):
+async def _goes_on(world, remedy, again):
+    async def work(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await db.read()
+
     async def victim(session):
         db = session.orm()
         with session.outlives_cancellation(again=again):
-            async with db.transaction():
-                await db.write()
-                await db.read()
+            await remedy.whole(session, work)
         await db.write()
         async with db.transaction():
             await db.write()

@@ -27,7 +27,8 @@ ON_SQLITE = {
     "task_group": "ExceptionGroup",
     "streaming": "waits",
     "worker_inside": ["first use starts the worker", "job"],
-    "timeout_around_a_transaction": ["one", "two"],
+    "fixture_around_a_test": "OperationalError",
+    "timeout_around_a_transaction": ["one", "two", "the same task goes on"],
     "second_connection": ["parent", "one", "two"],
     "start_after": ["parent", "one", "two"],
     "context_from_before": "waits",
@@ -91,7 +92,7 @@ def test_every_snippet_runs(name, function, tmp_path):
 def test_every_text_belongs_to_code_and_the_other_way_round():
     table = view.build([], keeps.FOLDER)
     found = patterns.build(table)
-    assert len(found) == 10
+    assert len(found) == 11
     named = {pattern.code.split("(")[0].removeprefix("async def ") for pattern in found}
     assert named == set(patterns.functions(keeps.FOLDER / "patterns.py"))
     assert set(ON_SQLITE) == named | set(patterns.functions(keeps.FOLDER / "remedies.py"))
@@ -218,6 +219,16 @@ def test_a_remedy_over_what_is_safe_without_it_is_not_needed_there(tmp_path):
         "mysql-aiomysql": "safe",
     }
     assert (advice.holds, advice.tried) == (3, 3)
+
+
+def test_what_is_not_mended_by_its_remedies_says_what_to_do_and_what_measures_it(tmp_path):
+    well = {"verdict": "safe", "complies": True, "reason": "", "violations": [], "without": "lies"}
+    lines = [scenario("NST-3", "lies"), scenario("TXN-2"), remedy("FIX-2b", "holds", {"NST-3": well})]
+    write_cell(tmp_path, header(), lines)
+    advice = pattern_of(tmp_path, "A test's fixture").advice
+    assert (advice.scenario, advice.holds, advice.price) == ("TXN-2", 1, "")
+    assert advice.sentence.startswith("Give each test a database of its own")
+    assert pattern_of(tmp_path, "gather() of tasks").advice.scenario == "FIX-2b"
 
 
 def test_without_a_remedy_that_complies_none_is_shown(tmp_path):
