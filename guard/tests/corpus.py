@@ -378,6 +378,7 @@ WRONG: dict[str, Program] = {
     "TXN-14": plain_client_inside,
     "TXN-18": gathered_creation,
     "TXN-20": cancelled_in_begin,
+    "TXN-37": cancelled_in_begin,
     "FIX-1a": second_connection_plain_models,
     "FIX-2a": start_last,
     "query_from_outside": query_from_outside,
