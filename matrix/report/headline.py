@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from matrix.report.summary import Group, Summary, summarise
-from matrix.results.questions import MISUSE, asked, questions
+from matrix.results.questions import BY_DESIGN, DRIVER, MISUSE, SERVER, asked, questions
 from matrix.words import (
     ANSWERS,
     BREAKS,
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 CAPTION = (
     "A row for each question: the worst word over its scenarios of ordinary and shared use, and how many of them "
-    "comply. The first row says in words what happens when several tasks query on one connection."
+    "comply. The first row says in words what happens when several tasks query on one connection. In rows on drivers, "
+    "what is the server's doing or so by design does not count."
 )
 SHORT = "The answer: the worst word for each question, and how many scenarios comply."
 MISUSED = "Below the line: what nobody would defend, reported all the same."
@@ -51,9 +52,11 @@ KIND = {
 
 
 class Line(NamedTuple):
-    """A row of the headline: a place for each driver. ``kind``: ``sharing``, ``question`` or ``misuse``."""
+    """A row of the headline: a place for each driver. ``kind``: ``sharing``, ``question`` or ``misuse``; ``short``: its
+    title in few letters."""
 
     key: str
+    short: str
     title: str
     kind: str
     places: list[Summary]
@@ -72,7 +75,8 @@ def rows(families: Iterable[Family]) -> tuple[tuple[Family, ...], tuple[Family, 
 
 
 def worst_of(question: Family, columns: Sequence[Column], places: Sequence[int]) -> Mark:
-    """The worst word of a question's judged scenarios in some cells, linked to the evidence, with how many comply."""
+    """The worst word of a question's judged scenarios in some cells, linked to the evidence, with how many comply. In a
+    question on drivers what is the server's or so by design is named apart, unless nothing else is judged."""
     from matrix.report.view import Mark
 
     judged = _judged(question.rows, places)
@@ -80,16 +84,24 @@ def worst_of(question: Family, columns: Sequence[Column], places: Sequence[int])
         words = {row.marks[place].word for row in question.rows for place in places}
         return Mark(ERROR if ERROR in words else NOT_APPLICABLE, reason=UNJUDGED)
     of_each = {name: max(own, key=_badness) for name, own in judged.items()}
-    scenario, shown = max(of_each.items(), key=lambda each: _badness(each[1]))
-    complying = sum(all(mark.complies for mark in own) for own in judged.values())
+    decides = {name: mark for name, mark in of_each.items() if not _of_others(question.key, mark)} or of_each
+    apart = [f"{name}: {mark.fault}" for name, mark in of_each.items() if name not in decides]
+    scenario, shown = max(decides.items(), key=lambda each: _badness(each[1]))
+    complying = sum(all(mark.complies for mark in judged[name]) for name in decides)
     detail = ""
     if not shown.complies:
         where = [place for place in places if any(row.marks[place].word == shown.word for row in question.rows)]
         servers = sorted({columns[place].server for place in where})
         on = f" on {', '.join(servers)}" if len(where) < len(places) else ""
         detail = ", ".join(filter(None, (f"{scenario}{on}", shown.fault, shown.racing and "races")))
-    whole = complying == len(judged)
-    return Mark(shown.word, shown.href, whole, "", shown.reason, detail, shown.fault, f"{complying}/{len(judged)}")
+    detail = "; ".join(filter(None, (detail, *apart)))
+    whole = complying == len(decides)
+    return Mark(shown.word, shown.href, whole, "", shown.reason, detail, shown.fault, f"{complying}/{len(decides)}")
+
+
+def _of_others(question: str, mark: Mark) -> bool:
+    """Whether what does not comply is no driver's conduct, where a driver's is asked for."""
+    return mark.complies is False and mark.fault in (SERVER, BY_DESIGN) and questions()[question].of == DRIVER
 
 
 def sharing(question: Family, places: Sequence[int]) -> Mark:
@@ -149,12 +161,21 @@ def lines(table: Table, drivers: Sequence[Sequence[Group]]) -> list[Line]:
     used, misused = rows(table.families)
     found: list[Line] = []
     if used and used[0].key == next(iter(questions())):
-        found.append(Line("shared?", SHARING, "sharing", [summary(partial(sharing, used[0]), own) for own in drivers]))
+        found.append(
+            Line(
+                "shared?",
+                "Coroutine-safe?",
+                SHARING,
+                "sharing",
+                [summary(partial(sharing, used[0]), own) for own in drivers],
+            )
+        )
     for kind, some in (("question", used), ("misuse", misused)):
         for each in some:
             title = f"Misuse: {questions()[each.key].misuse}" if kind == "misuse" else each.name
             key = f"{each.key}, misuse" if kind == "misuse" else each.key
+            short = f"{'Misuse: ' * (kind == 'misuse')}{questions()[each.key].short}"
             found.append(
-                Line(key, title, kind, [summary(partial(worst_of, each, table.columns), own) for own in drivers])
+                Line(key, short, title, kind, [summary(partial(worst_of, each, table.columns), own) for own in drivers])
             )
     return found

@@ -28,7 +28,7 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
     drivers = by_driver(table.groups)
     asked = headline.lines(table, list(drivers.values()))
-    answers: list[Line] = [(line.key, line.title, line.places) for line in asked]
+    answers: list[Line] = [(line.short, "", line.places) for line in asked]
     table, variants = newest_only(table)
     heads = [[column.server_kind, column.driver] for column in table.columns]
     flags = [column.problem is not None for column in table.columns]
@@ -52,7 +52,7 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
             for line in _grid(head, rows, console.width, flags if head is heads else [False] * len(head)):
                 console.print(line)
             console.print()
-    questions = [Text(f"{line.key}: {one_line(line.title)}", style="dim") for line in asked]
+    questions = [Text("Questions", style="bold"), *(Text(f"{line.short}: {one_line(line.title)}") for line in asked)]
     others = [Text("Other releases", style="bold"), *(Text(one_line(each.text)) for each in variants), Text()]
     for line in [
         *questions,
@@ -178,7 +178,8 @@ def _legend(table: Table) -> Iterator[Text]:
         line.append(f" {means[word]}", style="default")
         yield line
     marks = [mark for family in table.families for row in family.rows for mark in row.marks]
-    yield from (Text(f"~         {racing}") for racing in sorted({mark.racing for mark in marks} - {""}))
+    if any(mark.racing for mark in marks):
+        yield Text("~         Threads race inside the driver, and runs differ in the word: the pages say how often.")
     if any(mark.note == "unexpected" for family in table.families for row in family.rows for mark in row.marks):
         yield Text("*         Not what is on record; the reasons are below.")
     if any(column.asked for column in table.columns):

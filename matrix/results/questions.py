@@ -26,10 +26,11 @@ DIFFERENT = 2  # drivers that must fail before what fails with every one is nobo
 
 class Question(NamedTuple):
     """A row of the headline. ``of``: whose conduct answers it, ``driver`` or ``orm``; ``misuse``: what its scenarios of
-    misuse are called."""
+    misuse are called; ``short``: the title for narrow tables, of at most 19 letters."""
 
     key: str
     title: str
+    short: str
     of: str
     misuse: str = ""
 

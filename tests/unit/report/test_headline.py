@@ -10,6 +10,7 @@ from matrix.report import headline, site, view
 from matrix.report.cli import register
 from matrix.report.markdown import markdown
 from matrix.report.summary import by_driver
+from matrix.results.questions import questions
 from matrix.results.read import read_folder
 from tests.unit.results.samples import header, scenario, write_cell
 
@@ -151,3 +152,21 @@ def test_a_racing_word_is_marked_wherever_it_is_shown(tmp_path):
     assert "races: breaks in 3 runs, safe in 17 runs" in page
     assert "races: breaks in 3 runs, safe in 17 runs" in markdown(table)
     assert "not in CAN-5 (races)" in (tmp_path / "site/badges/asyncpg.json").read_text("utf-8")
+
+
+def test_what_is_the_servers_or_by_design_does_not_decide_a_row_on_drivers(tmp_path):
+    """CON-9 on aiosqlite: scripts commit, as SQLite documents."""
+    entry = '[[expect]]\nscenarios = ["CON-9"]\nverdict = "lies"\nreason = "As documented."\ncategory = "by design"\n'
+    (tmp_path / "aiosqlite.toml").write_text(entry)
+    words = {"CON-9": ("lies", "must"), "GEN-1": ("safe", "must")}
+    (place,) = shown(tmp_path, sqlite_aiosqlite=words)["alone"].places
+    assert (place.word, place.count, place.detail) == ("safe", "1/1", "CON-9: by design")
+    (place,) = shown(tmp_path, sqlite_aiosqlite={**words, "GEN-1": ("breaks", "must")})["alone"].places
+    assert (place.word, place.count, place.detail) == ("breaks", "0/1", "GEN-1, driver; CON-9: by design")
+    (place,) = shown(tmp_path, sqlite_aiosqlite={"CON-9": ("lies", "must")})["alone"].places
+    assert (place.word, place.count, place.detail) == ("lies", "0/1", "CON-9, by design")
+
+
+def test_short_titles_leave_room_for_three_drivers_at_80_columns():
+    assert all(len(question.short) <= 19 for question in questions().values())
+    assert len({question.short for question in questions().values()}) == len(questions())
