@@ -33,6 +33,20 @@ class OrmSetup:
     fallback: bool = False
 
 
+def _with_helpers(program: Any) -> list[Any]:
+    """A function, and those of its module that it names, and so on; each once, in the order in which they are met."""
+    found = [program]
+    for function in found:
+        codes = [function.__code__]
+        for code in codes:
+            codes += [const for const in code.co_consts if inspect.iscode(const)]
+            for name in code.co_names:
+                named = function.__globals__.get(name)
+                if inspect.isfunction(named) and named.__module__ == program.__module__ and named not in found:
+                    found.append(named)
+    return found
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One test. ``program`` takes the world, and the remedy if it is one that remedies claim to cure, or a
@@ -75,8 +89,9 @@ class Scenario:
 
     @functools.cached_property
     def source(self) -> str:
-        """The program's source text, as the evidence shows it. A generated program brings its own."""
-        return getattr(self.program, "source", None) or inspect.getsource(self.program)
+        """The program's source text with the helpers of its module that it calls, as the evidence shows it. A generated
+        program brings its own."""
+        return getattr(self.program, "source", None) or "\n\n".join(map(inspect.getsource, _with_helpers(self.program)))
 
     def bound(self, driver: str) -> Scenario:
         """The scenario as it binds a driver: by that driver's own promise and its level, where it has made one."""

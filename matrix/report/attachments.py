@@ -20,11 +20,11 @@ def diagram(line: ScenarioLine) -> Markup:
     return Markup(draw(line).replace(f"<style>{STYLE}</style>", "", 1))
 
 
-def issue_text(line: ScenarioLine, header: Header, script: str | None, fault: str) -> str:
+def issue_text(line: ScenarioLine, header: Header, script: str | None, fault: str, absent: str = "") -> str:
     """A text for an upstream issue of whose ``fault`` it is; empty for what complies, for what is so by design, and for
     remedies: nobody can be told of those."""
     told = line["complies"] is False and not line.get("remedy") and fault != "by design"
-    return upstream.issue_text(line, header, script, fault) if told else ""
+    return upstream.issue_text(line, header, script, fault, absent) if told else ""
 
 
 def reproducers(results: Path, line: ScenarioLine, header: Header) -> dict[str, str]:
@@ -37,6 +37,17 @@ def reproducers(results: Path, line: ScenarioLine, header: Header) -> dict[str, 
     known = [each for each in lines if (header["cell"], each["scenario"]) in _scripts(folder)]
     found = {str(each["scenario"]): source_of(folder, each, header) for each in known}
     return {name: source for name, source in found.items() if source}
+
+
+def no_script(results: Path, line: ScenarioLine, header: Header) -> str:
+    """Why there is no script of a line that does not comply, and what to type for one where nobody has tried."""
+    index, key = read_index(results / "reproducers"), (header["cell"], line["scenario"])
+    for kind, text in (("not_written", "No stand-alone script could be written: {}"), ("defects", "No script: {}")):
+        for entry in index.get(kind, []):
+            if (entry.get("cell"), entry.get("scenario")) == key:
+                return text.format(f"{entry.get('why') or 'the reason is not known'}.")
+    command = f"python -m matrix reproduce --cell {key[0]} --scenario {key[1]}"
+    return f"A stand-alone script is written, and run, by: {command}"
 
 
 @cache

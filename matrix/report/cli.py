@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,12 +32,24 @@ def register(commands: Any) -> None:
         help="older results, each to be chosen on the site",
     )
     report.add_argument("--address", default="", metavar="URL", help="where the site will be, for badges and the feed")
+    report.add_argument(
+        "--repository",
+        default=_repository(),
+        metavar="URL",
+        help="where the project is, for links (default: as CI says)",
+    )
     report.add_argument("--docs", action="store_true", help="write the tables of README.md and docs/table.md as well")
     results.add_demands(report)
     report.set_defaults(handler=_report)
     found = commands.add_parser("headline", help="results -> the first answer, a row for each question, as Markdown")
     found.add_argument("results", nargs="?", default="results", metavar="FOLDER", help="to read (default: results)")
     found.set_defaults(handler=_headline)
+
+
+def _repository() -> str:
+    """The repository's address where GitHub runs this; empty elsewhere."""
+    server, name = (os.environ.get(f"GITHUB_{key}", "") for key in ("SERVER_URL", "REPOSITORY"))
+    return f"{server}/{name}" if server and name else ""
 
 
 def _headline(options: argparse.Namespace) -> int:
@@ -64,8 +77,10 @@ def _report(options: argparse.Namespace) -> int:
     from matrix.results.expectations import ExpectationError
     from matrix.results.read import ResultError
 
-    if options.address and not options.address.startswith(("https://", "http://")):
-        return _fail(f"--address {options.address}: not an address that begins with https:// or http://")
+    for name in ("address", "repository"):
+        given = getattr(options, name)
+        if given and not given.startswith(("https://", "http://")):
+            return _fail(f"--{name} {given}: not an address that begins with https:// or http://")
     clean_up_when_told_to_end()
     try:
         states = read(options.results)
@@ -95,7 +110,9 @@ def _publish(
     table, out = view.build(states, options.expectations, problems), Path(options.out)
     table = dataclasses.replace(table, documents=documents)
     address = f"{options.address.rstrip('/')}/" if options.address else ""
-    how = pages.Options(runs.runs(table, older, options.expectations), address)
+    how = pages.Options(
+        runs.runs(table, older, options.expectations), address, repository=options.repository.rstrip("/")
+    )
     try:
         index = site.build(table, out, how)
         files.write(out / "table.md", files.encode(markdown(table)))

@@ -13,8 +13,9 @@ from typing import Any, TypeGuard
 
 import jinja2
 
-from matrix.report import attachments, evidence, files, headline, listing, view
+from matrix.report import attachments, evidence, files, headline, listing, patterns, view
 from matrix.report.marks import glyph, style_class
+from matrix.report.patterns import Pattern
 from matrix.report.runs import Run
 from matrix.results.text import clean
 from matrix.words import LEVEL_MEANS, NOT_VERDICTS, REMEDY_MEANS, VERDICT_MEANS, VERDICTS, rank
@@ -26,11 +27,19 @@ RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 @dataclass(frozen=True)
 class Options:
     """How a site is built. ``older``: the runs before, newest first. ``address``: where the site will be, for what
-    cannot be relative. ``workers``: processes, None for as many as make sense."""
+    cannot be relative. ``workers``: processes, None for as many as make sense. ``repository``: its address, without an
+    ending."""
 
     older: tuple[Run, ...] = ()
     address: str = ""
     workers: int | None = None
+    repository: str = ""
+
+    @property
+    def checkout(self) -> str:
+        """What to type before anything can be run; empty where the repository's address is not known."""
+        name = self.repository.rpartition("/")[2]
+        return f"git clone {self.repository} && cd {name} && " if name else ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,19 @@ class Site:
     drivers: dict[str, str] = field(default_factory=dict)  # name -> file name without its ending
     releases: dict[str, str] = field(default_factory=dict)  # of Tortoise, newest first -> the same
     programs: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """What people write, with what the results say of it."""
+        return patterns.build(self.table)
+
+    def patterns_of(self, scenario: str) -> list[Pattern]:
+        """Those that a scenario measures, or that a remedy was run over."""
+        return [
+            pattern
+            for pattern in self.patterns
+            if scenario in pattern.scenarios or scenario in {cure.scenario for cure in pattern.cures}
+        ]
 
     @cached_property
     def rows(self) -> dict[str, view.Row]:
@@ -127,7 +149,13 @@ def _about(estimate: float) -> str:
 
 def render(site: Site, path: str, template: str, **values: Any) -> str:
     """A page; ``path`` is from the root of the site. Harmful characters are spelled out on the whole page."""
-    shared = {"root": "../" * path.count("/"), "site": site, "table": site.table, "path": path}
+    shared = {
+        "checkout": site.options.checkout,
+        "root": "../" * path.count("/"),
+        "site": site,
+        "table": site.table,
+        "path": path,
+    }
     return clean(environment().get_template(template).render(**{**shared, **values}))
 
 

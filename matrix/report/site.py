@@ -57,6 +57,7 @@ def build(table: view.Table, out: str | os.PathLike[str], options: Options | Non
     with files.replaced_folder(out / "site") as folder:
         names = _drivers(table), _releases(table)
         site = Site(table, folder, options, *names, _programs(table))
+        len(site.patterns)  # before there are more processes
         for path in ("cells", "scenarios", "drivers", "badges", "tortoise"):
             (folder / path).mkdir()
         summary = files.as_json_lines(published.summary(site), "cells")
@@ -166,13 +167,13 @@ def _row_places(row: view.Row, groups: Sequence[Group]) -> list[Summary]:
 
 
 def _patterns(site: Site) -> None:
-    found, requests = patterns.build(site.table), web.build(site.table.documents.get("web"))
-    page(site, "patterns.html", "patterns.html", patterns=found, groups=site.table.groups, web=requests)
+    requests = web.build(site.table.documents.get("web"))
+    page(site, "patterns.html", "patterns.html", patterns=site.patterns, groups=site.table.groups, web=requests)
 
 
 def _errors(site: Site) -> None:
     """The page of error messages, and the search's index, which knows them too."""
-    found, known = errors.collect(site.table), patterns.build(site.table)
+    found, known = errors.collect(site.table), site.patterns
     page(site, "errors.html", "errors.html", errors=found, pattern_of=lambda error: search.pattern_of(error, known))
     put(site, "search.js", search.script(search.index(site.table, found, known, search.read_words())))
 
@@ -248,6 +249,7 @@ def _scenario(site: Site, name: str) -> None:
         row=row,
         line=next((line for line in newest if line), {}),
         lines=lines,
+        ran=next((cell for cell, line in lines.items() if _ran(line)), ""),
         places=_row_places(row, table.groups),
         charts=[(of, charts(of, row)) for of in table.groups],
         cures=_cures_of(table, name),
@@ -349,6 +351,8 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
     name, cell = line["scenario"], column.cell
     row = site.rows[name]
     scripts = attachments.reproducers(run.path.parent, line, run.header)
+    lacks = line["complies"] is False and name not in scripts
+    absent = attachments.no_script(run.path.parent, line, run.header) if lacks else ""
     for scenario, script in scripts.items():
         put(site, f"cells/{cell}/{scenario}.py", files.encode(script))
     page(
@@ -365,7 +369,10 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
         versions=versions,
         stamp=runs.stamp(run),
         replay=replay_command(cell, name, line.get("schedule")),
-        upstream=attachments.issue_text(line, run.header, scripts.get(name), site.table.faults.get((cell, name), "")),
+        absent=absent,
+        upstream=attachments.issue_text(
+            line, run.header, scripts.get(name), site.table.faults.get((cell, name), ""), absent
+        ),
         reproducers={scenario: f"{scenario}.py" for scenario in scripts},
     )
 

@@ -13,7 +13,7 @@ from matrix.harness.drivers import distribution, drivers
 from matrix.lines import Header, ScenarioLine
 from matrix.report.markdown import escape
 from matrix.results.text import clean, one_line
-from matrix.words import LEVEL_MEANS, VERDICT_MEANS
+from matrix.words import LEVEL_MEANS
 
 LINES = 60  # lines of the history at most
 VERBS = {"invoke": "asks to", "ok": "is done:", "error": "fails to", "cancelled": "is cancelled:"}
@@ -29,13 +29,14 @@ def issue_title(line: ScenarioLine, header: Header, fault: str) -> str:
     return one_line(f"{subject}: {line.get('title', line.get('scenario', '?'))}: {line.get('reason', '')}")[:200]
 
 
-def issue_text(line: ScenarioLine, header: Header, reproducer: str | None, fault: str) -> str:
+def issue_text(line: ScenarioLine, header: Header, reproducer: str | None, fault: str, absent: str = "") -> str:
     """The issue as Markdown; its first line is ``Title: …``, to be cut off and put where titles go.
 
     ``line`` is a scenario line that does not comply, ``header`` the header of its cell, ``reproducer`` the source of
-    the script that shows it, or None; ``fault`` says whose it is: driver, orm or server. Ends with a newline.
+    the script that shows it, or None, then ``absent`` says why; ``fault`` says whose it is: driver, orm or server. Ends
+    with a newline.
     """
-    return "\n".join(_text(line, header, reproducer, fault)) + "\n"
+    return "\n".join(_text(line, header, reproducer, fault, absent)) + "\n"
 
 
 def fenced(text: object, language: str = "") -> str:
@@ -46,7 +47,7 @@ def fenced(text: object, language: str = "") -> str:
     return f"{fence}{language}\n{content}\n{fence}"
 
 
-def _text(line: ScenarioLine, header: Header, reproducer: str | None, fault: str) -> Iterator[str]:
+def _text(line: ScenarioLine, header: Header, reproducer: str | None, fault: str, absent: str) -> Iterator[str]:
     yield f"Title: {issue_title(line, header, fault)}"
     yield ""
     yield escape(line.get("contract") or line.get("title") or "")
@@ -57,7 +58,7 @@ def _text(line: ScenarioLine, header: Header, reproducer: str | None, fault: str
     yield ""
     yield "### To reproduce"
     yield ""
-    yield from _reproducer(line, reproducer)
+    yield from _reproducer(line, reproducer, absent)
     yield ""
     yield "### Expected"
     yield ""
@@ -94,16 +95,17 @@ def _versions(header: Header) -> Iterator[tuple[str, Any]]:
     yield from (known[name] for name in map(distribution, (*below, "pypika-tortoise")) if name in known)
 
 
-def _reproducer(line: ScenarioLine, reproducer: str | None) -> Iterator[str]:
+def _reproducer(line: ScenarioLine, reproducer: str | None, absent: str) -> Iterator[str]:
     if reproducer:
         yield "Save it as `repro.py` and run `uv run repro.py ADDRESS`. It says what it expects and what it observes;"
         yield "its exit code is 1 when the symptom shows. The order of the steps is forced, so it shows every time."
         yield ""
         yield fenced(reproducer, "python")
         return
-    yield "There is no script for this one. The program, with `world` and `session` as a test harness has them, and the"
-    yield f"order of its steps ({escape(line.get('schedule') or 'not known')}; a letter is a task's step, a number an"
-    yield "answer that is let through):"
+    yield escape(absent)
+    yield ""
+    yield "The program, with `world` and `session` as a test harness has them, and the order of its steps"
+    yield f"({escape(line.get('schedule') or 'not known')}; a letter is a task's step, a number an answer let through):"
     yield ""
     evidence = _mapping(line.get("evidence"))
     yield fenced(evidence.get("program") or "", "python")
@@ -126,14 +128,10 @@ def _expected(line: ScenarioLine) -> Iterator[str]:
 
 
 def _observed(line: ScenarioLine) -> Iterator[str]:
-    verdict = str(line.get("verdict"))
-    yield f"**{escape(line.get('reason') or verdict)}**"
+    yield f"**{escape(line.get('reason') or 'See below.')}**"
     yield ""
     others = [_mapping(each).get("sentence") for each in _list(line.get("violations"))]
     yield from (f"- {escape(each)}" for each in others if each and each != line.get("reason"))
-    if verdict in VERDICT_MEANS:
-        yield ""
-        yield f"In one word: {verdict}. {escape(VERDICT_MEANS[verdict])}"
     evidence = _mapping(line.get("evidence"))
     history = [event for event in _list(evidence.get("history")) if isinstance(event, Mapping)]
     if history:

@@ -445,3 +445,28 @@ def test_every_pair_of_colours_is_wcag_aa(scheme):
     assert {pair: ratio for pair, ratio in weak.items() if ratio < 4.5} == {}
     for line in ("bar", "strong-line"):
         assert contrast(found[line], found["ground"]) >= 3, line
+
+
+def test_every_page_says_how_to_run_it_again_and_where_the_project_is(table, tmp_path):
+    index = site.build(table, tmp_path, Options(repository="https://example.org/me/matrix", workers=1))
+    said = {
+        "index.html": "git clone https://example.org/me/matrix && cd matrix && uvx --with tox-uv tox",
+        "drivers/aiomysql.html": "tox -e mysql-aiomysql,mariadb-aiomysql",
+        "cells/mysql-aiomysql/index.html": "tox -e mysql-aiomysql",
+        "cells/mysql-aiomysql/NST-3.html": "tox -e mysql-aiomysql -- -k NST-3",
+        "scenarios/NST-3.html": "-- -k NST-3",
+    }
+    for path, page in pages(index.parent).items():
+        text = " ".join(" ".join(page.text).split())
+        assert "Run it again:" in text, path
+        assert "https://example.org/me/matrix" in {link["href"] for link in page.all("a")}, path
+        name = path.relative_to(index.parent).as_posix()
+        assert said.get(name, "") in text, name
+
+
+def test_a_scenario_and_its_evidence_lead_to_what_people_write_and_what_to_write_instead(built):
+    for path in ("scenarios/NST-3.html", "cells/mysql-aiomysql/NST-3.html", "scenarios/FIX-4.html"):
+        links = {link["href"].lstrip("./") for link in Page(built / path).all("a")}
+        assert "patterns.html#gather-transactions" in links, path
+    text = " ".join(" ".join(Page(built / "scenarios" / "NST-3.html").text).split())
+    assert "async def gather_transactions()" in text

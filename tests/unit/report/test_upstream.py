@@ -8,6 +8,7 @@ import pytest
 
 from matrix.report import attachments
 from matrix.report.upstream import fenced, issue_text, issue_title
+from matrix.results.reproducers import write_index
 from tests.unit.report.hostile import TEXT
 from tests.unit.results.samples import header, scenario
 
@@ -120,3 +121,28 @@ def test_nobody_is_mentioned_and_no_issue_referred_to():
 def test_a_line_without_evidence_makes_a_text_too():
     text = issue_text(scenario(evidence=None, source=None, links=None), header(), None, "driver")
     assert "### Observed" in text
+
+
+def test_no_text_for_others_says_what_this_project_calls_it():
+    for verdict in ("lies", "poisons", "breaks"):
+        text = issue_text(scenario(verdict=verdict, reason="A got B's row."), header(), None, "driver")
+        assert "In one word" not in text
+        assert not re.search(rf"\b{verdict}\b", text)
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ({}, "python -m matrix reproduce --cell mysql-aiomysql --scenario NST-4"),
+        ({"not_written": [{"why": "no script limits time yet"}]}, "could be written: no script limits time yet."),
+        ({"defects": [{"why": "it did not end"}]}, "No script: it did not end."),
+        ({"not_written": [{"why": "another's", "scenario": "NST-5"}]}, "python -m matrix reproduce"),
+    ],
+)
+def test_where_there_is_no_script_it_says_why_or_how_to_get_one(tmp_path, index, words):
+    own = {"cell": "mysql-aiomysql", "scenario": "NST-4"}
+    write_index(tmp_path / "reproducers", {kind: [{**own, **each} for each in found] for kind, found in index.items()})
+    line = scenario(verdict="lies")
+    absent = attachments.no_script(tmp_path, line, header())
+    assert words in absent
+    assert absent.split(":")[0] in attachments.issue_text(line, header(), None, "driver", absent)
