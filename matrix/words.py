@@ -28,7 +28,8 @@ RECORD, FULL = DEPTHS = ("record", "full")  # asked by the schedules on record, 
 
 ROUTING, DURABILITY, ATOMICITY, CONTAINMENT = "routing", "durability", "atomicity", "containment"
 LIVENESS, LOUDNESS, CANCELLATION, RECOVERY = "liveness", "loudness", "cancellation", "recovery"
-PROPERTIES = (ROUTING, DURABILITY, ATOMICITY, CONTAINMENT, LIVENESS, LOUDNESS, CANCELLATION, RECOVERY)
+TIMELINESS = "timeliness"
+PROPERTIES = (ROUTING, DURABILITY, ATOMICITY, CONTAINMENT, LIVENESS, LOUDNESS, CANCELLATION, RECOVERY, TIMELINESS)
 
 # -- names -----------------------------------------------------------------------------------------------------------
 
@@ -138,8 +139,8 @@ VERDICT_MEANS = {
     REFUSES: "The offending operation, and only that, got an error of the driver's or the ORM's own documented "
     "exception types; nobody else was harmed; the connection or pool works afterwards.",
     BREAKS: "Loud, but with collateral damage: an internal error (a bare RuntimeError, AttributeError, an assertion, "
-    "a protocol error), an innocent task failed, cancellation was swallowed, or the connection is unusable afterwards. "
-    "No wrong data.",
+    "a protocol error), an innocent task failed, cancellation was swallowed, a time limit was not kept, or the "
+    "connection is unusable afterwards. No wrong data.",
     HANGS: "No task can make progress any more, and this is proven, not merely timed out.",
     POISONS: "An error was shown, or a connection was handed on, and afterwards it or its pool silently gives wrong "
     "answers or keeps foreign state.",

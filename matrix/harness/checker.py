@@ -19,6 +19,7 @@ from matrix.words import (
     LOUDNESS,
     RECOVERY,
     ROUTING,
+    TIMELINESS,
 )
 
 from .doubt import in_doubt, permanent
@@ -28,6 +29,7 @@ from .history import (
     CREATED,
     DOCUMENTED,
     DROPPED,
+    GRACE,
     IGNORED,
     INTERNAL,
     OWN,
@@ -74,6 +76,7 @@ def check(history: History) -> list[Violation]:
         _loudness,
         _recovery,
         _liveness,
+        _timeliness,
         _claims,
     ):
         found.extend(rule(history))
@@ -431,6 +434,16 @@ def _recovery(history: History) -> Iterator[Violation]:
 def _liveness(history: History) -> Iterator[Violation]:
     if history.hang:
         yield Violation(LIVENESS, history.hang["fact"])
+
+
+def _timeliness(history: History) -> Iterator[Violation]:
+    """A limit that is over ends its block, and who needs nothing that is out of reach is served by then."""
+    for limit in history.limits:
+        facts = {"session": limit.session, "seconds": limit.seconds, "what": limit.what}
+        if limit.ended is not None and limit.ended > limit.due + GRACE:
+            yield Violation(TIMELINESS, {"kind": "late", **facts, "took": round(limit.ended - limit.began, 1)})
+        if limit.owed and limit.over:
+            yield Violation(TIMELINESS, {"kind": "not_in_time", **facts})
 
 
 def _claims(history: History) -> Iterator[Violation]:

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .gates import Gates
+from .history import GRACE
 from .loop import MatrixLoop
 from .quiet import Quiet
 from .recording import Recording
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 HORIZON = 3600.0  # seconds of the program's clock after which a world without change is called hung
+MEASURED, COARSE = 30.0, 0.5  # up to how many seconds it is known how late a limit is kept, and how well
 MAX_STEPS = 2000  # actions in one run; more means that the program runs in circles
 
 
@@ -156,8 +158,14 @@ class Conductor:
         if timer is None or self._jumped > HORIZON or self.quiet.stalled:
             return False
         # Polling timers come again and again; each jump is longer than the one before, as if the machine had slept.
-        jump = max(timer, self._jump)
-        self._jump *= 2
+        # How late a limit of the program is kept is measured: no further than that is known well enough.
+        now = self.loop.time()
+        late = [now - limit.due for limit in self.recording.history.limits if limit.ended is None]
+        if late and min(late) < MEASURED:
+            jump = max(timer, 0.0 if min(late) <= GRACE else COARSE)
+        else:
+            jump = max(timer, self._jump)
+            self._jump *= 2
         self._jumped += jump
         self._jumps += 1
         self.loop.advance(jump)

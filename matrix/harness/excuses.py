@@ -116,6 +116,7 @@ def entitled(history: History, operation: Operation) -> bool:
         or _nowait_refused(history, operation)
         or _writes_on_an_old_state(history, operation)
         or _finds_it_dead(history, operation)
+        or _not_serializable(history, operation)
         or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
     )
 
@@ -218,6 +219,20 @@ def _finds_it_dead(history: History, operation: Operation) -> bool:
         if len(before) < connections:
             return True
     return False
+
+
+def _not_serializable(history: History, operation: Operation) -> bool:
+    """Whether an operation's transaction was to be serializable, and so was one that ran beside it and of which nothing
+    had been refused: the server ends one of the two where each has read what the other writes."""
+    isolated = {history.root(o.block) for o in history.operations if o.kind == "isolate" and o.outcome == "ok"}
+    own = history.root(operation.block)
+    begin = asked(history, own, "begin")
+    if own not in isolated or begin is None:
+        return False
+    beside = [o for root in isolated - {own} for o in history.operations if history.root(o.block) == root]
+    overlapping = [o for o in beside if o.kind == "begin" and o.started < operation.ended]
+    earlier = any(o.failed and o.ended < operation.ended for o in beside)
+    return any(_open_after(history, o, begin.started) for o in overlapping) and not earlier
 
 
 def _open_after(history: History, operation: Operation, sequence: int) -> bool:

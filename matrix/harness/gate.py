@@ -69,6 +69,7 @@ class Gate:
         self.hold_login = False
         self.by_frame = False  # held answers are let through frame by frame, not whole
         self.refuse_connections = False
+        self.silent = False  # new connections get no answer, and no end
         self.warm: WarmConnections | None = None  # where the server's connections are taken from, and kept
         self.wires: list[Wire] = []
         self.port = 0
@@ -99,6 +100,9 @@ class Gate:
         self.wires.append(wire)
         if self.refuse_connections:
             wire.cut()
+        elif self.silent:
+            wire.fall_silent()
+        if wire.closed or wire.silent:
             return wire
         if self.warm is None:
             self._reach(wire)
@@ -133,6 +137,13 @@ class Gate:
                 return
         self.timeline.failures.append(f"the gate does not reach the server: {reason}")
         wire.cut()
+
+    def end_silence(self) -> None:
+        """The network is there again, and knows nothing of the connections that had fallen silent."""
+        self.silent = False
+        for wire in self.wires:
+            if wire.silent:
+                wire.cut()
 
     def connecting(self) -> bool:
         return bool(self._connecting)

@@ -59,6 +59,13 @@ class Gates:
         for gate in self._relays:
             gate.refuse_connections = refused
 
+    def fall_silent(self, *, open_ones: bool, new_ones: bool) -> None:
+        """Nothing passes on what is open now any more, or on what is opened from now on, and nothing closes."""
+        for gate in self._relays:
+            gate.silent = new_ones
+            for wire in gate.wires if open_ones else ():
+                wire.fall_silent()
+
     def connecting(self) -> bool:
         return any(gate.connecting() for gate in self._relays)
 

@@ -23,6 +23,7 @@ SERVER = "server"  # the server's or the machine's own failure (server_failures.
 DROPPED = ("rolled back", "failed", "never begun")  # how a block ends of which nothing may be stored
 IN_DOUBT = "in doubt"  # how a transaction ends whose commit's answer was lost: its task was told an error
 UNKNOWN = ("open", "unknown", IN_DOUBT)  # ... of which all may be stored or nothing
+GRACE = 1.0  # seconds of the program's clock by which a block may be left later than its limit says
 THE_END = "the end"  # what a fetch gives behind the last row of a result
 SEEN, UNSEEN = "seen", "not seen"  # what a look at a row finds
 CREATED, FOUND, IGNORED = "created", "found", "ignored"  # what get_or_create says; given other values than it set
@@ -56,8 +57,8 @@ class Operation:
 
     number: int
     session: str
-    # read, write, look, ensure, take, seize, put, fail, script, orphan, begin, commit, rollback, leave, acquire,
-    # release, close, ping, set, probe
+    # read, write, look, ensure, take, seize, put, fail, script, orphan, isolate, begin, commit, rollback, leave,
+    # acquire, release, connect, close, ping, set, probe
     kind: str
     asks: Fact  # what it asks for (sentences.py)
     block: int | None
@@ -135,6 +136,24 @@ class SessionRecord:
     grouped: bool = False  # ... or it belongs to a TaskGroup, which may cancel it
 
 
+@dataclass
+class Limit:
+    """A time limit of the program, or of the driver at its wish: when it began by the program's clock, and when its
+    block was left. ``owed``: nothing can keep what is inside waiting so long but what the driver does."""
+
+    session: str
+    seconds: float
+    began: float
+    what: str
+    owed: bool = False
+    ended: float | None = None
+    over: bool = False
+
+    @property
+    def due(self) -> float:
+        return self.began + self.seconds
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of the printed history."""
@@ -170,6 +189,7 @@ class History:
     hang: dict[str, Any] | None = None
     out_of_reach: list[list[int]] = field(default_factory=list)  # from when, until when: the database was not there
     losses: list[tuple[int, int]] = field(default_factory=list)  # when connections were ended from outside, how many
+    limits: list[Limit] = field(default_factory=list)
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)  # the witness's readings, before and after
     one_writer: bool = False  # the database lets one transaction write at a time, if it has seen the newest state
 

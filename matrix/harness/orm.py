@@ -21,8 +21,9 @@ DEFAULT = "conn_1"
 class Orm:
     """One ``Tortoise.init``. ``size`` is the pools' ``maxsize``; ``aliases`` are the named connections."""
 
-    def __init__(self, world: World, *, size: int, aliases: tuple[str, ...], fallback: bool) -> None:
+    def __init__(self, world: World, *, size: int, aliases: tuple[str, ...], fallback: bool, setting: str = "") -> None:
         self.world = world
+        self.setting = setting
         self.size = size if "tortoise pool" in world.adapter.capabilities else 1
         self.aliases = aliases
         self.fallback = fallback
@@ -32,7 +33,9 @@ class Orm:
         """``Tortoise.init``; connects to nothing (that is ORM-3's claim)."""
         adapter = self.world.adapter
         address = self.world.address()
-        connection = {"engine": adapter.engine, "credentials": adapter.credentials(address, self.size)}
+        settings = adapter.pool_settings[self.setting] if self.setting else {}
+        credentials = {**adapter.credentials(address, self.size), **settings}
+        connection = {"engine": adapter.engine, "credentials": credentials}
         config = {
             "connections": {alias: dict(connection) for alias in self.aliases},
             "apps": self.apps(),
@@ -145,6 +148,9 @@ class Orm:
 
     async def orphan(self, db: Any) -> None:
         await self._raw(db).execute_query(f"INSERT INTO {ORPHAN} (seed) VALUES (-1)")
+
+    async def serializable(self, db: Any) -> None:
+        await self._raw(db).execute_query("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
 
     def in_transaction(self, alias: str | None) -> Any:
         return in_transaction(self._named(alias))

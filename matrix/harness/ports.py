@@ -184,6 +184,10 @@ class OrmPort(Port):
         """Insert a row that a deferred constraint forbids: the commit is to be refused."""
         await self._ask("orphan", {"kind": "orphan"}, lambda: self._orm.orphan(self.db), "")
 
+    async def serializable(self) -> None:
+        """Ask that the transaction be as if no other ran beside it: the server refuses one that cannot."""
+        await self._ask("isolate", {"kind": "isolate"}, lambda: self._orm.serializable(self.db), "")
+
     async def read_and_leave(self) -> None:
         """Iterate over three values that nobody else asks for, and leave the loop after the first."""
         nonces = [self.world.nonce() for _ in range(3)]

@@ -8,6 +8,7 @@ import collections
 import contextlib
 import os
 import socket
+import struct
 from typing import Any
 
 from . import server_failures
@@ -47,6 +48,7 @@ class Wire(Channel):
         self._farewell = False  # the driver has said goodbye: what the server still owes is the end of the connection
         self._ending = False  # the server was told to end the session
         self._left = False  # the driver has hung up, and the server is to notice
+        self.silent = False  # bytes vanish both ways, and neither side hears that the other has gone
         self._lost = False  # the server has closed the connection: what the driver still sends goes nowhere
         self._early = bytearray()
         self.driver_socket: DriverSocket | None = None
@@ -69,6 +71,8 @@ class Wire(Channel):
 
     # -- from the driver -------------------------------------------------------------------------------------------
     def from_client(self, data: bytes) -> None:
+        if self.silent:
+            return
         waiting = self.tracker.owed > 0 or bool(self.held)
         login = not self.tracker.ready
         placed: set[bytes] = set()
@@ -115,6 +119,8 @@ class Wire(Channel):
 
     # -- from the server -------------------------------------------------------------------------------------------
     def from_server(self, data: bytes) -> None:
+        if self.silent:
+            return
         if self.login is not None and not self.tracker.ready:
             self.login.say(data)
         hold = self.holding and (self.tracker.ready or self.hold_login)
@@ -138,6 +144,8 @@ class Wire(Channel):
     def server_lost(self) -> None:
         self.server = None
         self._lost = True
+        if self.silent:
+            return
         if self.held or (self._ending and self.holding):
             self.held.append(_End)
         else:
@@ -146,7 +154,7 @@ class Wire(Channel):
     def client_lost(self) -> None:
         self.client = None
         self.closed = True
-        if self.server is not None and not self.server.is_closing():
+        if self.server is not None and not self.server.is_closing() and not self.silent:
             # Not closed here: the server does first what it was asked before, a COMMIT perhaps, and then hangs up.
             self.server.write_eof()
             self._left = True
@@ -155,6 +163,8 @@ class Wire(Channel):
     def busy(self) -> bool:
         if self.closed:
             return self._left and self.server is not None
+        if self.silent:
+            return not self._all_arrived()
         if self.server is None and self._early:
             return True
         if self.server is not None and (self.tracker.owed > 0 or self._farewell or self._ending):
@@ -187,7 +197,7 @@ class Wire(Channel):
         return {"pieces": pieces[:1] + pieces[1:][-1:], "ends": ends}
 
     def in_flight(self) -> str:
-        if self.closed:
+        if self.closed or self.silent:
             return ""
         kinds = [piece.frame.kind if isinstance(piece, Piece) else "the end of the connection" for piece in self.held]
         if kinds:
@@ -226,6 +236,18 @@ class Wire(Channel):
         while self.held:
             self.deliver()
 
+    def fall_silent(self) -> None:
+        """From now on nothing passes, and nothing closes: what is held is lost too."""
+        self.silent = True
+        self.held.clear()
+
+    def reset(self) -> None:
+        """End it as a firewall does that forgot it: the driver gets a reset, not an end."""
+        if self.client is not None and not self.client.is_closing():
+            linger = struct.pack("ii", 1, 0)
+            self.client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.cut()
+
     def cut(self) -> None:
         self.closed = True
         self._left = False
@@ -242,7 +264,7 @@ class Wire(Channel):
         self.held.clear()
 
     def in_transaction(self) -> bool:
-        return not self.closed and not self._lost and bool(self.tracker.in_transaction)
+        return not self.closed and not self._lost and not self.silent and bool(self.tracker.in_transaction)
 
     def _close_client(self) -> None:
         self.closed = True

@@ -164,7 +164,9 @@ class Runner:
         await world.orm.init()
 
     async def _close(self, world: World) -> None:
-        """Close everything as a program would; what fails now was judged before."""
+        """Close everything as a program would; what fails now was judged before. Nobody waits for what is silent."""
+        for gate in world.gates:
+            gate.end_silence()
         if world.orm is not None:
             with contextlib.suppress(Exception):
                 await world.orm.close()

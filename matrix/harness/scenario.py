@@ -26,9 +26,11 @@ PROMISES = Path(__file__).resolve().parents[2] / "tests" / "compliance" / "promi
 
 @dataclass(frozen=True)
 class OrmSetup:
-    """How Tortoise is initialised for a run: the pools' ``maxsize`` and the names of the connections."""
+    """How Tortoise is initialised for a run: the pools' ``maxsize``, a further setting of theirs, the names of the
+    connections."""
 
     size: int = 2
+    setting: str = ""  # one of the adapter's ``pool_settings``
     aliases: tuple[str, ...] = ("default",)
     fallback: bool = False
 
@@ -80,7 +82,7 @@ class Scenario:
     def needs_fresh_connections(self) -> bool:
         """Whether its connections must be new ones of the server, not such as were reset (warm.py): it is about logging
         in, about a server that ends connections or refuses them, or about what a session keeps."""
-        return self.hold_login or self.fresh_connections or "server" in self.needs
+        return self.hold_login or self.fresh_connections or not {"server", "network"}.isdisjoint(self.needs)
 
     @functools.cached_property
     def curable(self) -> bool:

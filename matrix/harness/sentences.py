@@ -81,6 +81,7 @@ _KINDS |= {
     "fail": "send a statement that the server refuses",
     "script": "run a script that makes a table",
     "orphan": "insert a row that a deferred constraint forbids",
+    "isolate": "make the transaction serializable",
     "ping": "look whether the connection is alive",
     "look": "look for {row}",
     "get_or_create": "get_or_create {row}",
@@ -108,6 +109,9 @@ _KINDS |= {
     "cancel": "cancel {session}",
     "clock": "{seconds:g} s go by",
     "lose_connections": "the server ends all connections",
+    "connect": "connect",
+    "reset_connections": "every connection is reset",
+    "fall_silent": lambda f: _silence(f),
     "end_server_sessions": "the server ends the driver's connections",
     "reach_server": lambda f: (
         f"the server {'can be reached again' if f['reachable'] else 'cannot be reached any more'}"
@@ -117,6 +121,11 @@ _KINDS |= {
 
 def _end(verb: str, f: Any) -> str:
     return f"{verb} {f['block']}{' by hand' * f['by_hand']}{' although it has ended' * f['again']}"
+
+
+def _silence(f: Any) -> str:
+    which = ["the connections that are open"] * f["open"] + ["new ones"] * f["new"]
+    return f"falls silent on {' and '.join(which)}" if which else "serves new connections again"
 
 
 # -- what else stands in the history and among the steps ---------------------------------------------------------------
@@ -129,6 +138,7 @@ _KINDS |= {
     "caught": lambda f: f"catches {f['type'] or 'the error'} and goes on",
     "reachable": lambda f: "can be reached again" if f["reachable"] else "cannot be reached",
     "lost": "ends all connections",
+    "silent": lambda f: _silence(f),
     "outlived": "catches CancelledError and goes on",
     "server_ends": "the server ends {channel}",
     "ended_before": "had ended before it was cancelled",
@@ -200,6 +210,9 @@ _KINDS |= {
     "next_user_failed": f"afterwards {NEXT_USER} failed to {{asked}}: {{error}}",
     "foreign_error": "{session} was shown the error that {owner} had caused: {error}",
     "invariant": "afterwards {statement} gives {found}.",
+    "done_twice": "the same work was to be done once, and was done {times} times.",
+    "late": "{session}'s time limit of {seconds:g} s ({what}) ended its block after {took:g} s.",
+    "not_in_time": "{session} was kept waiting for {seconds:g} s, although nothing that it needs was out of reach.",
     "transaction_open": "afterwards the server still has a transaction open on {channel}.",
 }
 

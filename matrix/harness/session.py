@@ -17,7 +17,7 @@ from matrix.words import RECOVERY
 
 from . import sentences
 from .driver_port import DriverPort
-from .history import ABORTED, DOCUMENTED, OWN, Block, ErrorRecord, SessionRecord, record_error
+from .history import ABORTED, DOCUMENTED, OWN, Block, ErrorRecord, Limit, SessionRecord, record_error
 from .loop import SideLoop
 from .ports import ClientPort, OrmPort
 from .scenario import OrmSetup
@@ -158,28 +158,47 @@ class Session:
 
     async def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
         """``asyncio.wait_for``; running out of time is recorded and ends quietly."""
+        with self._limit(seconds, "asyncio.wait_for") as limit:
+            try:
+                return await asyncio.wait_for(call(), seconds)
+            except asyncio.TimeoutError:
+                limit.over = True
+                self._time_is_over(seconds)
+                return None
+
+    @contextlib.contextmanager
+    def _limit(self, seconds: float, what: str, *, owed: bool = False) -> Iterator[Limit]:
+        limit = Limit(self.name, seconds, self.world.loop.time(), what, owed)
+        self.world.history.limits.append(limit)
         try:
-            return await asyncio.wait_for(call(), seconds)
-        except asyncio.TimeoutError:
-            self._time_is_over(seconds)
-            return None
+            yield limit
+        finally:
+            if not self.world.recording.closing:
+                limit.ended = self.world.loop.time()
+
+    def limited_by_driver(self, seconds: float) -> contextlib.AbstractContextManager[Limit]:
+        """What is inside has this limit by a setting of the driver's own; the driver's error comes out as it is."""
+        return self._limit(seconds, "the driver's own limit")
 
     def _time_is_over(self, seconds: float) -> None:
         self.record.timed_out = True
         self.world.recording.note(self.name, "cancelled", {"kind": "time_over", "seconds": seconds})
 
     @contextlib.asynccontextmanager
-    async def time_limit(self, seconds: float) -> AsyncIterator[None]:
-        """``asyncio.timeout`` (Python 3.11+); running out of time is recorded and ends quietly."""
-        try:
-            async with asyncio.timeout(seconds) as limit:  # type: ignore[attr-defined,unused-ignore]  # see task_group
-                yield
-        except TimeoutError:
-            if not limit.expired():
-                raise
-        finally:
-            if limit.expired():  # even if what was cancelled ended with another error
-                self._time_is_over(seconds)
+    async def time_limit(self, seconds: float, *, owed: bool = False) -> AsyncIterator[None]:
+        """``asyncio.timeout`` (Python 3.11+); running out of time is recorded and ends quietly. ``owed``: nothing may
+        keep this session waiting so long, so that it is a finding."""
+        with self._limit(seconds, "asyncio.timeout", owed=owed) as recorded:
+            try:
+                async with asyncio.timeout(seconds) as limit:  # type: ignore[attr-defined,unused-ignore]  # see task_group
+                    yield
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+            finally:
+                recorded.over = limit.expired()
+                if recorded.over:  # even if what was cancelled ended with another error
+                    self._time_is_over(seconds)
 
     async def lose_connections(self) -> None:
         """Every connection is ended from outside: a step of its own."""
@@ -252,14 +271,24 @@ class Session:
             cleanup=True,
         )
 
-    async def close(self, connection: Any) -> None:
-        """Close a connection; what others ask on it may fail from now on."""
+    async def connect(self, seconds: float | None = None) -> Any:
+        """A connection of the driver, with the driver's own limit for it where seconds are given."""
+        world = self.world
+        settings = {} if seconds is None else {"connecting": seconds}
+        return await self.operate(
+            "connect", {"kind": "connect"}, lambda: world.connect(**settings), scope=world.alone()
+        )
+
+    async def close(self, connection: Any, seconds: float | None = None) -> None:
+        """Close a connection, with the driver's own limit where seconds are given; what others ask on it may fail from
+        now on."""
         scope = self.world.scope(connection)
         self.world.connections.remove(connection)
 
         def close() -> Awaitable[Any]:
             self.world.history.ended[scope] = self.world.timeline.sequence
-            return self.world.adapter.close(connection)
+            adapter = self.world.adapter
+            return adapter.close(connection) if seconds is None else adapter.close_within(connection, seconds)
 
         await self.operate("close", {"kind": "close", "connection": scope}, close, scope=scope)
 
@@ -284,6 +313,17 @@ class Session:
                 self.world.recording.note(self.name, "note", {"kind": "server_ends", "channel": channel.label})
                 channel.expect_end()
                 self.world.witness.terminate_backend(number)
+
+    async def fall_silent(self, *, open_ones: bool = True, new_ones: bool = True) -> None:
+        """From now on nothing passes on the connections that are open, and on new ones, and nothing closes, as with a
+        host that is frozen or a firewall that drops packets: a step. What was silent stays so."""
+        await self.step({"kind": "fall_silent", "open": open_ones, "new": new_ones})
+        self.world.fall_silent(open_ones=open_ones, new_ones=new_ones)
+
+    async def reset_connections(self) -> None:
+        """Every connection is ended by a reset (TCP's RST), as by a firewall that forgot it: a step."""
+        await self.step({"kind": "reset_connections"})
+        self.world.cut_connections(reset=True)
 
     async def reach_server(self, reachable: bool) -> None:
         """From now on new connections are cut off at once, or served again: a step."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
+from .doubt import in_doubt
 from .history import History, Operation
 
 ENDS = ("commit", "rollback", "leave")
@@ -89,6 +90,24 @@ def cancelled(*kinds: str, overlapping: bool = False) -> Situation:
 def _timed_out(history: History) -> bool:
     late = {name for name, record in history.sessions.items() if record.timed_out}
     return any(o.session in late and o.outcome in ("cancelled", "error") for o in _program(history))
+
+
+def _met_silence(history: History) -> bool:
+    """The network falls silent while an operation is under way, or before one is asked."""
+    told = [line for line in history.lines if line.fact["kind"] == "silent"]
+    fallen = [line.sequence for line in told if line.fact["open"] or line.fact["new"]]
+    return any(not o.ended or o.ended > moment for moment in fallen for o in _program(history) if o.started)
+
+
+def _commit_in_doubt(history: History) -> bool:
+    return any(in_doubt(history, o) for o in _program(history, "commit"))
+
+
+def _stalled(history: History) -> bool:
+    """The first connection that is given back is given back while another session waits for one."""
+    first = min(_program(history, "release"), key=lambda o: o.started or 1 << 60, default=None)
+    waiting = [o for o in _program(history, "acquire") if first is not None and o.session != first.session]
+    return first is not None and any(under_way(o, first.started) for o in waiting)
 
 
 def _moments(history: History, event: str) -> list[int]:
@@ -245,6 +264,9 @@ def _failed_beside(history: History) -> bool:
 
 AMID_ITERATION = Situation("amid an iteration", _amid)
 TIMED_OUT = Situation("timed out", _timed_out, avoidable=False)
+COMMIT_IN_DOUBT = Situation("commit in doubt", _commit_in_doubt, avoidable=False)
+STALLED = Situation("stalled", _stalled, avoidable=False)
+MET_SILENCE = Situation("met silence", _met_silence, avoidable=False)
 BOTH_WANT_MORE = Situation("both hold and want more", _both_want_more)
 USED_BY_NEXT_OWNER = Situation("used while its next owner has it", _used_by_its_next_owner)
 BLOCKS_AT_ONCE = Situation("blocks at once", _blocks_at_once)

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from matrix.words import CANCELLATION, CONTAINMENT, LETTERS, RECOVERY
+from matrix.words import ATOMICITY, CANCELLATION, CONTAINMENT, LETTERS, RECOVERY
 
 from . import hang
 from .channel import Timeline
@@ -113,13 +113,27 @@ class World:
         self.gates.refuse_connections(refused)
         self.witness.hide(refused)
 
-    def cut_connections(self) -> None:
-        """The server, or the network, ends every connection that is open now."""
+    def fall_silent(self, *, open_ones: bool, new_ones: bool) -> None:
+        """The network drops what is sent: on every connection that is open now, on every new one. Neither: new ones are
+        served again."""
+        fact = {"kind": "silent", "open": open_ones, "new": new_ones}
+        self.recording.note("the network", "note", fact)
+        now = self.timeline.sequence
+        if self.history.out_of_reach and not self.history.out_of_reach[-1][1]:
+            self.history.out_of_reach[-1][1] = now
+        if open_ones or new_ones:
+            self.history.out_of_reach.append([now, 0 if new_ones else now])
+        if open_ones:
+            self.history.losses.append((now, self.still_open()))
+        self.gates.fall_silent(open_ones=open_ones, new_ones=new_ones)
+
+    def cut_connections(self, *, reset: bool = False) -> None:
+        """The server, or the network, ends every connection that is open now; ``reset``: by TCP's RST."""
         self.recording.note("the database", "note", {"kind": "lost"})
         self.history.out_of_reach.append([self.timeline.sequence, self.timeline.sequence])
         self.history.losses.append((self.timeline.sequence, self.still_open()))
         for channel in self.gates.channels():
-            channel.cut()
+            getattr(channel, "reset", channel.cut)() if reset else channel.cut()
 
     def alone(self) -> str:
         """A scope that no other operation shares."""
@@ -135,9 +149,9 @@ class World:
     def session(self, named: Session | str) -> Session:
         return named if isinstance(named, Session) else self.sessions[named]
 
-    async def connect(self) -> Any:
-        """One connection of the driver, through the gate."""
-        connection = await self.adapter.connect(self.address())
+    async def connect(self, **limits: float) -> Any:
+        """One connection of the driver, through the gate; with the driver's own ``limits``, as Adapter.connect."""
+        connection = await self.adapter.connect(self.address(), **limits)
         self.connections.append(connection)
         self.setup["connections"] += 1
         return connection
@@ -305,6 +319,11 @@ class World:
         await self.conductor.nothing_in_flight()
         left = sum(not wire.closed for gate in self.gates for wire in gate.wires)
         self.recording.claim(RECOVERY, left == 0, "sessions_left", opened=left)
+
+    def done_once(self, counter: str) -> None:
+        """Work that counts up by one was to be done once, however often it was tried."""
+        times = self.witness.counter(counter)
+        self.recording.claim(ATOMICITY, times <= 1, "done_twice", times=times)
 
     def no_more_than(self, size: int) -> None:
         """No more connections than a pool's size may have been opened through the gate."""

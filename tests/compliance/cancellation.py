@@ -1,7 +1,7 @@
 """CAN: the driver alone, a coroutine is cancelled, once at each moment at which it waits."""
 
 from matrix.harness.scenario import scenario
-from matrix.harness.situations import TIMED_OUT, cancelled
+from matrix.harness.situations import MET_SILENCE, TIMED_OUT, cancelled
 
 
 @scenario(
@@ -249,3 +249,144 @@ async def _cancel_in_transaction(world, write):
             await write(port)
 
     await world.together(victim=victim)
+
+
+@scenario(
+    "CAN-9",
+    "asyncio.wait_for around a query while the network falls silent",
+    level="loud",
+    needs=("connection", "network"),
+    situation=MET_SILENCE,
+)
+async def limit_in_silence(world):
+    """The network falls silent at any moment of queries that have a second each (asyncio.wait_for): a limit that is
+    over ends its block, and TimeoutError is all that the task is told."""
+    connection = await world.connect()
+
+    async def victim(session):
+        await session.within(1, session.on(connection).read)
+        await session.within(1, session.on(connection).write)
+
+    await world.together(victim=victim, network=silence)
+    world.judge_afterwards = False  # it is lost, and nobody promised another one
+
+
+@scenario(
+    "CAN-10",
+    "asyncio.timeout around a transaction while the network falls silent",
+    level="loud",
+    needs=("connection", "network"),
+    python=(3, 11),
+    situation=MET_SILENCE,
+)
+async def transaction_in_silence(world):
+    """The network falls silent at any moment of a transaction that has a second (asyncio.timeout): a limit that is over
+    ends its block, and all of the transaction is stored or nothing."""
+    connection = await world.connect()
+
+    async def victim(session):
+        port = session.on(connection)
+        async with session.time_limit(1), port.transaction():
+            await port.write()
+            await port.write()
+
+    await world.together(victim=victim, network=silence)
+    world.judge_afterwards = False
+
+
+@scenario(
+    "CAN-11",
+    "The driver's own limit for a query while the network falls silent",
+    level="loud",
+    needs=("connection", "network", "query limit"),
+    situation=MET_SILENCE,
+)
+async def own_limit_in_silence(world):
+    """The network falls silent at any moment of queries on a connection with a limit of two seconds by the driver's own
+    setting: a query that gets no answer ends by it, with an error that the driver documents."""
+    connection = await world.connect(asking=2)
+
+    async def victim(session):
+        for ask in (session.on(connection).read, session.on(connection).write):
+            with session.limited_by_driver(2):
+                await ask()
+
+    await world.together(victim=victim, network=silence)
+    world.judge_afterwards = False
+
+
+@scenario(
+    "CAN-12",
+    "A timeout whose cancel request cannot be sent",
+    level="loud",
+    needs=("connection", "network"),
+    situation=TIMED_OUT,
+)
+async def cancel_request_not_sent(world):
+    """A read runs out of time (asyncio.wait_for) while new connections, which the driver's cancel request needs, are
+    refused: the limit ends its block, and the connection then answers correctly or says that it is lost."""
+    connection = await world.connect()
+
+    async def victim(session):
+        await session.within(1, session.on(connection).read)
+
+    async def network(session):
+        await session.reach_server(False)
+        await session.let_time_pass(1.5)
+        await session.reach_server(True)
+
+    await world.together(victim=victim, network=network)
+
+
+@scenario(
+    "CAN-13",
+    "Cancel inside a streamed result; the same task goes on",
+    level="loud",
+    needs=("pool", "server cursor"),
+    cancels="victim",
+    during=("read",),
+    situation=cancelled("read"),
+)
+async def cancel_in_stream(world):
+    """A task is cancelled at any moment of walking through a result whose rows stay with the server, catches that,
+    gives its connection back and goes on: it is answered correctly, or refused, and the pool works."""
+    await _stream(world, again=False)
+
+
+@scenario(
+    "CAN-14",
+    "Cancel inside a streamed result, and again at every later await",
+    level="loud",
+    needs=("pool", "server cursor"),
+    cancels="victim",
+    during=("read",),
+    situation=cancelled("read"),
+)
+async def cancel_in_stream_again(world):
+    """The same where the task is cancelled again at every later await until it has left the scope, as anyio's scopes do
+    it, so also while it closes its cursor and gives its connection back."""
+    await _stream(world, again=True)
+
+
+async def _stream(world, *, again):
+    pool = await world.create_pool(1)
+
+    async def victim(session):
+        with session.outlives_cancellation(again=again):
+            connection = await session.acquire(pool)
+            try:
+                await session.on(connection).iterate(streamed=True)
+            finally:
+                await session.release(pool, connection)
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+            await session.on(connection).write()
+        finally:
+            await session.release(pool, connection)
+
+    await world.together(victim=victim)
+
+
+async def silence(session):
+    await session.fall_silent()

@@ -338,3 +338,106 @@ async def away_and_back(world):
 
     await world.fill_orm_pool()
     await world.together(service=service, server=server)
+
+
+@scenario(
+    "ORM-14",
+    "Idle connections have fallen silent",
+    level="loud",
+    needs=("tortoise", "tortoise pool", "network"),
+    orm=OrmSetup(size=2),
+)
+async def silent_while_idle(world, remedy):
+    """Tortoise's idle connections fall silent, as behind a firewall that forgot them, and an hour later a task asks
+    several times, with two seconds each (asyncio.wait_for): each dead connection costs one question at most, every
+    limit ends its block, and the pool works."""
+
+    async def network(session):
+        await session.fall_silent(new_ones=False)
+        await session.let_time_pass(3600)
+
+    await world.fill_orm_pool()
+    await world.together(network=network)
+    await world.together(user=questions(4, seconds=2))
+
+
+@scenario(
+    "ORM-15",
+    "Idle connections were ended by the server an hour ago",
+    level="loud",
+    needs=("tortoise", "tortoise pool", "network"),
+    orm=OrmSetup(size=2),
+)
+async def ended_while_idle(world, remedy):
+    """The server ends Tortoise's connections, which were idle for an hour (wait_timeout, a restart): each costs one
+    question at most, the same task's later ones are answered, and the pool works."""
+
+    async def server(session):
+        await session.lose_connections()
+        await session.let_time_pass(3600)
+
+    await world.fill_orm_pool()
+    await world.together(server=server)
+    await world.together(user=questions(4))
+
+
+@scenario(
+    "ORM-16",
+    "The first use connects while the network is silent",
+    level="loud",
+    needs=("tortoise", "tortoise pool", "network"),
+    orm=OrmSetup(size=2),
+    hold_login=True,
+)
+async def first_use_in_silence(world):
+    """Tortoise connects for the first time while the network falls silent at any moment, with two seconds for each
+    question (asyncio.wait_for): every limit ends its block, and when the network is back the same client works."""
+
+    async def network(session):
+        await session.fall_silent()
+
+    async def repair(session):
+        await session.fall_silent(open_ones=False, new_ones=False)
+        await session.let_time_pass(200)  # more than any driver's own limit for connecting
+
+    await world.together(one=questions(1, seconds=2), other=questions(1, seconds=2), network=network)
+    await world.together(repair=repair)
+    await world.together(later=questions(3, seconds=2))
+
+
+@scenario(
+    "ORM-17",
+    "Every connection is reset",
+    level="loud",
+    needs=("tortoise", "tortoise pool", "network"),
+    orm=OrmSetup(size=2),
+)
+async def reset(world):
+    """Every connection of Tortoise's is reset at any moment of a transaction and of queries: each costs one refused
+    operation at most, and the same tasks' later ones work."""
+
+    async def user(session):
+        db = session.orm()
+        with contextlib.suppress(Exception):
+            async with db.transaction():
+                await db.write()
+        await questions(2)(session)
+
+    async def network(session):
+        await session.reset_connections()
+
+    await world.fill_orm_pool()
+    await world.together(user=user, network=network)
+    await world.together(later=questions(2))
+
+
+def questions(count, *, seconds=None):
+    """A task that asks so often, each within a limit where one is given, and passes errors over."""
+
+    async def user(session):
+        for _ in range(count):
+            with contextlib.suppress(Exception):
+                read = session.orm().read
+                await (read() if seconds is None else session.within(seconds, read))
+
+    return user

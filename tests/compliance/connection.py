@@ -4,7 +4,7 @@ import contextlib
 
 from matrix.harness.scenario import scenario
 from matrix.harness.session import Deliberate
-from matrix.harness.situations import AMID_ITERATION, BLOCKS_AT_ONCE, closed_over, overlap
+from matrix.harness.situations import AMID_ITERATION, BLOCKS_AT_ONCE, MET_SILENCE, closed_over, overlap
 
 
 @scenario(
@@ -270,3 +270,94 @@ async def copy_left(world):
         await port.write()
 
     await world.together(reader=reader)
+
+
+@scenario(
+    "CON-12",
+    "The driver's own limit for connecting while the network is silent",
+    level="loud",
+    needs=("connection", "network", "connect limit"),
+    hold_login=True,
+    situation=MET_SILENCE,
+)
+async def connecting_in_silence(world):
+    """The network falls silent at any moment of connecting with a limit of two seconds by the driver's own setting: it
+    ends by it, connected or with an error that the driver documents."""
+
+    async def victim(session):
+        with contextlib.suppress(Exception), session.limited_by_driver(2):
+            await session.connect(2)
+
+    async def network(session):
+        await session.fall_silent()
+
+    await world.together(victim=victim, network=network)
+    world.judge_afterwards = False
+
+
+@scenario(
+    "CON-13",
+    "Closing a connection that has fallen silent",
+    level="loud",
+    needs=("connection", "network"),
+    situation=MET_SILENCE,
+)
+async def closing_in_silence(world):
+    """The network falls silent at any moment of a query and of closing the connection, which have a second each
+    (asyncio.wait_for): a limit that is over ends its block."""
+    connection = await world.connect()
+
+    async def victim(session):
+        await session.within(1, session.on(connection).read)
+        await session.within(1, lambda: session.close(connection))
+
+    async def network(session):
+        await session.fall_silent()
+
+    await world.together(victim=victim, network=network)
+
+
+@scenario(
+    "CON-14",
+    "The driver's own limit for closing while the network is silent",
+    level="loud",
+    needs=("connection", "network", "close limit"),
+    situation=MET_SILENCE,
+)
+async def own_limit_of_closing(world):
+    """The network falls silent at any moment of a query that has a second and of closing with a limit of two seconds by
+    the driver's own call: it ends by it."""
+    connection = await world.connect()
+
+    async def victim(session):
+        await session.within(1, session.on(connection).read)
+        with contextlib.suppress(Exception), session.limited_by_driver(2):
+            await session.close(connection, 2)
+
+    async def network(session):
+        await session.fall_silent()
+
+    await world.together(victim=victim, network=network)
+
+
+@scenario(
+    "CON-15",
+    "A ping on a connection that has fallen silent",
+    level="loud",
+    needs=("connection", "network", "ping"),
+    situation=MET_SILENCE,
+)
+async def pinged_in_silence(world):
+    """The network falls silent at any moment of a ping, which may connect anew, with a limit of a second
+    (asyncio.wait_for): a limit that is over ends its block."""
+    connection = await world.connect()
+
+    async def victim(session):
+        await session.within(1, session.on(connection).ping)
+        await session.within(1, session.on(connection).read)
+
+    async def network(session):
+        await session.fall_silent()
+
+    await world.together(victim=victim, network=network)
+    world.judge_afterwards = False

@@ -1,7 +1,7 @@
 """POOL: the driver's own pool."""
 
 from matrix.harness.scenario import scenario
-from matrix.harness.situations import BOTH_WANT_MORE, USED_BY_NEXT_OWNER, cancelled, waits_at
+from matrix.harness.situations import BOTH_WANT_MORE, MET_SILENCE, STALLED, USED_BY_NEXT_OWNER, cancelled, waits_at
 
 
 @scenario("POOL-1", "A connection returned inside an open transaction", level="loud", needs=("pool",))
@@ -524,3 +524,158 @@ async def no_end_without_autocommit(world):
         await session.release(pool, connection)
 
     await world.together(reader=reader, careless=careless, committing=committing)
+
+
+@scenario(
+    "POOL-25",
+    "A connect that stalls, and others who need none",
+    level="loud",
+    needs=("pool", "network"),
+    python=(3, 11),
+    situation=STALLED,
+)
+async def stalled_connect(world):
+    """One task waits for a pool's second connection, whose server does not answer, with a limit of twenty seconds;
+    meanwhile the first connection is given back and wanted by others: they are served at once."""
+    pool = await world.create_pool(2)
+
+    async def holder(session):
+        connection = await session.acquire(pool)
+        stalled = session.spawn("stalled", asker)
+        try:
+            await session.on(connection).read()
+        finally:
+            async with session.time_limit(1, owed=True):
+                await session.release(pool, connection)
+        async with session.time_limit(1, owed=True):
+            connection = await session.acquire(pool)
+            await session.on(connection).read()
+            await session.release(pool, connection)
+        await session.settled(stalled)
+
+    async def asker(session):
+        async with session.time_limit(20):
+            connection = await session.acquire(pool)
+            await session.on(connection).read()
+            await session.release(pool, connection)
+
+    async def network(session):
+        await session.fall_silent(open_ones=False)
+
+    async def repair(session):
+        await session.fall_silent(open_ones=False, new_ones=False)
+        await session.let_time_pass(200)  # more than any driver's own limit for connecting
+
+    await world.together(network=network)
+    await world.together(holder=holder)
+    await world.together(repair=repair)
+
+
+@scenario(
+    "POOL-26",
+    "A connection in use falls silent",
+    level="loud",
+    needs=("pool", "network"),
+    python=(3, 11),
+    situation=MET_SILENCE,
+)
+async def silent_in_use(world):
+    """A pool's only connection falls silent at any moment of its use, each part of which has a second
+    (asyncio.timeout), and new ones are served: every limit ends its block, and the pool serves the next user."""
+    pool = await world.create_pool(1)
+
+    await world.together(user=limited_use(pool), network=forgets_flows)
+    await world.together(later=limited_use(pool), last=limited_use(pool))
+    await world.together(clock=a_while)
+
+
+@scenario(
+    "POOL-27",
+    "Closing a pool whose connections have fallen silent",
+    level="loud",
+    needs=("pool", "network"),
+    python=(3, 11),
+    situation=MET_SILENCE,
+)
+async def closed_in_silence(world):
+    """The network falls silent while one connection of a pool is in use and another lies in it; closing the pool has a
+    limit of a second (asyncio.timeout): a limit that is over ends its block."""
+    pool = await world.create_pool(2)
+
+    async def closer(session):
+        async with session.time_limit(1):
+            await session.close_pool(pool)
+
+    async def network(session):
+        await session.fall_silent()
+
+    await world.together(one=limited_use(pool), other=limited_use(pool))
+    await world.together(user=limited_use(pool), network=network)
+    await world.together(closer=closer)
+
+
+@scenario(
+    "POOL-28",
+    "Idle connections that have fallen silent",
+    level="loud",
+    needs=("pool", "network"),
+    python=(3, 11),
+)
+async def silent_idle(world):
+    """Both connections of a pool fall silent while they are idle, as behind a firewall that forgot them, and new ones
+    are served: each costs at most one use, which its limit ends, and the pool works."""
+    pool = await world.create_pool(2)
+
+    await world.together(one=limited_use(pool), other=limited_use(pool))
+    await world.together(network=forgets_flows)
+    for number in range(1, 4):
+        await world.together(**{f"later_{number}": limited_use(pool)})
+    await world.together(clock=a_while)
+
+
+@scenario("POOL-29", "Every connection is reset", level="loud", needs=("pool", "network"))
+async def reset(world):
+    """Every connection of a pool is reset at any moment of its use: its user is told so in a documented way, each
+    connection costs at most one use, and the pool works."""
+    pool = await world.create_pool(1)
+
+    async def user(session):
+        connection = await session.acquire(pool)
+        try:
+            await session.on(connection).read()
+            await session.on(connection).write()
+        finally:
+            await session.release(pool, connection)
+
+    async def network(session):
+        await session.reset_connections()
+
+    await world.together(holder=user, waiter=user, network=network)
+    await world.together(later=user)
+
+
+async def a_while(session):
+    await session.let_time_pass(30)
+
+
+async def forgets_flows(session):
+    await session.fall_silent(new_ones=False)
+
+
+def limited_use(pool):
+    """A use of a connection whose parts have a second each."""
+
+    async def user(session):
+        connection = None
+        async with session.time_limit(1):
+            connection = await session.acquire(pool)
+        if connection is None:
+            return
+        try:
+            async with session.time_limit(1):
+                await session.on(connection).read()
+        finally:
+            async with session.time_limit(1):
+                await session.release(pool, connection)
+
+    return user

@@ -194,9 +194,9 @@ class CatchAndAbort(CatchConflict):
     """The child's error is let out of the parent's block, which rolls back: nothing of the transaction is stored."""
 
 
-@remedy("FIX-9", "Retry on a deadlock, a lock timeout or a conflict", cures=(*CURES, "TXN-23", "TXN-24", "TXN-25"))
+@remedy("FIX-9", "Retry what a child does on a deadlock, a lock timeout or a conflict", cures=CURES)
 class Retry(CatchConflict):
-    """What the child does, or a whole transaction of its own, is tried three times before the database's error is let
+    """What the child does inside its parent's transaction is tried three times before the database's error is let
     out."""
 
     async def attempt(self, session, work):
@@ -208,8 +208,17 @@ class Retry(CatchConflict):
                     raise
         return await work()
 
+
+@remedy("FIX-15", "Retry the whole transaction", cures=("TXN-23", "TXN-24", "TXN-25", "TXN-41", "TXN-42"))
+class RetryWhole(Retry):
+    """A whole transaction, from its begin, is tried three times before the database's error is let out; work that is to
+    be done once is not done twice."""
+
+    async def attempt(self, session, work):
+        return await work()
+
     async def whole(self, session, work):
-        return await self.attempt(session, lambda: work(session))
+        return await super().attempt(session, lambda: work(session))
 
 
 @remedy("FIX-10", "Shield the commit", cures=("TXN-6", "NST-14"))
@@ -233,3 +242,31 @@ class ShieldTransaction(Remedy):
     async def whole(self, session, work):
         shielded = session.spawn(f"{session.name}'s shielded work", work, shields="work")
         await asyncio.shield(shielded.task)
+
+
+IDLE = ("ORM-14", "ORM-15")
+ON_A_NETWORK = ("tortoise", "tortoise pool", "network")
+
+
+@remedy("FIX-12", "Replace connections that were not used for a while", cures=IDLE, needs=(*ON_A_NETWORK, "recycling"))
+class Recycle(Remedy):
+    """The pool is set to replace connections that were not used for a minute (pool_recycle,
+    max_inactive_connection_lifetime, max_idle): who comes after an hour meets no dead one."""
+
+    setup = OrmSetup(size=2, setting="recycling")
+
+
+@remedy("FIX-13", "Look at each connection before it is handed out", cures=IDLE, needs=(*ON_A_NETWORK, "check"))
+class CheckAtHandOut(Remedy):
+    """The pool is set to ask the server on each connection before it is handed out (check=): nobody meets a dead
+    one."""
+
+    setup = OrmSetup(size=2, setting="check")
+
+
+@remedy("FIX-14", "A time limit of the driver's for what is asked", cures=IDLE, needs=(*ON_A_NETWORK, "query limit"))
+class QueryLimit(CatchConflict):
+    """The driver is set to give up a question after a second (command_timeout, read_timeout): a dead connection costs
+    its user one question and is replaced."""
+
+    setup = OrmSetup(size=2, setting="query limit")

@@ -8,9 +8,11 @@ from matrix.harness.scenario import OrmSetup, scenario
 from matrix.harness.session import Deliberate
 from matrix.harness.situations import (
     BOTH_READ,
+    COMMIT_IN_DOUBT,
     DEADLOCK,
     FOUND_LOCKED,
     LOOKED_BEFORE_COMMIT,
+    MET_SILENCE,
     at_once,
     cancelled,
     overlap,
@@ -1036,3 +1038,84 @@ async def limited_and_goes_on(world):
 
     await world.fill_orm_pool()
     await world.together(victim=victim, clock=clock)
+
+
+@scenario(
+    "TXN-40",
+    "asyncio.timeout around in_transaction() while the network falls silent",
+    level="loud",
+    needs=("tortoise", "tortoise pool", "network"),
+    orm=OrmSetup(size=2),
+    python=(3, 11),
+    situation=MET_SILENCE,
+)
+async def silent_transaction(world):
+    """The connections fall silent at any moment of a transaction that has two seconds (asyncio.timeout), and new ones
+    are served: the limit ends its block, all is stored or nothing, and the same task's next transactions work."""
+
+    async def victim(session):
+        db = session.orm()
+        for _ in range(4):
+            with contextlib.suppress(Exception):
+                async with session.time_limit(2), db.transaction():
+                    await db.write()
+                    await db.write()
+
+    async def network(session):
+        await session.fall_silent(new_ones=False)
+
+    await world.together(victim=victim, network=network)
+
+
+@scenario(
+    "TXN-41",
+    "The commit's answer is lost, and the work is to be done once",
+    level="loud",
+    needs=("tortoise", "server"),
+    orm=OrmSetup(size=2),
+    situation=COMMIT_IN_DOUBT,
+)
+async def lost_and_to_be_done_once(world, remedy):
+    """The connection is lost while a transaction that counts up by one commits: its task is told so, and the work is
+    done once or not at all."""
+    counter = world.counter()
+
+    async def work(session):
+        db = remedy.outer(session)
+        async with db.transaction():
+            await db.count_up(counter)
+
+    async def worker(session):
+        with contextlib.suppress(Exception):
+            await remedy.whole(session, work)
+
+    async def server(session):
+        await session.lose_connections()
+
+    await world.fill_orm_pool()
+    await world.together(worker=worker, server=server)
+    world.done_once(counter)
+
+
+@scenario(
+    "TXN-42",
+    "Two serializable transactions have each read what the other writes",
+    level="loud",
+    needs=("tortoise", "serialization"),
+    orm=OrmSetup(size=2),
+)
+async def not_serializable(world, remedy):
+    """Two serializable transactions each look for a row of the other's and write one: where that is as no order of the
+    two would have it, one is refused, at its commit at the latest, its task is told so and nothing of it is stored."""
+
+    async def work(session):
+        db = remedy.outer(session)
+        async with db.transaction():
+            await db.serializable()
+            await db.exists(world.token())
+            await db.write()
+
+    async def worker(session):
+        await remedy.whole(session, work)
+
+    await world.together(first=worker, second=worker)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 
@@ -16,7 +17,12 @@ class AsyncpgAdapter(Adapter):
     name = "asyncpg"
     engine = "tortoise.backends.asyncpg"
     streams_in_transaction = True
-    documented = (asyncpg.PostgresError, asyncpg.InterfaceError)
+    pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
+        "query limit": {"command_timeout": 1},
+        "recycling": {"max_inactive_connection_lifetime": 60},
+    }
+    limit_settings: ClassVar[dict[str, str]] = {"connecting": "timeout", "asking": "command_timeout"}
+    documented = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncio.TimeoutError)  # of its own limits
     aborted = (asyncpg.InFailedSQLTransactionError,)
     internal_types = (asyncpg.ProtocolViolationError,)
     select = Adapter.select.replace("%s", "$1")
@@ -25,6 +31,7 @@ class AsyncpgAdapter(Adapter):
     capabilities = frozenset(CAPABILITIES) - {
         "queue",
         "ping",
+        "check",
         "no autocommit",
         "switched autocommit",
         "copied rows",
@@ -43,8 +50,11 @@ class AsyncpgAdapter(Adapter):
             "ssl": False,
         }
 
-    async def connect(self, address: Address) -> Any:
-        return await asyncpg.connect(**self._arguments(address))
+    async def connect(self, address: Address, **limits: float) -> Any:
+        return await asyncpg.connect(**self._arguments(address), **self.limits(limits))
+
+    async def close_within(self, connection: Any, seconds: float) -> None:
+        await connection.close(timeout=seconds)
 
     async def close(self, connection: Any) -> None:
         await connection.close()

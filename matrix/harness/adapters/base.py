@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import AsyncIterator, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..history import ABORTED, DOCUMENTED, INTERNAL
 from ..witness import ENTRY, SEED, Address
@@ -26,6 +26,7 @@ CAPABILITIES = {
     "server cursor": "the driver gives no choice between buffered results and results that stay with the server",
     "queue": "the driver does not queue what several coroutines ask on one connection",
     "server": "SQLite is a library: there is no server that could end or refuse a connection",
+    "network": "the harness does not lie between this driver and a network, so it cannot let one fall silent",
     "tortoise": "Tortoise has no client for this driver and these databases",
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
     "copy": "the driver has no calls for COPY",
@@ -34,7 +35,13 @@ CAPABILITIES = {
     "no autocommit": "the driver has autocommit and no other mode",
     "switched autocommit": "the driver has no call that switches autocommit off",
     "ping": "the driver has no call that looks whether a connection is alive, and connects anew where it is not",
+    "connect limit": "the driver has no time limit of its own for connecting",
+    "query limit": "the driver has no time limit of its own for what is asked",
+    "recycling": "the driver's pool has no setting that replaces connections which were not used for a while",
+    "check": "the driver's pool has no setting that looks at each connection before it hands it out",
+    "close limit": "the driver has no time limit of its own for closing a connection",
     "deferred constraints": "the database checks each constraint at once, so that it refuses no commit for one",
+    "serialization": "the database has no transactions that it refuses to commit because others ran beside them",
     "row locks": "the database locks no single rows (SELECT ... FOR UPDATE)",
 }
 # What an adapter has to bring for a capability. Without it a hook that is missing would look like the driver's error.
@@ -58,6 +65,7 @@ HOOKS = {
     "pool": ("create_pool", "acquire", "release", "close_pool", "read", "write", "setting"),
     "switched autocommit": ("switch_autocommit_off",),
     "ping": ("ping",),
+    "close limit": ("close_within",),
     "tortoise": ("engine",),
 }
 
@@ -85,6 +93,9 @@ class Adapter:
     streams_in_transaction = False  # ``rows`` opens a transaction for a streamed result, and ends it with it
     orders = 1_000_000  # how many orders of a scenario are run at most
     steps: int | None = None  # no further order is begun when all together took as many steps
+    limit_settings: ClassVar[dict[str, str]] = {}  # connecting, asking -> the driver's own setting of that limit
+    # What people set to get over lost connections, by the capability that it takes -> Tortoise's ``credentials``.
+    pool_settings: ClassVar[dict[str, dict[str, Any]]] = {}
     select = f"SELECT nonce FROM {SEED} WHERE nonce = %s"
     insert = f"INSERT INTO {ENTRY} (token) VALUES (%s)"
     select_rows = f"SELECT nonce FROM {SEED} WHERE nonce IN (%s, %s, %s) ORDER BY id"
@@ -109,15 +120,25 @@ class Adapter:
         return code if isinstance(code, str) else None
 
     # -- the driver alone ------------------------------------------------------------------------------------------
-    async def connect(self, address: Address) -> Any:
+    async def connect(self, address: Address, **limits: float) -> Any:
         """A connection to this address, which is the gate's where the driver speaks over a socket: without TLS, with
         autocommit, without the driver's own reconnecting. Called before a program's tasks begin, and by the next user
-        afterwards. It runs no statement of the adapter's own."""
+        afterwards. It runs no statement of the adapter's own. ``limits``, in seconds, by the driver's own settings
+        (``limit_settings``): of ``connecting``, where it has the capability "connect limit", and of what is asked
+        (``asking``), where it has "query limit"."""
         raise NotImplementedError
+
+    def limits(self, limits: dict[str, float]) -> dict[str, Any]:
+        """Limits as the driver's ``connect`` takes them."""
+        return {self.limit_settings[name]: seconds for name, seconds in limits.items()}
 
     async def close(self, connection: Any) -> None:
         """Close it as a user would who says goodbye. Called by scenarios that close in mid-use, and at the end of each
         run, when the connection may be in any state."""
+        raise NotImplementedError
+
+    async def close_within(self, connection: Any, seconds: float) -> None:
+        """The same with the driver's own limit."""
         raise NotImplementedError
 
     async def read(self, connection: Any, nonce: str) -> str:
@@ -230,7 +251,7 @@ class Adapter:
         own."""
         from ..orm import Orm
 
-        return Orm(world, size=setup.size, aliases=setup.aliases, fallback=setup.fallback)
+        return Orm(world, size=setup.size, aliases=setup.aliases, fallback=setup.fallback, setting=setup.setting)
 
     # -- the harness's hooks ---------------------------------------------------------------------------------------
     def install(self, world: World) -> None:

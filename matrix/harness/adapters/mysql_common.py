@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..witness import Address
 from .base import CAPABILITIES, Adapter
@@ -14,7 +14,19 @@ class MySQLAdapter(Adapter):
     """``module`` is the driver's package: ``connect``, ``create_pool``, cursors as context managers."""
 
     engine = "tortoise.backends.mysql"
-    capabilities = frozenset(CAPABILITIES) - {"queue", "deferred constraints", "copy", "copied rows", "pipeline"}
+    capabilities = frozenset(CAPABILITIES) - {
+        "queue",
+        "deferred constraints",
+        "query limit",
+        "close limit",
+        "check",
+        "copy",
+        "copied rows",
+        "pipeline",
+        "serialization",
+    }
+    pool_settings: ClassVar[dict[str, dict[str, Any]]] = {"recycling": {"pool_recycle": 60}}
+    limit_settings: ClassVar[dict[str, str]] = {"connecting": "connect_timeout"}
     change_setting, show_setting = "SET @matrix_setting = {}", "SELECT @matrix_setting"
     states = MYSQL
     cursors: Any
@@ -36,8 +48,8 @@ class MySQLAdapter(Adapter):
         code = error.args[0] if isinstance(error, self.documented) and error.args else None
         return code if isinstance(code, int) else None
 
-    async def connect(self, address: Address) -> Any:
-        return await self.module.connect(**self._arguments(address))
+    async def connect(self, address: Address, **limits: float) -> Any:
+        return await self.module.connect(**self._arguments(address), **self.limits(limits))
 
     async def close(self, connection: Any) -> None:
         await connection.ensure_closed()

@@ -7,7 +7,7 @@ import inspect
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import psycopg
 import psycopg_pool
@@ -19,16 +19,21 @@ from .states import POSTGRES
 if TYPE_CHECKING:
     from ..world import World
 
-# The pool's modules that look at the machine's clock; which they are differs from release to release.
+# The modules that look at the machine's clock; which they are differs from release to release.
 CLOCKS: list[Any] = [
-    module for name, module in sys.modules.items() if name.startswith("psycopg_pool") and hasattr(module, "monotonic")
+    module for name, module in sys.modules.items() if name.startswith("psycopg") and hasattr(module, "monotonic")
 ]
 
 
 class PsycopgAdapter(Adapter):
     name = "psycopg"
     engine = "tortoise.backends.psycopg"
-    capabilities = frozenset(CAPABILITIES) - {"ping"}
+    capabilities = frozenset(CAPABILITIES) - {"ping", "query limit", "close limit"}
+    pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
+        "check": {"check": psycopg_pool.AsyncConnectionPool.check_connection},
+        "recycling": {"max_idle": 60, "max_lifetime": 60},
+    }
+    limit_settings: ClassVar[dict[str, str]] = {"connecting": "connect_timeout"}
     streams_in_transaction = True
     states = POSTGRES
     documented = (psycopg.Error,)
@@ -46,8 +51,8 @@ class PsycopgAdapter(Adapter):
             "gssencmode": "disable",
         }
 
-    async def connect(self, address: Address) -> Any:
-        return await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments(address))
+    async def connect(self, address: Address, **limits: float) -> Any:
+        return await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments(address), **self.limits(limits))
 
     async def close(self, connection: Any) -> None:
         await connection.close()
@@ -137,7 +142,7 @@ class PsycopgAdapter(Adapter):
         await pool.close()
 
     def install(self, world: World) -> None:
-        """Let the pool's timers, which look at the machine's clock, go by the program's. Up to 3.1 a cancelled task
+        """Let its timers, which look at the machine's clock, go by the program's. Up to 3.1 a cancelled task
         sends its cancel request in a call that blocks the loop, where the gate runs."""
         for module in CLOCKS:
             module.monotonic = world.loop.time

@@ -35,8 +35,8 @@ def test_an_empty_history_violates_nothing():
     assert check(History()) == []
 
 
-def test_eight_properties_are_known():
-    assert len(set(PROPERTIES)) == 8
+def test_nine_properties_are_known():
+    assert len(set(PROPERTIES)) == 9
 
 
 # -- routing ---------------------------------------------------------------------------------------------------------

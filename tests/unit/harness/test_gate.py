@@ -75,6 +75,7 @@ class Client(asyncio.Protocol):
     """The driver's end."""
 
     lost = False
+    error: Exception | None = None
 
     def __init__(self) -> None:
         self.received = b""
@@ -87,6 +88,7 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
+        self.error = error
 
     def take(self) -> bytes:
         taken, self.received = self.received, b""
@@ -228,6 +230,83 @@ async def test_a_cut_wire_is_lost_on_both_sides(setting):
     assert not wire.busy()
     assert not wire.deliverable()
     assert not wire.in_transaction()
+
+
+async def test_on_a_silent_wire_nothing_passes_and_nothing_closes(setting):
+    client, wire = await setting.logged_in()
+    hold(setting)
+    client.transport.write(query("held"))
+    await until(wire.deliverable)
+    wire.fall_silent()
+    assert not wire.deliverable()
+    assert wire.in_flight() == ""
+    client.transport.write(query("lost"))
+    setting.servers[0].transport.write(done("nobody asked"))
+    await until(lambda: not wire.busy())
+    assert setting.servers[0].queries == ["held"]
+    assert client.received == b""
+    setting.servers[0].transport.close()
+    await until(lambda: wire.server is None)
+    assert not client.lost
+    assert not wire.busy()
+
+
+async def test_bytes_on_their_way_into_the_silence_are_in_flight(setting, monkeypatch):
+    _, wire = await setting.logged_in()
+    wire.fall_silent()
+    monkeypatch.setattr(wire, "_all_arrived", lambda: False)
+    assert wire.busy()
+    wire.closed = True
+    assert not wire.busy()
+
+
+async def test_who_hangs_up_on_a_silent_wire_is_not_heard_by_the_server(setting):
+    client, wire = await setting.logged_in()
+    wire.fall_silent()
+    client.transport.close()
+    await until(lambda: wire.closed)
+    assert not wire.busy()
+    assert wire.server is not None
+    assert not wire.server.is_closing()
+
+
+async def test_the_server_s_open_transaction_on_a_silent_wire_is_nobody_s_doing(setting):
+    _, wire = await setting.logged_in()
+    wire.tracker.in_transaction = True
+    assert wire.in_transaction()
+    wire.fall_silent()
+    assert not wire.in_transaction()
+
+
+async def test_a_new_connection_into_the_silence_is_open_and_gets_no_word(setting):
+    setting.gate.silent = True
+    _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", setting.gate.port)
+    client.transport.write(STARTUP)
+    await until(lambda: bool(setting.gate.wires) and not setting.gate.wires[0].busy())
+    assert setting.servers == []
+    assert (client.received, client.lost) == (b"", False)
+
+
+async def test_the_end_of_the_silence_ends_what_was_silent_and_nothing_else(setting):
+    first, silent = await setting.logged_in()
+    other, _ = await setting.logged_in()
+    silent.fall_silent()
+    setting.gate.silent = True
+    setting.gate.end_silence()
+    await until(lambda: first.lost)
+    assert not other.lost
+    await setting.logged_in()
+
+
+async def test_a_reset_is_a_reset_and_a_cut_is_an_end(setting):
+    client, wire = await setting.logged_in()
+    other, cut = await setting.logged_in()
+    wire.reset()
+    cut.cut()
+    await until(lambda: client.lost and other.lost)
+    assert isinstance(client.error, ConnectionResetError)
+    assert other.error is None
+    wire.reset()  # there is nothing left to reset
 
 
 async def test_a_refused_connection_ends_at_once(setting):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from matrix.harness.adapters.base import Adapter
@@ -13,6 +13,8 @@ from matrix.harness.adapters.base import Adapter
 from .database import Answer, Database, MiniatureWitness
 from .orm import Orm, RefusingOrm, RefusingTransaction, Transaction
 from .wire import MiniatureGate, MiniatureWire
+
+PATIENCE = 0.5  # seconds that the answer to a cancelled question may still take
 
 
 class DriverError(Exception):
@@ -37,6 +39,9 @@ class Connection:
         self.owner: asyncio.Task[Any] | None = None
         self.closed = False
         self.switched = False  # its user has switched autocommit off
+        self.afterwards: list[Callable[[], None]] = []
+        self.given_up: set[asyncio.Future[Answer]] = set()  # cancelled questions
+        self.limit: float | None = None  # seconds that an answer may take
         self.changed = False  # a setting of the server's session is not as in a new one
         wire.receive = self.receive
 
@@ -56,7 +61,37 @@ class Connection:
 
     async def ask(self, statement: str) -> Answer:
         """Send a statement and wait for its answer. Raises the server's refusal as DriverError."""
-        return self.read(await self.send(statement))
+        asker = self.send(statement)
+        try:
+            answer = await asyncio.wait_for(asker, self.limit) if self.limit else await asker
+        except asyncio.TimeoutError:
+            self.close()
+            raise DriverError(f"no answer for {self.limit:g} s") from None
+        except asyncio.CancelledError:
+            self.given_up.add(asker)
+            self.wire.loop.call_later(PATIENCE, self.give_up, asker)
+            raise
+        return self.read(answer)
+
+    def when_sure(self, then: Callable[[], None]) -> None:
+        """Do something as soon as it is known whether the server still answers: at once, or behind the answer to a
+        question whose asker was cancelled."""
+        self.afterwards.append(then)
+        self.look()
+
+    def look(self) -> None:
+        if not self.unsure():
+            afterwards, self.afterwards = self.afterwards, []
+            for then in afterwards:
+                then()
+
+    def unsure(self) -> bool:
+        return not self.closed and not self.given_up.isdisjoint(self.waiting)
+
+    def give_up(self, asker: asyncio.Future[Answer]) -> None:
+        """Who was cancelled has not been answered either: the server, or the way to it, is not there any more."""
+        if asker in self.waiting:
+            self.close()
 
     def read(self, answer: Answer) -> Answer:
         if answer.error:
@@ -74,6 +109,7 @@ class Connection:
             asker = self.asker(answer)
             if not asker.done():
                 asker.set_result(answer)
+            self.look()
 
     def close(self) -> None:
         self.closed = True
@@ -82,6 +118,7 @@ class Connection:
             if not asker.done():
                 asker.set_exception(DriverError("the connection was closed"))
         self.waiting.clear()
+        self.look()
 
     # -- results, fetched row by row -------------------------------------------------------------------------------
     async def rows(self, nonces: Sequence[str], streamed: bool) -> AsyncIterator[str]:
@@ -265,6 +302,9 @@ class Pool:
 
     def give(self, connection: Connection) -> None:
         self.lent.pop(connection, None)
+        connection.when_sure(lambda: self.take_back(connection))
+
+    def take_back(self, connection: Connection) -> None:
         if self.closed:
             connection.close()
         if connection.closed:
@@ -294,6 +334,7 @@ class Miniature(Adapter):
     name = "miniature"
     documented = (DriverError,)
     aborted = (Aborted,)
+    capabilities = Adapter.capabilities - {"serialization"}
     expects: tuple[str, str] | None = None
     gap = ""
     bound = 3
@@ -330,8 +371,16 @@ class Miniature(Adapter):
         return connection
 
     # -- the calls of an adapter -----------------------------------------------------------------------------------
-    async def connect(self, address: Any) -> Connection:
-        return await self.open()
+    async def connect(self, address: Any, **limits: float) -> Connection:
+        try:
+            connection = await asyncio.wait_for(self.open(), limits.get("connecting"))
+        except asyncio.TimeoutError:
+            raise DriverError("no connection in time") from None
+        connection.limit = limits.get("asking")
+        return connection
+
+    async def close_within(self, connection: Connection, seconds: float) -> None:
+        connection.close()
 
     async def close(self, connection: Connection) -> None:
         connection.close()

@@ -11,7 +11,7 @@ from typing import Any
 
 from matrix.harness.history import CREATED, FOUND, IGNORED, SEEN
 
-from . import edges, losses, modes
+from . import edges, limits, losses, modes
 from .database import Answer
 from .driver import Aborted, Connection, DriverError, Miniature, Pool, Queueing, Refusing, RefusingConnection
 from .orm import Counter, Orm, Plain, RefusingTransaction, Transaction
@@ -1315,7 +1315,7 @@ class SharesPoolAmongLoops(Queueing):
 
 FAULTS: tuple[type[Miniature], ...] = tuple(
     made
-    for module in (sys.modules[__name__], losses, edges, modes)
+    for module in (sys.modules[__name__], losses, edges, modes, limits)
     for made in vars(module).values()
     if isinstance(made, type) and issubclass(made, Miniature) and made.expects and made.__module__ == module.__name__
 )

@@ -28,6 +28,7 @@ class MiniatureWire(Channel):
         self.server = self.server_type(gate.database)
         self.server.lost = self.lose
         self.lost = False
+        self.silent = gate.silent
         self.server.answered = self.answered
         self.backlog: collections.deque[str] = collections.deque()  # behind a statement that waits for a lock
         self.locked = False
@@ -38,7 +39,7 @@ class MiniatureWire(Channel):
     def send(self, statement: str) -> None:
         """The driver's bytes; what the server makes of them is on its way back when this returns."""
         self._record("->", statement)
-        if self.lost:
+        if self.lost or self.silent:
             return  # into the void
         self.segments.statement(statement)
         for token in TOKEN.findall(statement.encode()):
@@ -62,6 +63,8 @@ class MiniatureWire(Channel):
         self.work()
 
     def arrive(self, answer: Answer) -> None:
+        if self.silent:
+            return
         self._record("<-", answer.error or f"{answer.tag} {answer.value}")
         self.held.append(answer)
         if not self.holding:
@@ -99,6 +102,8 @@ class MiniatureWire(Channel):
     def lose(self) -> None:
         """The server has ended the session."""
         self.lost = True
+        if self.silent:
+            return
         self.held.append(None)
         if not self.holding:
             self.release()
@@ -107,6 +112,10 @@ class MiniatureWire(Channel):
         self.holding = self.gate.hold
         while self.held:
             self.deliver()
+
+    def fall_silent(self) -> None:
+        self.silent = True
+        self.held.clear()
 
     def cut(self) -> None:
         if not self.closed:
@@ -118,7 +127,7 @@ class MiniatureWire(Channel):
             self.loop.call_soon_threadsafe(self.receive, answer)
 
     def in_transaction(self) -> bool:
-        return self.server.open
+        return self.server.open and not self.silent
 
     def _record(self, direction: str, text: str) -> None:
         timeline = self.gate.world.timeline
@@ -139,10 +148,17 @@ class MiniatureGate:
         self.database = database
         self.hold = False
         self.refuse_connections = False
+        self.silent = False
         self.wires: list[MiniatureWire] = []
 
     def connecting(self) -> bool:
         return False
+
+    def end_silence(self) -> None:
+        self.silent = False
+        for wire in self.wires:
+            if wire.silent:
+                wire.cut()
 
     async def close(self) -> None:
         """Nothing listens."""
