@@ -41,8 +41,11 @@ def _drivers(*cells: str, more: tuple[str, ...] = ()) -> dict[str, tuple[str, ..
 
 _MYSQL = ("mysql-aiomysql", "mysql-asyncmy")
 _SCRIPT = {"sqlite-aiosqlite": ("sqlite",), "postgres-asyncpg": ("asyncpg",), **dict.fromkeys(_MYSQL, ("mysql",))}
+_LATE = r"STILL WAITING after|after (?:[6-9]|1\d)\.\d s"
+_FAILS_FOUR_TIMES = r"(?s)(request \w after idle: [\w.]+Error\b.*?){4}"
 _DEADLOCK = {"postgres-asyncpg": ("asyncpg",), **dict.fromkeys(_MYSQL, ("mysql",))}
 CASES = (
+    Case("driver-04-*", ("CAN-9", "CON-12", "POOL-26"), _drivers(*CELLS[1:]), _LATE),
     Case("driver-15-*", ("TXN-26",), _SCRIPT, r"script in a block, then an error.*stored: \['"),
     Case(
         "driver-15-*",
@@ -63,6 +66,8 @@ CASES = (
         _drivers(*_MYSQL, more=("none", "plain")),
         r"(?s)request \w after idle: \w+\..*request \w after idle: \w+\.",
     ),
+    Case("orm-01b-*", ("ORM-14",), _drivers(*CELLS[1:], more=("swallow", "plain")), _FAILS_FOUR_TIMES),
+    Case("orm-01b-*", ("ORM-17",), _drivers(*CELLS[1:], more=("forget", "tx")), _FAILS_FOUR_TIMES),
     Case(
         "orm-02-*",
         ("ORM-13", "TXN-27"),
