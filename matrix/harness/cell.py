@@ -137,6 +137,10 @@ class Cell:
         except ImportError as error:
             driver = self.parts.driver
             raise CellError(f"{driver} cannot be imported here: {error} (run it with: tox -e {name})") from None
+        if self.parts.candidate:
+            from matrix.candidates import wrappers
+
+            wrappers.apply(self.parts.candidate)
         self.spec = server or os.environ.get("MATRIX_SERVER") or self.parts.server_spec
         self.kind = self.parts.server
         self.driver = self.parts.driver
@@ -286,7 +290,7 @@ class Cell:
             "axes": {
                 "driver": self.driver,
                 "driver_version": versions.get(self.table.distribution, ""),
-                "tortoise": packages.get("tortoise-orm", ""),
+                "tortoise": packages.get("tortoise-orm", "") + f"+{self.parts.candidate}" * bool(self.parts.candidate),
                 "server": self.kind,
                 "server_version": ", ".join(short_version(text) for text in strings),
                 "python": platform.python_version(),

@@ -2,7 +2,8 @@
 
 ``<server>-<driver>[version]``, then factors in any order: ``tortoise0.23`` · a server with its version
 (``mariadb10.11``) · ``pool3.2`` (psycopg_pool) · ``py312`` · ``eager`` or ``uvloop``. A source of the caller's own is
-``+label`` instead of a version: ``tortoise+fix``.
+``+label`` instead of a version: ``tortoise+fix``; a candidate of matrix/candidates stands behind its release:
+``tortoise1.1.9+one_lock``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ UVLOOP = (
     "uvloop cannot be driven: the harness owns the order of steps through the selector and the clock of asyncio's own "
     "loop, and uvloop has both in libuv"
 )
-_VERSION = r"(?P<version>\d[0-9a-z.]*|\+[a-z0-9._]+)"
+_VERSION = r"(?P<version>\d[0-9a-z.]*(?:\+[a-z_]+)?|\+[a-z0-9._]+)"
 _DRIVER = re.compile(rf"(?P<name>[a-z_]+){_VERSION}?")
 _FACTOR = re.compile(rf"(?P<name>[a-z]+){_VERSION}")
 _PYTHON = re.compile(r"py(?P<major>3)\.?(?P<minor>\d{1,2})")
@@ -39,6 +40,12 @@ class CellName:
     def base(self) -> str:
         """The cell of the newest releases that this one is a variant of."""
         return f"{self.server}-{self.driver}"
+
+    @property
+    def candidate(self) -> str:
+        """Which of matrix/candidates stands in the place of Tortoise's own code; empty for none."""
+        release, _, candidate = (self.tortoise or "").partition("+")
+        return candidate if release else ""
 
     @property
     def server_spec(self) -> str:

@@ -73,7 +73,8 @@ def consequence(history: History, operation: Operation) -> bool:
         and history.root(other.block) == root
         and other.ended
         and (other.ended < operation.started or (operation.error.classed == ABORTED and other.ended < operation.ended))
-        and not _undone(history, other, operation)
+        # Who is ended by a deadlock may have lost its whole transaction, not only what is inside the inner block.
+        and (not _undone(history, other, operation) or _waits_in_cycle(history, other))
         for other in history.operations
     )
 

@@ -362,6 +362,7 @@ class Session:
                 late = current.cancel()
         if asyncio.get_running_loop() is not self.world.loop:
             asks = {**asks, "in_thread": True}
+            misuse = misuse or self.own_orm is None  # what it uses belongs to the main loop
         operation = recording.invoke(self, kind, asks, scope=scope, block=block, nonce=nonce, misuse=misuse, rows=rows)
         self.doing = kind
         if self._cancel_pending:

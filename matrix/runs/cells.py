@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from matrix import candidates
 from matrix.harness.cell_name import CellName, parse
 from matrix.harness.drivers import distribution, drivers, suite
 from matrix.runs import releases
@@ -21,6 +22,9 @@ def read(text: str) -> CellName:
         raise ValueError(f"{text!r} is no cell: {name.driver} runs on {servers} here, not on {name.server}")
     if name.pool and not known[name.driver].pool:
         raise ValueError(f"{text!r} is no cell: {name.driver} has no pool with releases of its own")
+    there = [f"{candidates.FOR}+{each}" for each in candidates.NAMES]
+    if name.candidate and name.tortoise not in there or "+" in (name.driver_version or "")[1:]:
+        raise ValueError(f"{text!r} is no cell: candidates are tortoise{' and tortoise'.join(there)}")
     return name
 
 
@@ -33,7 +37,8 @@ def requirements(
     """
     axes, own = axes or releases.load(), own or {}
     driver = drivers()[name.driver]
-    labels = {driver.distribution: name.driver_version, "tortoise-orm": name.tortoise}
+    tortoise_release = candidates.FOR if name.candidate else name.tortoise
+    labels = {driver.distribution: name.driver_version, "tortoise-orm": tortoise_release}
     labels |= {driver.pool["package"]: name.pool} if driver.pool else {}
     found: list[str] = []
     placed: set[str] = set()
@@ -46,7 +51,7 @@ def requirements(
             found.append(_one(package, label, own.get(package), str(name)))
     if not (name.tortoise or "").startswith("+"):
         tortoise = axes.of("tortoise-orm")
-        found += tortoise.pinned(tortoise.resolve(name.tortoise) or name.tortoise if name.tortoise else None)
+        found += tortoise.pinned(tortoise.resolve(tortoise_release) or tortoise_release if tortoise_release else None)
     return found
 
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DECIDING = (
     "matrix/words.py",
     "matrix/lines.py",
+    "matrix/candidates",
     "matrix/harness",
     "matrix/generated",
     "matrix/cell",
