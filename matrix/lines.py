@@ -48,6 +48,7 @@ class Header(_Header, total=False):
     catalogue: list[str]
     inputs: str | None
     depth: str
+    sources: Mapping[str, Mapping[str, str | bool]]  # packages that are the caller's own: label, commit, dirty, digest
 
 
 # -- facts ------------------------------------------------------------------------------------------------------

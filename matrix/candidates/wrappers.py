@@ -20,6 +20,8 @@ LEFT_OPEN = "A block inside this one was still open; everything has been rolled 
 class Turn(base.ConnectionWrapper[Any]):
     """The connection for one statement of a block."""
 
+    client: Any
+
     def __init__(self, block: Any) -> None:
         super().__init__(block._blocks.lock, block)
 
@@ -157,13 +159,8 @@ class Block:
 
     async def finish(self, failed: bool) -> None:
         """What the end of ``async with`` does."""
-        if self._finalized:
-            return
-        if not failed:
-            await self.commit()
-            return
-        with contextlib.suppress(Exception):  # the error that ended the block says more
-            await self.rollback()
+        if not self._finalized:
+            await (self.rollback() if failed else self.commit())
 
 
 class InPieces(Block):
@@ -250,7 +247,7 @@ class Pooled(base.TransactionContextPooled):
 def _on_file(context: type) -> type:
     """The context of an outermost block on SQLite's one connection."""
 
-    class OnFile(context):  # type: ignore[misc]
+    class OnFile(context):
         async def __aenter__(self) -> Any:
             await self._trxlock.acquire()
             try:

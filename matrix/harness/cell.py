@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -34,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOOPS = {"eager": "asyncio, eager tasks"}  # what the header calls them
 MEMORY = "/dev/shm"  # a file system in memory: writing to the disk is no part of what is tested
 NAME = re.compile(rf"(repro_)?{maker.MARK.pattern}_[0-9a-f]+")  # of a database that a cell or a reproducer's run made
+SOURCES = "MATRIX_SOURCES"  # packages that are the caller's own: what the header says of them, as JSON
 WARM = "MATRIX_WARM"  # 0: each connection of a driver is a new one of the server (warm.py)
 ROWS = 1000  # that a server is asked to take where it may have failed
 MIN_FREE_BYTES = 64 << 20  # bytes that a SQLite database and its log may take
@@ -283,14 +285,15 @@ class Cell:
         packages = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
         versions = {distribution(name): version for name, version in packages.items()}
         strings = [backing.server_string for backing in self.backings]
+        sources = os.environ.get(SOURCES)
         return {
             "type": "header",
             "schema": SCHEMA,
             "cell": self.name,
             "axes": {
                 "driver": self.driver,
-                "driver_version": versions.get(self.table.distribution, ""),
-                "tortoise": packages.get("tortoise-orm", "") + f"+{self.parts.candidate}" * bool(self.parts.candidate),
+                "driver_version": with_label(versions.get(self.table.distribution, ""), self.parts.driver_version),
+                "tortoise": with_label(packages.get("tortoise-orm", ""), self.parts.tortoise),
                 "server": self.kind,
                 "server_version": ", ".join(short_version(text) for text in strings),
                 "python": platform.python_version(),
@@ -302,7 +305,13 @@ class Cell:
             "commit": commit(),
             "started": started,
             "planned": planned,
+            **({"sources": json.loads(sources)} if sources else {}),  # type: ignore[typeddict-item]
         }
+
+
+def with_label(version: str, of_name: str | None) -> str:
+    """A version, and behind it what a cell's name says of a source of the caller's own, or of a candidate."""
+    return version + "".join((of_name or "").partition("+")[1:])
 
 
 def _in_memory() -> str | None:

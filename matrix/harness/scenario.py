@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -226,11 +227,11 @@ def _declare(
 
 
 def chosen(words: str) -> list[str]:
-    """The ids that words name, in the catalogue's order: ``NST-4`` or a family, ``NST``; separated by commas or spaces
-    (or ``or``), in any case. Raises LookupError with what there is."""
+    """The ids that words name, in the catalogue's order: ``NST-4``, a family, ``NST``, or a pattern, ``NST-1*``;
+    separated by commas or spaces (or ``or``), in any case. Raises LookupError with what there is."""
     known = catalogue()
     asked = [word for word in words.upper().replace(",", " ").split() if word != "OR"]
-    of = {word: [name for name in known if word in (name.upper(), name.partition("-")[0])] for word in asked}
+    of = {w: [name for name in known if fnmatchcase(name.upper(), w) or name.partition("-")[0] == w] for w in asked}
     unknown = next((word for word in asked if not of[word]), None)
     if unknown is not None or not asked:
         family = (unknown or "").partition("-")[0]

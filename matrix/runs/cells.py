@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from matrix import candidates
+from matrix import candidates, servers
 from matrix.harness.cell_name import CellName, parse
 from matrix.harness.drivers import distribution, drivers, suite
-from matrix.runs import releases
+from matrix.runs import environments, releases
 
 
 def read(text: str) -> CellName:
@@ -23,7 +24,7 @@ def read(text: str) -> CellName:
     if name.pool and not known[name.driver].pool:
         raise ValueError(f"{text!r} is no cell: {name.driver} has no pool with releases of its own")
     there = [f"{candidates.FOR}+{each}" for each in candidates.NAMES]
-    if name.candidate and name.tortoise not in there or "+" in (name.driver_version or "")[1:]:
+    if (name.candidate and name.tortoise not in there) or "+" in (name.driver_version or "")[1:]:
         raise ValueError(f"{text!r} is no cell: candidates are tortoise{' and tortoise'.join(there)}")
     return name
 
@@ -64,6 +65,14 @@ def _one(text: str, label: str | None, source: str | None, cell: str) -> str:
         return f"{text} @ {source}"
     # Two numbers are a minor release: the newest of it; more are one exact release.
     return f"{text}=={label}.*" if re.fullmatch(r"\d+(\.\d+)?", label) else f"{text}=={label}"
+
+
+def environment(name: CellName, locked: Sequence[str], python: environments.Python) -> Path:
+    """The Python of the cell's environment with these versions, made if need be. Raises NotImportable,
+    RegistryError or ServerError."""
+    # What is a C library of a server's maker may stand where only these variables lead.
+    needs = servers.odbc(progress=lambda _: None).env if name.server == "odbc" else {}
+    return environments.environment(locked, python, imports(name), needs).python
 
 
 def imports(name: CellName) -> list[str]:

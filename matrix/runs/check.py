@@ -1,4 +1,4 @@
-"""``python -m matrix check``: a user's function under owned orders, in its cell's tox environment, or in this one."""
+"""``python -m matrix check``: a user's function under owned orders, in its cell's environment, or in this one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from matrix.check.arguments import add_arguments, words
 from matrix.runs import process
-from matrix.runs.jobs import RunError, cells_read
+from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
 from matrix.runs.replay import environment
 
 
@@ -24,16 +24,19 @@ def register(commands: Any) -> None:
     )
     add_arguments(check)
     check.add_argument("--here", action="store_true", help="with the Python that runs this and what is installed there")
-    check.set_defaults(handler=_check)
+    add_sources(check)
+    check.set_defaults(handler=_check, server=None, python=None)
 
 
 def _check(options: argparse.Namespace) -> int:
     try:
-        options.cell = str(cells_read(options.cell))
+        cell, own = with_factors(cells_read(options.cell), options)
+        own = own or sources_of(cell)
     except (LookupError, RunError) as problem:
         print(problem.args[0], file=sys.stderr)
         return 2
-    python = Path(sys.executable) if options.here else environment(options.cell, "check")
+    options.cell = str(cell)
+    python = Path(sys.executable) if options.here else environment(cell, dict(own), "check")
     if python is None:
         return 2
     options.folder = str(Path(options.folder).resolve())

@@ -6,7 +6,6 @@ import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from matrix import servers
 from matrix.harness.drivers import drivers
@@ -16,6 +15,7 @@ from matrix.runs import cells
 from matrix.runs.cells import CellName
 from matrix.runs.plan import OTHERS, OVERHEAD, UNKNOWN_COST, Planned, read_costs, read_shard, shard
 from matrix.runs.plan import chosen as planned_by
+from matrix.runs.sources import TORTOISE, Source, SourceError, of_cell, source
 from matrix.words import FULL, RECORD
 
 BRIEF, DEEPEN, FULL_FIRST = PARTS = ("--brief", "--deepen", "--full-first")  # of a cell's run (matrix/cell)
@@ -32,12 +32,17 @@ class Job:
     name: CellName
     seconds: float = UNKNOWN_COST
     only: tuple[str, ...] = ()
-    own: tuple[tuple[str, str], ...] = ()  # package -> path or git+…
+    own: tuple[tuple[str, Source], ...] = ()  # package -> what stands in the place of its release
     arguments: tuple[str, ...] = ()  # further ones for pytest, such as --orders 50
 
     @property
     def cell(self) -> str:
         return str(self.name)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """The caller's own sources as an installer takes them."""
+        return {package: source.place for package, source in self.own}
 
     @property
     def deciding(self) -> tuple[str, ...]:
@@ -81,15 +86,19 @@ def jobs_of(options: argparse.Namespace, log: Callable[[str], None]) -> list[Job
         raise RunError("say which cells to run: names (mysql-aiomysql, mysql-*), axis:tortoise, or --all")
     if not any(factors):
         named = [text for text in options.filters if ":" not in text and "*" not in text]
+        sources: dict[str, tuple[tuple[str, Source], ...]] = {}
         if named and len(named) == len(options.filters):
-            found = [_planned(cells_read(text)) for text in named]
+            names = [cells_read(text) for text in named]
+            sources = {str(name): sources_of(name) for name in names}
+            found = [_planned(name) for name in names]
             found = shard(found, *read_shard(options.shard)) if options.shard else found
         else:
             found = planned_by(options, log)
         whole = options.orders or options.full
+        depths = [arguments if whole or not each.is_variant else (BRIEF,) for each in found]
         return [
-            Job(each.name, each.seconds, only, (), arguments if whole or not each.is_variant else (BRIEF,))
-            for each in found
+            Job(each.name, each.seconds, only, sources.get(each.cell, ()), depth)
+            for each, depth in zip(found, depths, strict=True)
         ]
     if not options.filters:
         raise RunError("say which cells the versions are for, such as: run mysql-aiomysql --tortoise 0.23.0")
@@ -128,17 +137,31 @@ def _planned(name: CellName) -> Planned:
     return Planned(name, "asked for", read_costs().get(name.base, UNKNOWN_COST) + OVERHEAD)
 
 
-def with_factors(name: CellName, options: argparse.Namespace) -> tuple[CellName, tuple[tuple[str, str], ...]]:
+def sources_of(name: CellName) -> tuple[tuple[str, Source], ...]:
+    """The sources that a cell's name speaks of, as they were when they were tested first. Raises RunError."""
+    try:
+        return tuple(of_cell(name).items())
+    except SourceError as problem:
+        raise RunError(str(problem)) from None
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """The options that name what stands in the place of the newest releases."""
+    parser.add_argument("--tortoise", metavar="V", help="a release, a folder with a checkout, or git+https://…@branch")
+    parser.add_argument("--driver", metavar="V", help="the same for the driver")
+
+
+def with_factors(name: CellName, options: argparse.Namespace) -> tuple[CellName, tuple[tuple[str, Source], ...]]:
     """The cell with the versions or sources that --tortoise, --driver, --server and --python name. Raises RunError."""
     own = []
     for key, package, text in (
-        ("tortoise", "tortoise-orm", options.tortoise),
+        ("tortoise", TORTOISE, options.tortoise),
         ("driver_version", drivers()[name.driver].distribution, options.driver),
     ):
         if text:
-            label, source = version_or_source(text)
-            name = replace(name, **{key: label})
-            own += [(package, source)] if source else []
+            found = version_or_source(text)
+            name = replace(name, **{key: found if isinstance(found, str) else found.label})
+            own += [] if isinstance(found, str) else [(package, found)]
     if options.server:
         kind, dash, version = options.server.partition("-")
         try:
@@ -152,18 +175,11 @@ def with_factors(name: CellName, options: argparse.Namespace) -> tuple[CellName,
     return cells_read(str(name)), tuple(own)
 
 
-def version_or_source(text: str) -> tuple[str, str | None]:
-    """``0.23.0`` -> itself; a folder or ``git+…`` -> a label for the cell's name, and where it is. Raises RunError."""
-    if re.fullmatch(r"\d+(\.\d+)*((a|b|rc|\.post|\.dev)\d+)?", text):
-        return text, None
-    if text.startswith("git+"):
-        end = re.sub(r"^git\+", "", text).rstrip("/").rsplit("/", 1)[-1]
-        return "+" + _label(end), text
-    folder = Path(text).expanduser()
-    if not (folder / "pyproject.toml").is_file() and not (folder / "setup.py").is_file():
-        raise RunError(f"{text!r} is neither a version, a folder with a Python project, nor git+https://…@branch")
-    return "+" + _label(folder.resolve().name), folder.resolve().as_uri()
-
-
-def _label(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", ".", text.lower()).strip(".")[:40] or "own"
+def version_or_source(text: str) -> str | Source:
+    """``0.23.0`` is itself; else a folder or ``git+…``. Raises RunError."""
+    if re.fullmatch(r"\d+(\.\d+)*((a|b|rc|\.post|\.dev)\d+)?(\+[a-z_]+)?", text):
+        return text
+    try:
+        return source(text)
+    except SourceError as problem:
+        raise RunError(str(problem)) from None

@@ -12,7 +12,7 @@ from matrix.runs.environments import ROOT, bytecode_folder
 
 # These are another run's. Bytecode is kept apart, whatever the caller says: compiling the suite and its environment
 # anew takes longer than many a scenario.
-NOT_PASSED = ("MATRIX_RESULTS", "MATRIX_POSITION", "PYTHONDONTWRITEBYTECODE")
+NOT_PASSED = ("MATRIX_RESULTS", "MATRIX_SOURCES", "MATRIX_POSITION", "PYTHONDONTWRITEBYTECODE")
 
 
 def start(

@@ -13,6 +13,7 @@ from matrix.results.text import one_line
 from matrix.runs.jobs import Done, Job
 from matrix.words import GLYPHS, NOT_VERDICTS, VERDICTS
 
+FEW = 4  # cells of which each scenario is shown where there is no bar
 HOW = {"ran": "", "kept": "unchanged, from the store", "absent": "n/a", "failed": "FAILED"}
 
 
@@ -55,6 +56,13 @@ class Progress:
     def began(self, job: Job) -> None:
         self._started[job.cell] = time.monotonic()
         self._describe(f"{job.cell} …")
+
+    def scenario(self, job: Job, line: str) -> None:
+        """A scenario of a cell that is through: worth a line where somebody waits for few cells."""
+        if self._bar is not None:
+            self._describe(f"{job.cell} {' '.join(line.split())[:60]}")
+        elif self.total <= FEW:
+            self.say(f"{job.cell}{line}")
 
     def done(self, done: Done) -> None:
         """Show one cell that is through."""

@@ -1,23 +1,23 @@
-"""``python -m matrix replay``: runs one schedule again, in its cell's tox environment."""
+"""``python -m matrix replay``: runs one schedule again, in its cell's environment."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matrix import servers
+from matrix.harness.cell_name import CellName
 from matrix.harness.scenario import one
 from matrix.results.read import ResultError, read_cell
 from matrix.results.text import clean
-from matrix.runs import process
+from matrix.runs import cells, environments, process, registry, releases
 from matrix.runs.inputs import ROOT
-from matrix.runs.jobs import RunError, cells_read
+from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
+from matrix.runs.sources import Source
 
 
 def register(commands: Any) -> None:
@@ -34,19 +34,19 @@ def register(commands: Any) -> None:
     replay.add_argument("--remedy", metavar="FIX", help="run the scenario with this remedy, such as FIX-1a")
     replay.add_argument("--database", metavar="KIND", help="which of several databases of the cell (ODBC)")
     replay.add_argument("--results", default="results", metavar="FOLDER", help="where a schedule is looked up")
-    replay.set_defaults(handler=_replay)
+    add_sources(replay)
+    replay.set_defaults(handler=_replay, server=None, python=None)
 
 
 def _replay(options: argparse.Namespace) -> int:
     try:
-        name, scenario = str(cells_read(options.cell)), one(options.scenario)
+        cell, own = with_factors(cells_read(options.cell), options)
+        own, scenario = own or sources_of(cell), one(options.scenario)
         remedy = one(options.remedy) if options.remedy else None
     except (LookupError, RunError) as problem:
         print(problem.args[0], file=sys.stderr)
         return 2
-    options.cell, options.scenario, options.remedy = name, scenario, remedy
-    if tox() is None:
-        return _needs_tox("replay")
+    options.cell, options.scenario, options.remedy = str(cell), scenario, remedy
     schedule = options.schedule
     try:
         line = line_of(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
@@ -68,38 +68,33 @@ def _replay(options: argparse.Namespace) -> int:
     for name in ("remedy", "database"):
         if getattr(options, name):
             arguments += [f"--{name}", getattr(options, name)]
-    python = environment(options.cell, "replay")
+    python = environment(cell, dict(own), "replay")
     if python is None:
         return 2
     with process.start(python, *arguments, module="matrix.cell.replay") as replay:
         return replay.wait()
 
 
-def environment(cell: str, command: str) -> Path | None:
-    """The Python of a cell's tox environment, made where it is missing; None, and said why, where it cannot be had."""
-    found = tox()
-    if found is None:
-        _needs_tox(command)
+def environment(name: CellName, own: Mapping[str, Source], command: str) -> Path | None:
+    """The Python of a cell's environment, made where neither tox nor this program has made it; None, and said why,
+    where it cannot be had. ``own``: what stands in the place of releases."""
+    made = ROOT / ".tox" / str(name) / "bin" / "python"
+    if made.exists():
+        return made
+    try:
+        python = environments.interpreter(name.python)
+        wanted = cells.requirements(name, own={package: each.place for package, each in own.items()})
+        return cells.environment(name, environments.resolve(wanted, python), python)
+    except (
+        environments.NoPython,
+        environments.NotInstallable,
+        environments.NotImportable,
+        registry.RegistryError,
+        releases.ReleasesError,
+        servers.ServerError,
+    ) as problem:
+        print(clean(f"{command}: the environment of {name} cannot be made: {problem}"), file=sys.stderr)
         return None
-    make = [*found, "run", "--notest", "-e", cell]
-    made = subprocess.run(make, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if made.returncode:
-        print(f"the environment {cell} cannot be made:\n{made.stdout.strip()}", file=sys.stderr)
-        return None
-    return ROOT / ".tox" / cell / "bin" / "python"
-
-
-def _needs_tox(command: str) -> int:
-    print(f"{command} needs tox, which makes the cell's environment: python -m pip install tox", file=sys.stderr)
-    return 2
-
-
-def tox() -> list[str] | None:
-    """How tox is started here; None where it is not installed."""
-    if importlib.util.find_spec("tox"):
-        return [sys.executable, "-m", "tox"]
-    found = shutil.which("tox")
-    return [found] if found else None
 
 
 def line_of(file: Path, scenario: str) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from matrix.results.cli import unmet_of
 from matrix.results.read import CellState, read_state
 from matrix.results.text import clean
 from matrix.runs import registry, releases
-from matrix.runs.jobs import BRIEF, DEEPEN, FULL_FIRST, Done, Job, RunError, jobs_of, parts
+from matrix.runs.jobs import BRIEF, DEEPEN, FULL_FIRST, Done, Job, RunError, add_sources, jobs_of, parts
 from matrix.runs.plan import NoCell, PlanError, add_choice
 from matrix.runs.progress import Progress
 from matrix.runs.runner import Runner
@@ -38,11 +38,10 @@ def register(commands: Any) -> None:
     )
     add_choice(parser)
     parser.add_argument("--all", action="store_true", help="the whole plan")
-    parser.add_argument("--tortoise", metavar="V", help="a release, a folder with a checkout, or git+https://…@branch")
-    parser.add_argument("--driver", metavar="V", help="the same for the driver")
+    add_sources(parser)
     parser.add_argument("--server", metavar="S", help="a version (10.11) or a server (mariadb-10.11)")
     parser.add_argument("--python", metavar="P", help="such as 3.12")
-    parser.add_argument("--only", metavar="ID,ID", help="these scenarios or families only (NST-4,CON)")
+    parser.add_argument("--only", metavar="ID,ID", help="these scenarios, families or patterns only (NST-4,CON,TXN-2*)")
     parser.add_argument("--orders", type=int, help="how many orders of a scenario are run at most")
     parser.add_argument(
         "--full",
@@ -164,6 +163,7 @@ def _one_part(runner: Runner, jobs: Sequence[Job], workers: int, recorded: bool)
             done[each.job.cell] = each
             progress.done(each)
 
+        runner.scenario = progress.scenario
         try:
             runner.run(jobs, workers, told, progress.began)
         except KeyboardInterrupt:

@@ -31,12 +31,14 @@ from matrix.runs import cells, environments, process, registry, releases
 from matrix.runs.children import Children
 from matrix.runs.inputs import digest, of_suite
 from matrix.runs.jobs import DEEPEN, Done, Job
-from matrix.runs.shared_servers import Servers, quiet
+from matrix.runs.shared_servers import Servers
 from matrix.runs.store import Store
 from matrix.servers.builds import belongs
 from matrix.words import FULL, RECORD, SCHEMA
 
 UVLOOP = "does not apply: " + uvloop_reason
+FOLLOWED = 0.5  # seconds between two looks at what a cell has said
+SCENARIO = re.compile(r" +\d+/\d+ [A-Z]+-\d")  # its line for a scenario
 LOOKUPS = 4  # jobs for each worker that are looked up in the store at a time: that is waiting for files and for uv
 
 
@@ -82,6 +84,7 @@ class Runner:
         )
         self._children = Children()
         self._stopping = False
+        self.scenario: Callable[[Job, str], None] = lambda job, line: None  # hears of each scenario that is through
 
     def specs(self, job: Job) -> list[str]:
         """The servers of a job: where its name says no version, the newest of the axis, on every machine."""
@@ -176,7 +179,7 @@ class Runner:
             return Ready(job, environments.Python("", "", made.absolute()), (), "")
         try:
             python = environments.interpreter(job.name.python)
-            wanted = cells.requirements(job.name, self.axes, dict(job.own))
+            wanted = cells.requirements(job.name, self.axes, job.places)
             locked = environments.resolve(wanted, python, again=self.resolve_again)
         except environments.NotInstallable as problem:
             return self._absent(job, f"does not install: {problem}")
@@ -219,9 +222,7 @@ class Runner:
         """The Python of the cell's environment, made if need be. Raises NotImportable."""
         if self.environments_at is not None:
             return ready.python.path
-        # What is a C library of a server's maker may stand where only these variables lead.
-        needs = servers.odbc(progress=quiet).env if ready.job.name.server == "odbc" else {}
-        return environments.environment(ready.locked, ready.python, cells.imports(ready.job.name), needs).python
+        return cells.environment(ready.job.name, ready.locked, ready.python)
 
     def inputs(self, job: Job, python: environments.Python, locked: Sequence[str], specs: Sequence[str]) -> str:
         """The digest of everything that decides the result of a job."""
@@ -238,6 +239,8 @@ class Runner:
         """Run the cell in its environment. Returns its result, or None and what it said last."""
         processes = os.environ.get("MATRIX_PROCESSES") or str(self.processes)
         own = {"MATRIX_INPUTS": inputs, "MATRIX_PROCESSES": processes, "MATRIX_SERVER": "", **addresses}
+        if job.own:
+            own["MATRIX_SOURCES"] = json.dumps({package: each.provenance for package, each in job.own})
         only = ["--only", ",".join(job.only)] if job.only else []
         log = self.logs / f"{job.cell}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -253,7 +256,7 @@ class Runner:
                 with self._children.one(child):
                     if self._stopping:
                         child.terminate()
-                    code = child.wait()
+                    code = self._followed(job, child, log)
             text = log.read_text(encoding="utf-8", errors="replace")
             said = f"{registry.last_line(text)} (all of it: {log})"
             if not written.exists():
@@ -265,6 +268,18 @@ class Runner:
                 return None, f"its name says {job.name.server_spec}, and the server at the given address is {server}"
             files.copy(written, self._path(job))
         return replace(result, path=self._path(job)), said
+
+    def _followed(self, job: Job, child: subprocess.Popen[bytes], log: Path) -> int:
+        """Tell of each scenario as the cell's process does; its exit code."""
+        code = None
+        with log.open(encoding="utf-8", errors="replace") as text:
+            while code is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    code = child.wait(FOLLOWED)
+                for line in text:
+                    if SCENARIO.match(line):
+                        self.scenario(job, line.rstrip())
+        return code
 
     def _absent(self, job: Job, why: str, locked: Sequence[str] = ()) -> Done:
         """The result of a cell that cannot be had; kept in the store like any other."""
@@ -294,6 +309,8 @@ class Runner:
             "started": utc_now(),
             "planned": [],
         }
+        if job.own:
+            header["sources"] = {package: each.provenance for package, each in job.own}
         with ResultWriter(self._path(job), header) as writer:
             path = writer.finish(not_installed=why)
         result = read_cell(path)

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from matrix.lines import word_of
 from matrix.results import expectations, keeps
 from matrix.results.read import read_folder
 from matrix.results.text import clean, one_line
+from matrix.runs.inputs import ROOT
+from matrix.runs.jobs import RunError, add_sources, version_or_source
 
 WIDTH = 100
 LEVELS = {
@@ -42,6 +44,7 @@ def register(commands: Any) -> None:
     )
     explain.add_argument("scenario", metavar="ID", help="such as NST-4, in any case")
     explain.add_argument("--results", default="results", metavar="FOLDER", help="where a run's words are looked up")
+    add_sources(explain)
     explain.set_defaults(handler=_explain)
 
 
@@ -64,8 +67,10 @@ def _list(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     try:
         name = one(options.scenario)
-        told = list(explained(catalogue()[name], Path(options.results)))
-    except (LookupError, expectations.ExpectationError) as problem:
+        found = [version_or_source(text) for text in (options.tortoise, options.driver) if text]
+        labels = [each if isinstance(each, str) else each.label for each in found]
+        told = list(explained(catalogue()[name], Path(options.results), labels))
+    except (LookupError, expectations.ExpectationError, RunError) as problem:
         print(problem.args[0], file=sys.stderr)
         return 2
     for line in told:
@@ -73,8 +78,8 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def explained(scenario: Scenario, results: Path) -> Iterator[str]:
-    """The lines of ``explain``. Raises ExpectationError."""
+def explained(scenario: Scenario, results: Path, labels: Sequence[str] = ()) -> Iterator[str]:
+    """The lines of ``explain``; of results those of cells with these releases or sources. Raises ExpectationError."""
     yield f"{scenario.id}: {scenario.title}"
     yield from _wrapped(scenario.contract)
     yield ""
@@ -98,23 +103,25 @@ def explained(scenario: Scenario, results: Path) -> Iterator[str]:
         for each in entries:
             where = f" ({each.range})" if each.range else ""
             yield from _wrapped(f"{driver:<10} {each.words}{where}: {each.reason}", hang=13)
-    yield from _measured(scenario.id, results)
+    yield from _measured(scenario.id, results, labels)
     yield from _remedies(scenario)
     yield "Run it, and show its deciding order step by step (CELL: " + ", ".join(bases()) + ")"
     yield f"  python -m matrix run CELL --only {scenario.id}"
     yield f"  python -m matrix replay CELL {scenario.id}"
 
 
-def _measured(name: str, results: Path) -> Iterator[str]:
+def _measured(name: str, results: Path, labels: Sequence[str]) -> Iterator[str]:
     if not results.is_dir():
         return
     lines = [
         (state.cell, line)
         for state in read_folder(results)
-        if state.result and (line := state.result.by_id.get(name)) is not None
+        if all(label in state.cell for label in labels)
+        and state.result
+        and (line := state.result.by_id.get(name)) is not None
     ]
-    if lines:
-        yield f"In {results}"
+    if lines or labels:
+        yield f"In {results}{'' if lines else f': nothing of {labels[0]}; run it first'}"
     for cell, line in lines:
         word = word_of(line)
         yield from _wrapped(f"{cell:<18} {word}: {one_line(line.get('reason') or '')}", hang=21)

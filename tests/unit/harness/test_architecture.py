@@ -76,6 +76,8 @@ def test_the_harness_imports_what_a_cell_installs_only(path):
         allowed.append("tortoise")
     if path.name.startswith("witness"):
         allowed += WITNESS_CLIENTS
+    if path.name == "cell.py":  # which puts them in the place of Tortoise's own code
+        allowed.append("matrix.candidates")
     assert [name for name in imports(path) if not within(name, *allowed)] == []
 
 
@@ -148,7 +150,7 @@ def test_the_harness_knows_of_no_plan_and_no_report(path):
     assert [
         name
         for name in imports(path)
-        if within(name, "matrix") and not within(name, *GROUND, "matrix.servers", "matrix.harness")
+        if within(name, "matrix") and not within(name, *GROUND, "matrix.servers", "matrix.harness", "matrix.candidates")
     ] == []
 
 
@@ -157,6 +159,12 @@ def test_a_cell_knows_of_no_plan_and_no_report(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
     rooms = ("matrix.harness", "matrix.generated", "matrix.results", "matrix.servers", "matrix.cell")
     assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
+
+
+@parameters("matrix/candidates")
+def test_a_candidate_knows_of_tortoise_and_its_drivers_only(path):
+    allowed = (*STANDARD, "matrix.candidates", "tortoise", *DRIVERS)
+    assert [name for name in imports(path) if not within(name, *allowed)] == []
 
 
 @parameters("matrix/check")
@@ -170,6 +178,7 @@ def test_runs_know_of_the_harness_what_is_data(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
     data = [f"matrix.harness.{name}" for name in ("cell_name", "drivers", "known_schedules", "scenario", "cell.commit")]
     rooms = ("matrix.results", "matrix.servers", "matrix.runs", "matrix.report.terminal", "matrix.report.view")
+    rooms = (*rooms, "matrix.candidates")
     data.append("matrix.check.arguments")
     assert [name for name in ours if not within(name, *GROUND, *rooms, *data)] == []
 
@@ -185,7 +194,8 @@ def test_the_report_knows_of_results_and_tables_of_drivers_only(path):
 def test_reproducers_know_of_results_servers_and_environments_only(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
     rooms = ("matrix.results", "matrix.servers", "matrix.reproduce", "matrix.runs.environments", "matrix.runs.registry")
-    rooms = (*rooms, "matrix.harness.scenario.one", "matrix.harness.drivers")
+    rooms = (*rooms, "matrix.runs.sources", "matrix.harness.scenario.one", "matrix.harness.drivers")
+    rooms = (*rooms, "matrix.harness.cell_name")
     assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
 
 

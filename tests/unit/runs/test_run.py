@@ -17,6 +17,7 @@ from matrix.runs import cells, environments, registry
 from matrix.runs.children import GRACE
 from matrix.runs.inputs import DECIDING, ROOT
 from matrix.runs.jobs import Done, Job, RunError, version_or_source
+from matrix.runs.sources import SourceError, recall
 from matrix.runs.run import not_as_expected
 from matrix.runs.runner import Runner
 from matrix.runs.shared_servers import Servers
@@ -81,8 +82,7 @@ def test_three_shards_joined_are_what_one_run_is(run, tmp_path):
 def test_an_interrupted_run_goes_on_where_it_was(run, start, tmp_path, number):
     command = ("run", *CELLS[:3], *ONLY, "--jobs", "1", "--results", tmp_path / "results")
     with start(*command) as process:
-        first = process.stdout.readline()
-        assert first.startswith("   1/3 "), first
+        first = next(line for line in process.stdout if line.startswith("   1/3 "))  # its scenarios before
         process.send_signal(number)
         said, errors = process.communicate(timeout=120)
     assert process.returncode == 130, said + errors
@@ -98,8 +98,7 @@ def test_an_interrupted_run_goes_on_where_it_was(run, start, tmp_path, number):
 def test_a_killed_run_leaves_nothing_running_and_the_same_command_goes_on(run, start, tmp_path):
     command = ("run", *CELLS[:3], *ONLY, "--jobs", "1", "--results", tmp_path / "results")
     with start(*command) as process:
-        first = process.stdout.readline()
-        assert first.startswith("   1/3 "), first
+        next(line for line in process.stdout if line.startswith("   1/3 "))  # its scenarios before
         second = running_below(process.pid)
         for each in second:
             os.kill(each, signal.SIGSTOP)  # so that none of them ends by itself
@@ -213,28 +212,61 @@ def test_a_checkout_is_tested_and_a_change_of_it_is_seen(run, tmp_path):
     module = project / "aiosqlite" / "__init__.py"
     module.write_text("raise RuntimeError('the first state of the checkout')\n")
     command = ("run", "sqlite-aiosqlite", "--driver", project, *ONLY, "--results", tmp_path / "results")
-    path = tmp_path / "results" / "sqlite-aiosqlite+aiosqlite.fix.jsonl"
     assert run(*command).returncode == 0
-    assert read_cell(path).not_installed == "does not import: RuntimeError: the first state of the checkout"
+    (first,) = (state.result for state in read_folder(tmp_path / "results"))
+    assert first.not_installed == "does not import: RuntimeError: the first state of the checkout"
     module.write_text("raise RuntimeError('the second state')\n")
     assert run(*command).returncode == 0
-    assert read_cell(path).not_installed == "does not import: RuntimeError: the second state"
-    assert read_cell(path).axes["driver_version"] == "+aiosqlite.fix"
+    (second,) = (state.result for state in read_folder(tmp_path / "results") if state.cell != first.header["cell"])
+    assert second.not_installed == "does not import: RuntimeError: the second state"
+    for result in (first, second):
+        told = result.header["sources"]["aiosqlite"]
+        assert told["label"] == f"+aiosqlite.fix.{told['digest'][:8]}" == result.axes["driver_version"]
+        assert result.header["cell"] == f"sqlite-aiosqlite{told['label']}"
+    gone = run("replay", first.header["cell"], "CON-1", "--results", tmp_path / "results")
+    assert (gone.returncode, gone.stderr.count("\n")) == (2, 2)
+    assert f"is not {first.axes['driver_version'][1:]} any more" in gone.stderr
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("0.23.0", ("0.23.0", None)),
-        ("1.2.0rc1", ("1.2.0rc1", None)),
-        (
-            "git+https://example.org/some/tortoise-orm@My_Branch",
-            ("+tortoise.orm.my.branch", "git+https://example.org/some/tortoise-orm@My_Branch"),
-        ),
-    ],
-)
-def test_a_version_or_a_source(text, expected):
-    assert version_or_source(text) == expected
+@pytest.mark.parametrize("text", ["0.23.0", "1.2.0rc1", "1.1.9+one_lock"])
+def test_a_release_is_itself(text):
+    assert version_or_source(text) == text
+
+
+def project(folder, text):
+    """A repository with one commit."""
+    folder.mkdir(parents=True)
+    (folder / "pyproject.toml").write_text('[project]\nname = "tortoise-orm"\n')
+    (folder / "module.py").write_text(text)
+    author = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+    for words in (("init", "-q", "-b", "My_Branch"), ("add", "."), (*author, "commit", "-q", "-m", "one")):
+        subprocess.run(["git", "-C", folder, *words], check=True)
+    return folder
+
+
+def test_a_source_is_named_by_commit_changes_and_content(tmp_path, monkeypatch):
+    monkeypatch.setenv("MATRIX_STATE", str(tmp_path / "state"))
+    one = project(tmp_path / "a" / "Tortoise-ORM", "1")
+    clean, other = version_or_source(str(one)), version_or_source(str(project(tmp_path / "b" / "Tortoise-ORM", "2")))
+    assert clean.label == f"+tortoise.orm.g{clean.commit[:8]}.{clean.digest[:8]}"
+    assert clean.label != other.label, "two checkouts in folders of the same name"
+    assert recall(clean.label) == clean
+    (one / "module.py").write_text("3")
+    changed = version_or_source(str(one))
+    assert changed.label == f"+tortoise.orm.g{clean.commit[:8]}.dirty.{changed.digest[:8]}"
+    assert (changed.dirty, clean.dirty) == (True, False)
+    with pytest.raises(SourceError, match="is not tortoise.orm.g.* any more: it is tortoise.orm.g.*dirty") as problem:
+        recall(clean.label)
+    assert str(problem.value).count("\n") == 1
+    assert str(cells.read(f"mysql-aiomysql-tortoise{changed.label}")) == f"mysql-aiomysql-tortoise{changed.label}"
+    branch = version_or_source(f"git+file://{one}@My_Branch")
+    assert branch.label == f"+tortoise.orm.my.branch.g{clean.commit[:8]}"
+    assert branch.place == f"git+file://{one}@{clean.commit}"
+    assert recall(branch.label) == branch
+    with pytest.raises(RunError, match="git finds no such repository or branch"):
+        version_or_source(f"git+file://{one}@nowhere")
+    with pytest.raises(SourceError, match="never tested on this machine"):
+        recall("+somebody.elses")
 
 
 def test_what_is_neither_version_nor_source_is_told(tmp_path):
