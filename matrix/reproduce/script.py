@@ -128,9 +128,9 @@ class _Maker:
             chosen += [parts["ROWS"]] if any(item.kind == "fetch" and not item.copied for item in everything) else []
             chosen += [parts["COPIED"]] if any(item.copied for item in everything) else []
             chosen += [parts["COPY"]] if "copy" in kinds else []
-        parts = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
-        parts.append(self.part("thread" if self.sqlite else "executor" if self.odbc else "wire"))
-        body = "".join([*parts, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
+        helpers = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
+        helpers.append(self.part("thread" if self.sqlite else "executor" if self.odbc else "wire"))
+        body = "".join([*helpers, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
         if "Stop(" not in self.program():
             body = re.sub(r'class Stop\(Exception\):\n    """[^"]*"""\n\n\n', "", body)
         if "block" not in kinds:

@@ -16,7 +16,6 @@ from matrix.lines import word_of
 from matrix.results import expectations, keeps
 from matrix.results.read import read_folder
 from matrix.results.text import clean, one_line
-from matrix.runs.inputs import ROOT
 from matrix.runs.jobs import RunError, add_sources, version_or_source
 
 WIDTH = 100

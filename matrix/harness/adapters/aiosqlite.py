@@ -31,7 +31,7 @@ class AiosqliteAdapter(Adapter):
     def server_code(self, error: BaseException) -> int | None:
         return getattr(error, "sqlite_errorcode", None)  # Python 3.11 and newer
 
-    async def connect(self, address: Address) -> Any:
+    async def connect(self, address: Address, **limits: float) -> Any:
         # The gate does SQLite's waiting for locks (workers.py): a statement is tried again until nothing else can
         # happen.
         return await aiosqlite.connect(address.file, isolation_level=None, timeout=0)

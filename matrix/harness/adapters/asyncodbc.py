@@ -45,7 +45,7 @@ class AsyncodbcAdapter(Adapter):
         code = error.args[0] if isinstance(error, self.documented) and error.args else None
         return code if isinstance(code, str) else None
 
-    async def connect(self, address: Address) -> Any:
+    async def connect(self, address: Address, **limits: float) -> Any:
         return await asyncodbc.connect(dsn=self._dsn(address), autocommit=True)
 
     async def close(self, connection: Any) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,10 +18,10 @@ from matrix.runs import cells, environments, registry
 from matrix.runs.children import GRACE
 from matrix.runs.inputs import DECIDING, ROOT
 from matrix.runs.jobs import Done, Job, RunError, version_or_source
-from matrix.runs.sources import SourceError, recall
 from matrix.runs.run import not_as_expected
 from matrix.runs.runner import Runner
 from matrix.runs.shared_servers import Servers
+from matrix.runs.sources import SourceError, recall
 from tests.unit.harness.test_architecture import imports, within
 from tests.unit.results import samples
 
@@ -255,7 +256,7 @@ def test_a_source_is_named_by_commit_changes_and_content(tmp_path, monkeypatch):
     changed = version_or_source(str(one))
     assert changed.label == f"+tortoise.orm.g{clean.commit[:8]}.dirty.{changed.digest[:8]}"
     assert (changed.dirty, clean.dirty) == (True, False)
-    with pytest.raises(SourceError, match="is not tortoise.orm.g.* any more: it is tortoise.orm.g.*dirty") as problem:
+    with pytest.raises(SourceError, match=r"is not tortoise.orm.g.* any more: it is tortoise.orm.g.*dirty") as problem:
         recall(clean.label)
     assert str(problem.value).count("\n") == 1
     assert str(cells.read(f"mysql-aiomysql-tortoise{changed.label}")) == f"mysql-aiomysql-tortoise{changed.label}"
