@@ -44,6 +44,11 @@ SERVER_NAMES = {
 }
 SERVERS = tuple(SERVER_NAMES)
 LOOPS = ("asyncio", "eager", "uvloop")
+POOLERS = ("pgbouncer",)
+SETTINGS = {  # of a driver, as people recommend them for a pooler
+    "unprepared": "no prepared statements: statement_cache_size=0 (asyncpg), prepare_threshold=None (psycopg)",
+    "uniquenames": "statement_cache_size=0, and a unique name for each prepared statement (asyncpg)",
+}
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # of the sessions in a schedule, in order of start
 
 

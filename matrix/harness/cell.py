@@ -28,8 +28,10 @@ from .cell_name import UVLOOP, CellName, parse
 from .drivers import distribution, drivers
 from .loop import MatrixLoop
 from .sockets import NoFence, check_fence, first_aside
+from .tls import FRONTS, of_driver
 from .warm import WarmConnections
 from .witness import SEEDS, WITNESSES, Address, Witness, WitnessError
+from .witness_pooled import PooledWitness
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPS = {"eager": "asyncio, eager tasks"}  # what the header calls them
@@ -37,6 +39,10 @@ MEMORY = "/dev/shm"  # a file system in memory: writing to the disk is no part o
 NAME = re.compile(rf"(repro_)?{maker.MARK.pattern}_[0-9a-f]+")  # of a database that a cell or a reproducer's run made
 SOURCES = "MATRIX_SOURCES"  # packages that are the caller's own: what the header says of them, as JSON
 WARM = "MATRIX_WARM"  # 0: each connection of a driver is a new one of the server (warm.py)
+# What cannot be asked for through a pooler.
+POOLED = {
+    "server": "a pooler stands between: it decides which of the server's sessions end, and the driver hears of none"
+}
 ROWS = 1000  # that a server is asked to take where it may have failed
 MIN_FREE_BYTES = 64 << 20  # bytes that a SQLite database and its log may take
 
@@ -48,17 +54,22 @@ class CellError(Exception):
 class Backing:
     """One database of a cell, ready to be used: where it is, who witnesses, what can be asked for."""
 
-    def __init__(self, adapter: Adapter, kind: str, database: Address, witness: Witness, server: Any) -> None:
+    def __init__(
+        self, adapter: Adapter, kind: str, database: Address, witness: Witness, server: Any, pooler: Any = None
+    ) -> None:
         self.adapter = adapter
         self.kind = kind
         self.database = database
         self.witness = witness
         self.server = server
+        self.pooled = pooler is not None
         self.server_address = None if kind == "sqlite" else (database.host, database.port)
+        if pooler is not None:
+            self.server_address = "127.0.0.1", pooler.port
         self.nonces = [f"n-seed-{number}" for number in range(1, SEEDS + 1)]
         self.server_string = witness.server_string()
         keeps = kind == "postgres" and not server.given and not adapter.isolated and os.environ.get(WARM, "1") != "0"
-        self.warm = WarmConnections() if keeps else None
+        self.warm = WarmConnections() if keeps and not self.pooled else None
         witness.prepare(self.nonces)
 
     def address(self, gate_port: int | None) -> Address:
@@ -147,6 +158,7 @@ class Cell:
         self.kind = self.parts.server
         self.driver = self.parts.driver
         self._choose_loop()
+        self._choose_way()
         self.backings: list[Backing] = []
         self._places: list[tuple[str, Any, Witness | None]] = []  # kind, server, who makes databases in it
         self._closing: list[Callable[[], None]] = []
@@ -158,6 +170,22 @@ class Cell:
         if self.parts.loop == "eager" and sys.version_info < (3, 12):
             raise CellError(f"{self.name}: eager tasks need Python 3.12 or newer, this is {platform.python_version()}")
         MatrixLoop.eager = self.parts.loop == "eager"
+
+    def _choose_way(self) -> None:
+        """Through a pooler or straight, and with what is set for that."""
+        parts, adapter = self.parts, self.adapter
+        if parts.pooler and self.kind != "postgres":
+            raise CellError(f"{self.name}: {parts.pooler} is a pooler for PostgreSQL")
+        if parts.setting and parts.setting not in adapter.settings:
+            known = ", ".join(adapter.settings) or "none"
+            raise CellError(f"{self.name}: {self.driver} has no setting {parts.setting!r}; there are: {known}")
+        adapter.chosen = adapter.settings[parts.setting] if parts.setting else {}
+        adapter.capabilities = type(adapter).capabilities - (POOLED.keys() if parts.pooler else set())
+        if parts.tls and self.kind not in FRONTS:
+            raise CellError(f"{self.name}: there is no TLS to {self.kind}")
+        adapter.tls = of_driver() if parts.tls else None
+        self.pooler: Any = None
+        self._witnesses: dict[str, type[Witness]] = {}  # instead of the driver's table's
 
     def open(self) -> None:
         """Find or start the servers, make a database in each. Raises CellError."""
@@ -191,7 +219,7 @@ class Cell:
 
     def _witness(self, address: Address) -> Witness:
         """The driver's witness, logged in. Raises WitnessError."""
-        return WITNESSES[self.table.witnesses[address.kind].name](address)
+        return self._witnesses.get(address.kind, WITNESSES[self.table.witnesses[address.kind].name])(address)
 
     def _file(self) -> Address:
         folder = maker.folder("matrix-sqlite-", _in_memory())
@@ -214,6 +242,14 @@ class Cell:
             raise CellError(f"cannot log in: {error}{hint}") from None
         self._closing.append(keeper.close)
         self._is_what_it_should_be(server, keeper)
+        if self.parts.pooler:
+            try:
+                self.pooler = servers.start_pooler(self.parts.pooler_spec, server, progress=self.progress)
+            except servers.ServerError as error:
+                raise CellError(str(error)) from None
+            self._closing.append(self.pooler.stop)
+            console = replace(admin, host="127.0.0.1", port=self.pooler.port)
+            self._witnesses["postgres"] = type("Pooled", (PooledWitness,), {"console": console})
         if server.given:
             self._sweep(keeper, admin)
         return server.kind, server, keeper
@@ -256,7 +292,7 @@ class Cell:
     def _ready(self, target: CellDatabase) -> Backing:
         witness = self._witness(target.database)
         self._closing.append(witness.close)
-        return Backing(self.adapter, target.kind, target.database, witness, target.server)
+        return Backing(self.adapter, target.kind, target.database, witness, target.server, self.pooler)
 
     def _drop(self, keeper: Witness, database: Address) -> None:
         """Drop a database, whoever is still in it."""
@@ -277,7 +313,7 @@ class Cell:
 
     def unmet(self, scenario: Any) -> str | None:
         """Why a scenario does not apply here; None if it does."""
-        return scenario.unmet(self.adapter.capabilities, CAPABILITIES)
+        return scenario.unmet(self.adapter.capabilities, CAPABILITIES | (POOLED if self.parts.pooler else {}))
 
     # -- what the header says --------------------------------------------------------------------------------------
     def header(self, planned: list[str], started: str) -> Header:
@@ -286,6 +322,7 @@ class Cell:
         versions = {distribution(name): version for name, version in packages.items()}
         strings = [backing.server_string for backing in self.backings]
         sources = os.environ.get(SOURCES)
+        through = f" through PgBouncer {self.pooler.release}" if self.pooler else ""
         return {
             "type": "header",
             "schema": SCHEMA,
@@ -300,7 +337,7 @@ class Cell:
                 "loop": LOOPS.get(self.parts.loop, self.parts.loop),
             },
             "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
-            "server_string": "; ".join(strings),
+            "server_string": "; ".join(strings) + through,
             "platform": platform.platform(),
             "commit": commit(),
             "started": started,

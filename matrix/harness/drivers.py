@@ -25,7 +25,10 @@ else:
 FILE = Path(__file__).resolve().parents[1] / "axes" / "drivers.toml"
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
 FURTHER = "MATRIX_DRIVERS"
-KEYS = ("servers", "package", "install", "imports", "adapter", "databases", "witness", "releases", "pool", "script")
+KEYS = (
+    *("servers", "package", "install", "imports", "adapter", "databases", "witness", "ways"),
+    *("releases", "pool", "script"),
+)
 
 
 class TableError(ValueError):
@@ -75,6 +78,7 @@ class Driver:
     witnesses: Mapping[str, WitnessTable]  # by kind of database
     releases: Mapping[str, Any] = field(default_factory=dict)  # which releases are tested; empty: the newest
     pool: Mapping[str, Any] = field(default_factory=dict)  # the same of a pool with releases of its own
+    ways: tuple[str, ...] = ()  # factors of cells: how else its servers are reached
     script: Script | None = None  # None: no reproducer is written for it
 
     @property
@@ -160,7 +164,7 @@ def _driver(name: str, table: dict[str, Any], witnesses: list[WitnessTable], ada
         )
     if unknown := [key for key in table if key not in KEYS]:
         raise TableError(f"unknown {unknown[0]!r}; there are: {', '.join(KEYS)}")
-    lists = {key: table.get(key, []) for key in ("servers", "install", "imports", "databases")}
+    lists = {key: table.get(key, []) for key in ("servers", "install", "imports", "databases", "ways")}
     if wrong := [key for key, value in lists.items() if not _words(value)]:
         raise TableError(f"{wrong[0]} is a list of words")
     servers, databases = tuple(lists["servers"]), tuple(lists["databases"])
@@ -185,6 +189,7 @@ def _driver(name: str, table: dict[str, Any], witnesses: list[WitnessTable], ada
         witnesses={kind: _witness(kind, table.get("witness"), imports, witnesses) for kind in kinds},
         releases=table.get("releases", {}),
         pool=table.get("pool", {}),
+        ways=tuple(lists["ways"]),
         script=None if script is None else Script(**{"parts": name, **script}),
     )
 

@@ -30,7 +30,7 @@ class _ClientSide(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert self.wire is not None
-        self.wire.from_client(data)
+        self.wire.arrived(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.wire is not None:
@@ -70,6 +70,8 @@ class Gate:
         self.by_frame = False  # held answers are let through frame by frame, not whole
         self.refuse_connections = False
         self.silent = False  # new connections get no answer, and no end
+        self.pooled = False  # the server is a pooler, and its sessions are known by the port of who uses them
+        self.tls = False  # the driver comes by TLS, which ends here
         self.warm: WarmConnections | None = None  # where the server's connections are taken from, and kept
         self.wires: list[Wire] = []
         self.port = 0
@@ -96,7 +98,8 @@ class Gate:
             hold_login=self.hold_login,
             by_frame=self.by_frame,
         )
-        wire.connected(transport)
+        wire.pooled = self.pooled
+        wire.connected(transport, tls=self.tls)
         self.wires.append(wire)
         if self.refuse_connections:
             wire.cut()

@@ -14,6 +14,7 @@ from typing import Any
 from . import server_failures
 from .channel import TOKEN, Channel, FrameRecord, Segments, Timeline
 from .sockets import DriverSocket
+from .tls import FRONTS, Front
 from .warm import Login
 from .wire import tracker_for
 from .wire.frames import Frame, Piece
@@ -53,10 +54,15 @@ class Wire(Channel):
         self._early = bytearray()
         self.driver_socket: DriverSocket | None = None
         self.login: Login | None = None  # where connections of the server are kept
+        self.pooled = False
+        self._front: Front | None = None  # where the driver comes by TLS
+        self._port: int | None = None  # of this end of the connection to the server
 
-    def connected(self, transport: asyncio.Transport) -> None:
-        """The driver is there."""
+    def connected(self, transport: asyncio.Transport, *, tls: bool = False) -> None:
+        """The driver is there; ``tls``: it will come by TLS."""
         self.client = transport
+        if tls:
+            self._front = FRONTS[self.kind](transport, self._encrypts, self.timeline.failures)
         self.driver_socket = DriverSocket(transport, self.timeline.failures)
 
     def reached(self, transport: asyncio.Transport) -> None:
@@ -65,11 +71,21 @@ class Wire(Channel):
             transport.abort()  # the driver has given up meanwhile
             return
         self.server = transport
+        self._port = transport.get_extra_info("sockname")[1]
         if self._early:
             transport.write(bytes(self._early))
             self._early.clear()
 
+    def _encrypts(self, transport: Any) -> None:
+        self.client = transport
+
     # -- from the driver -------------------------------------------------------------------------------------------
+    def arrived(self, data: bytes) -> None:
+        """Bytes of the driver, as they are on the wire."""
+        plain = data if self._front is None else self._front.received(data)
+        if plain:
+            self.from_client(plain)
+
     def from_client(self, data: bytes) -> None:
         if self.silent:
             return
@@ -125,7 +141,10 @@ class Wire(Channel):
             self.login.say(data)
         hold = self.holding and (self.tracker.ready or self.hold_login)
         through = []
+        login = not self.tracker.ready
         for piece in self.tracker.server(data):
+            if login and self._front is not None:
+                piece = self._front.answer(piece)
             self._record(piece.frame, held=hold)
             if piece.frame.kind in ERRORS:
                 failed = server_failures.on_the_wire(self.kind, piece.data, ended=self._ending)
@@ -212,7 +231,7 @@ class Wire(Channel):
         """Relay what lies in the sockets now; only for a thread that stands in for a loop that is stuck. Raises OSError
         where that cannot be done without the loop."""
         self.release()
-        sides = (self.client, self.from_client, self.server), (self.server, self.from_server, self.client)
+        sides = (self.client, self.arrived, self.server), (self.server, self.from_server, self.client)
         for transport, handle, other in sides:
             if transport is None:
                 continue
@@ -257,7 +276,7 @@ class Wire(Channel):
                 transport.abort()
 
     def backend_id(self) -> int | None:
-        return self.tracker.backend_id
+        return self._port if self.pooled else self.tracker.backend_id
 
     def expect_end(self) -> None:
         self._ending = True

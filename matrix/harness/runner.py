@@ -76,6 +76,7 @@ class Runner:
             gc.collect()  # what the run before left is garbage by now, and would hold the database's lock
             if self.backing.witness.locked():  # not all of it was
                 self.backing.renew()
+        self.backing.witness.begin()
         world = World(loop, self.backing, execution, f"{self._prefix}{self._runs}", scenario)
         world.declared = scenario.declared(remedy)
         world.recording.on_step = self.on_step
@@ -141,6 +142,7 @@ class Runner:
         gate = Gate(self.backing.kind, host, port, world.timeline, world.gates.number_channel)
         gate.hold_login = scenario.hold_login
         gate.by_frame = bool(scenario.cancels)
+        gate.pooled, gate.tls = self.backing.pooled, self.backing.adapter.tls is not None
         gate.warm = None if scenario.needs_fresh_connections else self.backing.warm
         world.gates.add(gate)
         await gate.start()

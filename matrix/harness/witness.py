@@ -103,6 +103,9 @@ class Witness:
         """A counter's value, as anybody else sees it now."""
         return int(self.execute(f"SELECT value FROM {COUNTER} WHERE name = '{name}'")[0][0])
 
+    def begin(self) -> None:
+        """A run begins: what stands between driver and server goes on with new sessions, as a driver does."""
+
     def hide(self, hidden: bool) -> None:
         """Put a database that is a file where nobody finds it, or back. A server is hidden by the gate."""
 

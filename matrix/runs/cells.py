@@ -26,6 +26,11 @@ def read(text: str) -> CellName:
     there = [f"{candidates.FOR}+{each}" for each in candidates.NAMES]
     if (name.candidate and name.tortoise not in there) or "+" in (name.driver_version or "")[1:]:
         raise ValueError(f"{text!r} is no cell: candidates are tortoise{' and tortoise'.join(there)}")
+    ways = {word for way in known[name.driver].ways for word in way.split("-")}
+    for word in (re.sub(r"[0-9.]+$", "", name.pooler or ""), name.setting, name.tls):
+        if word and word not in ways:
+            others = ", ".join(sorted(ways)) or "there is one way"
+            raise ValueError(f"{text!r} is no cell: {name.driver} is not reached so ({word}): {others}")
     return name
 
 

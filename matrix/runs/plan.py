@@ -44,6 +44,7 @@ AXES = {
     "pool": "each release of a driver's pool, all else newest",
     "tortoise": "each release of Tortoise with each driver",
     "server": "each version of a server, all else newest",
+    "way": "each way to a server beside the straight one, all else newest",
     "python": "each Python, all else newest",
     "loop": "each event loop, all else newest",
 }
@@ -78,7 +79,10 @@ class Planned:
 
     def as_json(self) -> dict[str, Any]:
         parts = {key: getattr(self.name, key) for key in ("server", "driver", "driver_version", "tortoise")}
-        parts |= {key: getattr(self.name, key) for key in ("server_version", "pool", "python", "loop")}
+        parts |= {
+            key: getattr(self.name, key)
+            for key in ("server_version", "pool", "pooler", "setting", "tls", "python", "loop")
+        }
         return {"cell": self.cell, "axis": self.axis, **parts, "seconds": self.seconds, "prerelease": self.prerelease}
 
 
@@ -111,6 +115,8 @@ def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str,
                 add("tortoise", replace(name, tortoise=tortoise.label(release.version)), release)
         for version in axes.servers.get(name.server, ())[:-1]:  # the newest one is what the bare cell has
             add("server", replace(name, server_version=version))
+        for way in driver.ways:
+            add("way", cells.read(f"{base}-{way}"))
         for python in sorted(set(axes.pythons) & set(at_hand) - {own}, key=Version):
             add("python", replace(name, python=python))
         for loop in axes.loops[1:]:

@@ -228,7 +228,7 @@ class Runner:
         """The digest of everything that decides the result of a job."""
         sources = [environments.content(line) for line in locked]
         parts = [job.cell, python.version, sys.platform, self.deciding, *locked, *sources, *job.only, *job.deciding]
-        parts += [self.servers.known_as(spec) for spec in specs]
+        parts += [self.servers.known_as(spec) for spec in (*specs, job.name.pooler_spec) if spec]
         if job.depth == RECORD:
             parts += [json.dumps(self._known_schedules.get(name)) for name in dict.fromkeys((job.name.base, job.cell))]
         return digest(*parts)

@@ -12,6 +12,8 @@ from matrix.servers.acquisition import acquire
 from matrix.servers.catalogue import Spec, parse_spec
 from matrix.servers.errors import ServerError
 from matrix.servers.odbc_drivers import OdbcDrivers, odbc
+from matrix.servers.poolers import Pooler
+from matrix.servers.poolers import start as start_pooler
 from matrix.servers.server import Server
 
-__all__ = ["OdbcDrivers", "Server", "ServerError", "Spec", "acquire", "odbc", "parse_spec"]
+__all__ = ["OdbcDrivers", "Pooler", "Server", "ServerError", "Spec", "acquire", "odbc", "parse_spec", "start_pooler"]

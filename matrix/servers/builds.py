@@ -24,7 +24,7 @@ HOST_FOLDERS = {
     "mysql": ("/usr/sbin", "/usr/local/sbin", "/usr/libexec", "/usr/local/mysql/bin", "/opt/homebrew/opt/mysql*/bin"),
 }
 PROGRAMS = {"postgres": ("postgres",), "mariadb": ("mariadbd", "mysqld"), "mysql": ("mysqld",)}
-RELEASE = re.compile(r"(?:Ver|\(PostgreSQL\)|Python)\s+(\d+(?:\.\d+)*)")
+RELEASE = re.compile(r"(?:Ver|\(PostgreSQL\)|Python|PgBouncer)\s+(\d+(?:\.\d+)*)")
 LEFT_OUT = ("usr/bin",)  # MySQL's and MariaDB's clients: a third of the size, and nothing here runs them
 
 # The C library would open the machine's /usr/share/zoneinfo and locales all the same: both are data only.
@@ -303,6 +303,8 @@ def _layout(kind: str, version: str, folder: Path, run: Runner) -> dict[str, Any
     """Where the program is in the unpacked tree and what it needs to run, relative to the folder."""
     if kind == "postgres":
         return _postgres_layout(folder, version)
+    if kind == "pgbouncer":
+        return _pgbouncer_layout(folder)
     if kind == "python":
         return pythons.make_relocated(folder, version, cache.cache_folder() / str(Spec(kind, version)), run)
     return _mysql_layout(folder, kind)
@@ -320,6 +322,17 @@ def _release_in(folder: Path, layout: dict[str, Any], kind: str) -> str:
     return release
 
 
+def _pgbouncer_layout(folder: Path) -> dict[str, Any]:
+    program = folder / "tree/usr/sbin/pgbouncer"
+    debian.check_complete(folder / "tree", program)
+    return {"program": str(program.relative_to(folder)), **_loader(folder)}
+
+
+def _loader(folder: Path) -> dict[str, Any]:
+    loader, libraries = debian.find_loader(folder / "tree")
+    return {"loader": f"tree/{loader}", "libraries": [f"tree/{name}" for name in libraries]}
+
+
 def _mysql_layout(folder: Path, kind: str) -> dict[str, Any]:
     tree = folder / "tree"
     program = next((tree / "usr/sbin" / name for name in PROGRAMS[kind] if (tree / "usr/sbin" / name).is_file()), None)
@@ -327,12 +340,10 @@ def _mysql_layout(folder: Path, kind: str) -> dict[str, Any]:
     if program is None or share is None:
         raise ServerError("the unpacked packages hold no server program")
     debian.check_complete(tree, program)
-    loader, libraries = debian.find_loader(tree)
     plugins = next((path for path in sorted(tree.glob("usr/lib/m*/plugin")) if path.is_dir()), None)
     return {
         "program": str(program.relative_to(folder)),
-        "loader": f"tree/{loader}",
-        "libraries": [f"tree/{name}" for name in libraries],
+        **_loader(folder),
         "share": str(share.relative_to(folder)),
         "plugins": str(plugins.relative_to(folder)) if plugins else None,
     }

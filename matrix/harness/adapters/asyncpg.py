@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import asyncpg
@@ -11,6 +12,13 @@ import asyncpg
 from ..witness import ENTRY, SEED, Address
 from .base import CAPABILITIES, Adapter
 from .states import POSTGRES
+
+
+class UniqueNames(asyncpg.Connection):
+    """As SQLAlchemy's documentation recommends for PgBouncer: each prepared statement has a name of its own."""
+
+    def _get_unique_id(self, prefix: str) -> str:
+        return f"__asyncpg_{prefix}_{uuid.uuid4()}__"
 
 
 class AsyncpgAdapter(Adapter):
@@ -38,6 +46,10 @@ class AsyncpgAdapter(Adapter):
         "pipeline",
     }
     states = POSTGRES
+    settings: Mapping[str, Mapping[str, Any]] = {
+        "unprepared": {"statement_cache_size": 0},
+        "uniquenames": {"statement_cache_size": 0, "connection_class": UniqueNames},
+    }
     change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
 
     def _arguments(self, address: Address) -> dict[str, Any]:
@@ -47,7 +59,8 @@ class AsyncpgAdapter(Adapter):
             "user": address.user,
             "password": address.password,
             "database": address.database,
-            "ssl": False,
+            "ssl": self.tls or False,
+            **self.chosen,
         }
 
     async def connect(self, address: Address, **limits: float) -> Any:
@@ -117,7 +130,7 @@ class AsyncpgAdapter(Adapter):
         await pool.close()
 
     def credentials(self, address: Address, size: int) -> dict[str, Any]:
-        return {**super().credentials(address, size), "ssl": False}
+        return {**super().credentials(address, size), "ssl": self.tls or False, **self.chosen}
 
 
 ADAPTER = AsyncpgAdapter()

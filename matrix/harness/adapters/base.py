@@ -7,7 +7,8 @@ must not do; CONTRIBUTING.md says how a wrong adapter shows.
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -100,6 +101,9 @@ class Adapter:
     insert = f"INSERT INTO {ENTRY} (token) VALUES (%s)"
     select_rows = f"SELECT nonce FROM {SEED} WHERE nonce IN (%s, %s, %s) ORDER BY id"
     refused = "SELECT nothing_at_all FROM no_such_table"
+    settings: Mapping[str, Mapping[str, Any]] = {}  # arguments by the words of words.SETTINGS that the driver has
+    chosen: Mapping[str, Any] = {}  # those of the cell, for connect, pool and Tortoise
+    tls: ssl.SSLContext | None = None  # what the driver is to connect with, in a cell with TLS
     change_setting, show_setting = "", ""  # a setting of the session; {} stands for its value, a number
     states: States = MappingProxyType({})  # what else the server keeps of a session
 
@@ -121,11 +125,11 @@ class Adapter:
 
     # -- the driver alone ------------------------------------------------------------------------------------------
     async def connect(self, address: Address, **limits: float) -> Any:
-        """A connection to this address, which is the gate's where the driver speaks over a socket: without TLS, with
-        autocommit, without the driver's own reconnecting. Called before a program's tasks begin, and by the next user
-        afterwards. It runs no statement of the adapter's own. ``limits``, in seconds, by the driver's own settings
-        (``limit_settings``): of ``connecting``, where it has the capability "connect limit", and of what is asked
-        (``asking``), where it has "query limit"."""
+        """A connection to this address, which is the gate's where the driver speaks over a socket: by ``tls`` where it
+        is there, else without, with autocommit, without the driver's own reconnecting. Called before a program's tasks
+        begin, and by the next user afterwards. It runs no statement of the adapter's own. ``limits``, in seconds, by
+        the driver's own settings (``limit_settings``): of ``connecting``, where it has the capability "connect limit",
+        and of what is asked (``asking``), where it has "query limit"."""
         raise NotImplementedError
 
     def limits(self, limits: dict[str, float]) -> dict[str, Any]:
@@ -234,7 +238,7 @@ class Adapter:
 
     # -- Tortoise --------------------------------------------------------------------------------------------------
     def credentials(self, address: Address, size: int) -> dict[str, Any]:
-        """Tortoise's ``credentials`` for a pool of 1 to ``size`` connections: as ``connect``, without TLS. Called once
+        """Tortoise's ``credentials`` for a pool of 1 to ``size`` connections: as ``connect``. Called once
         per connection name and run, before Tortoise connects."""
         return {
             "host": address.host,

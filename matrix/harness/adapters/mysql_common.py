@@ -42,7 +42,14 @@ class MySQLAdapter(Adapter):
             "password": address.password,
             "db": address.database,
             "autocommit": True,
+            **self._encryption(),
         }
+
+    def _encryption(self) -> dict[str, Any]:
+        return {"ssl": self.tls} if self.tls else {}
+
+    def credentials(self, address: Address, size: int) -> dict[str, Any]:
+        return {**super().credentials(address, size), **self._encryption()}
 
     def server_code(self, error: BaseException) -> int | None:
         code = error.args[0] if isinstance(error, self.documented) and error.args else None

@@ -6,12 +6,14 @@ import contextlib
 import inspect
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import psycopg
 import psycopg_pool
+from psycopg.rows import dict_row
 
+from ..tls import CERTIFICATE
 from ..witness import ENTRY, Address
 from .base import CAPABILITIES, Adapter
 from .states import POSTGRES
@@ -38,6 +40,7 @@ class PsycopgAdapter(Adapter):
     states = POSTGRES
     documented = (psycopg.Error,)
     aborted = (psycopg.errors.InFailedSqlTransaction,)
+    settings: Mapping[str, Mapping[str, Any]] = {"unprepared": {"prepare_threshold": None}}
     change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
 
     def _arguments(self, address: Address) -> dict[str, Any]:
@@ -47,12 +50,16 @@ class PsycopgAdapter(Adapter):
             "user": address.user,
             "password": address.password,
             "dbname": address.database,
-            "sslmode": "disable",
-            "gssencmode": "disable",
+            **self._encryption(),
         }
 
+    def _encryption(self) -> dict[str, str]:
+        ours = {"sslmode": "verify-full", "sslrootcert": str(CERTIFICATE)} if self.tls else {"sslmode": "disable"}
+        return {**ours, "gssencmode": "disable"}
+
     async def connect(self, address: Address, **limits: float) -> Any:
-        return await psycopg.AsyncConnection.connect(autocommit=True, **self._arguments(address), **self.limits(limits))
+        own = {**self._arguments(address), **self.limits(limits), **self.chosen}
+        return await psycopg.AsyncConnection.connect(autocommit=True, **own)
 
     async def close(self, connection: Any) -> None:
         await connection.close()
@@ -127,7 +134,7 @@ class PsycopgAdapter(Adapter):
     async def create_pool(self, address: Address, size: int, *, autocommit: bool = True) -> Any:
         conninfo = psycopg.conninfo.make_conninfo(**self._arguments(address))
         pool = psycopg_pool.AsyncConnectionPool(
-            conninfo, min_size=1, max_size=size, kwargs={"autocommit": autocommit}, open=False
+            conninfo, min_size=1, max_size=size, kwargs={"autocommit": autocommit, **self.chosen}, open=False
         )
         await pool.open(wait=True)
         return pool
@@ -172,8 +179,8 @@ class PsycopgAdapter(Adapter):
 
     def credentials(self, address: Address, size: int) -> dict[str, Any]:
         # Tortoise passes ``server_settings`` into the connection string.
-        settings = {"sslmode": "disable", "gssencmode": "disable"}
-        return {**super().credentials(address, size), "server_settings": settings}
+        own = {"kwargs": {"autocommit": True, "row_factory": dict_row, **self.chosen}} if self.chosen else {}
+        return {**super().credentials(address, size), "server_settings": self._encryption(), **own}
 
 
 ADAPTER = PsycopgAdapter()

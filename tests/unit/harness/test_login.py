@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from matrix.harness.adapters.base import Adapter
 from matrix.harness.cell import Backing, Cell, CellError
+from matrix.harness.scenario import Scenario
 from matrix.harness.witness import Address, MySQLWitness, PostgresWitness, SQLiteWitness, WitnessError, _code
 
 
@@ -151,3 +153,28 @@ def test_what_a_client_makes_of_what_is_no_server_is_told_in_a_line(make, said):
 )
 def test_the_code_of_a_refusal_is_found_where_the_clients_keep_it(error, code):
     assert _code(error) == code
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("sqlite-aiosqlite-tls", "there is no TLS to sqlite"),
+        ("sqlite-aiosqlite-pgbouncer", "pgbouncer is a pooler for PostgreSQL"),
+        ("sqlite-aiosqlite-unprepared", "aiosqlite has no setting 'unprepared'; there are: none"),
+    ],
+)
+def test_a_way_that_the_driver_has_not_is_refused_before_anything_is_started(name: str, says: str) -> None:
+    with pytest.raises(CellError, match=says):
+        Cell(name)
+
+
+def test_through_a_pooler_it_is_not_asked_for_the_end_of_sessions(monkeypatch) -> None:
+    adapter = Adapter()
+    adapter.settings = {"unprepared": {"statement_cache_size": 0}}
+    monkeypatch.setattr("matrix.harness.cell.load", lambda name: adapter)
+    scenario = Scenario("POOL-0", "made up", "Made up.", "must", ("server",), None, False, (3, 10), None, "", "", ())
+    pooled = Cell("postgres-asyncpg-pgbouncer-unprepared")
+    assert pooled.adapter.chosen == {"statement_cache_size": 0}
+    assert "a pooler stands between" in str(pooled.unmet(scenario))
+    straight = Cell("postgres-asyncpg")
+    assert (straight.unmet(scenario), straight.adapter.chosen) == (None, {})

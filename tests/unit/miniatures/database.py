@@ -274,6 +274,9 @@ class MiniatureWitness:
     def __init__(self, database: Database) -> None:
         self.database = database
 
+    def begin(self) -> None:
+        """Nothing stands between a miniature and its database."""
+
     def stored(self, tokens: Sequence[str]) -> frozenset[str]:
         return frozenset(tokens) & self.database.visible()
 

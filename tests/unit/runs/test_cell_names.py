@@ -22,6 +22,8 @@ from matrix.runs.releases import ReleasesError, load
             "postgres-15",
         ),
         ("mysql-asyncmy0.2.8rc2-eager", "mysql-asyncmy0.2.8rc2-eager", "mysql"),
+        ("postgres-psycopg-tls-unprepared-pgbouncer1.18", "postgres-psycopg-pgbouncer1.18-unprepared-tls", "postgres"),
+        ("mysql-asyncmy-py312-tls", "mysql-asyncmy-tls-py312", "mysql"),
         ("mysql-aiomysql-tortoise+my.fix", "mysql-aiomysql-tortoise+my.fix", "mysql"),
     ],
 )
@@ -45,6 +47,10 @@ def test_a_name_has_one_canonical_form(text, canonical, spec):
         ("postgres-aiomysql", "runs on mysql, mariadb here"),
         ("mysql-aiomysql-postgres15", "runs on mysql, mariadb here"),
         ("mysql-aiomysql-pool3.1", "has no pool with releases of its own"),
+        ("mysql-aiomysql-pgbouncer", "aiomysql is not reached so (pgbouncer): tls"),
+        ("sqlite-aiosqlite-tls", "aiosqlite is not reached so (tls): there is one way"),
+        ("postgres-psycopg-pgbouncer-uniquenames", "psycopg is not reached so (uniquenames)"),
+        ("postgres-psycopg-pgbouncer-pgbouncer1.18", "says the pooler twice"),
     ],
 )
 def test_what_is_no_cell_is_told_in_one_line(text, says):
@@ -52,6 +58,11 @@ def test_what_is_no_cell_is_told_in_one_line(text, says):
         cells.read(text)
     assert says in str(problem.value)
     assert "\n" not in str(problem.value)
+
+
+def test_a_pooler_is_a_spec_of_the_servers():
+    specs = [cells.read(f"postgres-asyncpg{way}").pooler_spec for way in ("", "-pgbouncer", "-pgbouncer1.18")]
+    assert specs == ["", "pgbouncer", "pgbouncer-1.18"]
 
 
 def test_two_numbers_are_a_minor_release_and_more_are_exact():

@@ -54,6 +54,12 @@ def test_eager_tasks_run_where_there_are_any(whole):
     assert {each.cell for each in newer if each.name.loop == "eager"} == {f"{base}-eager" for base in bases()}
 
 
+def test_each_way_that_a_driver_has_to_a_server_is_a_cell(whole):
+    ways = {each.cell for each in whole if each.axis == "way"}
+    assert ways == {f"{base}-{way}" for base in bases() for way in drivers()[base.partition("-")[2]].ways}
+    assert {"postgres-asyncpg-pgbouncer1.18-uniquenames", "mariadb-asyncmy-tls"} <= ways
+
+
 def test_costs_are_those_measured_of_the_base_cell(whole):
     costs = {each.cell: each.seconds for each in whole}
     assert costs["mysql-aiomysql-tortoise0.23"] == 8.0 + plan.OVERHEAD
