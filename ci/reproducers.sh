@@ -5,6 +5,7 @@ status=0
 for cell in $(python -c "from matrix.harness.drivers import bases; print(*bases())"); do
     if [ -e "results/$cell.jsonl" ]; then
         python -m matrix reproduce --cell "$cell" || status=$?
+        python -m matrix reproduce --cell "$cell" --loop uvloop || status=$?
     fi
 done
 exit "$status"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from matrix.lines import CureLine, Header, ScenarioLine
 from matrix.report import upstream
 from matrix.report.diagram import diagram as draw
 from matrix.report.drawing import STYLE
+from matrix.report.view import Table
 from matrix.results.reproducers import line_of_cure, read_index, source_of
+from matrix.results.reproducers import under_loop as shown_under
 
 
 def diagram(line: ScenarioLine) -> Markup:
@@ -50,7 +54,39 @@ def no_script(results: Path, line: ScenarioLine, header: Header) -> str:
     return f"A stand-alone script is written, and run, by: {command}"
 
 
+@dataclass(frozen=True)
+class UnderLoop:
+    """Of a cell's scripts, how many showed their finding under another event loop too, and which did not: their pages
+    and how they ended."""
+
+    cell: str
+    shown: int
+    count: int
+    others: tuple[tuple[str, str, str], ...]
+
+
+def under_loop(table: Table, driver: str | None = None, loop: str = "uvloop") -> list[UnderLoop]:
+    """What is known of the scripts of these cells under another event loop (``reproduce --loop``)."""
+    found = []
+    for column in table.columns:
+        if column.result is None or driver not in (None, column.driver):
+            continue
+        entries = (e for e in _index(column.result.path.parent / "reproducers") if e.get("cell") == column.cell)
+        for shown, others in shown_under(entries, loop).values():
+            told = [(e["scenario"], table.page_of(column.cell, _line(e)), e["loops"][loop]["why"]) for e in others]
+            found.append(UnderLoop(column.cell, len(shown), len(shown) + len(others), tuple(told)))
+    return found
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("remedy") or entry["scenario"])
+
+
 @cache
 def _scripts(folder: Path) -> frozenset[tuple[Any, Any]]:
-    found = read_index(folder).get("reproducers", [])
-    return frozenset((entry.get("cell"), entry.get("scenario")) for entry in found if isinstance(entry, dict))
+    return frozenset((entry.get("cell"), entry.get("scenario")) for entry in _index(folder))
+
+
+@cache
+def _index(folder: Path) -> tuple[Mapping[str, Any], ...]:
+    return tuple(read_index(folder).get("reproducers", []))

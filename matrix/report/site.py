@@ -191,7 +191,8 @@ def _methods(site: Site) -> None:
     heads = [(name, Markup(title)) for name, title in re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', body)]
     facts, cover = suite.facts(site.table.documents), coverage(site.table)
     shown = {"lead": Markup(lead.removeprefix("<p>")), "body": Markup(body), "heads": heads}
-    page(site, "methods.html", "methods.html", **shown, facts=facts, cover=cover)
+    loops = attachments.under_loop(site.table)
+    page(site, "methods.html", "methods.html", **shown, facts=facts, cover=cover, loops=loops)
 
 
 def _document(site: Site, kind: str) -> None:
@@ -306,6 +307,7 @@ def _driver(site: Site, driver: str) -> None:
         places=places,
         answers=answers,
         badges=shown,
+        loops=attachments.under_loop(table, driver),
         rows=[(family, [(row, _row_places(row, own)) for row in family.rows]) for family in table.families],
     )
     put(site, f"drivers/{name}.json", files.as_json_lines(published.driver(site, driver), "cells"))

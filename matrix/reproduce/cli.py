@@ -36,6 +36,7 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--environments", default="build/environments", metavar="FOLDER", help="kept environments, one per set of pins"
     )
+    parser.add_argument("--loop", choices=("uvloop",), help="run the scripts that are kept under this event loop, too")
     parser.set_defaults(handler=_reproduce)
 
 
@@ -97,19 +98,32 @@ def _reproduce(options: argparse.Namespace) -> int:
         return _fail(
             f"{options.results}: no complete result{f' of cell {options.cell}' if options.cell else ''} to read"
         )
+    out = Path(options.out or Path(options.results) / "reproducers")
+    if options.loop:
+        return _under_loop(results, options, out)
     found = [FindingLine(result.header, line) for result in results for line in _lines(result.scenarios)]
     jobs = [job for job in found if options.scenario in (None, job.scenario, job.finding[1])]
     if not jobs:
         what = f" for {options.scenario}" if options.scenario else ""
         print(f"every line complies{what}: there is nothing to reproduce")
         return 0
-    out = Path(options.out or Path(options.results) / "reproducers")
     report = Report()
     try:
         _work(jobs, report, out, Path(options.environments).resolve(), options.times)
     except OSError as problem:
         return _fail(f"cannot write to {out}: {problem.strerror or problem}")
     return _summary(report, jobs, out)
+
+
+def _under_loop(results: Sequence[Any], options: argparse.Namespace, out: Path) -> int:
+    from matrix.reproduce.loops import run_kept
+
+    if not reproducers.read_index(out).get("reproducers"):
+        return _fail(f"{out}: there are no scripts to run: python -m matrix reproduce first")
+    try:
+        return run_kept(results, options, out)
+    except OSError as problem:
+        return _fail(f"cannot write to {out}: {problem.strerror or problem}")
 
 
 def _lines(scenarios: Sequence[ScenarioLine]) -> Iterator[ScenarioLine | CureLine]:

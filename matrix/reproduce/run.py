@@ -153,15 +153,21 @@ def _spec(kind: str, version: str) -> str:
 
 
 def execute(
-    script: Path, python: Path, address: str, arguments: Sequence[str] = (), variables: Mapping[str, str] | None = None
+    script: Path,
+    python: Path,
+    address: str,
+    arguments: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    launcher: Sequence[str] = (),
 ) -> Run:
-    """Run a script once. It gets no more of our environment than any process has, and these variables."""
+    """Run a script once, by the interpreter's words ``launcher`` where there are any. It gets no more of our
+    environment than any process has, and these variables."""
     began = time.monotonic()
     settings = {key: value for key, value in os.environ.items() if not key.startswith(("MATRIX_", "PYTHON"))}
     settings |= variables or {}
     try:
         done = subprocess.run(
-            [str(python), str(script), address, *arguments],
+            [str(python), *launcher, str(script), address, *arguments],
             capture_output=True,
             text=True,
             timeout=LIMIT,

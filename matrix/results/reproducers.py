@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,28 @@ def source_of(folder: str | Path, line: ScenarioLine | CureLine, header: Header)
     for entry in read_index(folder).get("reproducers", []):
         same = all(entry.get(key) == line.get(key) for key in ("scenario", "verdict", "schedule"))
         if same and entry.get("cell") == header.get("cell"):
-            try:
-                content = (Path(folder) / str(entry["path"])).read_bytes()
-            except (OSError, KeyError, ValueError):
-                return None
-            return content.decode("utf-8") if hashlib.sha256(content).hexdigest() == entry.get("sha256") else None
+            return kept(folder, entry)
     return None
+
+
+def kept(folder: str | Path, entry: Mapping[str, Any]) -> str | None:
+    """The script of an entry, None where it is not the one that was executed."""
+    try:
+        content = (Path(folder) / str(entry["path"])).read_bytes()
+    except (OSError, KeyError, ValueError):
+        return None
+    return content.decode("utf-8") if hashlib.sha256(content).hexdigest() == entry.get("sha256") else None
+
+
+Entries = list[Mapping[str, Any]]
+
+
+def under_loop(entries: Iterable[Mapping[str, Any]], loop: str) -> dict[str, tuple[Entries, Entries]]:
+    """By cell: the entries whose scripts showed their finding in each run under another event loop, and the others that
+    were run under it."""
+    found: dict[str, tuple[Entries, Entries]] = {}
+    for entry in entries:
+        if facts := entry.get("loops", {}).get(loop):
+            shown, others = found.setdefault(entry["cell"], ([], []))
+            (shown if facts["shown"] == facts["runs"] else others).append(entry)
+    return found

@@ -18,6 +18,7 @@ from matrix.report.marks import style_class
 from matrix.report.pages import HERE, Options, orders_in_words
 from matrix.results import read
 from matrix.results.read import ResultError, read_folder
+from matrix.results.reproducers import write_index
 from matrix.words import GLYPHS
 from tests.unit.report import hostile
 from tests.unit.report.conftest import table_of
@@ -383,6 +384,28 @@ def test_methods_count_what_is_covered_and_what_generation_found(tmp_path, expec
     ):
         assert part in text, part
     assert "cells/mysql-aiomysql/GEN-2.html" in {link["href"] for link in page.all("a")}
+
+
+def test_what_shows_under_uvloop_too_is_counted_by_cell_and_the_others_are_named(tmp_path, expectations):
+    results = tmp_path / "results"
+    write_cell(results, header(), [scenario("NST-3", "lies"), scenario("NST-4", "lies")])
+    facts = {"version": "0.22.1", "runs": 2}
+    entries = [
+        {"cell": "mysql-aiomysql", "scenario": "NST-3", "loops": {"uvloop": {**facts, "shown": 2}}},
+        {
+            "cell": "mysql-aiomysql",
+            "scenario": "NST-4",
+            "loops": {"uvloop": {**facts, "shown": 1, "why": "ended <so>"}},
+        },
+        {"cell": "mysql-aiomysql", "scenario": "NST-5"},
+        {"cell": "mysql-asyncmy", "scenario": "NST-3", "loops": {"uvloop": {**facts, "shown": 2}}},
+    ]
+    write_index(results / "reproducers", {"reproducers": entries})
+    home = site.build(table_of(results, expectations), tmp_path / "out")
+    for name, root in (("methods.html", ""), ("drivers/aiomysql.html", "../")):
+        page = Page(home.parent / name)
+        assert "mysql-aiomysql 1 of 2 scripts NST-4 ended <so>" in " ".join(" ".join(page.text).split())
+        assert f"{root}cells/mysql-aiomysql/NST-4.html" in {link["href"] for link in page.all("a")}
 
 
 @pytest.mark.parametrize(

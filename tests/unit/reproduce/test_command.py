@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sqlite3
@@ -13,7 +14,7 @@ import pytest
 
 from matrix.__main__ import main
 from matrix.harness.sentences import words
-from matrix.reproduce import run
+from matrix.reproduce import loops, run
 from matrix.reproduce import script as written
 from matrix.reproduce.run import CannotRun, Run, execute
 from matrix.reproduce.script import script
@@ -214,6 +215,66 @@ def test_an_odbc_script_gets_its_driver_and_what_the_loader_needs(tmp_path):
     assert (done.shown, done.output_line("expected"), done.output_line("observed")) == (True, "a driver", "/a")
 
 
+PLAYED = """
+import asyncio, sys, types
+sys.modules["uvloop"] = types.SimpleNamespace(EventLoopPolicy=asyncio.DefaultEventLoopPolicy, __version__="0.22.1")
+"""
+
+
+@pytest.fixture
+def uvloop(here, monkeypatch):
+    """A uvloop that is asyncio's own loop."""
+    monkeypatch.setattr(loops, "LAUNCHER", PLAYED + loops.LAUNCHER)
+
+
+def kept_with_loops(folder: Path) -> dict:
+    (entry,) = reproducers.read_index(folder / "reproducers")["reproducers"]
+    return entry["loops"]["uvloop"]
+
+
+def test_a_kept_script_is_run_under_another_loop_as_it_is(tmp_path, uvloop, capsys):
+    folder = results(tmp_path, STORED)
+    assert main(["reproduce", "--results", str(folder), "--times", "1"]) == 0
+    assert main(["reproduce", "--results", str(folder), "--times", "2", "--loop", "uvloop"]) == 0
+    assert kept_with_loops(folder) == {"version": "0.22.1", "runs": 2, "shown": 2}
+    said = capsys.readouterr().out
+    assert f"{CELL} NST-5    shown 2 of 2 times under uvloop 0.22.1\n" in said
+    assert f"{CELL}: shown under uvloop too: 1 of 1\n" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            "import asyncio\nasyncio.run(asyncio.sleep(0))\nprint('observed: nothing')\n",
+            "ended with exit code 0: nothing",
+        ),
+        ("import sys\nsys.exit(1)\n", "ended with exit code 1:"),  # under no loop of uvloop's at all
+    ],
+)
+def test_what_does_not_show_under_the_loop_is_counted_and_named(tmp_path, uvloop, capsys, text, why):
+    folder = results(tmp_path, STORED)
+    assert main(["reproduce", "--results", str(folder), "--times", "1"]) == 0
+    index = reproducers.read_index(folder / "reproducers")
+    (folder / "reproducers" / CELL / "NST-5.py").write_text(text)
+    index["reproducers"][0]["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    reproducers.write_index(folder / "reproducers", index)
+    assert main(["reproduce", "--results", str(folder), "--times", "1", "--loop", "uvloop"]) == 0
+    found = kept_with_loops(folder)
+    assert (found["shown"], found["why"]) == (0, why)
+    assert f"{CELL}: shown under uvloop too: 0 of 1; not: NST-5" in capsys.readouterr().out
+
+
+def test_a_script_that_was_changed_is_not_run_under_the_loop(tmp_path, uvloop, capsys):
+    folder = results(tmp_path, STORED)
+    assert main(["reproduce", "--results", str(folder), "--loop", "uvloop"]) == 1
+    assert "there are no scripts to run: python -m matrix reproduce first" in capsys.readouterr().err
+    assert main(["reproduce", "--results", str(folder), "--times", "1"]) == 0
+    (folder / "reproducers" / CELL / "NST-5.py").write_text("import evil\n")
+    assert main(["reproduce", "--results", str(folder), "--times", "1", "--loop", "uvloop"]) == 1
+    assert "NST-5: its script is not the one that was run" in capsys.readouterr().err
+
+
 def test_a_later_run_replaces_only_what_it_tried(tmp_path, here):
     folder = results(tmp_path, STORED)
     other = {"cell": "mysql-asyncmy", "scenario": "CON-1", "why": "so"}
@@ -260,8 +321,6 @@ def test_a_changed_script_or_another_finding_has_no_source(tmp_path):
     line, head = recorded.line(STORED), recorded.header(STORED)
     entry = {"cell": CELL, "scenario": "NST-5", "verdict": line["verdict"], "schedule": line["schedule"]}
     text = "print('x')\n"
-    import hashlib
-
     entry |= {"path": "x.py", "sha256": hashlib.sha256(text.encode()).hexdigest()}
     reproducers.write_index(tmp_path, {"reproducers": [entry]})
     assert reproducers.source_of(tmp_path, line, head) is None
