@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 class TransactionBlock:
     """An ``async with`` block whose begin and end are operations, and whose end is remembered as it was told."""
 
-    def __init__(self, port: Any, make: Callable[[], Any], *, nested: bool, implicit: bool = False) -> None:
+    def __init__(self, port: Any, make: Callable[[], Any], *, nested: bool, begins: str = "") -> None:
         self.port = port
         self.make = make
         self.nested = nested
-        self.named = {"implicit": True} if implicit else port._named()  # as part of what is asked
+        # ``begins``: ``implicit``, by the next statement; or ``statement``, by one that the program sends itself.
+        self.named = {"begins": begins} if begins else port._named()  # as part of what is asked
         self.misuse = False
         self.block: Block | None = None
         self.client: Any = None
@@ -38,8 +39,9 @@ class TransactionBlock:
     async def __aenter__(self) -> TransactionBlock:
         session, world = self.session, self.session.world
         await session.step({"kind": "begin", "nested": self.nested and bool(session.blocks), **self.named})
-        parent, self.misuse = self.port._place() if self.nested else (None, False)
-        asks = {"kind": "begin", "nested": bool(parent), "late": self.misuse, **self.named}
+        parent, late = self.port._place() if self.nested else (None, False)
+        self.misuse = late or self.named.get("begins") == "statement"
+        asks = {"kind": "begin", "nested": bool(parent), "late": late, **self.named}
         block = self.block = world.recording.open_block(session, parent, getattr(self.port, "alias", ""))
         scope = self.port.scope(block.number) if parent or self.port.one_connection else world.alone()
         try:

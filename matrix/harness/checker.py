@@ -72,6 +72,7 @@ def check(history: History) -> list[Violation]:
         _counted,
         _containment,
         _visibility,
+        _serial,
         _cancellation,
         _loudness,
         _recovery,
@@ -354,6 +355,28 @@ def _must_be_seen(history: History, row: Operation, query: Operation) -> bool:
         return False
     end = row if row.block is None else asked(history, history.root(row.block), "commit")
     return end is not None and 0 < end.ended < query.started
+
+
+def _serial(history: History) -> Iterator[Violation]:
+    """Two committed transactions that each looked at a counter which the other changed: one must have seen the other's
+    change. Said of counters with one committed change only, where the value that was seen says which came first."""
+    before: dict[tuple[int | None, int | None], Operation] = {}
+    for name, (first, _) in history.counters.items():
+        puts = [o for o in history.operations if o.kind == "put" and o.nonce == name and _committed(history, o)]
+        views = [o for o in history.operations if o.kind == "view" and o.nonce == name and _committed(history, o)]
+        for view in views if len(puts) == 1 else ():
+            if view.result == first and history.root(view.block) != history.root(puts[0].block):
+                before[history.root(view.block), history.root(puts[0].block)] = view
+    for (one, other), view in before.items():
+        back = before.get((other, one))
+        if back is not None and view.number < back.number:
+            who, rows = [view.by, back.by], [view.nonce, back.nonce]
+            yield _violation(history, back, CONTAINMENT, "not_serial", sessions=who, rows=rows)
+
+
+def _committed(history: History, operation: Operation) -> bool:
+    """Whether it is in a transaction that was told to be committed."""
+    return operation.outcome == "ok" and operation.block is not None and history.fate(operation.block) == "committed"
 
 
 # -- loudness --------------------------------------------------------------------------------------------------------

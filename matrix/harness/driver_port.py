@@ -90,10 +90,6 @@ class DriverPort(Port):
         """Insert three rows by the driver's ``executemany``."""
         await self._write_rows("executemany", self.world.adapter.write_many)
 
-    async def write_pipelined(self) -> None:
-        """Insert three rows in the driver's pipeline mode, one statement each, which it sends all at once."""
-        await self._write_rows("pipeline", self.world.adapter.write_pipelined)
-
     async def copy_in(self, *, fails: bool = False) -> None:
         """Insert three rows by COPY, from a source that gives each when it is this session's turn. ``fails``: in the
         place of the last row it raises an error of the program's own, with a long text."""
@@ -160,7 +156,7 @@ class DriverPort(Port):
                         await adapter.rollback(connection, self.state)
                     raise
 
-        return TransactionBlock(self, ByHand, nested=False, implicit=implicit)
+        return TransactionBlock(self, ByHand, nested=False, begins="implicit" * implicit)
 
     def implicit(self) -> Block:
         """The connection, without autocommit, begins a transaction by itself that nobody ends: what is written in it

@@ -14,7 +14,7 @@ from .history import (
 )
 
 LOCKS = ("take", "seize", "put", "write")  # kinds of operations whose rows stay locked until their transaction ends
-READS, WRITES = ("read", "look", "take", "seize"), ("write", "put", "ensure")
+READS, WRITES = ("read", "look", "view", "take", "seize"), ("write", "put", "ensure")
 
 
 def _overlapped(history: History, operation: Operation) -> bool:
@@ -115,6 +115,7 @@ def entitled(history: History, operation: Operation) -> bool:
         or consequence(history, operation)
         or _waits_in_cycle(history, operation)
         or _nowait_refused(history, operation)
+        or _would_not_be_serial(history, operation)
         or _writes_on_an_old_state(history, operation)
         or _finds_it_dead(history, operation)
         or _not_serializable(history, operation)
@@ -166,6 +167,28 @@ def _locked_by(history: History, lock: Operation, holder: Operation) -> bool:
 def _rows(operation: Operation) -> set[str]:
     """The rows that an operation locks, or wants to."""
     return set(operation.rows or (operation.nonce,)) if operation.kind in LOCKS else set()
+
+
+def _would_not_be_serial(history: History, operation: Operation) -> bool:
+    """Whether an operation's transaction and another session's, of which nothing had been refused, each looked at a
+    counter that the other changed: were both committed, it would be as in no order of the two."""
+    root = history.root(operation.block)
+    own = [o for o in history.operations if root is not None and history.root(o.block) == root]
+    theirs: dict[int, list[Operation]] = {}
+    for other in history.operations:
+        place = history.root(other.block)
+        if place is not None and other.session != operation.session:
+            theirs.setdefault(place, []).append(other)
+    return any(
+        _of_kind("view", own) & _of_kind("put", others)
+        and _of_kind("view", others) & _of_kind("put", own)
+        and not any(other.failed and other.ended < operation.ended for other in others)
+        for others in theirs.values()
+    )
+
+
+def _of_kind(kind: str, operations: list[Operation]) -> set[str]:
+    return {operation.nonce for operation in operations if operation.kind == kind}
 
 
 def _nowait_refused(history: History, operation: Operation) -> bool:

@@ -34,7 +34,9 @@ class Orm:
         adapter = self.world.adapter
         address = self.world.address()
         settings = adapter.pool_settings[self.setting] if self.setting else {}
-        credentials = {**adapter.credentials(address, self.size), **settings}
+        credentials = adapter.credentials(address, self.size)
+        for name, value in settings.items():  # what is a table of settings itself is added to
+            credentials[name] = {**credentials.get(name, {}), **value} if isinstance(value, dict) else value
         connection = {"engine": adapter.engine, "credentials": credentials}
         config = {
             "connections": {alias: dict(connection) for alias in self.aliases},
@@ -132,6 +134,10 @@ class Orm:
         counter.value += 1
         await counter.save(update_fields=["value"], using_db=self.using(db))
 
+    async def view(self, name: str, db: Any) -> int:
+        counter = await self._on(Counter.filter(name=name), db).get()
+        return int(counter.value)
+
     async def count_up(self, name: str, db: Any) -> None:
         """One statement that adds 1 to a counter."""
         await self._on(Counter.filter(name=name), db).update(value=F("value") + 1)
@@ -142,6 +148,10 @@ class Orm:
 
     async def fail(self, db: Any) -> None:
         await self._raw(db).execute_query("SELECT nothing_at_all FROM no_such_table")
+
+    async def statement(self, text: str, db: Any) -> None:
+        """One statement as it is."""
+        await self._raw(db).execute_query(text)
 
     async def script(self, text: str, db: Any) -> None:
         await self._raw(db).execute_script(text)

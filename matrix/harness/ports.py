@@ -185,8 +185,9 @@ class OrmPort(Port):
         await self._ask("orphan", {"kind": "orphan"}, lambda: self._orm.orphan(self.db), "")
 
     async def serializable(self) -> None:
-        """Ask that the transaction be as if no other ran beside it: the server refuses one that cannot."""
-        await self._ask("isolate", {"kind": "isolate"}, lambda: self._orm.serializable(self.db), "")
+        """Ask that the transaction be as if no other ran beside it: the server refuses one that cannot. Some servers
+        take that before a transaction only."""
+        await self._ask("isolate", {"kind": "isolate"}, lambda: self._orm.serializable(self.db), "", misuse=True)
 
     async def read_and_leave(self) -> None:
         """Iterate over three values that nobody else asks for, and leave the loop after the first."""
@@ -290,6 +291,10 @@ class OrmPort(Port):
         asks = {"kind": "put", "row": counter, "value": taken.value + 1}
         await self._ask("put", asks, lambda: self._orm.put(taken, self.db), counter)
 
+    async def view(self, counter: str) -> None:
+        """Read a counter without a lock."""
+        await self._ask("view", {"kind": "view", "row": counter}, lambda: self._orm.view(counter, self.db), counter)
+
     async def count_up(self, counter: str) -> None:
         """Add 1 to a counter by one ``update``."""
         asks = {"kind": "count_up", "row": counter}
@@ -304,6 +309,19 @@ class OrmPort(Port):
     def transaction(self, *, own: bool = False) -> TransactionBlock:
         """``in_transaction()``. ``own``: the program means an independent transaction, not a nested one."""
         return TransactionBlock(self, lambda: self._orm.in_transaction(self.transaction_on), nested=not own)
+
+    def transaction_by_hand(self) -> TransactionBlock:
+        """``async with``: a transaction whose BEGIN, COMMIT and ROLLBACK are statements that the program sends."""
+        orm, db = self._orm, self.db
+
+        class ByHand:
+            async def __aenter__(self) -> None:
+                await orm.statement("BEGIN", db)
+
+            async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+                await orm.statement("ROLLBACK" if kind else "COMMIT", db)
+
+        return TransactionBlock(self, ByHand, nested=False, begins="statement")
 
     def atomic(self, function: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]]:
         """``@atomic()`` around a function."""

@@ -71,7 +71,6 @@ _KINDS |= {
     "write": "write {row}",
     "bulk_create": "bulk_create {rows}",
     "executemany": "executemany {rows}",
-    "pipeline": "write {rows} in a pipeline",
     "copy_in": "COPY {rows}",
     "row": "give {row} to the COPY",
     "await_bulk_create": "await bulk_create {rows}, built before",
@@ -88,6 +87,7 @@ _KINDS |= {
     "update_or_create": "update_or_create {row} with value {value}",
     "take": "select {row} for update",
     "seize": "select {row} for update nowait",
+    "view": "look at {row}",
     "put": "store {row} as {value}",
     "count_up": "add 1 to {row}",
     "set": "change a setting",
@@ -98,9 +98,7 @@ _KINDS |= {
     "close_pool": "close the pool",
     "close_all": "close all connections",
     "no_autocommit": "switch autocommit off",
-    "begin": lambda f: (
-        f"begin a {'nested ' * f['nested']}transaction" + " by the next statement" * f.get("implicit", 0)
-    ),
+    "begin": lambda f: f"begin a {'nested ' * f['nested']}transaction{_BEGINS[f.get('begins', '')]}",
     "begin_and_forget": "begin, and never end it",
     "commit": lambda f: _end("commit", f),
     "rollback": lambda f: _end("roll back", f),
@@ -117,6 +115,9 @@ _KINDS |= {
         f"the server {'can be reached again' if f['reachable'] else 'cannot be reached any more'}"
     ),
 }
+
+
+_BEGINS = {"": "", "implicit": " by the next statement", "statement": " by a statement of its own"}
 
 
 def _end(verb: str, f: Any) -> str:
@@ -183,6 +184,9 @@ _KINDS |= {
     "outside": "{session}'s row {row} was written outside of its transaction.",
     "not_seen_inside": "{session} does not see row {row}, written before in the same transaction.",
     "seen_uncommitted": "{session} saw {owner}'s row {row}, which was not committed.",
+    "not_serial": (
+        "{sessions} each committed and saw {rows} as before the other's change: no order of the two gives that."
+    ),
     "not_seen_committed": "{owner} was told that row {row} is committed; {session} does not see it.",
     "not_visible": (
         "{session} was told that row {row} is written, outside of any transaction, and nobody else can see it."

@@ -238,9 +238,9 @@ def _found_locked(history: History) -> bool:
 
 
 def _both_read(history: History) -> bool:
-    """Two sessions have read in their blocks before either of them has written."""
-    writes = [o.started for o in _program(history, "write")]
-    early = {o.session for o in _program(history, "read") if o.ended and o.ended < min(writes, default=1 << 60)}
+    """Two sessions have read in their blocks before either of them has written, or changed a counter where they do."""
+    writes = [o.started for o in _program(history, "put") or _program(history, "write")]
+    early = {o.session for o in _program(history, "read", "view") if o.ended and o.ended < min(writes, default=1 << 60)}
     return len(early) > 1
 
 

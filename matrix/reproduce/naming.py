@@ -19,7 +19,7 @@ UNNAMED = ("acquire", "release", "close", "set", "probe", "put", "script", "orph
 # Names that the rest of a script has.
 TAKEN = {"main", "start", "do", "go", "turn", "quiet", "conduct", "relay", "cut", "connect", "sql", "read", "write"}
 TAKEN |= {"fail", "block", "transaction", "rows", "acquire", "release", "look", "well", "failed", "swept", "connection"}
-TAKEN |= {"script", "orphan", "count_up", "implicit", "copied", "copy_in", "write_many"}
+TAKEN |= {"script", "orphan", "count_up", "implicit", "by_hand", "copied", "copy_in", "write_many"}
 
 
 def identifier(name: str) -> str:

@@ -119,7 +119,7 @@ class _Maker:
             if "read" not in kinds:  # with which some drivers' parts have the connecting
                 chosen += [connect] if (connect := parts["READ"].partition("async def read(")[0].strip()) else []
             chosen += (
-                [parts["TRANSACTION"]] if any(item.kind == "block" and not item.implicit for item in everything) else []
+                [parts["TRANSACTION"]] if any(item.kind == "block" and not item.begins for item in everything) else []
             )
             if self.pool:
                 pool = parts["POOL"]
@@ -156,7 +156,8 @@ class _Maker:
                 "swept": self.swept,
                 "kills": any(item.kind == "kill" for item in everything),
                 "mysql": self.server in ("mysql", "mariadb"),
-                "implicit": any(item.implicit for item in everything),
+                "implicit": any(item.begins == "implicit" for item in everything),
+                "by_hand": any(item.begins == "statement" for item in everything),
                 "scripts": self.tables.scripts,
                 "orphans": self.tables.orphans,
                 "counters": bool(self.tables.counters),

@@ -15,7 +15,15 @@ from matrix.words import LETTERS
 PLAIN = "plain"  # the name of the plain client in a script
 STATEMENTS: tuple[str, ...] = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
 STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping")
-UNWRITTEN = ("pipeline", "iterate", "update_or_create", "bulk_update", "put", "await_bulk_create", "save")  # among them
+UNWRITTEN = (
+    "view",
+    "iterate",
+    "update_or_create",
+    "bulk_update",
+    "put",
+    "await_bulk_create",
+    "save",
+)  # among them
 MANY = {"executemany": "many", "copy_in": "copy"}  # writes of several rows, and what they are as items
 THE_END = "the end"  # what a fetch gives behind the last row
 OUTCOMES = ("ok", "error", "cancelled")
@@ -44,7 +52,7 @@ class Item:
     nested: bool = False
     copied: bool = False  # a row of a COPY
     fails: bool = False  # what gives the rows of a COPY raises an error
-    implicit: bool = False  # the connection, without autocommit, begins it by itself
+    begins: str = ""  # how a block begins: implicit, or by a statement of its own
     handed: bool = False  # another task ends it, or this one does outside of it
     using: str = ""  # what a query passes as using_db, as an expression
     connection: str = ""  # that a block is asked for by name
@@ -228,7 +236,7 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
     if what == "begin":
         alias, nested = str(fact.get("alias") or ""), bool(fact["nested"])
         made = Item("block", block, number=number, nested=nested, connection=alias, in_thread=threaded, block=of_block)
-        made.implicit = bool(fact.get("implicit"))
+        made.begins = str(fact.get("begins", ""))
         return made
     if what not in STATEMENTS or kind in UNWRITTEN:
         raise NotWritten(f"no script can say {short_late(fact)!r} yet")

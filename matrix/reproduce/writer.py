@@ -238,9 +238,9 @@ class Writer:
             inside = [line for line in inside if not line.startswith("pass ")]
             inside.append(self.fails_on_purpose())
         opened = "transaction(connection)"
-        if item.implicit:
-            opened = "implicit(connection)"
-        if self.orm:
+        if item.begins:
+            opened = "by_hand()" if self.orm else "implicit(connection)"
+        elif self.orm:
             opened = f"in_transaction({self.alias(item.connection)})"
         make = "in_transaction" if opened == "in_transaction()" else f"lambda: {opened}"
         if self.runs_out_of_time(item):

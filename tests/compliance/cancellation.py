@@ -226,20 +226,6 @@ async def cancel_copy(world):
     await _cancel_in_transaction(world, lambda port: port.copy_in())
 
 
-@scenario(
-    "CAN-33",
-    "Cancel a pipeline inside a transaction",
-    level="loud",
-    needs=("connection", "pipeline"),
-    cancels="victim",
-    during=("write",),
-    situation=cancelled("write"),
-)
-async def cancel_pipeline(world):
-    """A pipeline of writes is cancelled at any moment inside a transaction: nothing of it is stored."""
-    await _cancel_in_transaction(world, lambda port: port.write_pipelined())
-
-
 async def _cancel_in_transaction(world, write):
     connection = await world.connect()
 

@@ -1119,3 +1119,86 @@ async def not_serializable(world, remedy):
         await remedy.whole(session, work)
 
     await world.together(first=worker, second=worker)
+
+
+@scenario(
+    "TXN-50",
+    "Two transactions each look at what the other changes",
+    level="info",
+    needs=("tortoise", "isolation levels"),
+    orm=OrmSetup(size=1, aliases=("conn_1", "conn_2")),
+    situation=BOTH_READ,
+)
+async def write_skew(world):
+    """Two transactions at the database's usual isolation level each look at a row and change the one that the other has
+    looked at: one of them sees the other's change, or is refused and nothing of it is stored."""
+    await _look_at_each_other(world)
+
+
+@scenario(
+    "TXN-51",
+    "The same with SET TRANSACTION as the first statement",
+    level="loud",
+    needs=("tortoise", "isolation levels"),
+    orm=OrmSetup(size=1, aliases=("conn_1", "conn_2")),
+)
+async def write_skew_with_statement(world):
+    """Two transactions that make themselves serializable by their first statement each look at a row and change the one
+    that the other has looked at: one of them sees the other's change, or is refused and nothing of it is stored."""
+    await _look_at_each_other(world, by_statement=True)
+
+
+@scenario(
+    "TXN-52",
+    "The same with connections whose transactions are serializable",
+    level="loud",
+    needs=("tortoise", "isolation levels"),
+    orm=OrmSetup(size=1, aliases=("conn_1", "conn_2"), setting="serializable"),
+    fresh_connections=True,
+    situation=BOTH_READ,
+)
+async def write_skew_with_settings(world):
+    """Two transactions on connections that Tortoise's settings make serializable each look at a row and change the one
+    that the other has looked at: one of them sees the other's change, or is refused and nothing of it is stored."""
+    await _look_at_each_other(world)
+
+
+async def _look_at_each_other(world, by_statement=False):
+    one, other = world.counter(), world.counter()
+
+    def worker(alias, seen, changed):
+        async def body(session):
+            db = session.orm(alias)
+            async with db.transaction():
+                if by_statement:
+                    await db.serializable()
+                await db.write()  # InnoDB lists no transaction, and so none that others wait for, before it has written
+                await db.view(seen)
+                await db.count_up(changed)
+
+        return body
+
+    await world.together(first=worker("conn_1", one, other), second=worker("conn_2", other, one))
+
+
+@scenario(
+    "TXN-53",
+    "BEGIN and COMMIT as statements, over a pool",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+)
+async def begin_by_hand(world):
+    """A task sends BEGIN and COMMIT through the client as statements while another one writes: what is between them is
+    stored together, the other's row as it was told, or BEGIN is refused."""
+
+    async def by_hand(session):
+        db = session.orm()
+        async with db.transaction_by_hand():
+            await db.write()
+            await db.write()
+
+    async def neighbour(session):
+        await session.orm().write()
+
+    await world.together(by_hand=by_hand, neighbour=neighbour)

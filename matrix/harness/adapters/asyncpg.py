@@ -27,6 +27,7 @@ class AsyncpgAdapter(Adapter):
     streams_in_transaction = True
     pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
         "query limit": {"command_timeout": 1},
+        "serializable": {"server_settings": {"default_transaction_isolation": "serializable"}},
         "recycling": {"max_inactive_connection_lifetime": 60},
     }
     limit_settings: ClassVar[dict[str, str]] = {"connecting": "timeout", "asking": "command_timeout"}
@@ -43,7 +44,6 @@ class AsyncpgAdapter(Adapter):
         "no autocommit",
         "switched autocommit",
         "copied rows",
-        "pipeline",
     }
     states = POSTGRES
     settings: Mapping[str, Mapping[str, Any]] = {

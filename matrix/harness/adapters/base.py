@@ -32,7 +32,6 @@ CAPABILITIES = {
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
     "copy": "the driver has no calls for COPY",
     "copied rows": "the driver has no loop over the rows of a COPY that could be left",
-    "pipeline": "the driver has no pipeline mode",
     "no autocommit": "the driver has autocommit and no other mode",
     "switched autocommit": "the driver has no call that switches autocommit off",
     "ping": "the driver has no call that looks whether a connection is alive, and connects anew where it is not",
@@ -43,6 +42,7 @@ CAPABILITIES = {
     "close limit": "the driver has no time limit of its own for closing a connection",
     "deferred constraints": "the database checks each constraint at once, so that it refuses no commit for one",
     "serialization": "the database has no transactions that it refuses to commit because others ran beside them",
+    "isolation levels": "the database has one isolation level, which is serializable",
     "row locks": "the database locks no single rows (SELECT ... FOR UPDATE)",
 }
 # What an adapter has to bring for a capability. Without it a hook that is missing would look like the driver's error.
@@ -62,7 +62,6 @@ HOOKS = {
     ),
     "copy": ("copy_in",),
     "copied rows": ("copy_out",),
-    "pipeline": ("write_pipelined",),
     "pool": ("create_pool", "acquire", "release", "close_pool", "read", "write", "setting"),
     "switched autocommit": ("switch_autocommit_off",),
     "ping": ("ping",),
@@ -176,10 +175,6 @@ class Adapter:
 
     async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
         """Insert these tokens by the driver's ``executemany``, in whatever transaction the connection is in."""
-        raise NotImplementedError
-
-    async def write_pipelined(self, connection: Any, tokens: Sequence[str]) -> None:
-        """Insert them by one statement each, inside the driver's pipeline mode, and leave that."""
         raise NotImplementedError
 
     async def copy_in(self, connection: Any, tokens: AsyncIterator[str]) -> None:

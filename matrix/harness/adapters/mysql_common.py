@@ -22,10 +22,12 @@ class MySQLAdapter(Adapter):
         "check",
         "copy",
         "copied rows",
-        "pipeline",
         "serialization",
     }
-    pool_settings: ClassVar[dict[str, dict[str, Any]]] = {"recycling": {"pool_recycle": 60}}
+    pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
+        "recycling": {"pool_recycle": 60},
+        "serializable": {"init_command": MYSQL["isolation level"][0]},
+    }
     limit_settings: ClassVar[dict[str, str]] = {"connecting": "connect_timeout"}
     change_setting, show_setting = "SET @matrix_setting = {}", "SELECT @matrix_setting"
     states = MYSQL

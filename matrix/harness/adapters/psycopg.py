@@ -34,6 +34,7 @@ class PsycopgAdapter(Adapter):
     pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
         "check": {"check": psycopg_pool.AsyncConnectionPool.check_connection},
         "recycling": {"max_idle": 60, "max_lifetime": 60},
+        "serializable": {"server_settings": {"options": "-c default_transaction_isolation=serializable"}},
     }
     limit_settings: ClassVar[dict[str, str]] = {"connecting": "connect_timeout"}
     streams_in_transaction = True
@@ -94,11 +95,6 @@ class PsycopgAdapter(Adapter):
     async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
         async with connection.cursor() as cursor:
             await cursor.executemany(self.insert, [(token,) for token in tokens])
-
-    async def write_pipelined(self, connection: Any, tokens: Sequence[str]) -> None:
-        async with connection.pipeline():
-            for token in tokens:
-                await connection.execute(self.insert, (token,))
 
     async def copy_in(self, connection: Any, tokens: AsyncIterator[str]) -> None:
         async with connection.cursor() as cursor, cursor.copy(f"COPY {ENTRY} (token) FROM STDIN") as copy:

@@ -404,9 +404,6 @@ class Miniature(Adapter):
     async def write_many(self, connection: Connection, tokens: Sequence[str]) -> None:
         await connection.write_many(tokens)
 
-    async def write_pipelined(self, connection: Connection, tokens: Sequence[str]) -> None:
-        await connection.write_many(tokens)
-
     async def copy_in(self, connection: Connection, tokens: AsyncIterator[str]) -> None:
         await connection.copy_in(tokens)
 

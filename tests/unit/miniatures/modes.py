@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from .driver import Connection, DriverError, Pool, Queueing
+from .orm import Orm
 
 
 class KeepsTheRole(Queueing):
@@ -119,6 +121,31 @@ class CancelledManyCommit(Queueing):
             except asyncio.CancelledError:
                 self.forget("COMMIT")
                 raise
+
+
+# -- transactions that others change the ground of --------------------------------------------------------------------
+
+
+class LooksWithoutLocking(Queueing):
+    """Lets two transactions each look at what the other changes, and commits both."""
+
+    expects = ("containment", "lies")
+    bound = 24
+
+    class orm_type(Orm):
+        async def view(self, name: str, db: Any) -> int:
+            return int((await self.execute(f"COUNT {name}", db)).value)
+
+
+class SendsBeginToThePool(Queueing):
+    """Sends a program's BEGIN and COMMIT on whatever connection of the pool is free, and takes them for statements."""
+
+    expects = ("containment", "lies")
+    bound = 12
+
+    class orm_type(Orm):
+        async def statement(self, text: str, db: Any) -> None:
+            await self.execute(text, db)
 
 
 class ReplacesChangedConnections(Queueing):

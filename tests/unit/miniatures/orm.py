@@ -130,6 +130,17 @@ class Orm:
     async def put(self, counter: Counter, db: Any) -> None:
         await self.execute(f"PUT {counter.name}={counter.value + 1}", db)
 
+    async def view(self, name: str, db: Any) -> int:
+        return int((await self.execute(f"TAKE {name}", db)).value)
+
+    async def serializable(self, db: Any) -> None:
+        """It is so already: who looks at a counter locks it."""
+
+    async def statement(self, text: str, db: Any) -> None:
+        """It knows of no transaction but its own."""
+        if text in ("BEGIN", "COMMIT", "ROLLBACK"):
+            raise self.driver.errors[0](f"{text} is not for programs: use in_transaction()")
+
     async def count_up(self, name: str, db: Any) -> None:
         await self.execute(f"ADD {name}", db)
 

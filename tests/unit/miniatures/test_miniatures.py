@@ -32,6 +32,10 @@ REFUSED_BY_THE_RIGHT_ONE += (
     "POOL-21",
     "POOL-22",
     "POOL-29",
+    "TXN-50",
+    "TXN-51",
+    "TXN-52",
+    "TXN-53",
 )
 
 
