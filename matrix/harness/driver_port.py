@@ -86,6 +86,22 @@ class DriverPort(Port):
                 if iteration.transaction:
                     world.recording.note(session.name, "note", {"kind": "cursor_closed"})
 
+    async def make_table(self) -> tuple[str, str]:
+        """Make a table with one row: its name, and the value in it."""
+        table, value = self.world.fresh_table(), self.world.nonce()
+        await self._run_script(f"CREATE TABLE {table} AS SELECT '{value}' AS nonce")
+        return table, value
+
+    async def widen(self, table: str) -> None:
+        """Give a table one column more, as a migration does."""
+        await self._run_script(f"ALTER TABLE {table} ADD COLUMN more int")
+
+    async def read_from(self, table: str, value: str) -> None:
+        """Ask for all columns of a table, by the same statement each time."""
+        asks = {"kind": "read", "row": value}
+        question = f"SELECT * FROM {table}"
+        await self._ask("read", asks, lambda: self.world.adapter.setting(self.connection, question), value)
+
     async def write_many(self) -> None:
         """Insert three rows by the driver's ``executemany``."""
         await self._write_rows("executemany", self.world.adapter.write_many)

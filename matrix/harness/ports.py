@@ -123,7 +123,9 @@ class Port:
 
     async def script(self) -> None:
         """Run a script that makes a table, as migrations and set-ups do."""
-        text = f"CREATE TABLE {self.world.fresh_table()} (n int)"
+        await self._run_script(f"CREATE TABLE {self.world.fresh_table()} (n int)")
+
+    async def _run_script(self, text: str) -> None:
         await self._ask("script", {"kind": "script"}, lambda: self._script(text), "")
 
     async def fail(self) -> None:

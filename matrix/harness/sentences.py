@@ -285,6 +285,7 @@ _KINDS |= {
     "aliases_opened": ("two connections of {size} at most opened {opened}: a pool was made anew and forgotten."),
     "sessions_left": "after the pool was closed {opened} of its connections are still open.",
     "pool_too_large": "a pool of {size} opened {opened} connections.",
+    "piled_up": "after {loops} event loops {opened} connections are open; the pool's size is {size}.",
     "still_open": "after close_all() {opened} connections are still open.",
     "opened_again": "after closing, {opened} connections were opened by a pool of {size}.",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -329,6 +330,14 @@ class World:
         """No more connections than a pool's size may have been opened through the gate."""
         opened = sum(len(gate.wires) for gate in self.gates)
         self.recording.claim(RECOVERY, opened <= size, "pool_too_large", opened=opened, size=size)
+
+    async def not_piled_up(self, loops: int) -> None:
+        """After so many event loops no more connections may be open than Tortoise's pool has, but for garbage."""
+        gc.collect()
+        await self.conductor.nothing_in_flight()
+        left = self.still_open()
+        facts = {"loops": loops, "opened": left, "size": self.orm.size}
+        self.recording.claim(RECOVERY, left <= self.orm.size, "piled_up", **facts)
 
     async def read_from_outside(self, operation: Operation) -> None:
         """Look at a row whose writer was just told that it is written, when nothing is in flight any more.

@@ -1,5 +1,6 @@
 """CON: the driver alone, one connection, several coroutines."""
 
+import asyncio
 import contextlib
 
 from matrix.harness.scenario import scenario
@@ -361,3 +362,27 @@ async def pinged_in_silence(world):
 
     await world.together(victim=victim, network=network)
     world.judge_afterwards = False
+
+
+@scenario("CON-33", "The same question before and after a migration", level="loud", needs=("connection",))
+async def schema_changes(world):
+    """A task asks for all columns of a table again and again, by the same statement, and another connection adds one:
+    it gets its answer each time."""
+    connection, other = await world.connect(), await world.connect()
+    made = asyncio.Event()
+    table = []
+
+    async def reader(session):
+        port = session.on(connection)
+        table.extend(await port.make_table())
+        for _ in range(6):  # a driver may prepare a statement when it has come so often
+            await port.read_from(*table)
+        made.set()
+        await port.read_from(*table)
+        await port.read_from(*table)
+
+    async def migration(session):
+        await made.wait()
+        await session.on(other).widen(table[0])
+
+    await world.together(reader=reader, migration=migration)

@@ -3,6 +3,7 @@ so that remedies can be tried on them."""
 
 import asyncio
 import contextlib
+import contextvars
 
 from matrix.harness.scenario import OrmSetup, scenario
 from matrix.harness.situations import BLOCKS_AT_ONCE, FAILED_BESIDE
@@ -354,6 +355,60 @@ async def two_aliases(world):
             raise session.deliberate()
 
     await world.together(parent=parent)
+
+
+@scenario("CTX-30", "One init, event loops one after another", level="loud", needs=("tortoise",), orm=OrmSetup(size=1))
+async def loops_one_after_another(world):
+    """One Tortoise.init(), then asyncio.run() three times, one after the other, as tasks of a worker process do: each
+    is served or refused, what it was told is so, and no connections pile up."""
+
+    async def work(session):
+        db = session.orm()
+        await db.read()
+        async with db.transaction():
+            await db.write()
+
+    async def process(session):
+        for _ in range(3):
+            with contextlib.suppress(Exception):
+                await session.in_thread(work)
+
+    await world.together(process=process)
+    await world.not_piled_up(3)
+
+
+async def _asked_elsewhere(world):
+    async def request(session):
+        db = session.orm()
+        await db.write()
+        async with db.transaction():
+            await db.write()
+
+    async def server(session):
+        each = session.spawn("request", request, context=contextvars.Context())
+        await session.settled(each)
+
+    await world.together(server=server)
+
+
+@scenario("CTX-31", "Tortoise.init() in another task's context", level="loud", needs=("tortoise",), orm=OrmSetup())
+async def init_elsewhere(world):
+    """Tortoise is initialised in one task, as in an ASGI server's lifespan, and a request comes in a task that copies
+    nothing from it: it is served, or refused in a documented way."""
+    await _asked_elsewhere(world)
+
+
+@scenario(
+    "CTX-32",
+    "The same with the global fallback",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(fallback=True),
+)
+async def init_elsewhere_with_fallback(world):
+    """As before, with the setting for it, which Tortoise's own helpers for web frameworks switch on: the request is
+    served."""
+    await _asked_elsewhere(world)
 
 
 async def anext_or_none(generator):

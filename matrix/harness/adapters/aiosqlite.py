@@ -47,6 +47,10 @@ class AiosqliteAdapter(Adapter):
     async def write(self, connection: Any, token: str) -> None:
         await connection.execute(self.insert, (token,))
 
+    async def setting(self, connection: Any, question: str) -> str:
+        async with connection.execute(question) as cursor:
+            return (await cursor.fetchone())[0] or "unset"
+
     async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
         await connection.executemany(self.insert, [(token,) for token in tokens])
 

@@ -44,6 +44,8 @@ class Database:
     counters: dict[str, int] = field(default_factory=dict)
     locks: dict[str, ServerSession] = field(default_factory=dict)
     waiting: list[tuple[ServerSession, str]] = field(default_factory=list)
+    altered: set[str] = field(default_factory=set)
+    tables: dict[str, str] = field(default_factory=dict)  # made by scripts: the value in each
 
     def visible(self) -> set[str]:
         """What anybody else sees: committed rows, and what careless sessions let be seen."""
@@ -132,8 +134,17 @@ class ServerSession:
     def _ping(self, rest: str) -> Answer:
         return Answer("PONG")
 
-    def _create(self, table: str) -> Answer:
+    def _create(self, text: str) -> Answer:
+        _, name, *rest = text.split()
+        self.database.tables[name] = rest[-3].strip("'") if "AS" in rest else ""
         return Answer("CREATE")
+
+    def _alter(self, text: str) -> Answer:
+        self.database.altered.add(text.split()[1])
+        return Answer("ALTER")
+
+    def _rows(self, table: str) -> Answer:
+        return Answer("SELECT", self.database.tables[table])
 
     def _orphan(self, rest: str) -> Answer:
         self.orphaned = self.open

@@ -395,7 +395,8 @@ class Miniature(Adapter):
         return connection.rows(nonces, streamed)
 
     async def setting(self, connection: Connection, question: str) -> str:
-        return (await connection.execute("SHOW")).value
+        _, from_table, table = question.partition("SELECT * FROM ")
+        return (await connection.execute(f"ROWS {table}" if from_table else "SHOW")).value
 
     async def switch_autocommit_off(self, connection: Connection) -> None:
         connection.switched = True

@@ -7,8 +7,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from .database import Answer, Refusal, ServerSession
 from .driver import Connection, DriverError, Pool, Queueing
 from .orm import Orm
+from .wire import MiniatureWire
 
 
 class KeepsTheRole(Queueing):
@@ -123,6 +125,24 @@ class CancelledManyCommit(Queueing):
                 raise
 
 
+class RefusesAfterMigrations(Queueing):
+    """Refuses a statement that it has prepared when the table has got a column more."""
+
+    expects = ("loudness", "breaks")
+    bound = 12
+
+    class wire_type(MiniatureWire):
+        class server_type(ServerSession):
+            prepared = ""
+
+            def _rows(self, table: str) -> Answer:
+                changed = table in self.database.altered and self.prepared == "as it was"
+                self.prepared = "as it is" if table in self.database.altered else "as it was"
+                if changed:
+                    raise Refusal("cached plan must not change result type")
+                return super()._rows(table)
+
+
 # -- transactions that others change the ground of --------------------------------------------------------------------
 
 
@@ -146,6 +166,18 @@ class SendsBeginToThePool(Queueing):
     class orm_type(Orm):
         async def statement(self, text: str, db: Any) -> None:
             await self.execute(text, db)
+
+
+class KeepsPoolsOfEndedLoops(Queueing):
+    """Makes a pool for each event loop, and keeps those of loops that are no more."""
+
+    expects = ("recovery", "breaks")
+
+    class orm_type(Orm):
+        async def pool(self, alias: str) -> Pool:
+            return self.pools.setdefault(
+                (alias, asyncio.get_running_loop()), self.driver.pool_type(self.driver, self.size)
+            )
 
 
 class ReplacesChangedConnections(Queueing):

@@ -184,7 +184,9 @@ class Orm:
 
     # -- how it works ----------------------------------------------------------------------------------------------
     async def pool(self, alias: str) -> Pool:
-        """Each event loop has its own."""
+        """Each event loop has its own, for as long as it is there."""
+        for ended in [key for key in self.pools if key[1].is_closed()]:
+            self.pools.pop(ended).close()
         key = alias, asyncio.get_running_loop()
         if key not in self.pools:
             self.pools[key] = self.driver.pool_type(self.driver, self.size)
