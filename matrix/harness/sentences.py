@@ -64,6 +64,7 @@ _KINDS["words"] = "{text}"
 
 # -- what a session asks for: operations, and steps that are none -----------------------------------------------------
 
+_BEGINS = {"": "", "implicit": " by the next statement", "statement": " by a statement of its own"}
 _KINDS |= {
     "read": "read {row}",
     "fetch": "fetch {row}",
@@ -115,9 +116,6 @@ _KINDS |= {
         f"the server {'can be reached again' if f['reachable'] else 'cannot be reached any more'}"
     ),
 }
-
-
-_BEGINS = {"": "", "implicit": " by the next statement", "statement": " by a statement of its own"}
 
 
 def _end(verb: str, f: Any) -> str:
