@@ -345,7 +345,7 @@ async def away_and_back(world):
     "Idle connections have fallen silent",
     level="loud",
     needs=("tortoise", "tortoise pool", "network"),
-    orm=OrmSetup(size=2),
+    orm=OrmSetup(size=1),
 )
 async def silent_while_idle(world, remedy):
     """Tortoise's idle connections fall silent, as behind a firewall that forgot them, and an hour later a task asks
@@ -366,7 +366,7 @@ async def silent_while_idle(world, remedy):
     "Idle connections were ended by the server an hour ago",
     level="loud",
     needs=("tortoise", "tortoise pool", "network"),
-    orm=OrmSetup(size=2),
+    orm=OrmSetup(size=1),
 )
 async def ended_while_idle(world, remedy):
     """The server ends Tortoise's connections, which were idle for an hour (wait_timeout, a restart): each costs one
@@ -386,7 +386,7 @@ async def ended_while_idle(world, remedy):
     "The first use connects while the network is silent",
     level="loud",
     needs=("tortoise", "tortoise pool", "network"),
-    orm=OrmSetup(size=2),
+    orm=OrmSetup(size=1),
     hold_login=True,
 )
 async def first_use_in_silence(world):
@@ -410,7 +410,7 @@ async def first_use_in_silence(world):
     "Every connection is reset",
     level="loud",
     needs=("tortoise", "tortoise pool", "network"),
-    orm=OrmSetup(size=2),
+    orm=OrmSetup(size=1),
 )
 async def reset(world):
     """Every connection of Tortoise's is reset at any moment of a transaction and of queries: each costs one refused

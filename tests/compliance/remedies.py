@@ -253,7 +253,7 @@ class Recycle(Remedy):
     """The pool is set to replace connections that were not used for a minute (pool_recycle,
     max_inactive_connection_lifetime, max_idle): who comes after an hour meets no dead one."""
 
-    setup = OrmSetup(size=2, setting="recycling")
+    setup = OrmSetup(size=1, setting="recycling")
 
 
 @remedy("FIX-13", "Look at each connection before it is handed out", cures=IDLE, needs=(*ON_A_NETWORK, "check"))
@@ -261,7 +261,7 @@ class CheckAtHandOut(Remedy):
     """The pool is set to ask the server on each connection before it is handed out (check=): nobody meets a dead
     one."""
 
-    setup = OrmSetup(size=2, setting="check")
+    setup = OrmSetup(size=1, setting="check")
 
 
 @remedy("FIX-14", "A time limit of the driver's for what is asked", cures=IDLE, needs=(*ON_A_NETWORK, "query limit"))
@@ -269,4 +269,4 @@ class QueryLimit(CatchConflict):
     """The driver is set to give up a question after a second (command_timeout, read_timeout): a dead connection costs
     its user one question and is replaced."""
 
-    setup = OrmSetup(size=2, setting="query limit")
+    setup = OrmSetup(size=1, setting="query limit")

@@ -1045,7 +1045,7 @@ async def limited_and_goes_on(world):
     "asyncio.timeout around in_transaction() while the network falls silent",
     level="loud",
     needs=("tortoise", "tortoise pool", "network"),
-    orm=OrmSetup(size=2),
+    orm=OrmSetup(size=1),
     python=(3, 11),
     situation=MET_SILENCE,
 )
