@@ -33,8 +33,8 @@ from matrix.words import BREAKS, HANGS, LIES, POISONS, REFUSES, VERDICTS, rank  
 MEASURED, RULES = HERE / "tortoise_guard" / "measured.json", HERE / "RULES.md"
 COMMAND = "python guard/generate.py"
 CAN_HAPPEN = {
-    LIES: "what a task is told and what is stored differ",
-    POISONS: "later users of the connection get wrong answers or foreign state",
+    LIES: "what is reported to a task and what is stored differ",
+    POISONS: "later tasks on the connection get wrong answers or foreign state",
     HANGS: "tasks wait for ever",
     BREAKS: "tasks fail that should not, or with an internal error",
     REFUSES: "it is refused",

@@ -140,16 +140,16 @@ GLYPHS = {
     WRONG_DATA: "≠",
 }
 VERDICT_MEANS = {
-    SAFE: "Every operation completed, each task got its own answer, the database holds what the tasks were told.",
+    SAFE: "Every operation completed, each task got its own answer, the database holds what was reported to the tasks.",
     REFUSES: "The offending operation, and only that, got an error of the driver's or the ORM's own documented "
     "exception types; nobody else was harmed; the connection or pool works afterwards.",
-    BREAKS: "Loud, but with collateral damage: an internal error (a bare RuntimeError, AttributeError, an assertion, "
+    BREAKS: "An error, with collateral damage: an internal error (a bare RuntimeError, AttributeError, an assertion, "
     "a protocol error), an innocent task failed, cancellation was swallowed, a time limit was not kept, or the "
     "connection is unusable afterwards. No wrong data.",
     HANGS: "No task can make progress any more, and this is proven, not merely timed out.",
     POISONS: "An error was shown, or a connection was handed on, and afterwards it or its pool silently gives wrong "
     "answers or keeps foreign state.",
-    LIES: "What a task was told and what is true differ: another task's row, a reported commit that is lost, a "
+    LIES: "What was reported to a task and what is true differ: another task's row, a reported commit that is lost, a "
     "reported rollback or failure that is stored, a write inside a transaction it does not belong to.",
     NOT_APPLICABLE: "Does not apply to this cell, with the reason.",
     ERROR: "The harness or the server failed; says nothing of the driver.",
@@ -162,8 +162,9 @@ REMEDY_MEANS = {
     FAILS: "It cures none of its scenarios, and they need a cure.",
     WORSE: "With it a verdict is worse than without it.",
 }
+LEVEL_NAMES = {MUST: "promised", LOUD: "undefined use", INFO: "reported only"}
 LEVEL_MEANS = {
     MUST: "Promised.",
-    LOUD: "Undefined use: the promise is only that it fails loudly and harms nobody; safe and refuses comply.",
+    LOUD: "Undefined use: the promise is only that it fails with an error and harms nobody; safe and refuses comply.",
     INFO: "Reported, not judged.",
 }

@@ -7,6 +7,7 @@ import gc
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from .sentences import NEXT_USER
 from .sweep import WATCH
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def prove(
     for number, side in enumerate(sides, 1):
         waiting += [{"task": f"thread {number}", "where": where(task)} for task in asyncio.all_tasks(side)]
     if not waiting:
-        waiting = [{"task": "the next user" if after else "the program", "where": where(program)}]
+        waiting = [{"task": NEXT_USER if after else "the program", "where": where(program)}]
     connections = [
         {
             "connection": channel.label,

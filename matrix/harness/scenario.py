@@ -39,7 +39,7 @@ class OrmSetup:
 def _with_helpers(program: Any) -> list[Any]:
     """A function, and those of its module that it names, and so on; each once, in the order in which they are met."""
     found = [program]
-    for function in found:
+    for function in filter(inspect.isfunction, found):
         codes = [function.__code__]
         for code in codes:
             codes += [const for const in code.co_consts if inspect.iscode(const)]

@@ -1,4 +1,4 @@
-"""Sentences about a run, made of facts: the only place that words what was done, told, seen and found.
+"""Sentences about a run, made of facts: the only place that words what was done, answered, seen and found.
 
 A fact is plain JSON data, a mapping with a ``kind``; whatever programs want to know of a run they read there. What this
 module makes of it is for people alone: nothing reads a sentence back.
@@ -11,7 +11,8 @@ from typing import Any
 
 from matrix.lines import Fact
 
-NEXT_USER = "the next user"  # who comes when the program is over
+NEXT_USER = "the next task"  # who uses the connection when the program is over
+AFTER = (NEXT_USER, "the next user")  # its name in a history; results of before have the second
 
 _KINDS: dict[str, str | Callable[[Any], str]] = {}
 
@@ -169,15 +170,15 @@ def in_pieces(f: Any) -> str:
 
 # -- what was found: the violations of the checker ---------------------------------------------------------------------
 
-_DROPPED = {"rolled back": "was rolled back", "failed": "failed", "never begun": "was not begun"}
+_DROPPED = {"rolled back": "rolled back", "failed": "failed", "never begun": "not begun"}
 
 _KINDS |= {
-    "refused_succeeded": "{session} sent a statement that the server refuses, and was told that it succeeded.",
+    "refused_succeeded": "{session}'s statement, which the server refuses, was reported as done.",
     "not_ended": "nobody ended the transaction of {session}; its row {row} is stored.",
     "in_part": "the transaction of {session} is stored in part: {row} is there, {lost} is not.",
-    "not_created": "row {row} is stored, and nobody was told that it was created and kept.",
-    "found_and_lost": "{session} was told that row {row} is there; it is lost.",
-    "not_updated": "{session} was told that row {row} is updated, and was given it with another's values.",
+    "not_created": "row {row} is stored, although no task created it by what was reported.",
+    "found_and_lost": "{session} was given row {row} by its query; the row is not stored.",
+    "not_updated": "{session}'s update of row {row} was reported as done; it came back with another task's values.",
     "seen_early": "{session}'s row {row} was visible to others before its transaction committed.",
     "outside": "{session}'s row {row} was written outside of its transaction.",
     "not_seen_inside": "{session} does not see row {row}, written before in the same transaction.",
@@ -185,16 +186,16 @@ _KINDS |= {
     "not_serial": (
         "{sessions} each committed and saw {rows} as before the other's change: no order of the two gives that."
     ),
-    "not_seen_committed": "{owner} was told that row {row} is committed; {session} does not see it.",
+    "not_seen_committed": "{owner}'s commit of row {row} was reported as done; {session} does not see the row.",
     "not_visible": (
-        "{session} was told that row {row} is written, outside of any transaction, and nobody else can see it."
+        "{session}'s write of row {row}, outside of any transaction, was reported as done; nobody else sees it."
     ),
     "sent_later": "{session} was cancelled before anything was sent; {row} was sent later.",
     "wrongly_cancelled": "{session} saw CancelledError, although nobody had cancelled it.",
     "swallowed": "{session} was cancelled, and its cancellation was swallowed.",
     "still_held": "the pool gave {session} the connection that {owner} still holds.",
     "write_in_part": "{session}'s {asked} is stored in part: {row} is there, {lost} is not.",
-    "increment_unasked": ("{row} went from {before} to {after} by {told} increments that were told to be committed."),
+    "increment_unasked": ("{row} went from {before} to {after} by {told} increments that were reported as committed."),
     "split": "{session}'s row {row} went into another server transaction than {other} of the same block.",
     "travelled": (
         "{session}'s row {row} travelled inside the transaction of {owner} (connection {connection}), "
@@ -210,7 +211,7 @@ _KINDS |= {
     "unhandled_error": "the event loop reported an unhandled error: {error}",
     "operation_wrongly_cancelled": "{session}'s {asked} ended in CancelledError, although nobody had cancelled it.",
     "next_user_failed": f"afterwards {NEXT_USER} failed to {{asked}}: {{error}}",
-    "foreign_error": "{session} was shown the error that {owner} had caused: {error}",
+    "foreign_error": "{session} got the error that {owner}'s statement had caused: {error}",
     "invariant": "afterwards {statement} gives {found}.",
     "done_twice": "the same work was to be done once, and was done {times} times.",
     "late": "{session}'s time limit of {seconds:g} s ({what}) ended its block after {took:g} s.",
@@ -238,31 +239,30 @@ def _foreign_setting(f: Any) -> str:
 
 @_of("row_lost")
 def _row_lost(f: Any) -> str:
-    told = "its transaction committed" if f["in_block"] else "its write succeeded"
-    return f"{f['session']} was told that {told}; {f['session']}'s row {f['row']} is lost."
+    what = "commit" if f["in_block"] else "write"
+    return f"{f['session']}'s {what} was reported as done; {f['session']}'s row {f['row']} is not stored."
 
 
 @_of("row_stored")
 def _row_stored(f: Any) -> str:
     who = f["session"]
     if f["error"]:
-        told = f"{who} was told that its write failed ({f['error']['type']})"
-    elif f["cancelled"]:
-        told = f"{who}'s transaction {_DROPPED[f['outcome']]}"
+        what = f"{who}'s write was reported as failed ({f['error']['type']})"
     else:
-        told = f"{who} was told that its transaction {_DROPPED[f['outcome']]}"
-    return f"{told}; {who}'s row {f['row']} is stored."
+        reported = "was" if f["cancelled"] else "was reported as"
+        what = f"{who}'s transaction {reported} {_DROPPED[f['outcome']]}"
+    return f"{what}; {who}'s row {f['row']} is stored."
 
 
 @_of("created_twice")
 def _created_twice(f: Any) -> str:
-    return f"{' and '.join(f['sessions'])} were each told that they had created row {f['row']}."
+    return f"{' and '.join(f['sessions'])} were each given row {f['row']} as created by their own call."
 
 
 @_of("increment_lost")
 def _increment_lost(f: Any) -> str:
     made = (
-        f"{f['told']} increments of {f['row']} were told to be committed; it went from {f['before']} to {f['after']}."
+        f"{f['told']} increments of {f['row']} were reported as committed; it went from {f['before']} to {f['after']}."
     )
     both = f["both_read"]
     return made + (f" {both['sessions'][0]} and {both['sessions'][1]} both read {both['value']}." if both else "")
@@ -280,7 +280,7 @@ _KINDS |= {
     "first_use_opened": "first use by {tasks} tasks opened {opened} connections; the pool's size is {size}.",
     "init_opened": "Tortoise.init() opened {opened} connections.",
     "nothing_opened": "the gate saw no connection although a query was answered.",
-    "aliases_opened": ("two connections of {size} at most opened {opened}: a pool was made anew and forgotten."),
+    "aliases_opened": ("two pools of {size} opened {opened} connections: one was replaced and never closed."),
     "sessions_left": "after the pool was closed {opened} of its connections are still open.",
     "pool_too_large": "a pool of {size} opened {opened} connections.",
     "piled_up": "after {loops} event loops {opened} connections are open; the pool's size is {size}.",
@@ -317,7 +317,7 @@ _PROOFS = {
 _KINDS |= {
     "as_it_should_be": "as it should be ({property})",
     "answered": f"{NEXT_USER}'s questions were answered",
-    "completed": "every operation completed as told",
+    "completed": "every operation completed as reported",
     "refused": "refused: {error}",
     "of_programs": "{count} of {programs} programs: {finding}",
     "in_database": "{database}: {finding}",
@@ -327,24 +327,24 @@ _KINDS |= {
 
 @_of("was_told")
 def _was_told(f: Any) -> str:
-    return f"{NEXT_USER} was told {f['error']['type']}: {f['error']['message']}"
+    return f"{NEXT_USER} got {f['error']['type']}: {f['error']['message']}"
 
 
 @_of("reading")
 def _reading(f: Any) -> str:
-    """A row as its writer was told against what the witness read."""
+    """A row as reported to its writer against what the witness read."""
     stored = "is stored" if f["stored"] else "is not stored"
     told = {
         "ok": {
-            "committed": "was told that it is committed" if f["in_block"] else "was told that it is written",
-            "dropped": "was told that its transaction did not commit",
-            "unknown": "was not told how its transaction ended",
+            "committed": "commit was reported as done" if f["in_block"] else "write was reported as done",
+            "dropped": "transaction was reported as not committed",
+            "unknown": "transaction's end was not reported",
         }[f["fate"]],
-        "error": "was told that the write failed",
-        "cancelled": "was cancelled while it wrote",
-        "pending": "was never answered",
+        "error": "write was reported as failed",
+        "cancelled": "write was cancelled",
+        "pending": "write was never answered",
     }[f["outcome"]]
-    return f"{f['session']} {told}: row {f['row']} {stored}."
+    return f"{f['session']}'s {told}: row {f['row']} {stored}."
 
 
 @_of("seen_once")

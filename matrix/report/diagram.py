@@ -12,8 +12,7 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import Any
 
-from matrix.harness.sentences import NEXT_USER as AFTER
-from matrix.harness.sentences import in_pieces
+from matrix.harness.sentences import AFTER, NEXT_USER, in_pieces
 from matrix.report.drawing import DATABASE, Row, draw
 from matrix.results.text import one_line
 
@@ -96,7 +95,8 @@ def _story(evidence: Mapping[str, Any], finding: Mapping[str, Any]) -> tuple[lis
     if isinstance(hang, Mapping):
         rows += _waiting(hang, run)
     if left_out:
-        rows.append(Row("", "", f"afterwards: {AFTER}'s questions are left out, the history below has them", ("fold",)))
+        note = f"afterwards: {NEXT_USER}'s questions are left out, the history below has them"
+        rows.append(Row("", "", note, ("fold",)))
     used = {name for row in rows for name in (row.left, row.right)}
     lifelines = [*run.tasks, *dict.fromkeys(run.wires.values()), DATABASE]
     return rows, [name for name in lifelines if name in used]

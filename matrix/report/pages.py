@@ -18,7 +18,7 @@ from matrix.report.marks import glyph, style_class
 from matrix.report.patterns import Pattern
 from matrix.report.runs import Run
 from matrix.results.text import clean
-from matrix.words import LEVEL_MEANS, NOT_VERDICTS, REMEDY_MEANS, VERDICT_MEANS, VERDICTS, rank
+from matrix.words import LEVEL_MEANS, LEVEL_NAMES, NOT_VERDICTS, REMEDY_MEANS, VERDICT_MEANS, VERDICTS, rank
 
 HERE = Path(__file__).parent
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -92,6 +92,7 @@ def environment() -> jinja2.Environment:
         "other_means": {word: VERDICT_MEANS[word] for word in NOT_VERDICTS},
         "remedy_means": REMEDY_MEANS,
         "level_means": LEVEL_MEANS,
+        "level_names": LEVEL_NAMES,
         "counts": view.counts,
         "read_evidence": evidence.read,
         "history_of": listing.history,
@@ -130,7 +131,7 @@ def orders_in_words(orders: Any) -> str:
     which += f"{', ' if which else ''}{apart} without the situation, not judged" if apart else ""
     rest = "" if many else ", more are possible"
     if orders.get("on_record") is not None:
-        rest = ", those on record first, which gave the same verdict before"
+        rest = ", known schedules first, which gave the same verdict before"
     text = f"{explored}{many} order{'' if (possible or explored) == 1 else 's'} explored{rest}"
     return f"{text}: {which}" if which else text
 

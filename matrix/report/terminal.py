@@ -48,7 +48,7 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
     as_on_record = any(column.asked for column in table.columns)
     for title, head, rows in sections:
         if rows and head:
-            console.print(Text(title, style="bold").append(" (as on record)" if as_on_record else ""))
+            console.print(Text(title, style="bold").append(" (by known schedules)" if as_on_record else ""))
             for line in _grid(head, rows, console.width, flags if head is heads else [False] * len(head)):
                 console.print(line)
             console.print()
@@ -181,8 +181,8 @@ def _legend(table: Table) -> Iterator[Text]:
     if any(mark.racing for mark in marks):
         yield Text("~         Threads race inside the driver, and runs differ in the word: the pages say how often.")
     if any(mark.note == "unexpected" for family in table.families for row in family.rows for mark in row.marks):
-        yield Text("*         Not what is on record; the reasons are below.")
+        yield Text("*         Not as expected; the reasons are below.")
     if any(column.asked for column in table.columns):
-        yield Text("As on record: the schedules on record gave their verdict again; a rare order may be worse.")
+        yield Text("By known schedules: those that decided before gave their verdict again; a rare order may be worse.")
     if any(column.problem for column in table.columns):
         yield Text("!         The newest run of the cell is incomplete; an older result is shown where there is one.")

@@ -55,10 +55,10 @@ class Column:
 
     @property
     def asked(self) -> str:
-        """``93 of 116 scenarios as on record``: how many all orders have not been run of; empty for none."""
+        """``93 of 116 scenarios by known schedules only``: how many all orders have not been run of; empty for none."""
         lines = self.result.scenarios if self.result else ()
         asked = sum(line.get("depth") == RECORD for line in lines)
-        return f"{asked} of {len(lines)} scenarios as on record" if asked else ""
+        return f"{asked} of {len(lines)} scenarios by known schedules only" if asked else ""
 
     @property
     def versions(self) -> str:

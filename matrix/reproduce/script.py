@@ -277,9 +277,9 @@ class _Maker:
         if self.declared.unreachable:
             lines += ["", "", *self.the_rest()]
         if self.next_user:
-            self.writer.mine = unfold.AFTER
+            self.writer.mine = unfold.AFTER[0]
             inside = self.writer.body(self.next_user, None, False)
-            lines += ["", "", "async def the_next_user():", *(f"    {each}" for each in inside)]
+            lines += ["", "", "async def the_next_task():", *(f"    {each}" for each in inside)]
         text = "\n".join(lines)
         return self.watched(text) if self.found.watched else text
 
@@ -358,7 +358,7 @@ class _Maker:
         lines += [indent + each for each in self.starts()]
         lines.append(f"{indent}await conduct(ORDER)")
         if self.next_user:
-            lines.append(f'{indent}await asyncio.wait([start("the next user", the_next_user)], timeout=PATIENCE)')
+            lines.append(f'{indent}await asyncio.wait([start("the next task", the_next_task)], timeout=PATIENCE)')
         if self.found.looks_at_server:
             lines += [
                 f"{indent}mine = \"datname = current_database() AND state LIKE 'idle in transaction%'\"",

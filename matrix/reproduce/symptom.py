@@ -72,7 +72,7 @@ def _about(fact: Fact, history: Any) -> Mapping[str, Any] | None:
     """The operation that a finding is about; None where that is not one, or one of several next users'."""
     numbers = fact.get("operations") or [None]
     found = next((o for o in _operations(history) if o["operation"] == numbers[0]), None)
-    return None if found and _after(found) is not None and found["session"] != AFTER else found
+    return None if found and _after(found) is not None and found["session"] not in AFTER else found
 
 
 def _after(operation: Mapping[str, Any]) -> Any:
@@ -145,9 +145,9 @@ def _lost(fact: Fact, history: Any, line: Any) -> Symptom | None:
     keys = [_key(write), *(commits if write["block"] else [])]
     return Symptom(
         sentence(short(fact)),
-        f"row {token}, which {write['session']} was told is written, is stored",
+        f"row {token}, whose write by {write['session']} was reported as done, is stored",
         " and ".join([f"well({quoted(key)})" for key in keys] + [f"{quoted(token)} not in rows"]),
-        _print(f"{write['session']} was told that its row {token} is written;") + STORED,
+        _print(f"{write['session']}'s write of row {token} was reported as done;") + STORED,
         _after(write),
     )
 
@@ -168,9 +168,9 @@ def _stored(fact: Fact, history: Any, line: Any) -> Symptom | None:
             shows, what = f"{quoted(key)} in told", "its transaction is rolled back:"
     return Symptom(
         sentence(short(fact)),
-        f"row {token}, of which {write['session']} was told that it failed, is not stored",
+        f"row {token}, whose write by {write['session']} was reported as failed, is not stored",
         f"{shows} and {quoted(token)} in rows",
-        _print(f"{write['session']} was told that {what}", f"told.get({quoted(key)})") + STORED,
+        _print(f"reported to {write['session']}: {what}", f"told.get({quoted(key)})") + STORED,
         _after(write),
     )
 
@@ -208,7 +208,7 @@ def _sent(fact: Fact, history: Any, line: Any) -> Symptom | None:
         sentence(short(fact)),
         f"row {token}, whose write was cancelled before anything was sent, is not stored",
         f"failed({quoted(key)}) and {quoted(token)} in rows",
-        _print(f"{write['session']} was told that the write of {token} is cancelled:", f"told.get({quoted(key)})")
+        _print(f"reported to {write['session']}: the write of {token} is cancelled:", f"told.get({quoted(key)})")
         + STORED,
     )
 
@@ -235,7 +235,7 @@ def _unseen(fact: Fact, history: Any, line: Any) -> Symptom | None:
     token = short(fact["row"])
     return Symptom(
         sentence(short(fact)),
-        f"row {token} is visible when {write['session']} has been told that it is written",
+        f"row {token} is visible when its write was reported to {write['session']} as done",
         f"well({quoted(_key(write))}) and not seen.get({quoted(token)}, True)",
         _print(f"whether another connection saw row {token} then:", f"seen.get({quoted(token)})"),
         _after(write),

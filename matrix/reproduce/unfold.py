@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from matrix.harness.sentences import NEXT_USER as AFTER
-from matrix.harness.sentences import sentence
+from matrix.harness.sentences import AFTER, sentence
 from matrix.reproduce import NotWritten
 from matrix.reproduce.naming import identifier, in_words, name_of, short
 from matrix.words import LETTERS
@@ -124,13 +123,13 @@ def _ended(fact: Mapping[str, Any] | None) -> str:
 def afterwards(evidence: Mapping[str, Any], until: Any) -> list[Item]:
     """What the next user asks, up to the operation ``until``. Raises NotWritten where that is not one after another."""
     course = [
-        ("history", e) for e in evidence["history"] if e["session"] == AFTER or (until and e.get("operation") == until)
+        ("history", e) for e in evidence["history"] if e["session"] in AFTER or (until and e.get("operation") == until)
     ]
-    if any(e["session"] != AFTER for _, e in course):
-        raise NotWritten("it shows when several next users come at once")
+    if any(e["session"] not in AFTER for _, e in course):
+        raise NotWritten("it shows when several tasks come at once")
     numbers = [e.get("operation") for _, e in course if e["event"] == "invoke"]
     if until not in numbers:
-        raise NotWritten("the next user's question is not in the history")
+        raise NotWritten("the next task's question is not in the history")
     blocks = {block["name"]: int(block["number"]) for block in evidence["blocks"]}
     wanted = set(numbers[: numbers.index(until) + 1])
     return _items([entry for entry in course if entry[1].get("operation") in wanted], blocks)

@@ -130,7 +130,7 @@ async def close_in_use(world):
     fresh_connections=True,
 )
 async def connect_failure(world):
-    """Who uses the client while the database cannot be reached is told so in a documented way; as soon as it can, the
+    """Who uses the client while the database cannot be reached gets a documented error; as soon as it can, the
     client works."""
 
     async def too_early(session):
@@ -195,7 +195,7 @@ async def first_used_inside(world):
     situation=cancelled("write"),
 )
 async def cancel_bulk(world):
-    """A bulk_create is cancelled at any moment: all its rows are stored or none, and the next user finds a clean
+    """A bulk_create is cancelled at any moment: all its rows are stored or none, and the next task finds a clean
     connection."""
 
     async def victim(session):

@@ -72,8 +72,8 @@ async def query_over_stream(world):
     situation=BLOCKS_AT_ONCE,
 )
 async def two_transactions(world):
-    """Two coroutines run a transaction each on one connection: what each was told of its end is true, or the second is
-    refused."""
+    """Two coroutines run a transaction each on one connection: what each is reported of its end is true, or the second
+    is refused."""
     connection = await world.connect()
 
     async def committer(session):

@@ -11,7 +11,7 @@ from matrix.harness.situations import BLOCKS_AT_ONCE, FAILED_BESIDE
 
 @scenario("CTX-1", "A child outlives the transaction and writes", level="loud", needs=("tortoise",), orm=OrmSetup())
 async def late_write(world, remedy):
-    """A task started in a transaction writes after the block has ended: the row is stored as told, or the write is
+    """A task started in a transaction writes after the block has ended: the row is stored as reported, or the write is
     refused."""
     block_is_over = asyncio.Event()
 
@@ -24,7 +24,7 @@ async def late_write(world, remedy):
 
 @scenario("CTX-2", "A child outlives the transaction and opens one", level="loud", needs=("tortoise",), orm=OrmSetup())
 async def late_transaction(world, remedy):
-    """A task started in a transaction opens its own after the block has ended: it ends as told, or is refused."""
+    """A task started in a transaction opens its own after the block has ended: it ends as reported, or is refused."""
     block_is_over = asyncio.Event()
 
     async def child(session):
@@ -128,7 +128,7 @@ async def thread_inside(world):
 )
 async def generator_moves(world):
     """An async generator with a transaction around its yield is begun by one task and ended by another, as a fixture of
-    some test runners: it is committed as told, or refused and nothing of it is stored."""
+    some test runners: it is committed as reported, or refused and nothing of it is stored."""
 
     async def parent(session):
         db = session.orm()
@@ -161,7 +161,7 @@ async def generator_moves(world):
 )
 async def eager_tasks(world, remedy):
     """Two tasks that begin to run while they are created, inside a transaction, each open a nested one: both end as
-    told, or one is refused and nobody is harmed."""
+    reported, or one is refused and nobody is harmed."""
 
     async def child(session):
         db = remedy.inner(session)
@@ -227,7 +227,7 @@ async def worker_from_before(world):
 )
 async def worker_from_inside(world, remedy):
     """A worker started inside a transaction serves a later job of somebody else while a stranger's transaction is open:
-    the row is stored as told, or its write is refused, and the stranger's transaction is left alone."""
+    the row is stored as reported, or its write is refused, and the stranger's transaction is left alone."""
     jobs = asyncio.Queue()
     block_is_over = asyncio.Event()
 
@@ -256,7 +256,7 @@ async def worker_from_inside(world, remedy):
 )
 async def loops_of_their_own(world):
     """Two threads, each with its own event loop and its own Tortoise.init(), and the main one run transactions at once:
-    one fails, the others commit, each as it was told."""
+    one fails, the others commit, each as reported."""
 
     async def committing(session):
         db = session.orm()

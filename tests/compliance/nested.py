@@ -57,8 +57,8 @@ async def three_levels(world):
     situation=BLOCKS_AT_ONCE,
 )
 async def siblings(world, remedy):
-    """Two tasks started in a transaction each open a nested one at once: both end as told, or one is refused and nobody
-    is harmed."""
+    """Two tasks started in a transaction each open a nested one at once: both end as reported, or one is refused and
+    nobody is harmed."""
     await world.together(parent=parent_of(remedy, child_1=nested_child(remedy), child_2=nested_child(remedy)))
 
 
@@ -71,8 +71,8 @@ async def siblings(world, remedy):
     situation=ASKED_BESIDE_BLOCK,
 )
 async def child_and_parent(world, remedy):
-    """A task started in a transaction opens a nested one while its parent goes on querying: both get what they are
-    told."""
+    """A task started in a transaction opens a nested one while its parent goes on querying: what is reported to both is
+    true."""
 
     async def parent(session):
         db = remedy.outer(session)
@@ -99,8 +99,8 @@ async def child_and_parent(world, remedy):
     situation=BLOCKS_AT_ONCE,
 )
 async def one_sibling_fails(world, remedy):
-    """Of two sibling tasks with a nested transaction each, one fails on purpose: the other's rows are as it was
-    told."""
+    """Of two sibling tasks with a nested transaction each, one fails on purpose: the other's rows are as reported to
+    it."""
 
     async def failing(session):
         db = remedy.inner(session)
@@ -210,7 +210,7 @@ async def rolled_back_by_hand(world):
 )
 async def cancelled_sibling(world, remedy):
     """Of two sibling tasks with a nested transaction each, one is cancelled at any moment: the other's rows and the
-    parent's are as they were told."""
+    parent's are as reported to them."""
 
     async def victim(session):
         await remedy.whole(session, nested_child(remedy))
@@ -286,8 +286,8 @@ async def inner_error(world):
     situation=BLOCKS_AT_ONCE,
 )
 async def siblings_in_a_group(world, remedy):
-    """Two tasks of a TaskGroup in a transaction each open a nested one at once: both end as told, or one is refused and
-    nobody is harmed."""
+    """Two tasks of a TaskGroup in a transaction each open a nested one at once: both end as reported, or one is refused
+    and nobody is harmed."""
 
     async def parent(session):
         db = remedy.outer(session)
@@ -454,8 +454,8 @@ async def script_in_inner_block(world):
 
 @scenario("NST-20", "A nested block waits for a task from before it", level="loud", needs=("tortoise",), orm=OrmSetup())
 async def waits_for_earlier_task(world):
-    """A task started in a transaction queries while its parent waits for it inside a nested block: both get what they
-    are told, or one is refused and nobody is harmed."""
+    """A task started in a transaction queries while its parent waits for it inside a nested block: what is reported to
+    both is true, or one is refused and nobody is harmed."""
 
     async def parent(session):
         db = session.orm()
@@ -477,7 +477,7 @@ async def waits_for_earlier_task(world):
 @scenario("NST-21", "A nested block waits for a task from beside it", level="loud", needs=("tortoise",), orm=OrmSetup())
 async def waits_for_sibling(world):
     """Of two tasks started in a transaction one opens a nested block and waits inside it for the other, which queries:
-    both get what they are told, or one is refused and nobody is harmed."""
+    what is reported to both is true, or one is refused and nobody is harmed."""
 
     async def parent(session):
         async with session.orm().transaction():
@@ -498,8 +498,8 @@ async def waits_for_sibling(world):
     "NST-22", "A nested block waits for a nested block inside it", level="loud", needs=("tortoise",), orm=OrmSetup()
 )
 async def waits_for_nested_child(world):
-    """A nested block starts a task that opens a nested block of its own, and waits for it beside its own queries: all
-    get what they are told, or one is refused and nobody is harmed."""
+    """A nested block starts a task that opens a nested block of its own, and waits for it beside its own queries: what
+    is reported to each is true, or one is refused and nobody is harmed."""
 
     async def child(session):
         async with session.orm().transaction():

@@ -6,7 +6,7 @@ from matrix.harness.situations import BOTH_WANT_MORE, MET_SILENCE, STALLED, USED
 
 @scenario("POOL-1", "A connection returned inside an open transaction", level="loud", needs=("pool",))
 async def returned_in_transaction(world):
-    """A connection that is given back in the middle of a transaction is clean for the next user, and the transaction is
+    """A connection that is given back in the middle of a transaction is clean for the next task, and the transaction is
     not committed."""
     pool = await world.create_pool(1)
 
@@ -23,7 +23,7 @@ async def returned_in_transaction(world):
 
 @scenario("POOL-2", "Session settings do not leak", level="info", needs=("pool",), fresh_connections=True)
 async def settings_leak(world):
-    """A task changes a setting of the server's session and gives its connection back: the next user does not find the
+    """A task changes a setting of the server's session and gives its connection back: the next task does not find the
     setting changed."""
     pool = await world.create_pool(1)
 
@@ -94,7 +94,7 @@ async def cancelled_acquire(world):
     situation=cancelled("read"),
 )
 async def cancelled_in_use(world):
-    """A task is cancelled in mid-query and gives its connection back: the next user gets a connection that answers
+    """A task is cancelled in mid-query and gives its connection back: the next task gets a connection that answers
     correctly."""
     pool = await world.create_pool(1)
 
@@ -111,7 +111,7 @@ async def cancelled_in_use(world):
 @scenario("POOL-6", "The server ends a connection in use", level="loud", needs=("pool", "server"))
 async def killed_in_use(world):
     """The server ends a connection while a task holds it: its user gets its answers or a documented error, and the pool
-    serves the next user."""
+    serves the next task."""
     pool = await world.create_pool(1)
 
     async def administrator(session):
@@ -140,7 +140,7 @@ async def killed_in_use(world):
 )
 async def nested_acquires(world):
     """Each of two tasks takes a connection and then a second one, from a pool of two: both are served in the end, or
-    somebody is told in a documented way that there is none."""
+    somebody gets a documented error."""
     pool = await world.create_pool(2)
 
     async def greedy(session):
@@ -180,7 +180,7 @@ async def cancelled_holder(world):
 
 @scenario("POOL-9", "The server ends an idle connection", level="loud", needs=("pool", "server"))
 async def killed_idle(world):
-    """The server ends a connection while it lies in the pool: the next user gets a new one or a documented error, and
+    """The server ends a connection while it lies in the pool: the next task gets a new one or a documented error, and
     the user after that is served."""
     pool = await world.create_pool(1)
 
@@ -218,7 +218,7 @@ async def released_twice(world):
     "POOL-11", "A connection used after it was given back", level="loud", needs=("pool",), situation=USED_BY_NEXT_OWNER
 )
 async def used_after_release(world):
-    """A task goes on using the connection that it gave back, while the next user has a transaction open on it: the task
+    """A task goes on using the connection that it gave back, while the next task has a transaction open on it: the task
     is refused, or nobody notices."""
     pool = await world.create_pool(1)
 
@@ -339,7 +339,7 @@ async def cancelled_release(world):
 @scenario("POOL-21", "The server ends a connection that a task waits for", level="loud", needs=("pool", "server"))
 async def killed_with_waiter(world):
     """The server ends a pool's only connection while one task uses it and another waits for it: the waiter is served,
-    or told in a documented way, and the pool works."""
+    or answered with a documented error, and the pool works."""
     pool = await world.create_pool(1)
 
     async def user(session):
@@ -359,8 +359,8 @@ async def killed_with_waiter(world):
 
 @scenario("POOL-22", "A connection cannot be replaced while tasks wait for it", level="loud", needs=("pool", "server"))
 async def not_replaced_with_waiter(world):
-    """The server ends a pool's only connection and cannot be reached while two tasks wait for it: each is told in a
-    documented way, or served when the server is back, and the pool works."""
+    """The server ends a pool's only connection and cannot be reached while two tasks wait for it: each gets its answer
+    in a documented way, or served when the server is back, and the pool works."""
     pool = await world.create_pool(1)
 
     async def user(session):
@@ -425,7 +425,7 @@ async def size_is_kept(world):
     situation=cancelled("read"),
 )
 async def cancelled_in_stream(world):
-    """A task is cancelled while it walks through a streamed result and gives its connection back: the next user gets a
+    """A task is cancelled while it walks through a streamed result and gives its connection back: the next task gets a
     connection that answers correctly."""
     pool = await world.create_pool(1)
 
@@ -442,7 +442,7 @@ async def cancelled_in_stream(world):
 @scenario("POOL-30", "What else a session keeps", level="info", needs=("pool",), fresh_connections=True)
 async def states_leak(world):
     """A task takes another role, makes a temporary table, listens, locks and changes whatever else the server keeps of
-    a session, and gives its connection back: the next user finds all of it as in a new session."""
+    a session, and gives its connection back: the next task finds all of it as in a new session."""
     pool = await world.create_pool(1)
 
     async def careless(session):
@@ -469,7 +469,7 @@ async def states_leak(world):
 )
 async def autocommit_leaks(world):
     """A task switches its connection's autocommit off, commits what it has written and gives it back: what the next
-    user of the pool, whose connections have autocommit, is told to be written is stored."""
+    user of the pool, whose connections have autocommit, is reported to have written is stored."""
     pool = await world.create_pool(1)
 
     async def careful(session):

@@ -42,13 +42,13 @@ class SecondConnection(Remedy):
 @remedy("FIX-1a", "A second named connection, models left on the default", cures=APART)
 class SecondConnectionPlainModels(SecondConnection):
     """The task opens in_transaction("conn_2") and uses the models plainly; the outer block on conn_1 then fails: both
-    end as told."""
+    end as reported."""
 
 
 @remedy("FIX-1b", "A second named connection, using_db everywhere", cures=APART)
 class SecondConnectionUsingDb(SecondConnection):
     """The task opens in_transaction("conn_2") and passes using_db to every query; the outer block on conn_1 then fails:
-    both end as told."""
+    both end as reported."""
 
     def outer(self, session):
         return session.orm("conn_1")
@@ -62,21 +62,22 @@ class SecondConnectionUsingDb(SecondConnection):
 )
 class SecondConnectionCrowd(SecondConnectionUsingDb):
     """As FIX-1b, with four such tasks at once on a pool of minsize=1, maxsize=2: those that wait are served, all end as
-    told."""
+    reported."""
 
     crowd = 4
 
 
 @remedy("FIX-2a", "Start the task at the end of the block", cures=APART)
 class StartLast(Remedy):
-    """First await all queries of the block, then create the task as its last statement: parent and task end as told."""
+    """First await all queries of the block, then create the task as its last statement: parent and task end as
+    reported."""
 
     starts = "last"
 
 
 @remedy("FIX-2b", "Start the task after the block", cures=APART_CANCELLED)
 class StartAfter(Remedy):
-    """Create the task when the block has ended: parent and task end as told."""
+    """Create the task when the block has ended: parent and task end as reported."""
 
     starts = "after"
     independent = True

@@ -196,7 +196,7 @@ async def nothing_visible(world):
 
 @scenario("TXN-8", "Commit and roll back by hand, and twice", level="loud", needs=("tortoise",), orm=OrmSetup(size=2))
 async def by_hand(world):
-    """What a block's own commit() or rollback() was told is true after the block as well; the second one in the same
+    """What a block's own commit() or rollback() was given is true after the block as well; the second one in the same
     block is refused or changes nothing."""
 
     async def committer(session):
@@ -456,7 +456,7 @@ async def bulk_beside(world):
 )
 async def gathered_creation(world):
     """Child tasks of one transaction get or create rows of their own at once, which opens a nested block unseen: each
-    row is there as told, or one is refused and nobody is harmed."""
+    row is there as reported, or one is refused and nobody is harmed."""
     first, second = world.token(), world.token()
 
     def child(row):
@@ -486,8 +486,8 @@ async def gathered_creation(world):
     orm=OrmSetup(size=1),
 )
 async def lost_in_begin(world):
-    """The server ends the connection at any moment around a transaction's begin: its task is told so, the pool replaces
-    the connection, and the same task's next query is outside of any transaction."""
+    """The server ends the connection at any moment around a transaction's begin: its task gets an error, the pool
+    replaces the connection, and the same task's next query is outside of any transaction."""
     lost = asyncio.Event()
 
     async def victim(session):
@@ -590,7 +590,7 @@ async def cancel_in_first_begin(world):
 )
 async def opposite_order(world, remedy):
     """Two transactions change the same two rows in opposite order: where they deadlock the server ends one of them, its
-    task is told so and nothing of it is stored; the other one completes."""
+    task gets an error and nothing of it is stored; the other one completes."""
     rows = world.counter(), world.counter()
 
     def worker(first, second):
@@ -620,8 +620,8 @@ async def opposite_order(world, remedy):
     situation=FOUND_LOCKED,
 )
 async def locked_row(world, remedy):
-    """Two transactions each select one row for update with nowait: who finds it locked is told so at once, and nothing
-    of that transaction is stored; the other one completes."""
+    """Two transactions each select one row for update with nowait: who finds it locked gets an error at once, and
+    nothing of that transaction is stored; the other one completes."""
     counter = world.counter()
 
     async def work(session):
@@ -647,7 +647,7 @@ async def locked_row(world, remedy):
 )
 async def both_read_then_write(world, remedy):
     """Two transactions on connections of their own both read, then both write: all of it is stored, or one of them is
-    refused, its task is told so and nothing of it is stored; the other one completes."""
+    refused, its task gets an error and nothing of it is stored; the other one completes."""
 
     def worker(alias):
         async def work(session):
@@ -688,7 +688,7 @@ async def script_inside(world):
 )
 async def lost_inside(world):
     """The connection is ended at any moment up to the commit's answer: all of the transaction is stored or nothing, its
-    task is told so, and the pool replaces the connection for the same task as well."""
+    task gets an error, and the pool replaces the connection for the same task as well."""
 
     async def victim(session):
         db = session.orm()
@@ -715,7 +715,7 @@ async def lost_inside(world):
     orm=OrmSetup(size=1),
 )
 async def refused_commit(world):
-    """A deferred constraint is violated, so the database refuses the commit: its task is told so, nothing is stored,
+    """A deferred constraint is violated, so the database refuses the commit: its task gets an error, nothing is stored,
     and whoever gets the connection next is in no transaction, in the same task as well."""
 
     async def parent(session):
@@ -786,8 +786,8 @@ async def look_built_before(world):
     orm=OrmSetup(size=1),
 )
 async def built_inside(world):
-    """A bulk_create that was built inside a block and is awaited after its end is stored as told, whatever a stranger
-    does who has got the connection, or is refused."""
+    """A bulk_create that was built inside a block and is awaited after its end is stored as reported, whatever a
+    stranger does who has got the connection, or is refused."""
     ended, begun, asked = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def parent(session):
@@ -864,7 +864,7 @@ async def awaited_again(world):
 )
 async def saved_again(world):
     """An object is saved in a block that is rolled back, and once more in the next try, as code that tries again does:
-    it is stored as told, or the second save is refused."""
+    it is stored as reported, or the second save is refused."""
 
     async def parent(session):
         db = session.orm()
@@ -932,7 +932,7 @@ async def second_connection_inside(world):
 )
 async def locked_object_lives_on(world):
     """A row is selected for update inside a block and its object saved after the block's end by a task that was started
-    in it, while a stranger has a transaction open: it is stored as told, or refused."""
+    in it, while a stranger has a transaction open: it is stored as reported, or refused."""
     counter, ended, begun = world.counter(), asyncio.Event(), asyncio.Event()
 
     async def stranger(session):
@@ -975,7 +975,7 @@ async def locked_object_lives_on(world):
 )
 async def cancelled_and_goes_on(world, remedy):
     """A task is cancelled at any moment of its transaction, from begin to end, catches that and goes on: what it writes
-    next, alone and in a transaction, is stored as told, and the pool works."""
+    next, alone and in a transaction, is stored as reported, and the pool works."""
     await _goes_on(world, remedy, again=False)
 
 
@@ -989,7 +989,7 @@ async def cancelled_and_goes_on(world, remedy):
 )
 async def cancelled_again_and_goes_on(world):
     """A task is cancelled at any moment of its transaction and again at each await until it has left it, as anyio's and
-    so Starlette's scopes do, and goes on: what it writes next is stored as told, and the pool works."""
+    so Starlette's scopes do, and goes on: what it writes next is stored as reported, and the pool works."""
     await _goes_on(world, NO_REMEDY, again=True)
 
 
@@ -1022,7 +1022,7 @@ async def _goes_on(world, remedy, again):
 )
 async def limited_and_goes_on(world):
     """A time limit ends at any moment of the transaction inside it, and the same task goes on: what it writes next,
-    alone and in a transaction, is stored as told, and the pool works."""
+    alone and in a transaction, is stored as reported, and the pool works."""
 
     async def victim(session):
         db = session.orm()

@@ -36,7 +36,7 @@ def result(function, *more):
     ("function", "word", "said", "like"),
     [
         ("background", "lies", "log's row", "CTX-1"),
-        ("side_by_side", "lies", "was told that its transaction", "NST-3"),
+        ("side_by_side", "lies", "'s transaction was reported as", "NST-3"),
         ("own_error", "breaks", "own error ended with KeyError: 'taken already', raised at shop.py:", None),
         ("both_make_it", "breaks", "both make it ended with IntegrityError: UNIQUE constraint failed", None),
     ],

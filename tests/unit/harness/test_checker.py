@@ -64,18 +64,18 @@ def test_a_wrong_answer_to_the_next_user_after_an_error_is_poison(story):
     story.ok(story.ask("a", "read", "n-1"), "n-1")
     story.cancelled(story.ask("a", "read", "n-2"))
     story.session("a", cancelled=True, ended="cancelled")
-    story.reads("the next user", "n-3", result="n-2", after=True)
+    story.reads("the next task", "n-3", result="n-2", after=True)
     assert story.verdict == "poisons"
 
 
 def test_a_wrong_answer_to_the_next_user_without_any_warning_is_a_lie(story):
-    story.reads("the next user", "n-3", result="n-2", after=True)
+    story.reads("the next task", "n-3", result="n-2", after=True)
     assert story.verdict == "lies"
 
 
 def test_a_refused_statement_does_not_count_as_a_warning(story):
     story.error(story.ask("a", "fail"))
-    story.reads("the next user", "n-3", result="n-2", after=True)
+    story.reads("the next task", "n-3", result="n-2", after=True)
     assert story.verdict == "lies"
 
 
@@ -485,7 +485,7 @@ def test_a_stray_cancellation_in_a_group_in_which_nobody_failed(story):
 
 
 def test_a_next_user_who_gets_an_error_finds_no_recovery(story):
-    story.error(story.ask("the next user", "read", "n-1", after=True))
+    story.error(story.ask("the next task", "read", "n-1", after=True))
     assert story.violated == {"recovery"}
     assert story.verdict == "breaks"
 
@@ -519,7 +519,7 @@ def test_foreign_state_is_poison_if_there_was_a_warning(story, warned, verdict):
 
 def test_an_error_that_comes_later_does_not_soften_what_was_claimed_before(story):
     story.claims("containment", after=True)
-    story.error(story.ask("the next user", "read", "n-1", after=True))
+    story.error(story.ask("the next task", "read", "n-1", after=True))
     assert story.verdict == "lies"
 
 
@@ -596,7 +596,7 @@ def test_the_end_of_a_connection_excuses_no_other_and_nothing_before(story):
 def test_the_end_of_a_connection_excuses_no_internal_error_and_no_next_user(story):
     story.history.ended[None] = story.now
     story.error(story.ask("a", "read", "n-1"), INTERNAL)
-    story.error(story.ask("the next user", "read", "n-2", after=True))
+    story.error(story.ask("the next task", "read", "n-2", after=True))
     assert story.violated == {"loudness", "recovery"}
 
 
@@ -653,7 +653,7 @@ def test_two_who_were_told_that_they_created_one_row(story):
     story.stores("w-1")
     ensures(story, "a", CREATED)
     ensures(story, "b", CREATED)
-    assert story.violations[0].sentence == "a and b were each told that they had created row w-1."
+    assert story.violations[0].sentence == "a and b were each given row w-1 as created by their own call."
 
 
 def test_a_row_that_was_got_is_there(story):

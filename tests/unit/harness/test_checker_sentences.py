@@ -48,7 +48,7 @@ def test_whose_setting_it_was_that_the_next_user_found(story):
         story.ok(story.ask(session, "set", value))
     story.ok(story.ask("probe 1", "probe", "none", after=True), "y")
     assert said(story) == [
-        ("recovery", "the next user found the setting 'y' that b had left behind; a new session has 'none'."),
+        ("recovery", "the next task found the setting 'y' that b had left behind; a new session has 'none'."),
     ]
 
 
@@ -57,20 +57,20 @@ def test_a_setting_that_nobody_had_made(story):
     story.reads("b", "z")
     story.ok(story.ask("probe 1", "probe", "none", after=True), "z")
     assert said(story) == [
-        ("routing", "the next user found the setting 'z' that nobody had asked for; a new session has 'none'."),
+        ("routing", "the next task found the setting 'z' that nobody had asked for; a new session has 'none'."),
     ]
 
 
 def test_the_next_user_is_called_so(story):
     story.reads("a", "n-1")
     story.reads("probe 1", "n-2", result="n-1", after=True)
-    assert said(story) == [("routing", "the next user asked for n-2 and was given the answer that a had asked for.")]
+    assert said(story) == [("routing", "the next task asked for n-2 and was given the answer that a had asked for.")]
 
 
 def test_a_refused_statement_that_succeeded(story):
     story.ok(story.ask("a", "fail"))
     assert said(story) == [
-        ("routing", "a sent a statement that the server refuses, and was told that it succeeded."),
+        ("routing", "a's statement, which the server refuses, was reported as done."),
     ]
 
 
@@ -81,7 +81,7 @@ def test_whose_error_it_was(story):
     story.error(behind, message="no_such_table")
     assert said(story)[0] == (
         "routing",
-        "b was shown the error that a had caused: driver.Error: no_such_table",
+        "b got the error that a's statement had caused: driver.Error: no_such_table",
     )
 
 
@@ -89,34 +89,34 @@ def test_lost_rows_say_what_their_task_was_told(story):
     story.writes("a", "w-1", stored=False)
     story.writes("b", "w-2", block=story.block("b", outcome="committed"), stored=False)
     assert said(story) == [
-        ("durability", "a was told that its write succeeded; a's row w-1 is lost."),
-        ("durability", "b was told that its transaction committed; b's row w-2 is lost."),
+        ("durability", "a's write was reported as done; a's row w-1 is not stored."),
+        ("durability", "b's commit was reported as done; b's row w-2 is not stored."),
     ]
 
 
 @pytest.mark.parametrize(
     ("outcome", "told"),
-    [("rolled back", "was rolled back"), ("failed", "failed"), ("never begun", "was not begun")],
+    [("rolled back", "rolled back"), ("failed", "failed"), ("never begun", "not begun")],
 )
 @pytest.mark.parametrize("inner", [False, True])
 def test_a_row_of_a_dropped_transaction_says_how_that_ended(story, outcome, told, inner):
     block = story.block("a", outcome=outcome)
     story.writes("a", "w-1", block=story.block("a", block, "committed") if inner else block)
-    assert said(story) == [("atomicity", f"a was told that its transaction {told}; a's row w-1 is stored.")]
+    assert said(story) == [("atomicity", f"a's transaction was reported as {told}; a's row w-1 is stored.")]
     assert story.verdict == "lies"
 
 
 def test_how_another_s_transaction_ended_is_not_said_of_one_s_own(story):
     story.block("b", outcome="rolled back")
     story.writes("a", "w-1", block=story.block("a", outcome="failed"))
-    assert said(story) == [("atomicity", "a was told that its transaction failed; a's row w-1 is stored.")]
+    assert said(story) == [("atomicity", "a's transaction was reported as failed; a's row w-1 is stored.")]
 
 
 def test_a_row_whose_write_failed_says_with_what(story):
     story.ask("b", "read", "n-1")
     story.error(story.ask("a", "write", "w-1"))
     story.stores("w-1")
-    assert said(story) == [("atomicity", "a was told that its write failed (driver.Error); a's row w-1 is stored.")]
+    assert said(story) == [("atomicity", "a's write was reported as failed (driver.Error); a's row w-1 is stored.")]
     assert check(story.history)[0].fact["outcome"] == ""  # no block is part of it
 
 
@@ -172,27 +172,27 @@ def ensured(story: Story, **results: str) -> None:
 
 def test_a_row_that_was_got_and_is_lost(story):
     ensured(story, a=FOUND)
-    assert said(story) == [("durability", "a was told that row w-1 is there; it is lost.")]
+    assert said(story) == [("durability", "a was given row w-1 by its query; the row is not stored.")]
 
 
 def test_a_row_that_two_have_created(story):
     story.stores("w-1")
     ensured(story, a=CREATED, b=CREATED)
-    assert said(story) == [("durability", "a and b were each told that they had created row w-1.")]
+    assert said(story) == [("durability", "a and b were each given row w-1 as created by their own call.")]
 
 
 def test_an_update_that_was_not_done(story):
     story.stores("w-1")
     ensured(story, a=CREATED, b=IGNORED)
     assert said(story) == [
-        ("durability", "b was told that row w-1 is updated, and was given it with another's values."),
+        ("durability", "b's update of row w-1 was reported as done; it came back with another task's values."),
     ]
 
 
 def test_a_row_that_nobody_has_created(story):
     story.stores("w-1")
     ensured(story, a=FOUND)
-    assert said(story) == [("atomicity", "row w-1 is stored, and nobody was told that it was created and kept.")]
+    assert said(story) == [("atomicity", "row w-1 is stored, although no task created it by what was reported.")]
 
 
 def puts(story: Story, *sessions: str) -> None:
@@ -203,21 +203,21 @@ def puts(story: Story, *sessions: str) -> None:
 def test_a_counter_that_lost_an_increment_says_from_where_to_where(story):
     puts(story, "a", "b")
     story.history.counters["c-1"] = 5, 6
-    assert said(story) == [("durability", "2 increments of c-1 were told to be committed; it went from 5 to 6.")]
+    assert said(story) == [("durability", "2 increments of c-1 were reported as committed; it went from 5 to 6.")]
 
 
 def test_a_counter_that_went_too_far_says_so(story):
     puts(story, "a")
     story.history.counters["c-1"] = 5, 7
     assert said(story) == [
-        ("atomicity", "c-1 went from 5 to 7 by 1 increments that were told to be committed."),
+        ("atomicity", "c-1 went from 5 to 7 by 1 increments that were reported as committed."),
     ]
 
 
 def test_a_counter_that_nobody_counted(story):
     story.history.counters["c-1"] = 5, 6
     assert said(story) == [
-        ("atomicity", "c-1 went from 5 to 6 by 0 increments that were told to be committed."),
+        ("atomicity", "c-1 went from 5 to 6 by 0 increments that were reported as committed."),
     ]
 
 
@@ -247,7 +247,7 @@ def test_a_row_that_is_not_seen_after_its_commit(story):
     story.writes("a", "w-1", block=block)
     story.ok(story.ask("a", "commit", block=block))
     story.ok(story.ask("b", "look", "w-1", scope="b"), UNSEEN)
-    assert said(story) == [("durability", "a was told that row w-1 is committed; b does not see it.")]
+    assert said(story) == [("durability", "a's commit of row w-1 was reported as done; b does not see the row.")]
 
 
 # -- containment -----------------------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_an_unhandled_error_of_the_loop(story):
 
 def test_the_next_user_s_error(story):
     story.error(story.ask("probe 1", "read", "n-1", after=True))
-    assert said(story) == [("recovery", "afterwards the next user failed to read n-1: driver.Error: no")]
+    assert said(story) == [("recovery", "afterwards the next task failed to read n-1: driver.Error: no")]
 
 
 # -- cancellation, hangs, claims -------------------------------------------------------------------------------------

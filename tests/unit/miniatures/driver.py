@@ -175,7 +175,7 @@ class Connection:
             self.turn.release()
 
     def reset(self) -> None:
-        """Make it as new for the next user, whatever it was in the middle of."""
+        """Make it as new for the next task, whatever it was in the middle of."""
         self.forget("ROLLBACK")
         if self.changed:
             self.forget("RESET")

@@ -25,7 +25,7 @@ class KeepsTheRole(Queueing):
 
 
 class LeavesAutocommitOff(Queueing):
-    """Gives the next user a connection that the last one has switched autocommit off on."""
+    """Gives the next task a connection that the last one has switched autocommit off on."""
 
     expects = ("durability", "lies")
 

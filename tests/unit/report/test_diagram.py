@@ -188,14 +188,14 @@ def test_of_a_long_run_plain_answers_are_left_out_first():
 def test_the_next_user_is_left_out_unless_it_decides():
     history = [
         event(1, "parent", "invoke", 1, "read", "read n-1"),
-        event(2, "the next user", "invoke", 2, "read", "read n-2"),
+        event(2, "the next task", "invoke", 2, "read", "read n-2"),
     ]
     frames = [frame("->", "COM_QUERY", "SELECT 'n-2'", n=3)]
     quiet = scenario(finding={"kind": "swallowed", "session": "parent"}, evidence=numbered(frames, history))
-    assert "the next user" not in heads(drawn(quiet))
-    assert "afterwards: the next user's questions are left out, the history below has them" in texts(drawn(quiet))
-    loud = scenario(finding={"kind": "wrong_answer", "session": "the next user"}, evidence=numbered(frames, history))
-    assert "the next user" in heads(drawn(loud))
+    assert "the next task" not in heads(drawn(quiet))
+    assert "afterwards: the next task's questions are left out, the history below has them" in texts(drawn(quiet))
+    loud = scenario(finding={"kind": "wrong_answer", "session": "the next task"}, evidence=numbered(frames, history))
+    assert "the next task" in heads(drawn(loud))
 
 
 def test_it_is_the_same_every_time():

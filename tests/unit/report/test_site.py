@@ -116,7 +116,7 @@ def test_the_index_says_versions_age_and_what_is_incomplete(built):
         assert part in text
     page = "".join(Page(built / "cells" / "mysql-aiomysql" / "index.html").text)
     assert "eager tasks need Python 3.12" in page
-    assert "On record: On <record>." in page
+    assert "Known: On <record>." in page
 
 
 def test_an_evidence_page_shows_all_evidence(built):
@@ -124,7 +124,7 @@ def test_an_evidence_page_shows_all_evidence(built):
     for part in (
         "readexactly() called while another coroutine is waiting",
         "The child was told that its block failed, and its row is stored.",
-        "nobody was told so",
+        "reported to nobody",
         "AAB1",
         "async def nst_4(world)",
         "pool.py:10",

@@ -52,7 +52,7 @@ def executed(folder: Path, text: str, *arguments: str) -> Run:
 def test_the_symptom_shows_and_nothing_is_left_behind(tmp_path):
     done = executed(tmp_path, source())
     assert (done.code, done.shown) == (1, True), done.errors
-    assert done.output_line("expected") == "row w-2, which child was told is written, is stored"
+    assert done.output_line("expected") == "row w-2, whose write by child was reported as done, is stored"
     assert "w-2 is written" in done.output_line("observed")
     with sqlite3.connect(tmp_path / "x.db") as database:
         assert database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'repro%'").fetchall() == []
@@ -125,7 +125,7 @@ def test_what_shows_is_kept_with_its_sum_and_what_was_seen(tmp_path, here, capsy
     index = reproducers.read_index(folder / "reproducers")
     (entry,) = index["reproducers"]
     assert (entry["cell"], entry["scenario"], entry["shown"], entry["runs"]) == (CELL, "NST-5", 1, 1)
-    assert entry["observed"].startswith("child was told")
+    assert entry["observed"].startswith("child's write of row w-2 was reported as done")
     line, head = recorded.line(STORED), recorded.header(STORED)
     assert reproducers.source_of(folder / "reproducers", line, head) == source()
     out = capsys.readouterr().out

@@ -116,7 +116,7 @@ def test_verdicts_and_schedules_are_the_same_whatever_our_words_are(monkeypatch,
 # -- no regular expression over our own sentences --------------------------------------------------------------------
 
 
-NAMES = ("the next user", "event loop")  # of who acts, not sentences
+NAMES = ("the next task", "event loop")  # of who acts, not sentences
 
 
 def fragments() -> set[str]:

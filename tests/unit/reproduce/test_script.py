@@ -408,10 +408,10 @@ def test_a_crowd_is_one_function():
     assert "async def reader_2" not in source
 
 
-def test_the_next_user_asks_no_more_than_what_shows_it():
+def test_the_next_task_asks_no_more_than_what_shows_it():
     code = program(written("mysql-aiomysql CAN-2"))
-    assert code.split("async def the_next_user")[1].count("await do(") == 1
-    assert "the_next_user" not in written("mysql-aiomysql NST-3")
+    assert code.split("async def the_next_task")[1].count("await do(") == 1
+    assert "the_next_task" not in written("mysql-aiomysql NST-3")
 
 
 def test_a_row_that_was_seen_too_early_is_looked_for_right_after_its_write():
@@ -482,7 +482,7 @@ def test_hostile_texts_stay_text(name):
     sessions -= {
         each for each in sessions if "'s shielded " in each
     }  # that ending says what it is; its victim is named
-    evil = {each: f"{each}{EVIL}" for each in sessions if not str(each).startswith("the next user")}
+    evil = {each: f"{each}{EVIL}" for each in sessions if not str(each).startswith("the next task")}
     changed = renamed(line, evil)
     changed |= {"title": EVIL, "contract": EVIL}
     head["axes"]["driver_version"] = EVIL
@@ -514,11 +514,11 @@ def test_a_package_that_is_none_is_not_pinned(where, text):
 
 
 def test_a_next_user_alone_may_name_a_connection():
-    """Where only the next user's questions name one, the script's functions take one all the same."""
+    """Where only the next task's questions name one, the script's functions take one all the same."""
     name = "sqlite-aiosqlite FIX-1a-NST-3"
     line = recorded.line(name)
     asked = next(e for e in line["evidence"]["history"] if e["event"] == "invoke" and "using" in e["fact"])
-    assert asked["session"] == "the next user"
+    assert asked["session"] == "the next task"
     error = {"type": "E", "message": ""}
     fact = {"kind": "next_user_failed", "operations": [asked["operation"]], "asked": asked["fact"], "error": error}
     for event in line["evidence"]["history"]:

@@ -264,8 +264,8 @@ def test_the_whole_table_comes_before_any_cell_runs_all_orders(tmp_path, capsys)
     assert runner.freed == {"mysql-aiomysql": 1}
     assert runner.stopped == 1
     assert {name: each.result.header["depth"] for name, each in done.items()} == {CELL: FULL, "mysql-aiomysql": FULL}
-    _, rest = capsys.readouterr().out.split("Every scenario (as on record)")
-    assert "NST-4" in rest.split("2 of 2 scenarios as on record")[0]
+    _, rest = capsys.readouterr().out.split("Every scenario (by known schedules)")
+    assert "NST-4" in rest.split("2 of 2 scenarios by known schedules only")[0]
     assert f"all orders: {CELL}: NST-4: worse: safe -> lies" in rest
 
 
@@ -305,6 +305,6 @@ def table_of(tmp_path, *line_depths):
 
 def test_a_column_says_how_much_of_it_is_as_on_record(tmp_path):
     table = table_of(tmp_path, RECORD, FULL)
-    assert table.columns[0].asked == "1 of 2 scenarios as on record"
-    assert "1 of 2 scenarios as on record)" in markdown(table)
+    assert table.columns[0].asked == "1 of 2 scenarios by known schedules only"
+    assert "1 of 2 scenarios by known schedules only)" in markdown(table)
     assert table_of(tmp_path, FULL, FULL).columns[0].asked == ""
