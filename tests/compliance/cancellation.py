@@ -246,7 +246,7 @@ async def _cancel_in_transaction(world, write):
 )
 async def limit_in_silence(world):
     """The network falls silent at any moment of queries that have a second each (asyncio.wait_for): a limit that is
-    over ends its block, and TimeoutError is all that the task is told."""
+    over ends its block, and TimeoutError is all that the task gets."""
     connection = await world.connect()
 
     async def victim(session):

@@ -581,7 +581,7 @@ async def stalled_connect(world):
 )
 async def silent_in_use(world):
     """A pool's only connection falls silent at any moment of its use, each part of which has a second
-    (asyncio.timeout), and new ones are served: every limit ends its block, and the pool serves the next user."""
+    (asyncio.timeout), and new ones are served: every limit ends its block, and the pool serves the next task."""
     pool = await world.create_pool(1)
 
     await world.together(user=limited_use(pool), network=forgets_flows)
@@ -635,7 +635,7 @@ async def silent_idle(world):
 
 @scenario("POOL-29", "Every connection is reset", level="loud", needs=("pool", "network"))
 async def reset(world):
-    """Every connection of a pool is reset at any moment of its use: its user is told so in a documented way, each
+    """Every connection of a pool is reset at any moment of its use: its user gets a documented error, each
     connection costs at most one use, and the pool works."""
     pool = await world.create_pool(1)
 

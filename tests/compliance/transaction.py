@@ -1076,7 +1076,7 @@ async def silent_transaction(world):
     situation=COMMIT_IN_DOUBT,
 )
 async def lost_and_to_be_done_once(world, remedy):
-    """The connection is lost while a transaction that counts up by one commits: its task is told so, and the work is
+    """The connection is lost while a transaction that counts up by one commits: its task gets an error, and the work is
     done once or not at all."""
     counter = world.counter()
 
@@ -1106,7 +1106,8 @@ async def lost_and_to_be_done_once(world, remedy):
 )
 async def not_serializable(world, remedy):
     """Two serializable transactions each look for a row of the other's and write one: where that is as no order of the
-    two would have it, one is refused, at its commit at the latest, its task is told so and nothing of it is stored."""
+    two would have it, one is refused, at its commit at the latest, its task gets an error and nothing of it is
+    stored."""
 
     async def work(session):
         db = remedy.outer(session)
