@@ -29,6 +29,16 @@ class Axes(_Axes, total=False):
     loop: str | None
 
 
+class OwnSource(TypedDict):
+    """A package that is no release: the ``label`` as the cell's name has it, the commit that it stands at, whether its
+    files are ``dirty`` (not that commit's), and the digest of a folder's Python files."""
+
+    label: str
+    commit: str
+    dirty: bool
+    digest: str
+
+
 class _Header(TypedDict):
     type: str
     schema: int
@@ -48,7 +58,7 @@ class Header(_Header, total=False):
     catalogue: list[str]
     inputs: str | None
     depth: str
-    sources: Mapping[str, Mapping[str, str | bool]]  # packages that are the caller's own: label, commit, dirty, digest
+    sources: Mapping[str, OwnSource]  # packages that are the caller's own
 
 
 # -- facts ------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def test_the_same_steps_among_other_choices_disagree():
 
 def test_another_course_disagrees_and_says_what_was_seen():
     (told,) = repeats([("A", "B"), ("A",)], schedule="B.A")
-    assert [each["sentence"] for each in told["disagreements"]] == ["every operation completed as told"]
+    assert [each["sentence"] for each in told["disagreements"]] == ["every operation completed as reported"]
 
 
 # -- what is replayed ------------------------------------------------------------------------------------------------
