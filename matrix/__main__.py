@@ -21,6 +21,7 @@ PARTS = {
     "matrix.runs.replay": ("replay",),
     "matrix.runs.check": ("check",),
     "matrix.reproduce.cli": ("reproduce",),
+    "matrix.reproduce.tried": ("regress",),
     "matrix.runs.releases": ("releases",),
     "matrix.runs.plan": ("plan",),
     "matrix.runs.run": ("run",),

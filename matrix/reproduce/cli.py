@@ -10,14 +10,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from matrix.harness.cell_name import parse
 from matrix.lines import CureLine, Header, ScenarioLine
 from matrix.results import reproducers
 from matrix.results.text import clean, one_line
+from matrix.runs import sources
 from matrix.words import HOLDS, REMEDIES, VERDICTS
 
 DOES_NOT_HOLD = REMEDIES[REMEDIES.index(HOLDS) + 1 :]
@@ -32,7 +34,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--cell", metavar="CELL", help="only this cell")
     parser.add_argument("--scenario", metavar="ID", help="only this scenario or remedy")
     parser.add_argument("--out", metavar="FOLDER", help="where scripts go (default: <results>/reproducers)")
-    parser.add_argument("--times", type=_positive, default=TIMES, help=f"runs of each script (default: {TIMES})")
+    parser.add_argument("--times", type=positive, default=TIMES, help=f"runs of each script (default: {TIMES})")
     parser.add_argument(
         "--environments", default="build/environments", metavar="FOLDER", help="kept environments, one per set of pins"
     )
@@ -40,7 +42,7 @@ def register(commands: Any) -> None:
     parser.set_defaults(handler=_reproduce)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs (1 to 999)")
     return int(text)
@@ -98,6 +100,12 @@ def _reproduce(options: argparse.Namespace) -> int:
         return _fail(
             f"{options.results}: no complete result{f' of cell {options.cell}' if options.cell else ''} to read"
         )
+    refused = {result.header["cell"]: why for result in results if (why := not_installable(result.header))}
+    for why in dict.fromkeys(refused.values()):
+        print("\n".join(map(clean, why.splitlines())), file=sys.stderr)
+    results = [result for result in results if result.header["cell"] not in refused]
+    if refused and not results:
+        return 2
     out = Path(options.out or Path(options.results) / "reproducers")
     if options.loop:
         return _under_loop(results, options, out)
@@ -126,6 +134,21 @@ def _under_loop(results: Sequence[Any], options: argparse.Namespace, out: Path) 
         return _fail(f"cannot write to {out}: {problem.strerror or problem}")
 
 
+def not_installable(header: Header) -> str:
+    """Why no reader could install what a cell ran with, in two lines; empty where one can."""
+    name = parse(str(header["cell"]))
+    if name.candidate:
+        return (
+            f"{name}: {name.candidate} is no release but a candidate of matrix/candidates: no script can install it\n"
+            f"reproduce the release's finding ({replace(name, tortoise=None)}), and try it with a checkout of yours"
+        )
+    try:
+        sources.of_cell(name)
+    except sources.SourceError as problem:
+        return str(problem)
+    return ""
+
+
 def _lines(scenarios: Sequence[ScenarioLine]) -> Iterator[ScenarioLine | CureLine]:
     """The lines that do not comply, and what those of remedies that do not hold say of the scenarios they do worst."""
     for line in scenarios:
@@ -149,7 +172,7 @@ def _work(jobs: Sequence[FindingLine], report: Report, out: Path, environments: 
         done += len(mine) - len(written)
         shown: set[tuple[str, str]] = set()
         try:
-            with Databases(mine[0].header["axes"], _progress) if written else contextlib.nullcontext() as databases:
+            with Databases(mine[0].header["axes"], progress) if written else contextlib.nullcontext() as databases:
                 for job, source in written:
                     done += 1
                     if job.finding in shown:
@@ -181,7 +204,7 @@ def _one_each(report: Report) -> None:
                 reported.add(_finding(entry))
 
 
-def _progress(text: str) -> None:
+def progress(text: str) -> None:
     print(f"  {clean(text)}", flush=True)
 
 

@@ -160,19 +160,23 @@ def execute(
     variables: Mapping[str, str] | None = None,
     launcher: Sequence[str] = (),
 ) -> Run:
-    """Run a script once, by the interpreter's words ``launcher`` where there are any. It gets no more of our
-    environment than any process has, and these variables."""
+    """Run a script once, by the interpreter's words ``launcher`` where there are any."""
+    return ran([str(python), *launcher, str(script), address, *arguments], script.parent, variables or {})
+
+
+def ran(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Run:
+    """A process that gets no more of our environment than any process has, and these variables."""
     began = time.monotonic()
     settings = {key: value for key, value in os.environ.items() if not key.startswith(("MATRIX_", "PYTHON"))}
-    settings |= variables or {}
+    settings |= variables
     try:
         done = subprocess.run(
-            [str(python), *launcher, str(script), address, *arguments],
+            command,
             capture_output=True,
             text=True,
             timeout=LIMIT,
             env=settings,
-            cwd=script.parent,
+            cwd=folder,
             check=False,
             errors="replace",
         )

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matrix.harness.cell_name import parse
 from matrix.reproduce import NotWritten
+from matrix.runs import sources
 
 PARTS = Path(__file__).parent / "parts"
 # What the suite and its witnesses bring into an environment, and no reproducer needs.
@@ -18,14 +20,24 @@ ORM_ONLY = {"tortoise-orm", "pypika-tortoise", "iso8601", "anyio", "idna", "snif
 
 
 def pins(header: Mapping[str, Any], orm: bool) -> list[str]:
-    """The exact packages that a script needs, as the cell had them."""
+    """The exact packages that a script needs, as the cell had them: of the caller's own sources where they are. Raises
+    NotWritten where these are not what they were."""
     driver = str(header["axes"]["driver"])
     left_out = OURS if orm else OURS | (ORM_ONLY - {driver})
     packages = {str(name): str(version) for name, version in header["packages"].items()}
     odd = [name for name, version in packages.items() if not re.fullmatch(r"[A-Za-z0-9._+!-]+", name + version)]
     if odd:
         raise NotWritten(f"{odd[0]!r} is no package with a version")
-    return sorted(f"{name}=={version}" for name, version in packages.items() if name.lower() not in left_out)
+    own = {}
+    try:
+        own = sources.of_cell(parse(str(header["cell"])))
+    except sources.SourceError as problem:
+        raise NotWritten(str(problem)) from None
+    return sorted(
+        f"{name} @ {own[name].place}" if name in own else f"{name}=={version}"
+        for name, version in packages.items()
+        if name.lower() not in left_out
+    )
 
 
 def part(name: str, known: Mapping[str, bool]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from matrix.harness.drivers import Driver, Script, drivers
 from matrix.reproduce import NotWritten, declared, symptom, unfold
@@ -40,12 +40,18 @@ STANDARD = [
 STANDARD += ["types"]
 AUTOCOMMIT = re.compile(r"(autocommit\"?[:=] ?)True")
 QUIET = 0.05  # seconds in which nothing moves before the next step
+MakerT = TypeVar("MakerT", bound="Maker")
 CROWD = 4  # so many tasks that do the same share one function
 SYMPTOM_SECONDS = 5  # in which something must happen; through Tortoise the driver may need more
 
 
 def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     """The source of a script that shows the finding of a line that does not comply. Raises NotWritten with why not."""
+    return made(line, header, Maker).text()
+
+
+def made(line: Mapping[str, Any], header: Mapping[str, Any], kind: type[MakerT]) -> MakerT:
+    """What makes a program of a line that does not comply. Raises NotWritten with why it cannot."""
     evidence, axes = line.get("evidence"), header["axes"]
     odbc = axes["server"] == "odbc"
     if odbc and symptom.finding(line).get("signal"):
@@ -65,8 +71,7 @@ def script(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     if any("FATAL 08P01" in piece["text"] for step in evidence["steps"] for piece in step["fact"].get("pieces", ())):
         raise NotWritten("no script has a server yet that hangs up by itself")
     found = symptom.of(line)
-    maker = _Maker(line, header, tasks, found, bool(setup.get("orm")), known, table, table.script)
-    return maker.text()
+    return kind(line, header, tasks, found, bool(setup.get("orm")), known, table, table.script)
 
 
 def server_of(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
@@ -75,8 +80,10 @@ def server_of(line: Mapping[str, Any], header: Mapping[str, Any]) -> str:
     return str((line.get("finding") or {}).get("database") or server)
 
 
-class _Maker:
+class Maker:
     """Joins the parts of one script."""
+
+    by_events = False  # whether nothing but events orders the tasks, and answers come as they come
 
     def __init__(
         self,
@@ -169,6 +176,7 @@ class _Maker:
                 "unreachable": self.declared.unreachable,
                 "using": any(item.using for item in (*everything, *within(self.next_user))),
                 "cancels": sweep is not None and not sweep.as_it_ends,
+                "events": self.by_events,
             },
         )
 

@@ -256,7 +256,9 @@ def test_a_source_is_named_by_commit_changes_and_content(tmp_path, monkeypatch):
     changed = version_or_source(str(one))
     assert changed.label == f"+tortoise.orm.g{clean.commit[:8]}.dirty.{changed.digest[:8]}"
     assert (changed.dirty, clean.dirty) == (True, False)
-    with pytest.raises(SourceError, match=r"is not tortoise.orm.g.* any more: it is tortoise.orm.g.*dirty") as problem:
+    with pytest.raises(
+        SourceError, match=r"is not tortoise\.orm\.g.* any more: it is tortoise\.orm\.g.*dirty"
+    ) as problem:
         recall(clean.label)
     assert str(problem.value).count("\n") == 1
     assert str(cells.read(f"mysql-aiomysql-tortoise{changed.label}")) == f"mysql-aiomysql-tortoise{changed.label}"
