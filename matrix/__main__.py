@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = {
     "matrix.servers.cli": ("servers",),
     "matrix.results.cli": ("results", "diff"),
-    "matrix.report.cli": ("report", "headline"),
+    "matrix.report.cli": ("report", "headline", "fixes"),
     "matrix.runs.replay": ("replay",),
     "matrix.runs.check": ("check",),
     "matrix.reproduce.cli": ("reproduce",),

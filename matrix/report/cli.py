@@ -44,6 +44,10 @@ def register(commands: Any) -> None:
     found = commands.add_parser("headline", help="results -> the first answer, a row for each question, as Markdown")
     found.add_argument("results", nargs="?", default="results", metavar="FOLDER", help="to read (default: results)")
     found.set_defaults(handler=_headline)
+    fixes = commands.add_parser("fixes", help="results with and without candidates -> the tables of docs/fix.md")
+    fixes.add_argument("results", nargs="+", metavar="FOLDER", help="the release's cells, and the candidates'")
+    fixes.add_argument("--page", default=str(ROOT / "docs" / "fix.md"), metavar="FILE", help="to fill: docs/fix.md")
+    fixes.set_defaults(handler=_fixes)
 
 
 def _repository() -> str:
@@ -67,6 +71,21 @@ def _headline(options: argparse.Namespace) -> int:
     if not lines:
         return _fail(f"{options.results}: no complete result in the folder; run the cells first (tox)")
     print("\n".join(lines))
+    return 0
+
+
+def _fixes(options: argparse.Namespace) -> int:
+    from matrix.report.fixes import update
+    from matrix.results.read import ResultError, read_folder
+
+    try:
+        states = [state for folder in options.results for state in read_folder(folder)]
+        worse = update(states, Path(options.page))
+    except (ResultError, ValueError, OSError) as problem:
+        return _fail(str(problem))
+    for each in worse:
+        print(clean(each))
+    print(f"{options.page}: {len(worse)} lines are worse with a candidate")
     return 0
 
 

@@ -1,0 +1,136 @@
+"""What a candidate costs, in pairs with the release, and what Tortoise's own tests say of it.
+
+``python -m matrix.bench.candidates CELL … --pairs 5`` and ``… --tests FOLDER``, where an unpacked sdist of Tortoise is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from matrix import candidates
+from matrix.bench.pairs import ROOT, spent
+from matrix.runs import cells, environments
+
+KINDS = {"query": "a plain query", "transaction": "a transaction with a query", "nested": "with a nested block too"}
+# Beside Tortoise: what its tests import, and what they are run with.
+NEEDED: tuple[str, ...] = ("pytest", "pytest-asyncio", "pytest-xdist", "pytest-codspeed", "pytz", "cryptography")
+NEEDED += ("pydantic", "fastapi", "asgi_lifespan", "httpx", "quart", "sanic", "sanic-testing", "blacksheep", "aiohttp")
+# The fixtures of Tortoise's own conftest.py, which its sdist leaves out; as its documentation of tests has them.
+FIXTURES = """
+import os
+import pytest_asyncio
+from tortoise.context import tortoise_test_context
+from tortoise.contrib.test import truncate_all_models
+
+URL = os.environ.get("TORTOISE_TEST_DB", "sqlite://:memory:")
+
+
+def context():
+    return tortoise_test_context(["tests.testmodels"], db_url=URL, app_label="models", connection_label="models")
+
+
+@pytest_asyncio.fixture(scope="module")
+async def db_module():
+    async with context() as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def db_isolated():
+    async with context() as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def db_simple(db_module):
+    yield db_module
+
+
+@pytest_asyncio.fixture
+async def db_truncate(db_module):
+    yield db_module
+    await truncate_all_models()
+
+
+@pytest_asyncio.fixture
+async def db(db_module):
+    block = db_module.db()._in_transaction()
+    await block.__aenter__()
+    yield db_module
+    error = RuntimeError("the test's rows go again")
+    await block.__aexit__(type(error), error, None)
+"""
+
+
+def cost(base: str, pairs: int) -> None:
+    """Print what each kind takes with the release, and how much longer with each candidate: the median of the pairs."""
+    names = [base, *(f"{base}-tortoise{candidates.FOR}+{each}" for each in candidates.NAMES)]
+    name = cells.read(names[1])
+    python = environments.interpreter(None)
+    locked = environments.resolve(cells.requirements(name), python)
+    program = cells.environment(name, locked, python)
+    taken: dict[str, list[dict[str, float]]] = {each: [] for each in names}
+    for turn in range(pairs):
+        for each in names[:: 1 if turn % 2 == 0 else -1]:  # a trend of the machine hits all alike
+            one = spent([str(program), "-m", "matrix.bench.blocks", each], ROOT, {})
+            if one.code:
+                raise SystemExit(f"{each}: {one.said.strip().splitlines()[-1]}")
+            taken[each].append(json.loads(one.said.strip().splitlines()[-1]))
+    for kind, what in KINDS.items():
+        release = [each[kind] for each in taken[base]]
+        more = [
+            statistics.median(other[kind] / one for other, one in zip(taken[each], release, strict=True))
+            for each in names[1:]
+        ]
+        ratios = " | ".join(f"{ratio:.2f}" for ratio in more)
+        print(f"| {base} | {what} | {statistics.median(release):.0f} | {ratios} |", flush=True)
+
+
+def own_tests(folder: Path, database: str, extra: Sequence[str], only: Sequence[str]) -> None:
+    """Print how many of Tortoise's own tests pass with the release and with each candidate, and which fail."""
+    python = environments.interpreter(None)
+    wanted = [f"tortoise-orm=={candidates.FOR}", *NEEDED, *extra]
+    program = environments.environment(environments.resolve(wanted, python), python).python
+    own = folder / "conftest.py"
+    if not own.exists():
+        own.write_text(FIXTURES, "utf-8")
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    for candidate in ("", *candidates.NAMES):
+        with tempfile.TemporaryDirectory() as scratch:
+            command = [str(program), "-m", "pytest", "-q", "-n", "2", "--basetemp", scratch, *(only or ["tests"])]
+            command += ["-p", "no:cacheprovider", *(["-p", "matrix.candidates.plugin"] if candidate else [])]
+            one = spent(
+                command, folder, {"PYTHONPATH": path, "MATRIX_CANDIDATE": candidate, "TORTOISE_TEST_DB": database}
+            )
+        last = re.sub(r" in .*", "", one.said.strip().splitlines()[-1]).strip("= ")
+        print(f"| {candidate or 'release'} | {last} | {one.wall:.0f} s |", flush=True)
+        for failed in re.findall(r"^(?:FAILED|ERROR) (\S+)", one.said, re.MULTILINE):
+            print(f"    {failed}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m matrix.bench.candidates", description=__doc__)
+    parser.add_argument("cells", nargs="*", help="such as sqlite-aiosqlite: what blocks take there")
+    parser.add_argument("--pairs", type=int, default=5, metavar="N", help="processes of each")
+    parser.add_argument("--tests", type=Path, metavar="FOLDER", help="an unpacked sdist of Tortoise: run its own tests")
+    parser.add_argument("--database", default="sqlite://:memory:", metavar="URL", help="for them, as Tortoise has it")
+    parser.add_argument("--install", action="append", default=[], metavar="PACKAGE", help="for them, such as asyncpg")
+    parser.add_argument("--only", action="append", default=[], metavar="PATH", help="these of them")
+    options = parser.parse_args(arguments)
+    for name in options.cells:
+        cost(name, options.pairs)
+    if options.tests:
+        own_tests(options.tests.resolve(), options.database, options.install, options.only)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
