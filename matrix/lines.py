@@ -29,16 +29,6 @@ class Axes(_Axes, total=False):
     loop: str | None
 
 
-class OwnSource(TypedDict):
-    """A package that is no release: the ``label`` as the cell's name has it, the commit that it stands at, whether its
-    files are ``dirty`` (not that commit's), and the digest of a folder's Python files."""
-
-    label: str
-    commit: str
-    dirty: bool
-    digest: str
-
-
 class _Header(TypedDict):
     type: str
     schema: int
@@ -47,6 +37,16 @@ class _Header(TypedDict):
     packages: dict[str, str]
     started: str
     planned: list[str]
+
+
+class Provenance(TypedDict):
+    """A source of the caller's own: ``label`` as the cell's name has it, its commit, whether its files were not that
+    commit's, and a digest of a folder's Python files."""
+
+    label: str
+    commit: str
+    dirty: bool
+    digest: str
 
 
 class Header(_Header, total=False):
@@ -58,7 +58,7 @@ class Header(_Header, total=False):
     catalogue: list[str]
     inputs: str | None
     depth: str
-    sources: Mapping[str, OwnSource]  # packages that are the caller's own
+    sources: dict[str, Provenance]  # packages that are no release
 
 
 # -- facts ------------------------------------------------------------------------------------------------------

@@ -66,6 +66,7 @@ def build(table: view.Table, out: str | os.PathLike[str], options: Options | Non
             (_patterns, (site,)),
             (_errors, (site,)),
             (_methods, (site,)),
+            (_fix, (site,)),
             (_changes, (site,)),
         ]
         calls += [(_run, (site, run)) for run in options.older]
@@ -178,10 +179,11 @@ def _errors(site: Site) -> None:
     put(site, "search.js", search.script(search.index(site.table, found, known, search.read_words())))
 
 
-def _methods(site: Site) -> None:
+def _prose(file: Path) -> dict[str, Any]:
+    """A page of docs as HTML: its ``lead``, its ``body`` and the ``heads`` in it."""
     from markdown_it import MarkdownIt
 
-    text = METHODS.read_text("utf-8")
+    text = re.sub(r"<!-- .*? -->\n", "\n", file.read_text("utf-8"))
     tokens = MarkdownIt("commonmark", {"html": False}).enable("table")
     body = tokens.render(re.sub(r"\A# .*\n", "", text))
     body = re.sub(r"<(h[2-6])>(.*?)</\1>", _with_id, body).replace("<th>", '<th scope="col">')
@@ -189,10 +191,17 @@ def _methods(site: Site) -> None:
     body = re.sub(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>', r"\1", body, flags=re.DOTALL)
     lead, _, body = body.partition("</p>")  # the page begins with a paragraph
     heads = [(name, Markup(title)) for name, title in re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', body)]
+    return {"lead": Markup(lead.removeprefix("<p>")), "body": Markup(body), "heads": heads}
+
+
+def _methods(site: Site) -> None:
     facts, cover = suite.facts(site.table.documents), coverage(site.table)
-    shown = {"lead": Markup(lead.removeprefix("<p>")), "body": Markup(body), "heads": heads}
     loops = attachments.under_loop(site.table)
-    page(site, "methods.html", "methods.html", **shown, facts=facts, cover=cover, loops=loops)
+    page(site, "methods.html", "methods.html", **_prose(METHODS), facts=facts, cover=cover, loops=loops)
+
+
+def _fix(site: Site) -> None:
+    page(site, "fix.html", "fix.html", **_prose(METHODS.with_name("fix.md")))
 
 
 def _document(site: Site, kind: str) -> None:

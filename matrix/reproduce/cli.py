@@ -136,7 +136,10 @@ def _under_loop(results: Sequence[Any], options: argparse.Namespace, out: Path) 
 
 def not_installable(header: Header) -> str:
     """Why no reader could install what a cell ran with, in two lines; empty where one can."""
-    name = parse(str(header["cell"]))
+    try:
+        name = parse(str(header["cell"]))
+    except ValueError:
+        return ""  # of somebody else's project: its packages say what it was
     if name.candidate:
         return (
             f"{name}: {name.candidate} is no release but a candidate of matrix/candidates: no script can install it\n"

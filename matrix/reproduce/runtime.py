@@ -28,7 +28,7 @@ def pins(header: Mapping[str, Any], orm: bool) -> list[str]:
     odd = [name for name, version in packages.items() if not re.fullmatch(r"[A-Za-z0-9._+!-]+", name + version)]
     if odd:
         raise NotWritten(f"{odd[0]!r} is no package with a version")
-    own = {}
+    own: dict[str, sources.Source] = {}
     try:
         own = sources.of_cell(parse(str(header["cell"])))
     except sources.SourceError as problem:

@@ -11,7 +11,7 @@ from pathlib import Path
 from matrix import files
 from matrix.harness.cell_name import CellName
 from matrix.harness.drivers import drivers
-from matrix.lines import OwnSource
+from matrix.lines import Provenance
 from matrix.runs.environments import state_folder
 from matrix.runs.inputs import of_folder
 
@@ -35,7 +35,7 @@ class Source:
     digest: str = ""
 
     @property
-    def provenance(self) -> OwnSource:
+    def provenance(self) -> Provenance:
         """For a result's header, which does not say where the source is on this machine."""
         return {"label": self.label, "commit": self.commit, "dirty": self.dirty, "digest": self.digest}
 
