@@ -52,7 +52,7 @@ CASES = (
     Case("driver-02-*", ("POOL-31",), _drivers(*_MYSQL), r"seen by another client: (?!.*second)"),
     Case("driver-05-*", ("CON-31", "CAN-32"), {"postgres-asyncpg": ()}, _COPY),
     Case("driver-06-*", ("CON-32",), _drivers("postgres-psycopg"), r"leave +: ok; next question: \w*Error"),
-    Case("driver-08-*", ("CAN-30", "POOL-33"), _drivers(*_MYSQL), r"SSCursor +cancel +: .*task: (?!CancelledError)"),
+    Case("driver-08-*", ("CAN-30", "CAN-13"), _drivers(*_MYSQL), r"SSCursor +cancel +: .*task: (?!CancelledError)"),
     Case("driver-04-*", ("CAN-9", "CON-12", "POOL-26"), _drivers(*CELLS[1:]), _LATE),
     Case("driver-15-*", ("TXN-26",), _SCRIPT, r"script in a block, then an error.*stored: \['"),
     Case(

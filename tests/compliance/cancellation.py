@@ -195,7 +195,7 @@ async def cancel_stream(world):
         await session.on(connection).iterate(streamed=True)
 
     await world.together(victim=victim)
-    world.judge_afterwards = False  # what becomes of the connection is POOL-33's question
+    world.judge_afterwards = False  # what becomes of the connection is CAN-13's question
 
 
 @scenario(

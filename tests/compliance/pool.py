@@ -415,30 +415,6 @@ async def size_is_kept(world):
     world.no_more_than(2)
 
 
-@scenario(
-    "POOL-33",
-    "Cancelled while streamed rows are read, then given back",
-    level="must",
-    needs=("pool", "server cursor"),
-    cancels="victim",
-    during=("read",),
-    situation=cancelled("read"),
-)
-async def cancelled_in_stream(world):
-    """A task is cancelled while it walks through a streamed result and gives its connection back: the next task gets a
-    connection that answers correctly."""
-    pool = await world.create_pool(1)
-
-    async def victim(session):
-        connection = await session.acquire(pool)
-        try:
-            await session.on(connection).iterate(streamed=True)
-        finally:
-            await session.release(pool, connection)
-
-    await world.together(victim=victim)
-
-
 @scenario("POOL-30", "What else a session keeps", level="info", needs=("pool",), fresh_connections=True)
 async def states_leak(world):
     """A task takes another role, makes a temporary table, listens, locks and changes whatever else the server keeps of
