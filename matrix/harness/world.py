@@ -243,7 +243,8 @@ class World:
         session = self.session_type(self, name, LETTERS[len(self.sessions)], blocks)
         self.sessions[name] = session
         self.history.sessions[name] = session.record
-        self._note_start(name, create is not None, shields)
+        empty = context is not None and not len(context)
+        self._note_start(name, create is not None, shields, **({"empty": True} if empty else {}))
         coroutine = self._body(session, body)
         if name == self.scenario.cancels:
             self.conductor.sweep = Sweep(self, session, self.scenario.during)
@@ -258,12 +259,12 @@ class World:
         session.task.add_done_callback(lambda task: self._ended(session, task))
         return session
 
-    def _note_start(self, name: str, grouped: bool, shields: str) -> None:
+    def _note_start(self, name: str, grouped: bool, shields: str, **more: Any) -> None:
         """Remember which session started another one, and where in its own course: reproducers unfold from it."""
         current = asyncio.current_task()
         starter = next((session for session in self.sessions.values() if session.task is current), None)
         if starter is not None:
-            fact = {"kind": "start", "session": name, "grouped": grouped, "shields": shields}
+            fact = {"kind": "start", "session": name, "grouped": grouped, "shields": shields, **more}
             self.recording.note(starter.name, "note", fact)
 
     async def _body(self, session: Session, body: Body) -> Any:

@@ -170,7 +170,7 @@ class Maker:
                 "counters": bool(self.tables.counters),
                 "threads": any(item.kind == "thread" for item in everything),
                 "in_place": self.in_place() != "",
-                "context": self.declared.context != "",
+                "context": self.declared.context != "" or any(item.empty for item in everything),
                 "abandoned": self.declared.abandons,
                 "reuses": self.found.reuses_number,
                 "unreachable": self.declared.unreachable,

@@ -41,6 +41,7 @@ class Item:
     doomed: bool = False  # its task's cancellation was on its way when it began
     limited: bool = False  # its time ran out (asyncio.wait_for)
     grouped: bool = False
+    empty: bool = False  # a task that is started in an empty context
     shielded: bool = False  # it is started and awaited in asyncio.shield
     settles: bool = False
     number: Any = None
@@ -299,7 +300,8 @@ def _noted(here: list[Item], fact: Mapping[str, Any], last: Item | None) -> None
         if shields == "commit":
             here.append(Item("shield", names=names))
         else:
-            here.append(Item("start", names=names, grouped=fact["grouped"], shielded=shields == "work"))
+            empty, shielded = bool(fact.get("empty")), shields == "work"
+            here.append(Item("start", names=names, grouped=fact["grouped"], shielded=shielded, empty=empty))
     elif kind == "wait":
         here.append(Item("wait", names=tuple(fact["sessions"]), settles=fact["settles"]))
     elif kind == "outlived":

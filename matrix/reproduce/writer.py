@@ -122,7 +122,8 @@ class Writer:
         """The call that starts another task."""
         name = item.names[0]
         context = {"before": ", context=before.copy()", "empty": ", context=contextvars.Context()"}
-        return f"start({quoted(name)}, {self.body_of(name)}{create}{context.get(self.declared.context, '')})"
+        given = context.get("empty" if item.empty else self.declared.context, "")
+        return f"start({quoted(name)}, {self.body_of(name)}{create}{given})"
 
     def shielded(self, item: Item, end: Item) -> list[str]:
         """``asyncio.shield`` around a block's end by hand, which a task of its own then does."""
