@@ -112,7 +112,8 @@ def test_a_relative_folder_is_refused(monkeypatch):
         (
             'class A(Adapter):\n    capabilities = frozenset({"connection"})\n    def connect(self, to): ...\n'
             "ADAPTER = A()",
-            r": write close, read, write, fail, script, rows, begin, commit, rollback, or leave 'connection' out of",
+            r": write close, read, write, fail, script, rows, setting, write_many, begin, commit, "
+            r"rollback, or leave 'connection' out of",
         ),
     ],
 )
