@@ -218,7 +218,7 @@ STEPS = {"thread": "thread", "end_server_sessions": "kill", "lose_connections": 
 
 def _plain_step(fact: Mapping[str, Any]) -> Item:
     kind = fact["kind"]
-    if kind == "reach_server":
+    if kind in ("reach_server", "fall_silent", "reset_connections"):
         raise NotWritten(f"no script can say {in_words(fact)!r} yet")
     if kind == "cancel":
         return Item("cancel", names=(fact["session"],))
