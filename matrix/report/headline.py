@@ -85,7 +85,8 @@ def worst_of(question: Family, columns: Sequence[Column], places: Sequence[int])
         return Mark(ERROR if ERROR in words else NOT_APPLICABLE, reason=UNJUDGED)
     of_each = {name: max(own, key=_badness) for name, own in judged.items()}
     decides = {name: mark for name, mark in of_each.items() if not _of_others(question.key, mark)} or of_each
-    apart = [f"{name}: {mark.fault}" for name, mark in of_each.items() if name not in decides]
+    faults = dict.fromkeys(mark.fault for name, mark in of_each.items() if name not in decides)
+    apart = [f"{each}: {', '.join(n for n, mark in of_each.items() if mark.fault == each)}" for each in faults]
     scenario, shown = max(decides.items(), key=lambda each: _badness(each[1]))
     complying = sum(all(mark.complies for mark in judged[name]) for name in decides)
     detail = ""

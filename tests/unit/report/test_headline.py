@@ -160,9 +160,9 @@ def test_what_is_the_servers_or_by_design_does_not_decide_a_row_on_drivers(tmp_p
     (tmp_path / "aiosqlite.toml").write_text(entry)
     words = {"CON-9": ("lies", "must"), "GEN-1": ("safe", "must")}
     (place,) = shown(tmp_path, sqlite_aiosqlite=words)["alone"].places
-    assert (place.word, place.count, place.detail) == ("safe", "1/1", "CON-9: by design")
+    assert (place.word, place.count, place.detail) == ("safe", "1/1", "by design: CON-9")
     (place,) = shown(tmp_path, sqlite_aiosqlite={**words, "GEN-1": ("breaks", "must")})["alone"].places
-    assert (place.word, place.count, place.detail) == ("breaks", "0/1", "GEN-1, driver; CON-9: by design")
+    assert (place.word, place.count, place.detail) == ("breaks", "0/1", "GEN-1, driver; by design: CON-9")
     (place,) = shown(tmp_path, sqlite_aiosqlite={"CON-9": ("lies", "must")})["alone"].places
     assert (place.word, place.count, place.detail) == ("lies", "0/1", "CON-9, by design")
 
