@@ -36,7 +36,7 @@ wait "$servers" || cat "$logs/servers"
 # All orders at once: nobody waits for a first table here. A cell per core, with a process each, leaves no core idle
 # when one of them waits, as ODBC does for a third of its time; the seeded faults, over all cores, fill what is left. A red
 # one does not keep the others from running, the check below is what counts.
-{ "$tox" -e faults; status=$?; "$tox" -e fastapi,fastapi-0.115 || true; exit $status; } >"$logs/faults" 2>&1 & faults=$!
+{ "$tox" -e faults -- --brief; status=$?; "$tox" -e fastapi,fastapi-0.115 || true; exit $status; } >"$logs/faults" 2>&1 & faults=$!
 MATRIX_PROCESSES=1 "$tox" run-parallel --parallel auto --parallel-no-spinner -e "$cells" -- --full-first || status=$?
 wait "$faults" || status=$?
 cat "$logs/faults"

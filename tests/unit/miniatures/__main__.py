@@ -1,5 +1,8 @@
 """Prints which scenario catches which seeded fault, and writes it for the report.
 
+With --brief, each fault is asked of one scenario that has caught it before (caught.json), and of the others only where
+that one does not catch it any more. --record writes that file anew, from a run of all.
+
 Exit 1 when a fault is caught by no scenario for what it is, when the harness gave up on one, or when a right miniature
 is found wrong.
 """
@@ -7,32 +10,39 @@ is found wrong.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 from typing import Any
 
+from matrix import files
 from matrix.harness.cell import commit
 from matrix.results import documents
 from matrix.results.write import utc_now
 
 from .driver import Queueing
 from .faults import FAULTS
-from .table import RIGHT, Right, Row, applicable, right_of, row_of
+from .table import RIGHT, Right, Row, applicable, first_of, right_of, row_of
 
 HEADINGS = ("seeded fault", "expected", "caught as expected by", "also caught by")
+CAUGHT = Path(__file__).with_name("caught.json")  # fault -> the scenarios that caught it for what it is
 Tell = Callable[[str], None]
 
 
-def run(workers: int, tell: Tell) -> tuple[list[Row], list[Right]]:
+def run(workers: int, tell: Tell, *, brief: bool = False) -> tuple[list[Row], list[Right]]:
     """Every miniature, on all cores; ``tell`` is told of each that is done."""
+    known = json.loads(CAUGHT.read_text()) if brief else {}
     made: dict[Any, Any] = {}
     with ProcessPoolExecutor(workers) as pool:
         # The right ones run more orders, so they begin first.
         asked = {pool.submit(right_of, each): each for each in RIGHT}
-        asked |= {pool.submit(row_of, each): each for each in FAULTS}
+        for each in FAULTS:
+            made_by = (first_of, each, known.get(each.__name__, ())) if brief else (row_of, each)
+            asked[pool.submit(*made_by)] = each
         for future in as_completed(asked):
             made[asked[future]] = future.result()
             tell(f"{len(made):>3}/{len(asked)} {asked[future].__name__}")
@@ -109,12 +119,16 @@ def problems(rows: list[Row], rights: list[Right]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.unit.miniatures", description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="write the table there, for the report")
+    parser.add_argument("--brief", action="store_true", help="each fault only until a scenario catches it")
+    parser.add_argument("--record", action="store_true", help="keep which scenarios caught each fault, for --brief")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     options = parser.parse_args(arguments)
     if options.workers < 1:
         parser.error("--workers must be 1 or more")
+    if options.brief and (options.json or options.record):
+        parser.error("--brief does not make the whole table: --json and --record need a run without it")
     began = time.monotonic()
-    rows, rights = run(options.workers, _progress)
+    rows, rights = run(options.workers, _progress, brief=options.brief)
     seconds = time.monotonic() - began
     show(rows)
     found = problems(rows, rights)
@@ -126,6 +140,11 @@ def main(arguments: list[str] | None = None) -> int:
         )
         print(f"right: {each.name}, {len(each.verdicts)} scenarios: {told}")
     print(f"{len(rows)} seeded faults, {sum(bool(row.as_expected) for row in rows)} caught ({seconds:.1f} s)")
+    if options.record:
+        entries = (
+            json.dumps(row.fault) + ": " + json.dumps([each.scenario for each in row.as_expected]) for row in rows
+        )
+        files.write(CAUGHT, "{\n" + ",\n".join(entries) + "\n}\n")
     if options.json:
         try:
             documents.write(options.json, document(rows, rights, seconds))

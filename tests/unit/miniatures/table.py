@@ -81,7 +81,21 @@ async def line(miniature: type[Miniature], scenario: Scenario, bound: int | None
 async def row(miniature: type[Miniature], only: Collection[str] = ()) -> Row:
     """Everything that catches one miniature; ``only`` these scenarios, all for none."""
     asked = [scenario for scenario in applicable(miniature()) if not only or scenario.id in only]
-    lines = [await line(miniature, scenario) for scenario in asked]
+    return _row(miniature, [await line(miniature, scenario) for scenario in asked])
+
+
+async def first(miniature: type[Miniature], known: Collection[str]) -> Row:
+    """The first scenario that catches one miniature for what it is; those of the table on record (``known``) are asked
+    before the others."""
+    lines = []
+    for scenario in sorted(applicable(miniature()), key=lambda each: each.id not in known):
+        lines.append(await line(miniature, scenario))
+        if (made := _row(miniature, lines)).as_expected or made.errors:
+            return made
+    return _row(miniature, lines)
+
+
+def _row(miniature: type[Miniature], lines: list[dict[str, Any]]) -> Row:
     return Row(
         miniature.__name__,
         sentence(miniature),
@@ -133,6 +147,10 @@ def table(miniatures: Iterable[type[Miniature]] = FAULTS, only: Collection[str] 
 
 def row_of(miniature: type[Miniature], only: Collection[str] = ()) -> Row:
     return _alone(row(miniature, only))
+
+
+def first_of(miniature: type[Miniature], known: Collection[str]) -> Row:
+    return _alone(first(miniature, known))
 
 
 def right_of(miniature: type[Miniature]) -> Right:
