@@ -37,6 +37,7 @@ OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 UNKNOWN_COST = 15.0  # seconds of a cell that nobody has measured
 OVERHEAD = 2.0  # seconds beside the scenarios: the environment, the database, starting pytest
 NEWEST = "newest"
+ADDRESS = "address"
 OTHERS = "-*"  # what the costs of a base cell's variants stand under
 AXES = {
     NEWEST: "the newest releases",
@@ -44,6 +45,7 @@ AXES = {
     "pool": "each release of a driver's pool, all else newest",
     "tortoise": "each release of Tortoise with each driver",
     "server": "each version of a server, all else newest",
+    ADDRESS: "each version of a server that comes by an address only, all else newest",
     "way": "each way to a server beside the straight one, all else newest",
     "python": "each Python, all else newest",
     "loop": "each event loop, all else newest",
@@ -115,6 +117,8 @@ def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str,
                 add("tortoise", replace(name, tortoise=tortoise.label(release.version)), release)
         for version in axes.servers.get(name.server, ())[:-1]:  # the newest one is what the bare cell has
             add("server", replace(name, server_version=version))
+        for version in axes.by_address.get(name.server, ()):
+            add(ADDRESS, replace(name, server_version=version))
         for way in driver.ways:
             add("way", cells.read(f"{base}-{way}"))
         for python in sorted(set(axes.pythons) & set(at_hand) - {own}, key=Version):
@@ -325,7 +329,23 @@ def chosen(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Pla
     found = whole(tell)
     if options.filters:
         found = select(found, options.filters)
+    apart = [each for each in found if each.axis == ADDRESS and not _is_named(each, options.filters)]
+    for spec in sorted({each.name.server_spec for each in apart}):
+        kind, _, version = spec.partition("-")
+        tell(
+            f"left out: {kind} {version}, of which there is no package: give the address of one in "
+            f"{catalogue().kinds[kind].variable} and ask for '{kind}-*-{kind}{version}'"
+        )
+    found = [each for each in found if each not in apart]
+    if not found:
+        raise NoCell(f"no cell of the plan that can be had here matches {' '.join(options.filters)}")
     return shard(found, *read_shard(options.shard)) if options.shard else found
+
+
+def _is_named(planned: Planned, filters: Iterable[str]) -> bool:
+    """Whether a cell that needs an address is asked for as such, and not by the way."""
+    version = f"{planned.name.server}{planned.name.server_version}"
+    return any(text == f"axis:{ADDRESS}" or (":" not in text and version in text) for text in filters)
 
 
 def _measure(folder: str) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ class Releases:
     loops: tuple[str, ...]
     servers: dict[str, tuple[str, ...]]
     packages: dict[str, Package]
+    by_address: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, name: str) -> Package:
         if name not in self.packages:
@@ -121,6 +122,7 @@ def load(path: Path = PATH) -> Releases:
             tuple(data["loops"]),
             {kind: tuple(versions) for kind, versions in data["servers"].items()},
             {name: _package(name, table, found.get(name, {})) for name, table in _policies(data["packages"]).items()},
+            {kind: tuple(versions) for kind, versions in data.get("by_address", {}).items()},
         )
     except TableError as problem:
         raise ReleasesError(str(problem)) from None
@@ -189,7 +191,7 @@ def refreshed(current: Releases, names: Iterable[str], tell: Any = print) -> Rel
                 **{**policy.__dict__, "all": tuple(sorted(since, key=Version)), "tested": tuple(tested)}
             )
             tell(f"{name}: {len(since)} releases since {policy.since}, {len(tested)} tested: {', '.join(wanted)}")
-    return Releases(current.pythons, current.loops, current.servers, packages)
+    return replace(current, packages=packages)
 
 
 def written(releases: Releases) -> str:

@@ -54,6 +54,24 @@ def test_eager_tasks_run_where_there_are_any(whole):
     assert {each.cell for each in newer if each.name.loop == "eager"} == {f"{base}-eager" for base in bases()}
 
 
+def test_what_comes_by_an_address_only_is_planned_and_left_out_until_it_is_named(run):
+    cells = ["mysql-aiomysql-mysql8.0", "mysql-aiomysql-mysql8.4", "mysql-asyncmy-mysql8.0", "mysql-asyncmy-mysql8.4"]
+
+    def planned(*filters):
+        done = run("plan", *filters, "--json")
+        return [each["cell"] for each in json.loads(done.stdout)["cells"]], done.stderr
+
+    found, said = planned("mysql-*")
+    assert "mysql-aiomysql" in found
+    assert set(found) & set(cells) == set()
+    assert "left out: mysql 8.0, of which there is no package: give the address of one in MATRIX_MYSQL_URL" in said
+    assert "ask for 'mysql-*-mysql8.4'" in said
+    assert sorted(planned("axis:address")[0]) == cells
+    assert planned("mysql-*-mysql8.0")[0] == [cells[0], cells[2]]
+    refused = run("plan", "axis:address", "mysql-*", "python:3.10")
+    assert (refused.returncode, refused.stdout) == (2, "")
+
+
 def test_each_way_that_a_driver_has_to_a_server_is_a_cell(whole):
     ways = {each.cell for each in whole if each.axis == "way"}
     assert ways == {f"{base}-{way}" for base in bases() for way in drivers()[base.partition("-")[2]].ways}
