@@ -348,13 +348,13 @@ async def away_and_back(world):
     orm=OrmSetup(size=1),
 )
 async def silent_while_idle(world, remedy):
-    """Tortoise's idle connections fall silent, as behind a firewall that forgot them, and an hour later a task asks
-    several times, with two seconds each (asyncio.wait_for): each dead connection costs one question at most, every
+    """Tortoise's idle connections fall silent, as behind a firewall that forgot them, and fifty minutes later a task
+    asks several times, with two seconds each (asyncio.wait_for): each dead connection costs one question at most, every
     limit ends its block, and the pool works."""
 
     async def network(session):
         await session.fall_silent(new_ones=False)
-        await session.let_time_pass(3600)
+        await session.let_time_pass(3000)  # not at the edge of a setting: asyncmy's own is an hour
 
     await world.fill_orm_pool()
     await world.together(network=network)
@@ -363,18 +363,18 @@ async def silent_while_idle(world, remedy):
 
 @scenario(
     "ORM-15",
-    "Idle connections were ended by the server an hour ago",
+    "Idle connections were ended by the server fifty minutes ago",
     level="loud",
     needs=("tortoise", "tortoise pool", "network"),
     orm=OrmSetup(size=1),
 )
 async def ended_while_idle(world, remedy):
-    """The server ends Tortoise's connections, which were idle for an hour (wait_timeout, a restart): each costs one
-    question at most, the same task's later ones are answered, and the pool works."""
+    """The server ends Tortoise's connections, which were idle for fifty minutes (wait_timeout, a restart): each costs
+    one question at most, the same task's later ones are answered, and the pool works."""
 
     async def server(session):
         await session.lose_connections()
-        await session.let_time_pass(3600)
+        await session.let_time_pass(3000)  # not at the edge of a setting: asyncmy's own is an hour
 
     await world.fill_orm_pool()
     await world.together(server=server)

@@ -252,7 +252,7 @@ ON_A_NETWORK = ("tortoise", "tortoise pool", "network")
 @remedy("FIX-12", "Replace connections that were not used for a while", cures=IDLE, needs=(*ON_A_NETWORK, "recycling"))
 class Recycle(Remedy):
     """The pool is set to replace connections that were not used for a minute (pool_recycle,
-    max_inactive_connection_lifetime, max_idle): who comes after an hour meets no dead one."""
+    max_inactive_connection_lifetime, max_idle): who comes after fifty minutes meets no dead one."""
 
     setup = OrmSetup(size=1, setting="recycling")
 
