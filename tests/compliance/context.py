@@ -360,7 +360,7 @@ async def two_aliases(world):
 @scenario("CTX-30", "One init, event loops one after another", level="loud", needs=("tortoise",), orm=OrmSetup(size=1))
 async def loops_one_after_another(world):
     """One Tortoise.init(), then asyncio.run() three times, one after the other, as tasks of a worker process do: each
-    is served or refused, what it was told is so, and no connections pile up."""
+    is served or refused, what is reported to it is true, and no connections pile up."""
 
     async def work(session):
         db = session.orm()

@@ -1191,7 +1191,7 @@ async def _look_at_each_other(world, by_statement=False):
 )
 async def begin_by_hand(world):
     """A task sends BEGIN and COMMIT through the client as statements while another one writes: what is between them is
-    stored together, the other's row as it was told, or BEGIN is refused."""
+    stored together, the other's row as reported to it, or BEGIN is refused."""
 
     async def by_hand(session):
         db = session.orm()
