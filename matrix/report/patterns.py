@@ -55,6 +55,14 @@ class Cure:
         return self.title + self.price
 
 
+class Sentence(NamedTuple):
+    """What goes wrong with some drivers, in one sentence."""
+
+    drivers: str
+    word: str
+    text: str
+
+
 @dataclass(frozen=True)
 class Pattern:
     """One pattern: a place per group, what was seen where it is worst, and the remedies, best first."""
@@ -67,6 +75,7 @@ class Pattern:
     places: tuple[Summary, ...]
     seen: Mark | None
     seen_in: str
+    per_driver: tuple[Sentence, ...]
     cures: tuple[Cure, ...]
 
     @property
@@ -142,8 +151,22 @@ def _pattern(
         places=tuple(summarise([group], marks) for group in table.groups),
         seen=seen,
         seen_in=table.columns[worst.newest].cell if worst else "",
+        per_driver=_per_driver(table, marks),
         cures=_best_first(found, list(coded)),
     )
+
+
+def _per_driver(table: Table, marks: Sequence[Mark]) -> tuple[Sentence, ...]:
+    """A sentence for each driver with which it goes wrong, on the newest releases; of several servers the worst."""
+    worst: dict[str, Mark] = {}
+    for group in table.groups:
+        mark = marks[group.newest] if marks else Mark(NOT_RUN)
+        if rank(mark.word) > 0 and rank(mark.word) > rank(worst.get(group.driver, Mark(SAFE)).word):
+            worst[group.driver] = mark
+    drivers: dict[tuple[str, str], list[str]] = {}
+    for driver, mark in worst.items():
+        drivers.setdefault((mark.word, (mark.note != "unexpected" and mark.detail) or mark.reason), []).append(driver)
+    return tuple(Sentence(", ".join(names), word, text) for (word, text), names in drivers.items())
 
 
 def _best_first(cures: Iterable[Cure], preferred: Sequence[str]) -> tuple[Cure, ...]:

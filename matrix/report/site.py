@@ -46,6 +46,7 @@ from matrix.results.ranges import AXES, version_key
 from matrix.results.read import BadLine, CellResult, parse, read_cell
 from matrix.words import NOT_APPLICABLE, NOT_RUN, rank
 
+MESSAGES = 4  # of errors that a pattern names
 FEW = 4  # cells that are built faster without more processes
 METHODS = HERE.parents[1] / "docs" / "methods.md"
 
@@ -63,8 +64,7 @@ def build(table: view.Table, out: str | os.PathLike[str], options: Options | Non
         summary = files.as_json_lines(published.summary(site), "cells")
         calls: list[Call] = [
             (_shared, (site, summary)),
-            (_patterns, (site,)),
-            (_errors, (site,)),
+            (_patterns_and_errors, (site,)),
             (_methods, (site,)),
             (_fix, (site,)),
             (_changes, (site,)),
@@ -167,14 +167,16 @@ def _row_places(row: view.Row, groups: Sequence[Group]) -> list[Summary]:
     return [summarise([each], row.marks) for each in groups]
 
 
-def _patterns(site: Site) -> None:
-    requests = web.build(site.table.documents.get("web"))
-    page(site, "patterns.html", "patterns.html", patterns=site.patterns, groups=site.table.groups, web=requests)
-
-
-def _errors(site: Site) -> None:
-    """The page of error messages, and the search's index, which knows them too."""
-    found, known = errors.collect(site.table), site.patterns
+def _patterns_and_errors(site: Site) -> None:
+    """The pages of what people write and of error messages, and the search's index, which knows both."""
+    known, requests = site.patterns, web.build(site.table.documents.get("web"))
+    found = errors.collect(site.table)
+    errors_of = {
+        each.key: [error for error in found if not set(each.scenarios).isdisjoint(error.scenarios)][:MESSAGES]
+        for each in known
+    }
+    shown = {"patterns": known, "groups": site.table.groups, "web": requests, "errors_of": errors_of}
+    page(site, "patterns.html", "patterns.html", **shown)
     page(site, "errors.html", "errors.html", errors=found, pattern_of=lambda error: search.pattern_of(error, known))
     put(site, "search.js", search.script(search.index(site.table, found, known, search.read_words())))
 

@@ -231,6 +231,21 @@ def test_what_is_not_mended_by_its_remedies_says_what_to_do_and_what_measures_it
     assert pattern_of(tmp_path, "gather() of tasks").advice.scenario == "FIX-2b"
 
 
+def test_each_driver_has_a_sentence_of_what_goes_wrong_the_worst_of_its_servers(tmp_path):
+    for cell, word, reason in (
+        ("mysql-aiomysql", "breaks", "an internal error"),
+        ("mariadb-aiomysql", "lies", "rows are swapped"),
+        ("mysql-asyncmy", "lies", "rows are swapped"),
+        ("postgres-asyncpg", "refuses", "another operation is in progress"),
+        ("postgres-psycopg", "safe", ""),
+    ):
+        write_cell(tmp_path, header(cell), [scenario("NST-3", word, reason=reason)])
+    assert set(pattern_of(tmp_path, "gather() of tasks").per_driver) == {
+        ("aiomysql, asyncmy", "lies", "rows are swapped"),
+        ("asyncpg", "refuses", "another operation is in progress"),
+    }
+
+
 def test_without_a_remedy_that_complies_none_is_shown(tmp_path):
     bad = {"verdict": "lies", "complies": False, "reason": "", "violations": []}
     lines = [scenario("NST-3", "lies"), remedy("FIX-2b", "fails", {"NST-3": bad})]

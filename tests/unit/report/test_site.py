@@ -493,3 +493,10 @@ def test_a_scenario_and_its_evidence_lead_to_what_people_write_and_what_to_write
         assert "patterns.html#gather-transactions" in links, path
     text = " ".join(" ".join(Page(built / "scenarios" / "NST-3.html").text).split())
     assert "async def gather_transactions()" in text
+
+
+def test_a_pattern_names_the_messages_that_it_is_seen_by(built):
+    links = {link["href"] for link in Page(built / "patterns.html").all("a")}
+    keys = {link["href"] for link in Page(built / "errors.html").all("a") if link["href"].startswith("#")}
+    named = {link.removeprefix("errors.html") for link in links if link.startswith("errors.html#")}
+    assert named and named <= keys
