@@ -189,7 +189,9 @@ def _prose(file: Path) -> dict[str, Any]:
     tokens = MarkdownIt("commonmark", {"html": False}).enable("table")
     body = tokens.render(re.sub(r"\A# .*\n", "", text))
     body = re.sub(r"<(h[2-6])>(.*?)</\1>", _with_id, body).replace("<th>", '<th scope="col">')
-    body = body.replace("<table>", '<table><caption class="hidden">Rules</caption>')
+    scroll = '<div class="scroll" role="group" aria-label="Rules" tabindex="0">'
+    body = body.replace("<table>", f'{scroll}<table><caption class="hidden">Rules</caption>')
+    body = body.replace("</table>", "</table></div>")
     body = re.sub(r'<a href="(?!https?:|#)[^"]*">(.*?)</a>', r"\1", body, flags=re.DOTALL)
     lead, _, body = body.partition("</p>")  # the page begins with a paragraph
     heads = [(name, Markup(title)) for name, title in re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', body)]

@@ -317,9 +317,12 @@ def mark(
 
 
 def _racing(expectation: Expectation | None) -> str:
-    also = expectation.get("also") if expectation else None
-    counted = [f"{word} in {times} runs" if times is not None else word for word, times in (also or {}).items()]
-    return f"races: {', '.join(counted)}" if counted else ""
+    also = (expectation.get("also") if expectation else None) or {}
+    times = [count for count in also.values() if count is not None]
+    if len(times) < len(also):
+        return f"races: {', '.join(also)}"
+    counted = ", ".join(f"{word} in {count}" for word, count in also.items())
+    return f"races: {counted} of {sum(times)} runs" if counted else ""
 
 
 def _note(line: ScenarioLine, expectation: Expectation | None) -> str:

@@ -500,3 +500,15 @@ def test_a_pattern_names_the_messages_that_it_is_seen_by(built):
     keys = {link["href"] for link in Page(built / "errors.html").all("a") if link["href"].startswith("#")}
     named = {link.removeprefix("errors.html") for link in links if link.startswith("errors.html#")}
     assert named and named <= keys
+
+
+def test_every_table_stands_in_a_box_of_its_own_that_scrolls(built):
+    for path in built.rglob("*.html"):
+        depth: list[bool] = []
+        for tag in re.finditer(r"<div\b[^>]*>|</div>|<table\b", path.read_text("utf-8")):
+            if tag[0] == "</div>":
+                depth.pop()
+            elif tag[0] == "<table":
+                assert any(depth), (path.name, tag.start())
+            else:
+                depth.append('class="scroll' in tag[0])
