@@ -232,7 +232,9 @@ def test_what_is_asked_while_a_hung_run_is_taken_down_is_no_part_of_the_symptom(
 
 def test_an_iteration_asks_for_all_of_its_rows():
     code = program(written("mysql-aiomysql CON-3"))
-    assert 'answers = rows(connection, ["n-1", "n-2", "n-3"])' in code
+    assert (
+        'async with contextlib.aclosing(rows(connection, ["n-1", "n-2", "n-3"])) as answers:' in code
+    )  # left where it ends
     assert 'await do("A", "fetch n-2", lambda: anext(answers, "the end"))' in code
 
 
