@@ -97,7 +97,7 @@ def cost(base: str, pairs: int) -> None:
 def own_tests(folder: Path, database: str, extra: Sequence[str], only: Sequence[str]) -> None:
     """Print how many of Tortoise's own tests pass with the release and with each candidate, and which fail."""
     python = environments.interpreter(None)
-    wanted = [f"tortoise-orm=={candidates.FOR}", *NEEDED, *extra]
+    wanted = [f"tortoise-orm[asyncpg,psycopg,asyncmy]=={candidates.FOR}", *NEEDED, *extra]
     program = environments.environment(environments.resolve(wanted, python), python).python
     own = folder / "conftest.py"
     if not own.exists():

@@ -23,21 +23,8 @@ SERVED = "{scheme}://user@host:port/database"
 PASSWORD = 'PASSWORD = os.environ.get("DATABASE_PASSWORD") or unquote(ADDRESS.password or "")\n'
 CLOSE_FIRST = "await connections.close_all(discard=True)  # a client is made at its first use"
 ODBC_DRIVER = "ODBC_DRIVER is the PostgreSQL driver: its name in odbcinst.ini, or the path of its library."
-STANDARD = [
-    "asyncio",
-    "contextlib",
-    "contextvars",
-    "functools",
-    "gc",
-    "os",
-    "queue",
-    "socket",
-    "sqlite3",
-    "sys",
-    "threading",
-    "traceback",
-]
-STANDARD += ["types"]
+STANDARD: tuple[str, ...] = ("asyncio", "contextlib", "contextvars", "functools", "gc", "os", "queue", "socket")
+STANDARD = (*STANDARD, "sqlite3", "sys", "threading", "traceback", "types")
 AUTOCOMMIT = re.compile(r"(autocommit\"?[:=] ?)True")
 QUIET = 0.05  # seconds in which nothing moves before the next step
 MakerT = TypeVar("MakerT", bound="Maker")

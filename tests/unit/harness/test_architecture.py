@@ -186,7 +186,7 @@ def test_runs_know_of_the_harness_what_is_data(path):
 @parameters("matrix/report")
 def test_the_report_knows_of_results_and_tables_of_drivers_only(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
-    rooms = ("matrix.results", "matrix.report", "matrix.harness.drivers")
+    rooms = ("matrix.results", "matrix.report", "matrix.harness.drivers", "matrix.harness.cell_name")
     assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
 
 

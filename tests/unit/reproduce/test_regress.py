@@ -63,7 +63,7 @@ def test_it_fails_with_what_has_the_finding(tmp_path, here, capsys):
     assert main([*given]) == 0
     out = capsys.readouterr().out
     assert "release: fails 1 of 1 times, passes 0" in out
-    assert "expected: row w-2, which child was told is written, is stored" in out
+    assert "expected: row w-2, whose write by child was reported as done, is stored" in out
 
 
 def test_what_passes_with_the_release_or_fails_otherwise_is_no_regression_test(tmp_path, here, monkeypatch, capsys):
