@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from matrix.report.markdown import escape
 from matrix.report.readme import filled
 from matrix.results.compare import Difference, of_cell
 from matrix.results.read import CellResult, CellState
-from matrix.words import GLYPHS, NOT_VERDICTS
+from matrix.words import ERROR, GLYPHS, NOT_VERDICTS
 
 SILENT = ("lies", "poisons", "hangs")
 RELEASE = ""
@@ -23,7 +22,7 @@ def update(states: Iterable[CellState], page: Path) -> list[Difference]:
     """Fill the page's blocks; returns what a candidate makes worse. Raises OSError, ValueError where nothing can be
     compared."""
     cells = sides(states)
-    worse = [each for differences in compared(cells).values() for each in differences if each.kind == "worse"]
+    worse = [each for differences in compared(cells).values() for each in differences if is_worse(each)]
     page.write_text(filled(page.read_text("utf-8"), blocks(cells)), "utf-8")
     return worse
 
@@ -124,14 +123,23 @@ def _all_pairs(own: Sides, names: Sequence[str]) -> Iterator[tuple[ScenarioLine,
 
 
 def _worse(cells: Mapping[str, Sides]) -> Iterator[str]:
-    """What complied with the release and does not with a candidate; and how often a refusal is all that changed."""
+    """What complied with the release and does not with a candidate; how often a refusal is all that changed; and what
+    could not be measured."""
     found = compared(cells)
     for candidate in candidates(cells):
-        own = {base: differences for (base, name), differences in found.items() if name == candidate}
-        worse = [each for differences in own.values() for each in differences if each.kind == "worse"]
-        refused = sum((d.before, d.after) == ("safe", "refuses") for differences in own.values() for d in differences)
+        own = [each for (_, name), differences in found.items() if name == candidate for each in differences]
+        worse = [each for each in own if is_worse(each)]
+        refused = sum((each.before, each.after) == ("safe", "refuses") for each in own)
         yield f"- `{candidate}`: {len(worse)} worse; {refused} times a refusal in the place of `safe`, which complies."
-        by_scenario = Counter((each.scenario, each.before, each.after) for each in worse)
-        for (scenario, before, after), count in sorted(by_scenario.items(), key=str):
-            where = ", ".join(each.cell for each in worse if (each.scenario, each.after) == (scenario, after))
-            yield f"  - {scenario}: {before} → {after} ({count}: {where})"
+        by_change: dict[tuple[str | None, ...], list[str]] = {}
+        for each in worse:
+            by_change.setdefault((each.scenario, each.before, each.after), []).append(each.cell)
+        for (scenario, before, after), where in by_change.items():
+            yield f"  - {scenario}: {before} → {after} ({', '.join(where)})"
+        unmeasured = [f"{each.scenario} on {each.cell}" for each in own if each.after == ERROR]
+        yield from ([f"  - not measured: {', '.join(unmeasured)}"] if unmeasured else [])
+
+
+def is_worse(difference: Difference) -> bool:
+    """Whether a candidate does worse; an error says nothing of it."""
+    return difference.kind == "worse" and difference.after != ERROR
