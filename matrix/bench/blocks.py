@@ -1,6 +1,7 @@
 """What queries and blocks take through Tortoise, in a cell's environment: ``python -m matrix.bench.blocks CELL``.
 
-Prints a line of JSON: microseconds of this process's own processor time for one plain query, one transaction with a query, and one with a nested block too.
+Prints a line of JSON: microseconds of this process's own processor time for one plain query, for one transaction with a
+query, and for one with a nested block too.
 """
 
 from __future__ import annotations
