@@ -77,6 +77,24 @@ def test_a_deadlock_ends_one_of_them_only(story):
     ]
 
 
+@pytest.mark.parametrize(("ended_by", "verdict"), [("a deadlock", "refuses"), ("something else", "breaks")])
+def test_who_lost_its_whole_transaction_to_a_deadlock_may_be_refused_what_follows(story, ended_by, verdict):
+    """The server may undo more than the inner block; an error that stayed inside it excuses nothing behind it."""
+    a, b = begins(story, "a"), begins(story, "b")
+    inner = begins(story, "a", a)
+    locks(story, inner, "c-1")
+    locks(story, b, "c-2")
+    wants = asks(story, inner, "c-2" if ended_by == "a deadlock" else "c-3")
+    other = asks(story, b, "c-1")
+    story.error(wants)
+    story.ok(other)
+    ends(story, inner, "rollback")
+    ends(story, b, "commit")
+    story.error(asks(story, a, "c-4"))
+    ends(story, a, "rollback")
+    assert story.verdict == verdict
+
+
 def test_a_deadlock_excuses_no_internal_error(story):
     a, b = two(story)
     first, second = asks(story, a, "c-2"), asks(story, b, "c-1")
