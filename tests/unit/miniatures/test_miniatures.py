@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
@@ -18,6 +19,7 @@ from . import __main__ as published
 from . import modes, proposed
 from .driver import Backing, Miniature, Queueing, Refusing
 from .faults import FAULTS
+from .orm import Transaction
 from .table import Right, Row, applicable, line, table
 
 # What the program does there cannot end well for everybody: somebody is told so, in a documented way.
@@ -118,6 +120,22 @@ async def test_the_same_miniature_gives_the_same_schedules_and_verdicts_twice():
     first, second = [await line(Queueing, scenario, 8) for _ in range(2)]
     assert first["orders"] == second["orders"]
     assert first["schedule"] == second["schedule"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("documented", "verdict"), [(True, "refuses"), (False, "breaks")])
+async def test_who_uses_a_transaction_in_another_event_loop_may_be_refused_in_a_documented_way(documented, verdict):
+    class Bound(Transaction):
+        async def execute(self, statement):
+            if asyncio.get_running_loop() is not self.loop:
+                raise self.error("belongs to another event loop") if documented else RuntimeError("another event loop")
+            return await super().execute(statement)
+
+    class Binding(Queueing):
+        transaction_type = Bound
+
+    found = await line(Binding, catalogue()["CTX-5"], BOUND)
+    assert found["verdict"] == verdict, found["reason"]
 
 
 @pytest.mark.asyncio
