@@ -354,7 +354,7 @@ async def silent_while_idle(world, remedy):
 
     async def network(session):
         await session.fall_silent(new_ones=False)
-        await session.let_time_pass(3000)  # not at the edge of a setting: asyncmy's own is an hour
+        await session.let_time_pass(3000)  # not at the edge of a pool's own setting: an hour
 
     await world.fill_orm_pool()
     await world.together(network=network)
@@ -374,7 +374,7 @@ async def ended_while_idle(world, remedy):
 
     async def server(session):
         await session.lose_connections()
-        await session.let_time_pass(3000)  # not at the edge of a setting: asyncmy's own is an hour
+        await session.let_time_pass(3000)  # not at the edge of a pool's own setting: an hour
 
     await world.fill_orm_pool()
     await world.together(server=server)
