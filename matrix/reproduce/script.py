@@ -483,6 +483,4 @@ class Maker:
     def cut(self) -> list[str]:
         if self.sqlite:
             return ["holding = False", "await cut()"]
-        if self.odbc:
-            return ["await end_sessions()"]
-        return ["cut()"]
+        return ["await end_sessions()" if self.odbc else "cut()"]
