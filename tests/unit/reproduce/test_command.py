@@ -53,7 +53,7 @@ def test_the_symptom_shows_and_nothing_is_left_behind(tmp_path):
     done = executed(tmp_path, source())
     assert (done.code, done.shown) == (1, True), done.errors
     assert done.output_line("expected") == "row w-2, whose write by child was reported as done, is stored"
-    assert "w-2 is written" in done.output_line("observed")
+    assert "row w-2 was reported as done" in done.output_line("observed")
     with sqlite3.connect(tmp_path / "x.db") as database:
         assert database.execute("SELECT name FROM sqlite_master WHERE name LIKE 'repro%'").fetchall() == []
 
