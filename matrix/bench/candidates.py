@@ -71,27 +71,22 @@ async def db(db_module):
 
 
 def cost(base: str, pairs: int) -> None:
-    """Print what each kind takes with the release, and how much longer with each candidate: the median of the pairs."""
-    names = [base, *(f"{base}-tortoise{candidates.FOR}+{each}" for each in candidates.NAMES)]
-    name = cells.read(names[1])
+    """Print what each kind takes with the release, and how many times as long with each candidate."""
+    name = cells.read(base)
     python = environments.interpreter(None)
     locked = environments.resolve(cells.requirements(name), python)
     program = cells.environment(name, locked, python)
-    taken: dict[str, list[dict[str, float]]] = {each: [] for each in names}
-    for turn in range(pairs):
-        for each in names[:: 1 if turn % 2 == 0 else -1]:  # a trend of the machine hits all alike
-            one = spent([str(program), "-m", "matrix.bench.blocks", each], ROOT, {})
+    taken: dict[str, list[dict[str, list[float]]]] = {}
+    for _ in range(pairs):
+        for candidate in candidates.NAMES:
+            one = spent([str(program), "-m", "matrix.bench.blocks", base, candidate], ROOT, {})
             if one.code:
-                raise SystemExit(f"{each}: {one.said.strip().splitlines()[-1]}")
-            taken[each].append(json.loads(one.said.strip().splitlines()[-1]))
+                raise SystemExit(f"{base}: {one.said.strip().splitlines()[-1]}")
+            taken.setdefault(candidate, []).append(json.loads(one.said.strip().splitlines()[-1]))
     for kind, what in KINDS.items():
-        release = [each[kind] for each in taken[base]]
-        more = [
-            statistics.median(other[kind] / one for other, one in zip(taken[each], release, strict=True))
-            for each in names[1:]
-        ]
-        ratios = " | ".join(f"{ratio:.2f}" for ratio in more)
-        print(f"| {base} | {what} | {statistics.median(release):.0f} | {ratios} |", flush=True)
+        release = min(each[kind][0] for found in taken.values() for each in found)
+        ratios = [statistics.median(each[kind][1] / each[kind][0] for each in found) for found in taken.values()]
+        print(f"| {base} | {what} | {release:.0f} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |", flush=True)
 
 
 def own_tests(folder: Path, database: str, extra: Sequence[str], only: Sequence[str]) -> None:
