@@ -247,7 +247,7 @@ class Pool:
         self.idle = alive
 
     def check_wait(self) -> None:
-        if asyncio.current_task() in self.lent.values():
+        if asyncio.current_task() in self.lent.values() and len(self.lent) >= self.made:  # else one is on its way back
             raise DriverError("this task has a connection, and may not wait for another one")
 
     async def make(self) -> Connection:

@@ -199,7 +199,7 @@ def test_a_python_that_is_not_here_is_no_result_and_an_older_one_stays(tmp_path,
     before = older.read_bytes()
     done = Runner([job], tmp_path / "results").one(job)
     assert (done.how, done.result) == ("failed", None)
-    assert "Python 3.99 is not on this machine: install it" in done.said
+    assert "Python 3.99 is not on this machine (Debian has none to fetch): install it" in done.said
     assert older.read_bytes() == before
 
 
