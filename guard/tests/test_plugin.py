@@ -102,7 +102,9 @@ def test_a_finding_fails_its_test_every_time_and_says_what_where_and_what_to_do(
     assert re.search(
         r"late-query: test_suite.py:29 \(task Task-\d+ audit\) queries in the transaction of test_suite.py:23", found
     )
-    assert re.search(r"Can happen with Tortoise [\d.]+: what a task is told .* with aiomysql, .* \(lies\)", found)
+    assert re.search(
+        r"Can happen with Tortoise [\d.]+: what is reported to a task .* with aiomysql, .* \(lies\)", found
+    )
     assert "measured by CTX-3: A late write meets a stranger's transaction" in found
     assert "instead FIX-2b: Start the task after the block (holds with every driver)" in found
     assert "assert 'its own' == 'error'" in output  # not hidden by the finding,

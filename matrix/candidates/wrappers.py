@@ -210,7 +210,7 @@ class Nested(base.NestedTransactionContext):
 
     async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
         try:
-            await self.client.finish(exc_type is not None)  # type: ignore[attr-defined]
+            await self.client.finish(exc_type is not None)  # type: ignore[attr-defined,unused-ignore]
         finally:
             _forget(self.token)
 
@@ -231,7 +231,7 @@ class Pooled(base.TransactionContextPooled):
 
     async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
         try:
-            await self.client.finish(exc_type is not None)  # type: ignore[attr-defined]
+            await self.client.finish(exc_type is not None)  # type: ignore[attr-defined,unused-ignore]
         finally:
             _forget(self.token)
             await self._give_back()
