@@ -216,6 +216,7 @@ class Pool:
         self.driver = driver
         self.size = size
         self.autocommit = True
+        self.coming = 0  # given back, and not yet known to be of use
         self.made = 0
         self.idle: list[Connection] = []
         self.waiters: collections.deque[asyncio.Future[Connection | None]] = collections.deque()
@@ -247,7 +248,7 @@ class Pool:
         self.idle = alive
 
     def check_wait(self) -> None:
-        if asyncio.current_task() in self.lent.values() and len(self.lent) >= self.made:  # else one is on its way back
+        if asyncio.current_task() in self.lent.values() and not self.coming:
             raise DriverError("this task has a connection, and may not wait for another one")
 
     async def make(self) -> Connection:
@@ -302,9 +303,11 @@ class Pool:
 
     def give(self, connection: Connection) -> None:
         self.lent.pop(connection, None)
+        self.coming += 1
         connection.when_sure(lambda: self.take_back(connection))
 
     def take_back(self, connection: Connection) -> None:
+        self.coming -= 1
         if self.closed:
             connection.close()
         if connection.closed:
