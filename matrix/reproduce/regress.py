@@ -9,7 +9,7 @@ from typing import Any
 
 from matrix.reproduce import NotWritten
 from matrix.reproduce.naming import harmless, quoted, wrapped
-from matrix.reproduce.script import STANDARD, Maker, made
+from matrix.reproduce.script import NEXT, STANDARD, Maker, made
 from matrix.reproduce.unfold import within
 from matrix.results.text import one_line
 
@@ -49,14 +49,13 @@ class Test(Maker):
 
     def text(self) -> str:
         self.refuse()
-        kinds = {item.kind for task in self.tasks for item in within(task.items)}
-        database, read, write, fail, *_ = self.driver_parts()
+        kinds = {item.kind for item in self.everything}
         if self.orm:
             parts = self.part("orm").replace('"DEFAULT"', quoted(self.aliases()[0]))
             parts = parts if "fail" in kinds else parts[: parts.index("\n\nasync def fail")]
         else:
-            database = re.sub(r"def (is_login|ends_login)\(.*?\n\n\n", "", database, flags=re.DOTALL)
-            parts = "\n\n\n".join([database, read, write, *([fail] if "fail" in kinds else [])])
+            parts = "\n\n\n".join(each.strip("\n") for each in self.driver_code())
+            parts = re.sub(r"def (is_login|ends_login)\(.*?\n\n\n", "", parts, flags=re.DOTALL)
         order = self.part("order").partition("\n")[2].partition("async def quiet()")[0] + self.part("events")
         if "Stop(" not in self.program():
             order = order[order.index("NOTHING =") :]
@@ -122,7 +121,7 @@ class Test(Maker):
             helpers += ["def failed(what):", "    return isinstance(told.get(what), BaseException)", "", ""]
         body = [*(self.tortoise_begin() if self.orm else self.driver_begin()), *self.starts(), "await conduct(ORDER)"]
         if self.next_user:
-            body.append('await asyncio.wait([start("the next user", the_next_user)], timeout=PATIENCE)')
+            body.append(NEXT)
         if "rows" in shows:
             body.append(
                 "rows = [entry.token for entry in await asyncio.wait_for(Entry.all(), PATIENCE)]"
@@ -138,12 +137,14 @@ class Test(Maker):
         body += ["assert not wrong, wrong", f"assert not shows, {quoted(f'expected: {self.found.expected}')}"]
         inside = textwrap.indent("\n".join(body), "    ")
         given = "db" if self.orm else ""
-        unused = "    global connection\n" if not self.orm else ""
-        return "\n".join([*helpers, f"@pytest.mark.asyncio\nasync def test_{name}({given}):\n{unused}{inside}\n"])
+        names = self.global_names().removeprefix(", ") if self.orm else "connection"
+        known = f"    global {names}\n" if names else ""
+        return "\n".join([*helpers, f"@pytest.mark.asyncio\nasync def test_{name}({given}):\n{known}{inside}\n"])
 
     def tortoise_begin(self) -> list[str]:
         lines = [f"for number in range(1, {self.seeds() + 1}):", '    await Seed.create(nonce=f"n-{number}")']
         lines += [f"await Counter.create(name={quoted(name)}, value=0)" for name in self.tables.counters]
+        lines += self.plain_client()
         return [*lines, *self.fill()] if self.pool_size() == 1 else lines
 
     def driver_begin(self) -> list[str]:

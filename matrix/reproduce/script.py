@@ -26,6 +26,7 @@ ODBC_DRIVER = "ODBC_DRIVER is the PostgreSQL driver: its name in odbcinst.ini, o
 STANDARD: tuple[str, ...] = ("asyncio", "contextlib", "contextvars", "functools", "gc", "os", "queue", "socket")
 STANDARD = (*STANDARD, "sqlite3", "sys", "threading", "traceback", "types")
 AUTOCOMMIT = re.compile(r"(autocommit\"?[:=] ?)True")
+NEXT = 'await asyncio.wait([start("the next task", the_next_task)], timeout=PATIENCE)'
 QUIET = 0.05  # seconds in which nothing moves before the next step
 MakerT = TypeVar("MakerT", bound="Maker")
 CROWD = 4  # so many tasks that do the same share one function
@@ -98,30 +99,15 @@ class Maker:
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
-        parts = self.driver_parts()
-        everything = [*(item for task in self.tasks for item in within(task.items)), *within(self.next_user)]
-        kinds = {item.kind for item in everything}
-        chosen = [parts["DATABASE"]]
+        kinds = {item.kind for item in self.everything}
         if self.orm:
             orm = self.part("orm").replace('"DEFAULT"', quoted(self.aliases()[0]))
             orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
-            chosen.append(orm)
             fill = self.part("fill").replace("in_transaction()", f"in_transaction({self.writer.alias()})")
+            chosen = [self.driver_parts()["DATABASE"], orm]
             chosen += [fill] if self.declared.fills_pool and self.pool_size() > 1 else []
         else:
-            chosen += [parts[kind.upper()] for kind in ("read", "write", "fail", "script") if kind in kinds]
-            if "read" not in kinds:  # with which some drivers' parts have the connecting
-                chosen += [connect] if (connect := parts["READ"].partition("async def read(")[0].strip()) else []
-            chosen += (
-                [parts["TRANSACTION"]] if any(item.kind == "block" and not item.begins for item in everything) else []
-            )
-            if self.pool:
-                pool = parts["POOL"]
-                chosen.append(pool if self.autocommit else AUTOCOMMIT.sub(r"\1False", pool))
-            chosen += [parts["MANY"]] if "many" in kinds else []
-            chosen += [parts["ROWS"]] if any(item.kind == "fetch" and not item.copied for item in everything) else []
-            chosen += [parts["COPIED"]] if any(item.copied for item in everything) else []
-            chosen += [parts["COPY"]] if "copy" in kinds else []
+            chosen = self.driver_code()
         helpers = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
         helpers.append(self.part("thread" if self.sqlite else "executor" if self.odbc else "wire"))
         body = "".join([*helpers, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
@@ -132,6 +118,11 @@ class Maker:
         body = body.replace("\n\n\n\n\n", "\n\n\n")
         rest = f"{body}\n\n{self.program()}\n\n\n{self.main()}"
         return f"{self.head(rest)}\n{rest}"
+
+    @property
+    def everything(self) -> list[unfold.Item]:
+        """What all tasks do, and the next one."""
+        return [*(item for task in self.tasks for item in within(task.items)), *within(self.next_user)]
 
     @property
     def swept(self) -> bool:
@@ -182,6 +173,23 @@ class Maker:
         first, *others = re.split(r"^# ([A-Z]+)\n", text, flags=re.M)
         named = dict(zip(others[::2], others[1::2], strict=True))
         return {name: part.strip("\n") for name, part in {"DATABASE": first, **named}.items()}
+
+    def driver_code(self) -> list[str]:
+        """Those parts of the driver's text that are used where it is alone."""
+        parts, everything = self.driver_parts(), self.everything
+        kinds = {item.kind for item in everything}
+        chosen = [parts["DATABASE"]]
+        chosen += [parts[kind.upper()] for kind in ("read", "write", "fail", "script") if kind in kinds]
+        if "read" not in kinds:  # with which some drivers' parts have the connecting
+            chosen += [connect] if (connect := parts["READ"].partition("async def read(")[0].strip()) else []
+        chosen += [parts["TRANSACTION"]] if any(item.kind == "block" and not item.begins for item in everything) else []
+        if self.pool:
+            pool = parts["POOL"]
+            chosen.append(pool if self.autocommit else AUTOCOMMIT.sub(r"\1False", pool))
+        chosen += [parts["MANY"]] if "many" in kinds else []
+        chosen += [parts["ROWS"]] if any(item.kind == "fetch" and not item.copied for item in everything) else []
+        chosen += [parts["COPIED"]] if any(item.copied for item in everything) else []
+        return chosen + ([parts["COPY"]] if "copy" in kinds else [])
 
     # -- the head --------------------------------------------------------------------------------------------------
     def head(self, rest: str) -> str:
@@ -353,7 +361,7 @@ class Maker:
         lines += [indent + each for each in self.starts()]
         lines.append(f"{indent}await conduct(ORDER)")
         if self.next_user:
-            lines.append(f'{indent}await asyncio.wait([start("the next task", the_next_task)], timeout=PATIENCE)')
+            lines.append(indent + NEXT)
         if self.found.looks_at_server:
             lines += [
                 f"{indent}mine = \"datname = current_database() AND state LIKE 'idle in transaction%'\"",
@@ -388,6 +396,9 @@ class Maker:
             "",
         ]
         return "\n".join(lines)
+
+    def plain_client(self) -> list[str]:
+        return [f'{PLAIN} = connections.get("default")'] * (PLAIN in self.global_names())
 
     def global_names(self) -> str:
         if not self.orm:
@@ -437,7 +448,7 @@ class Maker:
             f"await Tortoise.init(config=config{self.fallback()})",
             *([CLOSE_FIRST] * self.declared.closes_first),
             *(["before = contextvars.copy_context()"] * (self.declared.context == "before")),
-            *([f'{PLAIN} = connections.get("default")'] * (PLAIN in self.global_names())),
+            *self.plain_client(),
             *(["reachable(False)"] * self.declared.unreachable),
             *self.fill(),
         ]

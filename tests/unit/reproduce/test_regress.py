@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
 import sys
 from pathlib import Path
@@ -44,6 +46,32 @@ def test_a_finding_is_a_whole_test_or_says_why_not(name):
     assert [token for token in order if token != "pause"] == letters
     for word in ("held", "matrix", "quiet()", "is_login"):
         assert word not in text, "a test of theirs has nothing of the gate, and nothing of ours"
+
+
+def unknown(text: str) -> set[str]:
+    """Names that a source uses and nobody gives a value."""
+    nodes = list(ast.walk(ast.parse(text)))
+    known = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    known |= {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    known |= {node.arg for node in nodes if isinstance(node, ast.arg)} | {*dir(builtins), "__name__"}
+    known |= {each.asname or each.name for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) for each in n.names}
+    known |= {node.name for node in nodes if isinstance(node, ast.ExceptHandler) and node.name}
+    return {node.id for node in nodes if isinstance(node, ast.Name)} - known
+
+
+@pytest.mark.parametrize("name", recorded.names())
+def test_it_brings_whatever_it_uses(name):
+    try:
+        assert unknown(source(name)) == set()
+    except NotWritten:
+        return
+
+
+def test_a_driver_is_tested_alone():
+    text = source("mysql-asyncmy CON-1")
+    assert re.search(r"^async def read\(connection, nonce", text, re.M)
+    assert "async def write(" not in text, "nobody writes"
+    assert "def transaction(" in source("postgres-asyncpg CON-4")
 
 
 def test_tortoise_is_tested_with_its_own_context_and_events():
