@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 from tortoise.backends.base import client as base
@@ -56,75 +57,71 @@ class Block:
         """0 begins, 1 commits, 2 rolls back, as the wrapper itself does it."""
         await getattr(super(), self.verbs[self.nested][verb])()
 
+    @contextlib.contextmanager
+    def _talking(self) -> Iterator[None]:
+        """This block has the lock: how it talks is remembered, and the lock given back."""
+        error: type[BaseException] | None = None
+        try:
+            yield
+        except BaseException as failed:
+            error = type(failed)
+            raise
+        finally:
+            self._blocks.talked(error, reads_in_pieces=self.reads_in_pieces)
+
     async def begin(self) -> None:
         blocks = self._blocks
         blocks.begin(self)
         await blocks.turn(self)
-        error: type[BaseException] | None = None
-        try:
-            await self._talk(0)
-        except BaseException as failed:
-            error = type(failed)
-            blocks.ended(self)
-            raise
-        finally:
-            blocks.talked(error, reads_in_pieces=self.reads_in_pieces)
+        with self._talking():
+            try:
+                await self._talk(0)
+            except BaseException:
+                blocks.ended(self)
+                raise
 
     async def savepoint(self) -> None:
         blocks = self._blocks
         try:
             await blocks.turn(self._parent)
+            with self._talking():
+                await self._talk(0)
+                blocks.open.append(self)
         except BaseException:
             self._finalized = True
             raise
-        error: type[BaseException] | None = None
-        try:
-            await self._talk(0)
-            blocks.open.append(self)
-        except BaseException as failed:
-            error = type(failed)
-            self._finalized = True
-            raise
-        finally:
-            blocks.talked(error, reads_in_pieces=self.reads_in_pieces)
 
     async def commit(self) -> None:
         blocks = self._blocks
         await self._own_turn()
-        error: type[BaseException] | None = None
-        try:
-            why = LEFT_OPEN if blocks.open[-1] is not self else ABORTED if await self._aborted() else ""
-            if why or blocks.doomed:
-                await self._undo()
-                raise TransactionManagementError(why or ABORTED)
+        with self._talking():
             try:
-                await self._talk(1)
-            except BaseException:
-                await self._undo()
-                raise
-        except BaseException as failed:
-            error = type(failed)
-            raise
-        finally:
-            blocks.ended(self)
-            blocks.talked(error, reads_in_pieces=self.reads_in_pieces)
+                why = LEFT_OPEN if blocks.open[-1] is not self else ABORTED if await self._aborted() else ""
+                if why or blocks.doomed:
+                    await self._undo()
+                    raise TransactionManagementError(why or ABORTED)
+                try:
+                    await self._talk(1)
+                except BaseException:
+                    await self._undo()
+                    raise
+            finally:
+                blocks.ended(self)
 
     async def rollback(self) -> None:
         blocks = self._blocks
         await self._own_turn()
-        error: type[BaseException] | None = None
-        try:
-            if not blocks.unread:
-                for block in blocks.inside(self):
-                    await block._talk(2)
-            blocks.failed = False
-        except BaseException as failed:
-            error = type(failed)
-            raise
-        finally:
-            blocks.ended(self)
-            blocks.talked(error, reads_in_pieces=self.reads_in_pieces)
-            blocks.doomed |= error is not None
+        with self._talking():
+            try:
+                if not blocks.unread:
+                    for block in blocks.inside(self):
+                        await block._talk(2)
+                blocks.failed = False
+            except BaseException:
+                blocks.doomed = True
+                raise
+            finally:
+                blocks.ended(self)
 
     async def _own_turn(self) -> None:
         """The lock for the end of this block; who is cancelled while it waits for that leaves a transaction of which
@@ -200,41 +197,56 @@ def _forget(token: Any) -> None:
         get_connections().reset(token)
 
 
-class Nested(base.NestedTransactionContext):
-    """The context of a nested block: what is asked in it goes through it."""
+class Context:
+    """What a context of Tortoise's gets in front of its own methods: its block is the current connection from its begin
+    to its end, and what was taken for it is given back however that comes out."""
+
+    begins = "begin"
+    connection_name: str
+    block: Any
+    token: Any
+
+    async def _take(self) -> Any:
+        """The block, with the connection that it needs."""
+        raise NotImplementedError
+
+    async def _give_back(self) -> None:
+        """Undo ``_take``; the block is over, or was never begun."""
 
     async def __aenter__(self) -> Any:
-        await self.client.savepoint()
-        self.token = get_connections().set(self.connection_name, self.client)
-        return self.client
-
-    async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
+        block = self.block = await self._take()
         try:
-            await self.client.finish(exc_type is not None)  # type: ignore[attr-defined,unused-ignore]
-        finally:
-            _forget(self.token)
-
-
-class Pooled(base.TransactionContextPooled):
-    """The context of an outermost block on a connection of a pool."""
-
-    async def __aenter__(self) -> Any:
-        await self.ensure_connection()
-        self.client._connection = await self.client._parent._pool.acquire()
-        try:
-            await self.client.begin()
+            await getattr(block, self.begins)()
         except BaseException:
             await self._give_back()
             raise
-        self.token = get_connections().set(self.connection_name, self.client)
-        return self.client
+        self.token = get_connections().set(self.connection_name, block)
+        return block
 
     async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
         try:
-            await self.client.finish(exc_type is not None)  # type: ignore[attr-defined,unused-ignore]
+            await self.block.finish(exc_type is not None)
         finally:
             _forget(self.token)
             await self._give_back()
+
+
+class Nested(Context, base.NestedTransactionContext):
+    """Of a nested block: what is asked in it goes through it."""
+
+    begins = "savepoint"
+
+    async def _take(self) -> Any:
+        return self.client
+
+
+class Pooled(Context, base.TransactionContextPooled):
+    """Of an outermost block on a connection of a pool."""
+
+    async def _take(self) -> Any:
+        await self.ensure_connection()
+        self.client._connection = await self.client._parent._pool.acquire()
+        return self.client
 
     async def _give_back(self) -> None:
         client: Any = self.client
@@ -245,26 +257,17 @@ class Pooled(base.TransactionContextPooled):
 
 
 def _on_file(context: type) -> type:
-    """The context of an outermost block on SQLite's one connection."""
+    """Of an outermost block on SQLite's one connection."""
 
-    class OnFile(context):
-        async def __aenter__(self) -> Any:
+    class OnFile(Context, context):
+        async def _take(self) -> Any:
             await self._trxlock.acquire()
             try:
                 await self.ensure_connection()
-                await self.connection.begin()
             except BaseException:
-                await self._give_back()
+                self._trxlock.release()
                 raise
-            self.token = get_connections().set(self.connection_name, self.connection)
             return self.connection
-
-        async def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> None:
-            try:
-                await self.connection.finish(exc_type is not None)
-            finally:
-                _forget(self.token)
-                await self._give_back()
 
         async def _give_back(self) -> None:
             blocks = self.connection._blocks
