@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import signal
 import socket
 from pathlib import Path
@@ -102,8 +101,7 @@ def write_users_file(build: Build, path: Path, password: str) -> None:
     ]
     if build.kind == "mysql":
         statements.append("DROP USER 'root'@'localhost';")
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-        stream.write("\n".join(statements) + "\n")
+    tools.write_secret(path, "\n".join(statements) + "\n")
 
 
 def command(build: Build, data: Path, temporary: Path, unix_socket: Path, port: int, users: Path) -> list[str]:

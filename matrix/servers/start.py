@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
-import shutil
-import time
 from pathlib import Path
 
 from matrix.servers import cache, mysql, postgres, private, tools
 from matrix.servers.builds import Build
 from matrix.servers.errors import NoSpaceError, ServerError
-from matrix.servers.private import Order, ServerProcess
+from matrix.servers.launch import Prepared, launch
+from matrix.servers.private import Order
 from matrix.servers.server import Server
 from matrix.servers.tools import Account, Progress
 
 TEMPLATE_FORMAT = 3  # part of a template's name: raise it when make_data changes
-START_SECONDS = 60.0
-POLL_SECONDS = 0.005
-PORT_ATTEMPTS = 5
-PORT_TAKEN = ("Address already in use", "Bind on TCP/IP port", "could not bind")
 TEMPLATE_MEGABYTES = {"postgres": 40, "mariadb": 60, "mysql": 100}
 
 
@@ -97,50 +91,27 @@ def _made_of(build: Build) -> str:
 
 def _started(build: Build, template: Path, root: Path, progress: Progress) -> Server:
     progress(f"starting {build.kind} {build.release}")
+    password = secrets.token_hex(16)
     with tools.way_out_of_full_disk(root, TEMPLATE_MEGABYTES[build.kind], "MATRIX_RUN"):
-        for _ in range(PORT_ATTEMPTS):
-            server = _start_once(build, template, root)
-            if server:
-                return server
-    raise ServerError(f"{build.kind} {build.release} found no free port in {PORT_ATTEMPTS} attempts")
+        process, port = launch(build, root, lambda folder, port: _prepare(build, template, folder, password, port))
+    sockets = process.folder / "socket"
+    return Server(
+        kind=build.kind,
+        version=build.version,
+        host="127.0.0.1",
+        port=port,
+        user=postgres.USER if build.kind == "postgres" else mysql.USER,
+        password=password,
+        socket=str(sockets if build.kind == "postgres" else sockets / "mysql"),
+        release=build.release,
+        origin=build.origin,
+        process=process,
+    )
 
 
-def _start_once(build: Build, template: Path, root: Path) -> Server | None:
-    """None when another program took the port in the meantime."""
-    folder, held = private.new_run_folder(root)
-    process: ServerProcess | None = None
-    server: Server | None = None
-    try:
-        password, port = secrets.token_hex(16), private.free_port()
-        order, ready_sign = _prepare(build, template, folder, password, port)
-        process = ServerProcess(folder, held, order)
-        if _wait_until_ready(build, process, ready_sign):
-            server = Server(
-                kind=build.kind,
-                version=build.version,
-                host="127.0.0.1",
-                port=port,
-                user=postgres.USER if build.kind == "postgres" else mysql.USER,
-                password=password,
-                socket=str(folder / "socket") if build.kind == "postgres" else str(ready_sign),
-                release=build.release,
-                origin=build.origin,
-                process=process,
-            )
-        return server
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            (folder / "users.sql").unlink()
-        if server is None:
-            if process:
-                process.stop()
-            held.close()
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _prepare(build: Build, template: Path, folder: Path, password: str, port: int) -> tuple[Order, Path]:
-    """Copy the template and set the password. Returns what to run, and the path that shows readiness."""
-    data, sockets, temporary = folder / "data", folder / "socket", folder / "tmp"
+def _prepare(build: Build, template: Path, folder: Path, password: str, port: int) -> Prepared:
+    """Copy the template and set the password."""
+    data, sockets, temporary, users = folder / "data", folder / "socket", folder / "tmp", folder / "users.sql"
     account = cache.server_account()
     _copy(template, data)
     sockets.mkdir(mode=0o755)
@@ -150,28 +121,10 @@ def _prepare(build: Build, template: Path, folder: Path, password: str, port: in
     state = {"kind": build.kind, "version": build.version, "port": port, "owner": os.getpid()}
     if build.kind == "postgres":
         postgres.make_user(build, data, password, account)
-        return Order(postgres.command(build, data, sockets, port), postgres.STOP_SIGNAL, account, state), data
-    users, unix_socket = folder / "users.sql", sockets / "mysql"
+        order = Order(postgres.command(build, data, sockets, port), postgres.STOP_SIGNAL, account, state)
+        return Prepared(order, lambda process: postgres.is_ready(data, process.pid), users)
+    unix_socket = sockets / "mysql"
     mysql.write_users_file(build, users, password)
     _hand_over(users, account)
     words = mysql.command(build, data, temporary, unix_socket, port, users)
-    return Order(words, mysql.STOP_SIGNAL, account, state), unix_socket
-
-
-def _wait_until_ready(build: Build, process: ServerProcess, sign: Path) -> bool:
-    """True when ready, False when its port was taken. Raises ServerError when it died or took too long."""
-    deadline = time.monotonic() + START_SECONDS
-    name = f"{build.kind} {build.release} ({build.origin})"
-    while time.monotonic() < deadline:
-        ready = postgres.is_ready(sign, process.pid) if build.kind == "postgres" else mysql.is_ready(sign)
-        if ready:
-            return True
-        if not process.alive():
-            said = process.log_tail(50)
-            if any(words in said for words in PORT_TAKEN):
-                return False
-            if tools.NO_SPACE in said:
-                raise tools.NoSpaceError(f"starting {name}: {tools.NO_SPACE}")
-            raise ServerError(f"{name} ended while it started: {tools.last_lines(said)}")
-        time.sleep(POLL_SECONDS)
-    raise ServerError(f"{name} was not ready after {START_SECONDS:g} s: {tools.last_lines(process.log_tail(20))}")
+    return Prepared(Order(words, mysql.STOP_SIGNAL, account, state), lambda _: mysql.is_ready(unix_socket), users)

@@ -37,6 +37,14 @@ def plain_environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
+def write_secret(path: Path, text: str, account: Account | None = None) -> None:
+    """A new file that only its owner may read: this user, or a server's own."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text)
+    if account:
+        os.chown(path, account.uid, account.gid)
+
+
 def quiet(_line: str) -> None:
     """A progress function that says nothing."""
 

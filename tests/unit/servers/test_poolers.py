@@ -134,5 +134,5 @@ def test_one_that_does_not_start_says_why_in_one_line(
     behind: Server, spec: str, pooler: Pooler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("matrix.servers.poolers.SETTINGS", "[pgbouncer]\nno_such_setting = {host}\n")
-    with pytest.raises(ServerError, match=r"^PgBouncer .* ended while it started: .*$"):
+    with pytest.raises(ServerError, match=r"^pgbouncer .* ended while it started: .*$"):
         start_pooler(spec, behind)
