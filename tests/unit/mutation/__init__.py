@@ -1,2 +1,3 @@
-"""Mutation testing of the parts that judge: ``tox -e mutation``. mutmut (configured in pyproject.toml) makes the
-mutants, explained.toml says why those that no test can kill are no faults."""
+"""Mutation testing: ``tox -e mutation``. sets.toml says what is mutated and by which tests each mutant must be noticed:
+the parts that judge, and those that keep things safe. mutmut makes the mutants, explained.toml says why those that no
+test can kill are no faults."""

@@ -1,10 +1,13 @@
-"""Runs mutmut and judges what survived: ``python -m tests.unit.mutation``.
+"""Runs mutmut and judges what survived: ``python -m tests.unit.mutation [SET ...]``, of all sets in sets.toml.
 
 Exit 1 when a mutant survives that explained.toml does not explain, or when an explanation fits no survivor any more.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -16,8 +19,11 @@ from pathlib import Path
 
 import tomllib
 
-EXPLAINED = Path(__file__).parent / "explained.toml"
-WORK = Path("mutants")  # mutmut's own copy of the tree
+HERE = Path(__file__).parent
+EXPLAINED = HERE / "explained.toml"
+SETS = HERE / "sets.toml"
+WORK = Path("mutants")  # below it, a copy of the tree for each set, in which mutmut makes its own
+COPIED = ("conftest.py", "matrix", "pytest.ini", "tests")
 KILLED = ("killed", "timeout", "caught by type check", "segfault")
 
 
@@ -62,43 +68,85 @@ def judge(survivors: Iterable[Survivor], known: Iterable[Survivor]) -> tuple[lis
     return sorted(survivors - known, key=str), sorted(known - survivors, key=str)
 
 
+def sets(path: Path = SETS) -> dict[str, dict[str, list[str]]]:
+    """name -> which files are mutated, and which tests must notice."""
+    return tomllib.loads(path.read_text("utf-8"))
+
+
+def belongs(known: Survivor, mutated: Iterable[str]) -> bool:
+    """Whether an explanation is of one of these files."""
+    names = [Path(each).with_suffix("").as_posix().replace("/", ".") for each in mutated]
+    return any(known.function.startswith(function_of(f"{name}.x___mutmut_1")) for name in names)
+
+
+def copy_tree(folder: Path, only_mutate: list[str], tests: list[str]) -> None:
+    """What mutmut needs, with its settings: it reads them nowhere but in a pyproject.toml of the present folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in COPIED:
+        if Path(name).is_dir():
+            shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(name, folder)
+    settings = {
+        "source_paths": ["matrix"],
+        "only_mutate": only_mutate,
+        "also_copy": COPIED,
+        "pytest_add_cli_args_test_selection": tests,
+    }
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]  # a list in JSON is one in TOML
+    (folder / "pyproject.toml").write_text("\n".join(["[tool.mutmut]", *lines, ""]), "utf-8")
+
+
 def mutmut(*arguments: str) -> str:
     command = [sys.executable, "-m", "mutmut", *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8").stdout
 
 
-def main() -> int:
+def run(name: str, only_mutate: list[str], tests: list[str], known: Iterable[Survivor]) -> int:
+    """One set. 0: as explained, 1: not, 2: mutmut could not run."""
     from mutmut.mutation.diff_apply import get_diff_for_mutant  # one ``mutmut show`` each would take a second each
 
-    try:
-        known = explained()
-    except (OSError, ValueError) as problem:
-        print(f"{EXPLAINED.name}: {problem}", file=sys.stderr)
-        return 2
-    shutil.rmtree(WORK, ignore_errors=True)
+    copy_tree(WORK / name, only_mutate, tests)
     began = time.monotonic()
-    ended = subprocess.run([sys.executable, "-m", "mutmut", "run"], check=False)
-    if ended.returncode:
-        print("mutmut could not run; its last lines say why", file=sys.stderr)
-        return 2
-    states = dict(
-        line.strip().rsplit(": ", 1) for line in mutmut("results", "--all", "true").splitlines() if ": " in line
-    )
-    alive = [name for name, state in states.items() if state not in KILLED]
-    survivors = [survivor(name, get_diff_for_mutant(name)) for name in alive]
-    new, gone = judge(survivors, known)
+    with contextlib.chdir(WORK / name):
+        ended = subprocess.run([sys.executable, "-m", "mutmut", "run"], check=False)
+        if ended.returncode:
+            print(f"{name}: mutmut could not run; its last lines say why", file=sys.stderr)
+            return 2
+        states = dict(
+            line.strip().rsplit(": ", 1) for line in mutmut("results", "--all", "true").splitlines() if ": " in line
+        )
+        alive = [each for each, state in states.items() if state not in KILLED]
+        survivors = [survivor(each, get_diff_for_mutant(each)) for each in alive]
+    new, gone = judge(survivors, [each for each in known if belongs(each, only_mutate)])
     for each in new:
         print(f"survived: {each}")
     for each in gone:
         print(f"explained, but killed or gone: {each}")
-    files = Counter(name.removeprefix("matrix.").removeprefix("harness.").split(".")[0] for name in states)
+    files = Counter(function_of(each).rpartition(".")[0] for each in states)
     print(", ".join(f"{file} {number}" for file, number in sorted(files.items())))
     print(
-        f"{len(states)} mutants, {len(states) - len(alive)} killed, {len(alive)} survived: "
+        f"{name}: {len(states)} mutants, {len(states) - len(alive)} killed, {len(alive)} survived: "
         f"{len(alive) - len(new)} explained, {len(new)} not ({time.monotonic() - began:.0f} s)"
     )
     return 1 if new or gone or not states else 0
 
 
+def main(arguments: list[str]) -> int:
+    every = sets()
+    parser = argparse.ArgumentParser(prog="python -m tests.unit.mutation", description=__doc__)
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(every)} (all)")
+    wanted = parser.parse_args(arguments).sets
+    if unknown := set(wanted) - set(every):
+        parser.error(f"there is no set {', '.join(sorted(unknown))}; there are {', '.join(every)}")
+    try:
+        known = explained()
+    except (OSError, ValueError) as problem:
+        print(f"{EXPLAINED.name}: {problem}", file=sys.stderr)
+        return 2
+    return max(run(name, **every[name], known=known) for name in wanted or every)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

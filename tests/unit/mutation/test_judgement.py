@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.unit.mutation.__main__ import Survivor, explained, function_of, judge, survivor
+from tests.unit.mutation.__main__ import Survivor, belongs, explained, function_of, judge, main, sets, survivor
 
 SHOWN = """# matrix.harness.verdict.x_worst__mutmut_2: survived
 --- matrix/harness/verdict.py
@@ -42,6 +44,27 @@ def test_survivors_and_explanations_must_match():
     one, two, three = (Survivor("checker.check", "a", became) for became in "bcd")
     assert judge([one, two], [one, two]) == ([], [])
     assert judge([one, two, two], [one, three]) == ([two], [three])
+
+
+def test_every_set_names_files_and_tests_that_exist_and_every_explanation_belongs_to_one():
+    mutated = []
+    for chosen in sets().values():
+        assert [each for each in chosen["only_mutate"] + chosen["tests"] if not Path(each).exists()] == []
+        mutated += chosen["only_mutate"]
+    assert len(set(mutated)) == len(mutated)
+    assert [each.function for each in explained() if not belongs(each, mutated)] == []
+
+
+def test_an_explanation_belongs_to_the_set_that_mutates_its_file():
+    known = Survivor("servers.private.ServerProcess.stop", "a", "b")
+    assert belongs(known, ["matrix/files.py", "matrix/servers/private.py"])
+    assert not belongs(known, ["matrix/files.py", "matrix/harness/checker.py"])
+
+
+def test_a_set_that_is_not_there_is_refused_with_those_that_are(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["judgment"])
+    assert "there is no set judgment; there are judgement, safety" in capsys.readouterr().err
 
 
 def test_every_explanation_on_record_has_a_reason_and_stands_once():
