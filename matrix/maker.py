@@ -23,12 +23,14 @@ MARK = re.compile(r"matrix_(?P<host>[0-9a-f]{12})_(?P<pid>\d+)_(?P<started>\d+)_
 
 
 def start_time(pid: int) -> str:
-    """A value that differs between two processes with the same pid; empty when there is no such process."""
+    """A value that differs between two processes with the same pid; empty when there is no such process, or it is over
+    and only its parent has not asked how it ended (a zombie)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return text.rpartition(")")[2].split()[19]
+    fields = text.rpartition(")")[2].split()
+    return "" if fields[0] in "ZX" else fields[19]
 
 
 def mark() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib.metadata
 import json
@@ -185,7 +186,7 @@ class Cell:
             raise CellError(f"{self.name}: there is no TLS to {self.kind}")
         adapter.tls = of_driver() if parts.tls else None
         self.pooler: Any = None
-        self._witnesses: dict[str, type[Witness]] = {}  # instead of the driver's table's
+        self._witnesses: dict[str, Callable[[Address], Witness]] = {}  # instead of the driver's table's
 
     def open(self) -> None:
         """Find or start the servers, make a database in each. Raises CellError."""
@@ -249,7 +250,7 @@ class Cell:
                 raise CellError(str(error)) from None
             self._closing.append(self.pooler.stop)
             console = replace(admin, host="127.0.0.1", port=self.pooler.port)
-            self._witnesses["postgres"] = type("Pooled", (PooledWitness,), {"console": console})
+            self._witnesses["postgres"] = functools.partial(PooledWitness, console=console)
         if server.given:
             self._sweep(keeper, admin)
         return server.kind, server, keeper

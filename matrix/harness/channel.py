@@ -132,6 +132,10 @@ class Channel:
         """End it from outside, as a network failure would."""
         raise NotImplementedError
 
+    def reset(self) -> None:
+        """End it as a firewall does that forgot it, where there is a wire."""
+        self.cut()
+
     def backend_id(self) -> int | None:
         """The server's own id of the session, where there is a server."""
         return None

@@ -160,7 +160,7 @@ class Orm:
         await self._raw(db).execute_query(f"INSERT INTO {ORPHAN} (seed) VALUES (-1)")
 
     async def serializable(self, db: Any) -> None:
-        await self._raw(db).execute_query("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        await self.statement("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", db)
 
     def in_transaction(self, alias: str | None) -> Any:
         return in_transaction(self._named(alias))

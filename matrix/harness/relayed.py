@@ -261,7 +261,7 @@ class Wire(Channel):
         self.held.clear()
 
     def reset(self) -> None:
-        """End it as a firewall does that forgot it: the driver gets a reset, not an end."""
+        """The driver gets TCP's RST, not an end."""
         if self.client is not None and not self.client.is_closing():
             linger = struct.pack("ii", 1, 0)
             self.client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

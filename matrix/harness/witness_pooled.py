@@ -21,8 +21,10 @@ class PooledWitness(PostgresWitness):
     """Where the driver comes through PgBouncer, whose ``console`` says which session of the server a client has now.
     Sessions are named by the port of that client, since those of the server belong to nobody for long."""
 
-    console = Address("postgres")
-    _asked: Any = None  # the connection to it
+    def __init__(self, address: Address, console: Address) -> None:
+        super().__init__(address)
+        self.console = console
+        self._asked: Any = None  # the connection to it
 
     def lock_waits(self) -> LockWaits:
         waits = super().lock_waits()

@@ -134,7 +134,7 @@ class World:
         self.history.out_of_reach.append([self.timeline.sequence, self.timeline.sequence])
         self.history.losses.append((self.timeline.sequence, self.still_open()))
         for channel in self.gates.channels():
-            getattr(channel, "reset", channel.cut)() if reset else channel.cut()
+            channel.reset() if reset else channel.cut()
 
     def alone(self) -> str:
         """A scope that no other operation shares."""

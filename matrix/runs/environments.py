@@ -21,7 +21,7 @@ from pathlib import Path
 
 from matrix import files
 from matrix.runs import registry
-from matrix.runs.inputs import ROOT, digest, of_folder
+from matrix.runs.inputs import ROOT, digest, folder_behind, of_folder
 from matrix.servers import ServerError, builds, debian
 from matrix.servers.catalogue import catalogue
 
@@ -223,5 +223,5 @@ def _import(folder: Path, modules: Sequence[str], variables: Mapping[str, str]) 
 
 def content(locked: str) -> str:
     """What a path of the caller's own holds, so that a change of it makes another environment."""
-    found = re.search(r" @ file://(.+)$", locked)
-    return of_folder(Path(found[1])) if found else ""
+    found = re.search(r" @ (file://.+)$", locked)
+    return of_folder(folder_behind(found[1])) if found else ""

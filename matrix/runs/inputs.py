@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from matrix.harness.drivers import folders
 
@@ -21,6 +22,11 @@ DECIDING = (
     "pytest.ini",
 )
 NO_SOURCES = {".git", ".tox", ".venv", "__pycache__"}
+
+
+def folder_behind(address: str) -> Path:
+    """Of an address of the kind that ``Path.as_uri`` makes, in which a blank is %20."""
+    return Path(unquote(urlsplit(address).path))
 
 
 def digest(*parts: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from matrix import servers
 from matrix.harness.drivers import drivers
 from matrix.harness.scenario import chosen
+from matrix.lines import Provenance
 from matrix.results.read import CellResult
 from matrix.runs import cells
 from matrix.runs.cells import CellName
@@ -43,6 +44,11 @@ class Job:
     def places(self) -> dict[str, str]:
         """The caller's own sources as an installer takes them."""
         return {package: source.place for package, source in self.own}
+
+    @property
+    def provenance(self) -> dict[str, Provenance]:
+        """The same for a result's header."""
+        return {package: source.provenance for package, source in self.own}
 
     @property
     def deciding(self) -> tuple[str, ...]:

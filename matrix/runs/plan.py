@@ -61,6 +61,13 @@ class NoCell(PlanError):
     """Nothing of the plan matches."""
 
 
+# Of a cell's name, as the plan's JSON has them.
+PARTS = (
+    "server", "driver", "driver_version", "tortoise",
+    "server_version", "pool", "pooler", "setting", "tls", "python", "loop",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Planned:
     """One cell of a plan: why it is there, what it is estimated to take, and whether a pre-release is in it."""
@@ -80,11 +87,7 @@ class Planned:
         return self.axis in AXES and self.axis != NEWEST
 
     def as_json(self) -> dict[str, Any]:
-        parts = {key: getattr(self.name, key) for key in ("server", "driver", "driver_version", "tortoise")}
-        parts |= {
-            key: getattr(self.name, key)
-            for key in ("server_version", "pool", "pooler", "setting", "tls", "python", "loop")
-        }
+        parts = {key: getattr(self.name, key) for key in PARTS}
         return {"cell": self.cell, "axis": self.axis, **parts, "seconds": self.seconds, "prerelease": self.prerelease}
 
 

@@ -240,7 +240,7 @@ class Runner:
         processes = os.environ.get("MATRIX_PROCESSES") or str(self.processes)
         own = {"MATRIX_INPUTS": inputs, "MATRIX_PROCESSES": processes, "MATRIX_SERVER": "", **addresses}
         if job.own:
-            own["MATRIX_SOURCES"] = json.dumps({package: each.provenance for package, each in job.own})
+            own["MATRIX_SOURCES"] = json.dumps(job.provenance)
         only = ["--only", ",".join(job.only)] if job.only else []
         log = self.logs / f"{job.cell}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -310,7 +310,7 @@ class Runner:
             "planned": [],
         }
         if job.own:
-            header["sources"] = {package: each.provenance for package, each in job.own}
+            header["sources"] = job.provenance
         with ResultWriter(self._path(job), header) as writer:
             path = writer.finish(not_installed=why)
         result = read_cell(path)

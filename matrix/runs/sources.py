@@ -13,7 +13,7 @@ from matrix.harness.cell_name import CellName
 from matrix.harness.drivers import drivers
 from matrix.lines import Provenance
 from matrix.runs.environments import state_folder
-from matrix.runs.inputs import of_folder
+from matrix.runs.inputs import folder_behind, of_folder
 
 SHORT = 8  # characters of a commit and of a digest in a name
 TORTOISE = "tortoise-orm"
@@ -99,7 +99,7 @@ def recall(label: str) -> Source:
             "run its cell here first: python -m matrix run CELL --tortoise PATH (or --driver PATH)"
         ) from None
     if known.digest:
-        folder = Path(known.place.removeprefix("file://"))
+        folder = folder_behind(known.place)
         now = _folder(folder).label if folder.is_dir() else "gone"
         if now != label:
             raise SourceError(

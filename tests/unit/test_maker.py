@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -143,3 +144,15 @@ def test_what_is_told_to_end_cleans_up(number: signal.Signals, tmp_path: Path) -
     told = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     assert "KeyboardInterrupt" in told.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where a process has been told to the system in /proc")
+def test_who_is_over_and_whose_parent_has_not_asked_how_made_nothing_that_is_still_in_use() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from matrix import maker; print(maker.mark())"], stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    mark = child.stdout.read().decode().strip()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended and stays a zombie
+    assert maker.is_left(mark)
+    child.wait()

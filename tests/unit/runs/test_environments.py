@@ -142,3 +142,13 @@ def test_an_import_that_the_machine_ended_is_not_the_package_s_no(client, said, 
     client.said, client.code = said, code
     with pytest.raises(registry.RegistryError, match="on this machine"):
         ask()
+
+
+def test_a_change_of_what_a_path_with_a_blank_holds_makes_another_environment(tmp_path):
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    locked = f"tortoise-orm @ {folder.as_uri()}"
+    (folder / "module.py").write_text("1")
+    before = environments.content(locked)
+    (folder / "module.py").write_text("2")
+    assert environments.content(locked) != before != ""

@@ -247,7 +247,7 @@ def project(folder, text):
 
 def test_a_source_is_named_by_commit_changes_and_content(tmp_path, monkeypatch):
     monkeypatch.setenv("MATRIX_STATE", str(tmp_path / "state"))
-    one = project(tmp_path / "a" / "Tortoise-ORM", "1")
+    one = project(tmp_path / "a b" / "Tortoise-ORM", "1")  # an address has %20 there
     clean, other = version_or_source(str(one)), version_or_source(str(project(tmp_path / "b" / "Tortoise-ORM", "2")))
     assert clean.label == f"+tortoise.orm.g{clean.commit[:8]}.{clean.digest[:8]}"
     assert clean.label != other.label, "two checkouts in folders of the same name"

@@ -67,7 +67,7 @@ def port_of(connection: Any) -> int:
 
 def witness_of(server: Server, pooler: Pooler) -> PooledWitness:
     console = Address("postgres", "127.0.0.1", pooler.port, server.user, server.password)
-    return type("Pooled", (PooledWitness,), {"console": console})(address_of(server))
+    return PooledWitness(address_of(server), console)
 
 
 def test_a_client_has_a_session_for_a_transaction_only(behind: Server, pooler: Pooler) -> None:
