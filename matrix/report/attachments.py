@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,7 +45,7 @@ def reproducers(results: Path, line: ScenarioLine, header: Header) -> dict[str, 
 
 def no_script(results: Path, line: ScenarioLine, header: Header) -> str:
     """Why there is no script of a line that does not comply, and what to type for one where nobody has tried."""
-    index, key = read_index(results / "reproducers"), (header["cell"], line["scenario"])
+    index, key = _index(results / "reproducers"), (header["cell"], line["scenario"])
     for kind, text in (("not_written", "No stand-alone script could be written: {}"), ("defects", "No script: {}")):
         for entry in index.get(kind, []):
             if (entry.get("cell"), entry.get("scenario")) == key:
@@ -71,7 +71,7 @@ def under_loop(table: Table, driver: str | None = None, loop: str = "uvloop") ->
     for column in table.columns:
         if column.result is None or driver not in (None, column.driver):
             continue
-        entries = (e for e in _index(column.result.path.parent / "reproducers") if e.get("cell") == column.cell)
+        entries = (e for e in _written(column.result.path.parent / "reproducers") if e.get("cell") == column.cell)
         for shown, others in shown_under(entries, loop).values():
             told = [(e["scenario"], table.page_of(column.cell, _line(e)), e["loops"][loop]["why"]) for e in others]
             found.append(UnderLoop(column.cell, len(shown), len(shown) + len(others), tuple(told)))
@@ -84,9 +84,14 @@ def _line(entry: Mapping[str, Any]) -> str:
 
 @cache
 def _scripts(folder: Path) -> frozenset[tuple[Any, Any]]:
-    return frozenset((entry.get("cell"), entry.get("scenario")) for entry in _index(folder))
+    return frozenset((entry.get("cell"), entry.get("scenario")) for entry in _written(folder))
+
+
+def _written(folder: Path) -> Sequence[Mapping[str, Any]]:
+    entries: Sequence[Mapping[str, Any]] = _index(folder).get("reproducers", ())
+    return entries
 
 
 @cache
-def _index(folder: Path) -> tuple[Mapping[str, Any], ...]:
-    return tuple(read_index(folder).get("reproducers", []))
+def _index(folder: Path) -> Mapping[str, Any]:
+    return read_index(folder)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from matrix import files
 from matrix.harness.cell_name import parse
 from matrix.lines import ScenarioLine
 from matrix.report.markdown import escape
 from matrix.report.readme import filled
 from matrix.results.compare import Difference, of_cell
 from matrix.results.read import CellResult, CellState
-from matrix.words import ERROR, GLYPHS, NOT_VERDICTS
+from matrix.words import ERROR, GLYPHS, HANGS, LIES, NOT_RUN, POISONS, REFUSES, SAFE
 
-SILENT = ("lies", "poisons", "hangs")
+SILENT = (LIES, POISONS, HANGS)
 RELEASE = ""
 Sides = Mapping[str, CellResult]  # of one cell: by candidate, the release under RELEASE
 
@@ -23,7 +24,7 @@ def update(states: Iterable[CellState], page: Path) -> list[Difference]:
     compared."""
     cells = sides(states)
     worse = [each for differences in compared(cells).values() for each in differences if is_worse(each)]
-    page.write_text(filled(page.read_text("utf-8"), blocks(cells)), "utf-8")
+    files.write(page, filled(page.read_text("utf-8"), blocks(cells)))
     return worse
 
 
@@ -110,7 +111,7 @@ def _scenarios(cells: Mapping[str, Sides]) -> Iterator[str]:
         for own in cells.values():
             before = own[RELEASE].by_id.get(scenario)
             after = [own[name].by_id.get(scenario) for name in names if name in own]
-            words = [each["verdict"] if each else NOT_VERDICTS[-1] for each in (before, *after)]
+            words = [each["verdict"] if each else NOT_RUN for each in (before, *after)]
             worth |= len(set(words)) > 1 or any(each and each["complies"] is False for each in after)
             row.append(f"{GLYPHS[words[0]]} → {' '.join(GLYPHS[word] for word in words[1:])}")
         if worth:
@@ -129,7 +130,7 @@ def _worse(cells: Mapping[str, Sides]) -> Iterator[str]:
     for candidate in candidates(cells):
         own = [each for (_, name), differences in found.items() if name == candidate for each in differences]
         worse = [each for each in own if is_worse(each)]
-        refused = sum((each.before, each.after) == ("safe", "refuses") for each in own)
+        refused = sum((each.before, each.after) == (SAFE, REFUSES) for each in own)
         yield f"- `{candidate}`: {len(worse)} worse; {refused} times a refusal in the place of `safe`, which complies."
         by_change: dict[tuple[str | None, ...], list[str]] = {}
         for each in worse:

@@ -211,7 +211,7 @@ def _fix(site: Site) -> None:
 def _document(site: Site, kind: str) -> None:
     """A page of what the suite knows of itself, such as the faults that it caught."""
     document = site.table.documents[kind]
-    if kind != "web":  # it is a part of the page of patterns
+    if kind not in suite.PARTS:
         page(site, f"{kind}.html", f"{kind}.html", **suite.seen(kind, document))
     put(site, f"{kind}.json", files.as_json(document))
 

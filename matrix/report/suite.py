@@ -8,6 +8,8 @@ from typing import Any
 
 from matrix.report import web
 
+PARTS = {"web": "patterns.html#fastapi"}  # documents that are shown as a part of another page
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -20,8 +22,7 @@ class Fact:
 def facts(documents: dict[str, dict[str, Any]]) -> list[Fact]:
     """A sentence for each document of a results folder."""
     counted = {"faults": _faults, "stability": _stability, "web": _web}
-    pages = {"web": "patterns.html#fastapi"}
-    return [Fact(counted[kind](document), pages.get(kind, f"{kind}.html")) for kind, document in documents.items()]
+    return [Fact(counted[kind](document), PARTS.get(kind, f"{kind}.html")) for kind, document in documents.items()]
 
 
 def seen(kind: str, document: dict[str, Any]) -> dict[str, Any]:

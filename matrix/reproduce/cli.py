@@ -231,8 +231,7 @@ def _try(
     """Run a script as often as asked; keep it when the symptom showed every time. Says in words what came of it."""
     from matrix.reproduce import run
 
-    minor = ".".join(str(job.header["axes"]["python"]).split(".")[:2])  # the Python that the cell ran on
-    python = run.environment(run.pins_of(source), minor, environments)
+    python = run.environment(run.pins_of(source), job.header, environments)
     with tempfile.TemporaryDirectory(prefix="matrix-reproduce-") as folder:
         path = Path(folder) / "repro.py"
         path.write_text(source, encoding="utf-8")

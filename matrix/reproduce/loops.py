@@ -73,8 +73,7 @@ def _one(
         raise CannotRun(
             f"{entry['scenario']}: its script is not the one that was run: python -m matrix reproduce first"
         )
-    minor = ".".join(str(header["axes"]["python"]).split(".")[:2])
-    python = run.environment([*run.pins_of(source), options.loop], minor, Path(options.environments).resolve())
+    python = run.environment([*run.pins_of(source), options.loop], header, Path(options.environments).resolve())
     runs: list[run.Run] = []
     with tempfile.TemporaryDirectory(prefix="matrix-reproduce-") as folder:
         path = Path(folder) / "repro.py"

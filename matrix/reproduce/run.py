@@ -62,11 +62,11 @@ def pins_of(source: str) -> list[str]:
     return re.findall(r'^#     "([^"]+)",$', block[1], re.MULTILINE) if block else []
 
 
-def environment(pins: Sequence[str], minor: str, folder: Path) -> Path:
-    """The interpreter of an environment with these packages, as an installer gives it to a reader; ``minor`` is its
-    Python's version. Raises CannotRun."""
+def environment(pins: Sequence[str], header: Mapping[str, Any], folder: Path) -> Path:
+    """The interpreter of an environment with these packages, as an installer gives it to a reader, on the Python that
+    the cell ran on. Raises CannotRun."""
     try:
-        python = environments.interpreter(minor)
+        python = environments.interpreter(".".join(str(header["axes"]["python"]).split(".")[:2]))
         return environments.environment(environments.resolve(pins, python), python, kept=folder).python
     except (environments.NoPython, environments.NotInstallable, registry.RegistryError) as problem:
         raise CannotRun(str(problem)) from None

@@ -74,13 +74,12 @@ def environments_of(header: Mapping[str, Any], line: Any, checkout: str | None, 
     """The interpreters: with what the cell ran with, and with a checkout in the place of its package. Raises
     CannotRun."""
     orm = bool(line["evidence"]["setup"].get("orm"))
-    minor = ".".join(str(header["axes"]["python"]).split(".")[:2])
     wanted = pins(header, orm)
-    found = {RELEASE: run.environment([*wanted, *PYTEST], minor, folder)}
+    found = {RELEASE: run.environment([*wanted, *PYTEST], header, folder)}
     if checkout:
         package, place = _package(Path(checkout), str(header["axes"]["driver"]))
         rest = [pin for pin in wanted if distribution(pin) != package]
-        found[CHECKOUT] = run.environment([*rest, f"{package} @ {place}", *PYTEST], minor, folder)
+        found[CHECKOUT] = run.environment([*rest, f"{package} @ {place}", *PYTEST], header, folder)
     return found
 
 

@@ -349,14 +349,14 @@ def test_an_environment_is_that_of_the_pins_on_the_cells_python(tmp_path, monkey
     monkeypatch.setenv("MATRIX_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(registry, "run", played)
     monkeypatch.setattr(registry, "uv", lambda: ["uv"])
-    minor = ".".join(map(str, sys.version_info[:2]))
-    first = run.environment(["a==1", "b==2"], minor, tmp_path / "kept")
+    header = {"axes": {"python": ".".join(map(str, sys.version_info[:3]))}}
+    first = run.environment(["a==1", "b==2"], header, tmp_path / "kept")
     assert first.is_relative_to(tmp_path / "kept")
     made = len(calls)
-    assert run.environment(["b==2", "a==1"], minor, tmp_path / "kept") == first
+    assert run.environment(["b==2", "a==1"], header, tmp_path / "kept") == first
     assert len(calls) == made
     answer.returncode, answer.stderr = 1, "No solution found when resolving dependencies: there is no a==3"
     with pytest.raises(CannotRun, match="no a==3"):
-        run.environment(["a==3"], minor, tmp_path / "kept")
+        run.environment(["a==3"], header, tmp_path / "kept")
     with pytest.raises(CannotRun, match="is not on this machine"):
-        run.environment(["a==1"], "3.99", tmp_path / "kept")
+        run.environment(["a==1"], {"axes": {"python": "3.99.1"}}, tmp_path / "kept")
