@@ -48,7 +48,7 @@ RACING = 4  # times fewer programs and tries to shrink where each run costs a pr
 DRAWS = 20  # for each program of the budget; many draws settle into the same program
 
 
-class Line(NamedTuple):
+class Grammar(NamedTuple):
     """What the programs of a line may do, how they are printed, and how many statements they have. ``apart``: each is
     drawn for itself.
 
@@ -64,18 +64,18 @@ class Line(NamedTuple):
 
 LARGE_POOL = range(10, 31)  # enough for tasks to meet, and still to be read
 LINES = {
-    "GEN-1": Line(Rules(writes_first=True), OWN_CONNECTIONS),
-    "GEN-2": Line(Rules(cancels=True), ONE_CONNECTION),
-    "GEN-3": Line(Rules(nested=True, inside="plain"), ORM),
-    "GEN-4": Line(Rules(nested=True, inside="any", cancels=True), ORM),
-    "GEN-5": Line(Rules(cancels=True, writes_first=True, errors_end=True, pool=True), POOL, LARGE_POOL, apart=True),
-    "GEN-6": Line(
+    "GEN-1": Grammar(Rules(writes_first=True), OWN_CONNECTIONS),
+    "GEN-2": Grammar(Rules(cancels=True), ONE_CONNECTION),
+    "GEN-3": Grammar(Rules(nested=True, inside="plain"), ORM),
+    "GEN-4": Grammar(Rules(nested=True, inside="any", cancels=True), ORM),
+    "GEN-5": Grammar(Rules(cancels=True, writes_first=True, errors_end=True, pool=True), POOL, LARGE_POOL, apart=True),
+    "GEN-6": Grammar(
         Rules(nested=True, inside="group", writes_first=True, errors_end=True, structured=True),
         TWO_ALIASES,
         LARGE_POOL,
         apart=True,
     ),
-    "GEN-7": Line(Rules(nested=True, inside="any", waits=True), ORM),
+    "GEN-7": Grammar(Rules(nested=True, inside="any", waits=True), ORM),
 }
 
 Signature = tuple[str, tuple[str, ...]]  # the verdict, and the violated properties
@@ -87,7 +87,7 @@ def bound(scenario: Scenario, program: Program) -> Scenario:
 
 
 @dataclass
-class Anomaly:
+class FoundAnomaly:
     """Programs of one signature that does not comply."""
 
     signature: Signature
@@ -200,7 +200,7 @@ class Search:
 
     def _line_of(self, drawn: list[Program], *, shrunk: bool = False) -> ScenarioLine:
         """The line of these programs; ``shrunk``: they were made small before they were put on record."""
-        anomalies: dict[Signature, Anomaly] = {}
+        anomalies: dict[Signature, FoundAnomaly] = {}
         counts: dict[str, int] = {}
         worst = None
         for program in drawn:
@@ -213,7 +213,7 @@ class Search:
             if worst is None or _rank(self.judged[worst], worst) < _rank(exploration, program):
                 worst = program
             if self.fails(signature):
-                anomaly = anomalies.setdefault(signature, Anomaly(signature, program, 0))
+                anomaly = anomalies.setdefault(signature, FoundAnomaly(signature, program, 0))
                 anomaly.count += 1
                 anomaly.smallest = min(anomaly.smallest, program, key=lambda each: each.size)
         if worst is None:
@@ -258,7 +258,7 @@ class Search:
             return []
         return list(dict.fromkeys(scenario for _, scenarios in parts for scenario in scenarios))
 
-    def _told(self, anomaly: Anomaly) -> lines.Anomaly:
+    def _told(self, anomaly: FoundAnomaly) -> lines.Anomaly:
         verdict, properties = anomaly.signature
         assert anomaly.shrunk is not None
         known_by = self._known_by(anomaly.signature)
@@ -298,7 +298,7 @@ def _of_middling_size(drawn: list[Program]) -> list[Program]:
     return sorted(drawn, key=lambda program: program.size)[first : first + fewer]
 
 
-def _by_badness(anomaly: Anomaly) -> tuple[int, Signature]:
+def _by_badness(anomaly: FoundAnomaly) -> tuple[int, Signature]:
     return -badness(anomaly.signature[0]), anomaly.signature
 
 

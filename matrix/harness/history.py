@@ -155,7 +155,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Line:
+class PrintedLine:
     """One line of the printed history."""
 
     sequence: int
@@ -181,7 +181,7 @@ class History:
     ended: dict[str | None, int] = field(default_factory=dict)
     sessions: dict[str, SessionRecord] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
+    lines: list[PrintedLine] = field(default_factory=list)
     loop_errors: list[ErrorRecord] = field(default_factory=list)
     placed: dict[str, tuple[int, int] | None] = field(default_factory=dict)  # token -> server transaction it went in
     stored: frozenset[str] = frozenset()  # the witness's reading at the end

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import sentences, server_failures
 from .channel import Timeline
 from .doubt import answer_lost
-from .history import CANCELLED, IN_DOUBT, OWN, SERVER, Block, Claim, History, Line, Operation, record_error
+from .history import CANCELLED, IN_DOUBT, OWN, SERVER, Block, Claim, History, Operation, PrintedLine, record_error
 from .sentences import Fact
 from .session import Deliberate
 
@@ -55,7 +55,7 @@ class Recording:
     def _line(self, session: str, event: str, operation: Operation | None, fact: Fact, error: Any = None) -> None:
         block = self.history.block(operation.block) if operation else None
         self.history.lines.append(
-            Line(
+            PrintedLine(
                 self.timeline.next(),
                 self.timeline.elapsed(),
                 session,

@@ -51,7 +51,7 @@ KIND = {
 }
 
 
-class Line(NamedTuple):
+class HeadlineRow(NamedTuple):
     """A row of the headline: a place for each driver. ``kind``: ``sharing``, ``question`` or ``misuse``; ``short``: its
     title in few letters."""
 
@@ -154,16 +154,16 @@ def summary(of: Callable[[Sequence[int]], Mark], groups: Sequence[Group]) -> Sum
     return replace(summarise(groups, marks), **said, unexpected=False)
 
 
-def lines(table: Table, drivers: Sequence[Sequence[Group]]) -> list[Line]:
+def lines(table: Table, drivers: Sequence[Sequence[Group]]) -> list[HeadlineRow]:
     """The headline of a table: its title, whether it is below the line, and a place for each driver's groups.
 
     First the answer in words, then the questions, then the misuse. A line is there when the results ask its question.
     """
     used, misused = rows(table.families)
-    found: list[Line] = []
+    found: list[HeadlineRow] = []
     if used and used[0].key == next(iter(questions())):
         found.append(
-            Line(
+            HeadlineRow(
                 "shared?",
                 "Coroutine-safe?",
                 SHARING,
@@ -177,6 +177,8 @@ def lines(table: Table, drivers: Sequence[Sequence[Group]]) -> list[Line]:
             key = f"{each.key}, misuse" if kind == "misuse" else each.key
             short = f"{'Misuse: ' * (kind == 'misuse')}{questions()[each.key].short}"
             found.append(
-                Line(key, short, title, kind, [summary(partial(worst_of, each, table.columns), own) for own in drivers])
+                HeadlineRow(
+                    key, short, title, kind, [summary(partial(worst_of, each, table.columns), own) for own in drivers]
+                )
             )
     return found

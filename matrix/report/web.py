@@ -27,7 +27,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Line:
+class RequestRow:
     """A request: a place for each release, newest first, with the drivers that show the same together."""
 
     name: str
@@ -46,7 +46,7 @@ class Web:
     """All of it; ``releases``: versions of FastAPI and what it stood on, newest first."""
 
     releases: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[RequestRow, ...]
 
     @property
     def fact(self) -> str:
@@ -68,7 +68,7 @@ def build(document: Mapping[str, Any] | None, folder: Path = FOLDER) -> Web | No
     return Web(
         tuple(releases),
         tuple(
-            Line(
+            RequestRow(
                 name,
                 each["title"],
                 "\n\n\n".join(([code["transaction"]] if "Depends(transaction)" in code[name] else []) + [code[name]]),

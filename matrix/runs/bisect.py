@@ -28,7 +28,7 @@ from matrix.runs import cells, environments
 from matrix.runs.cells import CellName
 from matrix.runs.jobs import Done, Job, RunError, cells_read
 from matrix.runs.releases import Package, Releases, ReleasesError, load
-from matrix.runs.runner import Runner
+from matrix.runs.runner import JobRunner
 from matrix.runs.shared_servers import Servers
 
 AXES = ("tortoise", "driver", "server", "python")
@@ -145,7 +145,7 @@ def _exact(version: str) -> str:
 class Prober:
     """Runs one scenario at some versions, side by side."""
 
-    def __init__(self, scenario: str, axis: Axis, runner: Runner, workers: int, orders: int | None) -> None:
+    def __init__(self, scenario: str, axis: Axis, runner: JobRunner, workers: int, orders: int | None) -> None:
         self.scenario = scenario
         self.axis = axis
         self.runner = runner
@@ -211,7 +211,7 @@ def _bisect(options: argparse.Namespace) -> int:
         releases = load()
         name = cells_read(cell_of(options.driver))
         axis = axis_of(name, options.axis, releases)
-        runner = Runner([], environments.state_folder() / "bisect")
+        runner = JobRunner([], environments.state_folder() / "bisect")
     except (LookupError, RunError, ReleasesError) as problem:
         print(problem.args[0], file=sys.stderr)
         return 2

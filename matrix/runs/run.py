@@ -20,7 +20,7 @@ from matrix.runs import registry, releases
 from matrix.runs.jobs import BRIEF, DEEPEN, FULL_FIRST, Done, Job, RunError, add_sources, jobs_of, parts
 from matrix.runs.plan import NoCell, PlanError, add_choice
 from matrix.runs.progress import Progress
-from matrix.runs.runner import Runner
+from matrix.runs.runner import JobRunner
 from matrix.words import FULL, GLYPHS, SAFE
 
 SHOWN = 20  # of what is not as expected
@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
         jobs_in_parts = parts(jobs, options)
         every = [job for part in jobs_in_parts for job in part]
         places = Path(options.envs) if options.envs else None
-        runner = Runner(every, results, fresh=options.fresh, resolve_again=options.resolve, environments_at=places)
+        runner = JobRunner(every, results, fresh=options.fresh, resolve_again=options.resolve, environments_at=places)
     except (RunError, TableError, PlanError, releases.ReleasesError, registry.RegistryError) as problem:
         print(problem, file=sys.stderr)
         return 0 if options.allow_none and isinstance(problem, NoCell) else 2
@@ -134,7 +134,7 @@ def _at_hand(jobs: Sequence[Job], results: Path) -> dict[str, Done]:
 
 
 def _all(
-    runner: Runner, jobs_in_parts: Sequence[Sequence[Job]], workers: int, at_hand: Mapping[str, Done]
+    runner: JobRunner, jobs_in_parts: Sequence[Sequence[Job]], workers: int, at_hand: Mapping[str, Done]
 ) -> dict[str, Done]:
     """What became of each cell at last. Raises KeyboardInterrupt, having said what is kept, and ExpectationError."""
     done = dict(at_hand)
@@ -154,7 +154,7 @@ def _all(
     return done
 
 
-def _one_part(runner: Runner, jobs: Sequence[Job], workers: int, recorded: bool) -> dict[str, Done]:
+def _one_part(runner: JobRunner, jobs: Sequence[Job], workers: int, recorded: bool) -> dict[str, Done]:
     """Run these; ``recorded``: each has a result of the schedules on record, which stays while it runs."""
     done: dict[str, Done] = {}
     with Progress(jobs, workers) as progress:

@@ -52,7 +52,7 @@ class Ready:
     inputs: str
 
 
-class Runner:
+class JobRunner:
     """Runs jobs; ``results`` is the folder that gets ``<cell>.jsonl``. ``jobs`` are all that it will be given.
 
     ``environments_at``: the folder of the cells' environments, which somebody else has made (tox). Then nothing is

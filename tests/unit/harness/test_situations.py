@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from matrix.harness.history import Iteration, Line
+from matrix.harness.history import Iteration, PrintedLine
 from matrix.harness.outcome import Exploration, Outcome
 from matrix.harness.result_lines import line_of
 from matrix.harness.runner import Runner
@@ -36,7 +36,7 @@ from tests.unit.miniatures.driver import Backing, Queueing
 
 
 def happens(story: Story, session: str, event: str, **fact: object) -> None:
-    line = Line(story._tick(), 0.0, session, event, None, "", {**words("so"), **fact}, None, None, None)
+    line = PrintedLine(story._tick(), 0.0, session, event, None, "", {**words("so"), **fact}, None, None, None)
     story.history.lines.append(line)
 
 

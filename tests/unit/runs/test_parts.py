@@ -19,7 +19,7 @@ from matrix.results import expectations
 from matrix.results.read import CellState, read_cell, read_state
 from matrix.runs import cells, run
 from matrix.runs.jobs import Done, Job, parts
-from matrix.runs.runner import Runner
+from matrix.runs.runner import JobRunner
 from matrix.words import FULL, NOT_APPLICABLE, RECORD
 from tests.unit.results import samples
 
@@ -212,7 +212,7 @@ def test_a_selection_has_one_part():
 
 def test_how_all_orders_began_decides_no_result(tmp_path, monkeypatch):
     monkeypatch.setenv("MATRIX_STATE", str(tmp_path))
-    runner = Runner([], tmp_path)
+    runner = JobRunner([], tmp_path)
     job = Job(cells.read(CELL))
     made = [runner.inputs(each, SimpleNamespace(version="3.11.7"), [], []) for each in (
         job, job.part("--full-first"), job.part("--deepen"), job.part("--brief")
@@ -290,7 +290,7 @@ def test_what_has_had_all_orders_is_not_gone_on_with(tmp_path):
 def test_an_environment_that_is_not_there_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("MATRIX_STATE", str(tmp_path))
     job = Job(cells.read(CELL)).part("--deepen")
-    done = Runner([job], tmp_path, environments_at=tmp_path / "envs").one(job)
+    done = JobRunner([job], tmp_path, environments_at=tmp_path / "envs").one(job)
     assert (done.how, done.said) == ("failed", f"no environment: make it with tox -e {CELL} --notest")
 
 

@@ -19,7 +19,7 @@ from matrix.runs.children import GRACE
 from matrix.runs.inputs import DECIDING, ROOT
 from matrix.runs.jobs import Done, Job, RunError, version_or_source
 from matrix.runs.run import not_as_expected
-from matrix.runs.runner import Runner
+from matrix.runs.runner import JobRunner
 from matrix.runs.shared_servers import Servers
 from matrix.runs.sources import SourceError, recall
 from tests.unit.harness.test_architecture import imports, within
@@ -167,13 +167,13 @@ def test_what_was_of_no_use_for_a_long_time_leaves_the_store(tmp_path, monkeypat
     for name in ("old", "new"):
         (tmp_path / "store" / name / "short").mkdir(parents=True)
     os.utime(tmp_path / "store" / "old", (0, 0))
-    Runner([], tmp_path / "results").store.forget()
+    JobRunner([], tmp_path / "results").store.forget()
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["new"]
 
 
 def test_a_cell_without_a_version_of_its_server_has_the_newest_of_the_axis(tmp_path, monkeypatch):
     monkeypatch.setenv("MATRIX_STATE", str(tmp_path))
-    runner = Runner([], tmp_path / "results")
+    runner = JobRunner([], tmp_path / "results")
     servers = runner.axes.servers
     assert runner.specs(Job(cells.read("postgres-asyncpg"))) == [f"postgres-{servers['postgres'][-1]}"]
     assert runner.specs(Job(cells.read("postgres-asyncpg-postgres15"))) == ["postgres-15"]
@@ -197,7 +197,7 @@ def test_a_python_that_is_not_here_is_no_result_and_an_older_one_stays(tmp_path,
     header = samples.header() | {"cell": job.cell}
     older = samples.write_cell(tmp_path / "results", header, [samples.scenario("NST-3", "lies")])
     before = older.read_bytes()
-    done = Runner([job], tmp_path / "results").one(job)
+    done = JobRunner([job], tmp_path / "results").one(job)
     assert (done.how, done.result) == ("failed", None)
     assert "Python 3.99 is not on this machine (Debian has none to fetch): install it" in done.said
     assert older.read_bytes() == before
@@ -306,7 +306,7 @@ def test_a_selection_of_unknown_scenarios_says_which_there_are(run, tmp_path):
 
 def test_the_same_inputs_have_the_same_digest_and_a_change_of_any_another(tmp_path, monkeypatch):
     monkeypatch.setenv("MATRIX_STATE", str(tmp_path))
-    runner = Runner([], tmp_path)
+    runner = JobRunner([], tmp_path)
     runner.servers = Servers(Counter())
     python = environments.Python("3.11", "3.11.7", Path("/nowhere"))
     job = Job(cells.read("sqlite-aiosqlite"))
