@@ -62,9 +62,9 @@ class Tree:
         folder = self._inside(os.path.join(self.folder, folder), name)  # noqa: PTH118
         path = os.path.join(folder, last)  # noqa: PTH118
         if member.isdir():
-            os.makedirs(self._inside(path, name), 0o755, exist_ok=True)  # noqa: PTH103
+            _make_folders(self._inside(path, name))
             return None
-        os.makedirs(folder, 0o755, exist_ok=True)  # noqa: PTH103
+        _make_folders(folder)
         if os.path.lexists(path):
             os.unlink(path)  # else what is written would go where a link leads  # noqa: PTH108
         if member.isfile():
@@ -91,3 +91,10 @@ class Tree:
         if os.path.commonpath([real, self.folder]) != self.folder:
             raise ServerError(f"the package holds {name}, which leads out of the folder that it is for: not unpacked")
         return real
+
+
+def _make_folders(path: str) -> None:
+    """A folder and those above it that lack, whatever the umask: os.makedirs gives its mode to the last one alone."""
+    if not os.path.isdir(path):  # noqa: PTH112
+        _make_folders(os.path.dirname(path))  # noqa: PTH120
+        os.mkdir(path, 0o755)  # noqa: PTH102

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+
 import pytest
 
 from matrix.results import documents
@@ -47,6 +51,45 @@ def test_a_complete_run_elsewhere_ends_an_older_incomplete_one(shards, tmp_path)
     write_merged(shards[0], shards)
     assert all(state.complete for state in read_folder(shards[0]))
     assert not list(shards[0].glob("*.part"))
+
+
+def test_of_two_incomplete_runs_the_newer_one_goes_along(shards, tmp_path):
+    days = ("2026-11-24T18:00:00Z", "2026-11-25T18:00:00Z")
+    for folder, started in zip("cd", days, strict=True):
+        write_cell(tmp_path / folder, header(started=started), [scenario("NST-3")], finish=False)
+    for folders in ([*shards, tmp_path / "c", tmp_path / "d"], [tmp_path / "d", tmp_path / "c", *shards]):
+        (state, _) = merge(folders)
+        assert (state.cell, state.attempt.header["started"], state.result.header["started"]) == (
+            "mysql-aiomysql", days[1], NEW,
+        )  # fmt: skip
+
+
+def test_of_two_runs_that_began_together_the_one_that_ended_later_wins(tmp_path):
+    for folder, ended, verdict in (("a", "2026-11-23T18:09:00Z", "safe"), ("b", "2026-11-23T18:05:00Z", "lies")):
+        path = write_cell(tmp_path / folder, header(started=NEW), [scenario("NST-3", verdict)])
+        lines = path.read_text("utf-8").splitlines()
+        path.write_text("\n".join([*lines[:-1], json.dumps({**json.loads(lines[-1]), "finished": ended})]) + "\n")
+    for folders in ("ab", "ba"):
+        (state,) = merge(tmp_path / each for each in folders)
+        assert state.result.by_id["NST-3"]["verdict"] == "safe"
+
+
+def test_what_is_merged_or_trimmed_is_on_the_disk_before_it_has_its_name(shards, tmp_path, monkeypatch):
+    if sys.platform != "linux":
+        pytest.skip("a file's name is read from /proc")
+    written = []
+    monkeypatch.setattr(os, "fsync", lambda number: written.append(os.readlink(f"/proc/self/fd/{number}")))
+    write_merged(tmp_path / "merged", shards)
+    write_trimmed(tmp_path / "trimmed", tmp_path / "merged")
+    for folder in ("merged", "trimmed"):
+        assert sum(f"/{folder}/" in each for each in written) >= len(list((tmp_path / folder).iterdir()))
+
+
+def test_a_folder_that_cannot_be_written_is_named(shards, tmp_path):
+    (tmp_path / "file").touch()
+    for write in (lambda out: write_merged(out, shards), lambda out: write_trimmed(out, shards[0])):
+        with pytest.raises(MergeError, match=r"^cannot write to .*/file/out: Not a directory$"):
+            write(tmp_path / "file" / "out")
 
 
 def test_an_unusable_file_stops_the_merge_before_anything_is_written(shards, tmp_path):

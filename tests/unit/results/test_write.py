@@ -8,6 +8,7 @@ import json
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from matrix.results import schema
 from matrix.results.read import read_cell, read_part
 from matrix.results.write import AlreadyWritten, CannotWrite, ResultWriter, WriterClosed
+from matrix.words import SCHEMA
 from tests.unit.results.samples import header, scenario, write_cell
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,6 +30,16 @@ def test_a_finished_run_has_header_scenarios_and_footer(tmp_path):
     assert footer["counts"] == {"lies": 1, "safe": 1}
     assert (footer["scenarios"], footer["planned"]) == (2, 2)
     assert [file.name for file in tmp_path.iterdir()] == ["mysql-aiomysql.jsonl"]
+
+
+def test_every_line_says_what_it_is_and_how_long_the_run_took(tmp_path):
+    bare = {key: value for key, value in scenario().items() if key not in ("type", "schema")}
+    with ResultWriter(tmp_path / "a" / "b" / "mysql-aiomysql.jsonl", header(), time.monotonic() - 60) as results:
+        results.scenario(bare)
+        path = results.finish()
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [(line["type"], line["schema"]) for line in lines] == [(kind, SCHEMA) for kind in ("header", "scenario", "footer")]
+    assert 60 <= lines[-1]["seconds"] < 90
 
 
 def test_each_line_is_on_disk_when_the_call_returns(tmp_path):

@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from matrix import maker
 from matrix.runs import children
+from tests.unit.mutation.reach import in_another_process
+
+ROOT = Path(__file__).resolve().parents[3]
 
 STUBBORN = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); signal.pause()"
-POLITE = "import signal, sys; signal.signal(signal.SIGINT, lambda *_: sys.exit(7)); print(flush=True); signal.pause()"
+# It takes a while to clean up: whoever asks meanwhile whether it is there must not disturb it.
+POLITE = """
+import signal, sys, time
+def end(*_):
+    time.sleep(0.3)
+    sys.exit(7)
+signal.signal(signal.SIGINT, end)
+print(flush=True)
+signal.pause()
+"""
+KILLED = """
+import os, signal, subprocess, sys
+from matrix.runs.children import Children
+children = Children()
+with children.folder() as folder, children.folder() as gone:
+    child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True)
+    with children.one(child):
+        over = subprocess.Popen(["true"], start_new_session=True)
+        with children.one(over):
+            over.wait()
+        print(child.pid, folder, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture
@@ -48,3 +76,32 @@ def test_what_is_left_of_a_killed_run_is_told_to_end_then_killed_and_its_folder_
     assert stubborn.wait(5) == -signal.SIGKILL
     assert through.poll() is None
     assert [each.exists() for each in folders] == [False, True]
+
+
+def test_what_a_killed_run_started_is_ended_by_its_watchman(tmp_path):
+    in_another_process(children)
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED, "import time; time.sleep(60)"], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert run.returncode == -signal.SIGKILL
+    child, folder = run.stdout.split()
+    until = time.monotonic() + 5
+    while (maker.start_time(int(child)) or list(tmp_path.iterdir())) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not maker.start_time(int(child))
+    assert folder.startswith(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_ends_tells_its_children_and_kills_who_does_not_listen(begin, monkeypatch):
+    monkeypatch.setattr(children, "GRACE", 1.0)
+    polite, stubborn, over = begin(POLITE), begin(STUBBORN), begin("pass")
+    over.wait()
+    run = children.Children()
+    began = time.monotonic()
+    with run.one(polite), run.one(stubborn), run.one(over):
+        run.end()
+    assert time.monotonic() - began < 5
+    assert polite.wait(5) == 7
+    assert stubborn.wait(5) == -signal.SIGKILL

@@ -164,6 +164,32 @@ def test_recycled_pid_is_never_killed() -> None:
         bystander.wait()
 
 
+@pytest.mark.parametrize("end", [private.sweep, private.stop_all])
+def test_a_server_whose_supervisor_is_gone_is_ended_and_its_folder_goes(end: Callable[[Path], object]) -> None:
+    """Where the kernel does not see to it."""
+    server = subprocess.Popen(["sleep", "60"])
+    try:
+        folder, held = private.new_run_folder(private.run_root())
+        state = {"pid": server.pid, "started": start_time(server.pid), "supervisor": 0, "supervisor_started": "1"}
+        (folder / "server.json").write_text(json.dumps(state))
+        held.close()
+        end(private.run_root())
+        assert server.wait(5) == -signal.SIGKILL
+        assert not folder.exists()
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"pid": 1}', '{"pid": "1", "started": "1"}'])
+def test_what_says_nothing_of_a_server_stops_none(text: str) -> None:
+    folder, held = private.new_run_folder(private.run_root())
+    (folder / "server.json").write_text(text)
+    held.close()
+    assert private.stop_all(private.run_root()) == []
+    assert not folder.exists()
+
+
 def test_taken_port_is_tried_again_with_another(host_postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         taken = stranger.getsockname()[1]

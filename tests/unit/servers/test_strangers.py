@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -22,9 +23,10 @@ import pytest
 from matrix.harness.cell import Cell
 from matrix.harness.drivers import drivers
 from matrix.harness.witness import Address, MySQLWitness, PostgresWitness, Witness, WitnessError
-from matrix.servers import acquire, builds
+from matrix.servers import acquire, builds, start
 from matrix.servers import mysql as mysql_family
 from matrix.servers.server import Server
+from tests.unit.mutation.reach import scope_of_servers
 
 STRANGER: Mapping[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
 COMMAND_LINES = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
@@ -88,18 +90,21 @@ def meet(kind: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Met]:
     patch.delenv(f"MATRIX_{kind.upper()}_URL", raising=False)
     patch.setenv("MATRIX_RUN", str(folder / "run"))
     patch.setattr(subprocess, "Popen", Recorded)
+    # Its data is made anew: what the cache has may have been made by other code.
+    templates = folder / secrets.token_hex(4)
+    patch.setattr(start, "_template_entry", lambda build: templates / build.key)
     with acquire(spec) as server:
         seen = subprocess.run(["sh", "-c", COMMAND_LINES], cwd="/", capture_output=True, text=True, **STRANGER)
         yield Met(server, "\n".join(began), seen.stdout)
 
 
-@pytest.fixture(scope="module", params=["postgres", "mysql", "mariadb"])
+@pytest.fixture(scope=scope_of_servers, params=["postgres", "mysql", "mariadb"])
 def met(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Met]:
     with pytest.MonkeyPatch.context() as patch:
         yield from meet(request.param, shared_folder, patch)
 
 
-@pytest.fixture(scope="module", params=["mysql", "mariadb"])
+@pytest.fixture(scope=scope_of_servers, params=["mysql", "mariadb"])
 def with_file_right(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Met]:
     """A server whose user was given the right that he does not have."""
     with pytest.MonkeyPatch.context() as patch:

@@ -77,8 +77,10 @@ def extract(tmp_path: Path, *archives: Sequence[Entry]) -> Path:
     ],
 )
 def test_what_leads_out_is_refused(tmp_path: Path, outside: Path, archives: list[list[Entry]]) -> None:
-    with pytest.raises(ServerError, match=r"the package holds .*: not unpacked"):
+    with pytest.raises(ServerError, match=r"the package holds .*: not unpacked") as refused:
         extract(tmp_path, *archives)
+    names = [name for entries in archives for name, *_ in entries]
+    assert any(f"holds {name}" in str(refused.value) for name in (*names, "d/a"))
     assert [path.name for path in outside.iterdir()] == ["precious"]
     assert (outside / "precious").read_text() == "mine"
     assert (outside / "precious").stat().st_nlink == 1
@@ -100,11 +102,32 @@ def test_an_absolute_name_and_a_link_below_links_stay_inside(tmp_path: Path) -> 
     assert (tree / "l/x.so").read_text() == "text"
 
 
+def test_links_with_absolute_paths_lead_to_what_the_tree_has_there(tmp_path: Path) -> None:
+    entries = [
+        entry("usr/lib/x.so"),
+        link("opt/deep/soft", "//usr/lib/x.so"),
+        entry("hard", tarfile.LNKTYPE, "/usr/lib/x.so"),
+    ]
+    tree = extract(tmp_path, entries)
+    assert (tree / "opt/deep/soft").read_text() == (tree / "hard").read_text() == "text"
+    assert (tree / "hard").stat().st_ino == (tree / "usr/lib/x.so").stat().st_ino
+    assert (tree / "usr/lib/x.so").stat().st_mtime == 0, "the time of change is the package's: caches rely on it"
+
+
+def test_the_root_of_an_archive_is_no_entry(tmp_path: Path) -> None:
+    assert list(extract(tmp_path, [entry(".", tarfile.DIRTYPE), entry("./", tarfile.DIRTYPE)]).iterdir()) == []
+
+
 def test_rights_that_others_could_use_are_not_kept(tmp_path: Path) -> None:
     entries = [entry("su", mode=0o6755), entry("open", mode=0o666), entry("d", tarfile.DIRTYPE, "", 0o3777)]
-    tree = extract(tmp_path, entries)
+    entries.append(entry("made/for/it"))
+    before = os.umask(0)
+    try:
+        tree = extract(tmp_path, entries)
+    finally:
+        os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o7777 for path in tree.iterdir()}
-    assert modes == {"su": 0o755, "open": 0o644, "d": 0o755}
+    assert modes == {"su": 0o755, "open": 0o644, "d": 0o755, "made": 0o755}
 
 
 Maker = Callable[[str, Callable[[Path], None]], Path]
