@@ -177,8 +177,7 @@ class RepeatedCell:
     def _worker(self, number: int, replays: Sequence[dict[str, Any]], open_ones: contextlib.ExitStack) -> Worker:
         log = self.done.path.with_name(f"{self.result.cell}-{number + 1}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
-        worker = Worker(self.python, self.result.cell, log)
-        open_ones.callback(worker.close)
+        worker = open_ones.enter_context(Worker(self.python, self.result.cell, log))
         worker.begin(replays)
         return worker
 
@@ -209,8 +208,8 @@ class RepeatedCell:
                         made.append({**mark, "loaded": loaded, **future.result()})
                         self.done.add(made[-1])
                         progress.step(loaded, len(made[-1]["disagreements"]))
-                finally:
-                    pool.shutdown(cancel_futures=True)
+                finally:  # where the program is told to end, those that run end with their processes
+                    pool.shutdown(wait=sys.exc_info()[0] is not KeyboardInterrupt, cancel_futures=True)
         return made
 
     def _whole(self, rule: str) -> dict[str, Any]:

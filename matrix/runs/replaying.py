@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from matrix.runs import process
@@ -78,7 +79,13 @@ class Worker:
         last = self.log.read_text("utf-8", "replace").strip().splitlines()[-1:]
         raise StabilityError(f"its process ended with {self.process.wait()}{': ' if last else ''}{''.join(last)}")
 
-    def close(self) -> None:
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """After what it is at, or at once where the program is told to end."""
+        if kind is KeyboardInterrupt:
+            self.process.terminate()
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
             self.process.stdin.close()

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matrix.maker import clean_up_when_told_to_end
 from matrix.results import documents
 from matrix.results.read import CellResult, ResultError, read_folder
 from matrix.results.text import clean
@@ -114,12 +115,16 @@ def main(arguments: list[str] | None = None) -> int:
     except (StabilityError, ResultError) as error:
         print(clean(error), file=sys.stderr)
         return 2
+    clean_up_when_told_to_end()
     for run in runs:
         try:
             cells.append(run.run())
         except StabilityError as error:
             print(clean(f"{run.result.cell}: {error}"), file=sys.stderr)
             failed = True
+        except KeyboardInterrupt:
+            print(f"ended; what is done is kept in {options.done}: the same command goes on", file=sys.stderr)
+            return 130
     show(cells)
     if failed or options.cells:
         why = "not all cells could be repeated" if failed else "a selection of cells"

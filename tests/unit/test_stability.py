@@ -282,3 +282,14 @@ def test_what_is_missing_is_said_in_one_line(options, tmp_path, capsys, argument
     errors = capsys.readouterr().err
     assert words in errors
     assert errors.count("\n") == 1
+
+
+def test_a_replay_ends_at_once_where_the_program_is_told_to_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        replaying.process, "start", lambda *_, module, **streams: subprocess.Popen(["sleep", "60"], **streams)
+    )
+    began, worker = time.monotonic(), replaying.Worker(Path(sys.executable), "mysql-aiomysql", tmp_path / "log")
+    with pytest.raises(KeyboardInterrupt), worker:
+        raise KeyboardInterrupt
+    assert worker.process.returncode == -signal.SIGTERM
+    assert time.monotonic() - began < 10

@@ -13,7 +13,7 @@ from typing import Any
 import pg8000.native
 import pytest
 
-from matrix.harness.witness import Address
+from matrix.harness.witness import Address, PostgresWitness
 from matrix.harness.witness_pooled import PooledWitness
 from matrix.servers import Pooler, Server, ServerError, acquire, builds, private, start_pooler
 from tests.unit.servers.test_strangers import at_hand
@@ -38,7 +38,7 @@ def behind() -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MATRIX_CACHE", raising=False)
         with acquire(at_hand("postgres")) as server:
-            witness = PooledWitness(address_of(server))
+            witness = PostgresWitness(address_of(server))
             witness.execute("CREATE DATABASE pooled")
             witness.close()
             yield dataclasses.replace(server, database="pooled")
