@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,16 @@ def judge(survivors: Iterable[Survivor], known: Iterable[Survivor]) -> tuple[lis
     return sorted(survivors - known, key=str), sorted(known - survivors, key=str)
 
 
+def neutral(name: str, path: Path = EXPLAINED) -> list[re.Pattern[str]]:
+    """Kinds of change that are no fault wherever they stand in the files of a set: patterns that fit ``was`` and
+    ``became`` in two lines. Raises ValueError for one without a reason."""
+    entries = tomllib.loads(path.read_text("utf-8")).get("neutral", [])
+    for entry in entries:
+        if not entry.get("why", "").strip():
+            raise ValueError(f"{path.name}: {entry['pattern']} has no reason")
+    return [re.compile(entry["pattern"], re.DOTALL) for entry in entries if entry["set"] == name]
+
+
 def sets(path: Path = SETS) -> dict[str, dict[str, list[str]]]:
     """name -> which files are mutated, and which tests must notice."""
     return tomllib.loads(path.read_text("utf-8"))
@@ -119,6 +130,8 @@ def run(name: str, only_mutate: list[str], tests: list[str], known: Iterable[Sur
         )
         alive = [each for each, state in states.items() if state not in KILLED]
         survivors = [survivor(each, get_diff_for_mutant(each)) for each in alive]
+    harmless = [each for each in survivors if any(kind.search(f"{each.was}\n{each.became}") for kind in neutral(name))]
+    survivors = [each for each in survivors if each not in harmless]
     new, gone = judge(survivors, [each for each in known if belongs(each, only_mutate)])
     for each in new:
         print(f"survived: {each}")
@@ -126,9 +139,10 @@ def run(name: str, only_mutate: list[str], tests: list[str], known: Iterable[Sur
         print(f"explained, but killed or gone: {each}")
     files = Counter(function_of(each).rpartition(".")[0] for each in states)
     print(", ".join(f"{file} {number}" for file, number in sorted(files.items())))
+    took = time.monotonic() - began
     print(
         f"{name}: {len(states)} mutants, {len(states) - len(alive)} killed, {len(alive)} survived: "
-        f"{len(alive) - len(new)} explained, {len(new)} not ({time.monotonic() - began:.0f} s)"
+        f"{len(harmless)} of a neutral kind, {len(survivors) - len(new)} explained, {len(new)} not ({took:.0f} s)"
     )
     return 1 if new or gone or not states else 0
 

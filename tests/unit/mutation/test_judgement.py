@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.mutation.__main__ import Survivor, belongs, explained, function_of, judge, main, sets, survivor
+from tests.unit.mutation.__main__ import Survivor, belongs, explained, function_of, judge, main, neutral, sets, survivor
 
 SHOWN = """# matrix.harness.verdict.x_worst__mutmut_2: survived
 --- matrix/harness/verdict.py
@@ -59,6 +59,12 @@ def test_an_explanation_belongs_to_the_set_that_mutates_its_file():
     known = Survivor("servers.private.ServerProcess.stop", "a", "b")
     assert belongs(known, ["matrix/files.py", "matrix/servers/private.py"])
     assert not belongs(known, ["matrix/files.py", "matrix/harness/checker.py"])
+
+
+def test_a_kind_of_change_is_neutral_in_its_own_set_alone():
+    change = "time.sleep(0.05)\ntime.sleep(1.05)"
+    assert [any(kind.search(change) for kind in neutral(name)) for name in ("safety", "judgement")] == [True, False]
+    assert not any(kind.search("if a < b:\nif a <= b:") for kind in neutral("safety"))
 
 
 def test_a_set_that_is_not_there_is_refused_with_those_that_are(capsys):
