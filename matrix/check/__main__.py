@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import inspect
+import itertools
 import json
 import os
 import shlex
@@ -30,7 +31,9 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
     from matrix.harness.cell import Cell, check_python
     from matrix.harness.loop import MatrixLoop
 
-    from .program import UserError, UserProgram
+    from .allow import Allowed
+    from .places import UserError
+    from .program import UserProgram
 
     check_python()
     if not 1 <= options.orders <= 10_000:
@@ -48,8 +51,9 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"{options.cell}: Tortoise cannot be used there, so there is nothing to check")
     if MatrixLoop.eager:
         raise UserError(f"{options.cell}: eager tasks are not checked; take the cell without eager")
-    program = UserProgram(options.function, options.setup, options.invariant, models)
+    program = UserProgram(options.function, options.setup, options.invariant, models, Allowed(options.allow or []))
     function = program.function(options.function)
+    program.allowed.put_in_place(program.imported)
     if options.setup:
         program.function(options.setup)
     loop = MatrixLoop()
@@ -68,11 +72,11 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
     from matrix.harness.conductor import HarnessError
     from matrix.harness.runner import Runner
     from matrix.harness.scenario import OrmSetup, Scenario
-    from matrix.harness.schedule import Execution, ScheduleMismatch
-    from matrix.harness.strategies import replay
+    from matrix.harness.schedule import ScheduleMismatch
     from matrix.harness.witness import WitnessError
 
     from . import hooks
+    from .explore import Explored, cancelled, explore, once
 
     async def one_run(world: Any) -> None:
         await program.run(world)
@@ -89,19 +93,18 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
     told: dict[str, Any] = {"cell": options.cell, "function": options.function, "server": backing.server_string}
     try:
         if options.schedule is not None:
-            outcome = loop.run_until_complete(runner.once(scenario, Execution(replay(options.schedule))))
-            counts, error, orders = {outcome.verdict: 1}, "", {}
+            found = loop.run_until_complete(once(runner, scenario, options.schedule))
         else:
-            exploration = loop.run_until_complete(runner.explore(scenario))
-            error, counts, orders = exploration.error, exploration.counts, dict(exploration.orders)
-            outcome = None if error else exploration.deciding
+            found = loop.run_until_complete(explore(runner, scenario, program, options.cancel))
     except (HarnessError, ScheduleMismatch, WitnessError) as problem:
-        outcome, error, counts, orders = None, str(problem), {}, {}
-    told |= {"orders": {"verdicts": counts, **orders}, "seconds": round(time.monotonic() - began, 2)}
+        found = Explored(None, str(problem), {}, {}, [])
+    told |= {"orders": {"verdicts": found.counts, **found.orders}, "seconds": round(time.monotonic() - began, 2)}
+    told |= {"allowed": program.allowed.told(), "cancelled_tasks": found.swept}
+    outcome = found.outcome
     if program.problem or outcome is None:
-        return {**told, "verdict": ERROR, "complies": None, "reason": program.problem or error}
+        return {**told, "verdict": ERROR, "complies": None, "reason": program.problem or found.error}
     evidence = outcome.evidence
-    found = " ".join([outcome.reason, *(each.sentence for each in outcome.violations)])
+    sentences = " ".join([outcome.reason, *(each.sentence for each in outcome.violations)])
     return {
         **told,
         "verdict": outcome.verdict,
@@ -110,9 +113,10 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
         "violations": [{"property": each.property, "text": each.sentence} for each in outcome.violations],
         "steps": [{"action": step["action"], "text": step["text"]} for step in evidence["steps"]],
         "exceptions": evidence["exceptions"],
+        "cancelled": cancelled(evidence),
         "schedule": outcome.schedule,
         "replay": replay_command(options, outcome.schedule),
-        "rows": {row: at for row, at in rows(evidence).items() if row in found},
+        "rows": {row: at for row, at in rows(evidence).items() if row in sentences},
         "like": like(evidence),
     }
 
@@ -122,7 +126,8 @@ async def make_tables(adapter: Any, database: Any, models: tuple[str, ...]) -> l
     from tortoise import Tortoise, connections
     from tortoise.exceptions import BaseORMException
 
-    from .program import APP, UserError
+    from .places import UserError
+    from .program import APP
 
     connection = {"engine": adapter.engine, "credentials": adapter.credentials(database, 1)}
     apps = {APP: {"models": list(models), "default_connection": "default"}}
@@ -157,20 +162,29 @@ def show(told: dict[str, Any]) -> None:
     word = told["verdict"]
     print(f"{GLYPHS.get(word, '?')} {word}: {told['function']} on {told['cell']} ({told['server']})")
     print(f"  {told['reason']}")
+    for each in told["allowed"]:
+        print(f"  allowed: {allowed(each)}")
     if word == ERROR:
         return
     verdicts = ", ".join(f"{count} {name}" for name, count in told["orders"]["verdicts"].items())
     every = " (all there are)" if told["orders"].get("possible") else ""
     print(f"  orders: {verdicts}{every}, in {told['seconds']:.1f} s")
+    if told["cancelled_tasks"]:
+        count, names = told["orders"]["swept"], ", ".join(told["cancelled_tasks"])
+        print(f"  cancellations: {count} orders with one, of {names}")
     if told["complies"]:
         return
+    for each in told["cancelled"]:
+        where = f"where it waits in {each['at']}" if each["at"] else "where it waits"
+        print(f"  cancelled: {each['task']}, {where}{', as that wait ends' * each['as_it_ends']}")
     for violation in told["violations"]:
         print(f"  {violation['property']}: {violation['text']}")
     for row, at in told["rows"].items():
         print(f"  {row}: the suite's row behind the statement of {at}")
     print("\nthe order:")
-    for step in told["steps"]:
-        print(f"  {step['action']:>4}  {step['text']}")
+    for (action, text), same in itertools.groupby(told["steps"], lambda step: (step["action"], step["text"])):
+        count = len(list(same))
+        print(f"  {action:>4}  {text}{f' ({count} times)' * (count > 1)}")
     if found := told["like"]:
         print(f"\nlike {found['scenario']}: {found['title']}")
         for identifier, title in found["remedies"].items():
@@ -179,12 +193,20 @@ def show(told: dict[str, Any]) -> None:
     print(f"\nschedule: {told['schedule'] or '(a single order)'}\nagain: {told['replay']}")
 
 
+def allowed(each: dict[str, Any]) -> str:
+    """What was allowed, in words."""
+    if "stub" in each:
+        return f"{each['name']} is replaced by {each['stub']}"
+    ran = f"ran to its end {each['times']} times, while the program stood still" if each["times"] else "was not met"
+    return f"in a thread, {each['name']}: {ran}"
+
+
 def main(arguments: list[str]) -> int:
     """0: it complies, 1: it does not, 2: it could not be run."""
     from matrix.harness.cell import CellError
     from matrix.harness.witness import WitnessError
 
-    from .program import UserError
+    from .places import UserError
 
     parser = argparse.ArgumentParser(prog="python -m matrix.check", description=__doc__)
     add_arguments(parser)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+EVERY = "every task"
 ORDERS = 30  # one by one at most, and half as many drawn at random
 
 
@@ -15,6 +16,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", action="append", metavar="MODULE", help="where the models are, if elsewhere")
     parser.add_argument("--setup", metavar="MODULE:FUNCTION", help="a coroutine function that fills the tables before")
     parser.add_argument("--invariant", metavar="SQL", help="a query, afterwards: its first value must be true")
+    parser.add_argument(
+        "--cancel",
+        nargs="?",
+        const=EVERY,
+        metavar="TASK",
+        help="where it complies: cancel each task of the function, once at each moment at which it waits; or the one "
+        "that has this name in the order (behind MODULE:FUNCTION, or --cancel=TASK)",
+    )
+    parser.add_argument(
+        "--allow",
+        action="append",
+        metavar="NAME",
+        help="what no gate owns: MODULE.FUNCTION (or a pattern) may run in a thread, to its end, while the program "
+        "stands still; MODULE:NAME=MODULE:STUB puts a stub of yours in its place",
+    )
     parser.add_argument("--orders", type=int, default=ORDERS, help=f"how many are run one by one ({ORDERS})")
     parser.add_argument("--schedule", metavar="S", help="run this one order again, such as A.A.B.1")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -28,6 +44,9 @@ def words(options: argparse.Namespace, *left_out: str) -> list[str]:
     for name, value in given.items():
         if name not in left_out and value is not None and value != unasked.get(name):
             made += [f"--{name}", str(value)]
-    for module in options.models or []:
-        made += ["--models", module]
+    for name in ("models", "allow"):
+        for value in getattr(options, name) or []:
+            made += [f"--{name}", value]
+    if options.cancel:
+        made.append("--cancel" if options.cancel == EVERY else f"--cancel={options.cancel}")
     return [*made, *["--json"] * options.json]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import inspect
+import operator
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -15,19 +17,21 @@ from matrix.harness.history import identity_of
 from matrix.harness.orm import Orm
 from matrix.harness.scenario import OrmSetup
 from matrix.harness.session import Session
+from matrix.harness.sweep import Sweep
 from matrix.harness.witness import SEEDS, Witness, WitnessError
 from matrix.harness.world import World
 from matrix.words import ATOMICITY, LETTERS, LOUDNESS
 
 from . import hooks
-from .places import here, is_the_users, raised_at
+from .allow import Allowed, StillRunning, alone, name_of
+from .clock import Clock
+from .places import UserError, here, is_the_users, raised_at
 from .tasks import UserSession, UserTask
 
 APP = "models"  # the name of the user's app, as in ForeignKeyField("models.Tournament")
 QUESTIONS = SEEDS - 20  # that may stand behind the user's queries; some are left for the next user
 # What a session may open on the loop that no gate is in front of.
 OUTSIDE = {
-    "run_in_executor": "starts a thread (asyncio.to_thread, an executor, or the look-up of a host's name)",
     "create_connection": "opens a connection of its own (an HTTP client, redis?)",
     "create_unix_connection": "opens a connection of its own",
     "create_datagram_endpoint": "opens a socket of its own",
@@ -35,10 +39,6 @@ OUTSIDE = {
     "subprocess_exec": "starts a process",
     "subprocess_shell": "starts a process",
 }
-
-
-class UserError(Exception):
-    """What the user asked for cannot be run: one or two lines, what and what to do."""
 
 
 class UserOrm(Orm):
@@ -57,12 +57,17 @@ class UserOrm(Orm):
 class UserProgram:
     """The function and what goes with it. ``run`` is one run: the program of a scenario."""
 
-    def __init__(self, target: str, setup: str | None, invariant: str | None, models: tuple[str, ...]) -> None:
+    def __init__(
+        self, target: str, setup: str | None, invariant: str | None, models: tuple[str, ...], allowed: Allowed
+    ) -> None:
         self.target = target
         self.setup = setup
         self.invariant = invariant
         self.models = models
+        self.allowed = allowed
         self.tables: list[str] = []
+        self.tasks: dict[str, set[str]] = {}  # a letter -> the names of the tasks that had it in a run
+        self.clock: Clock | None = None
         self.problem = ""  # what no gate owns, in words; then no run counts
         self.blocks: dict[int, TransactionBlock] = {}  # id of a transaction's client -> its block
         self.world: World | None = None
@@ -78,9 +83,16 @@ class UserProgram:
 
     def function(self, target: str) -> Callable[[], Coroutine[Any, Any, Any]]:
         """``MODULE:FUNCTION``, imported. Raises UserError."""
+        found: Any = self.imported(target)
+        if not inspect.iscoroutinefunction(found):
+            raise UserError(f"{target} is no coroutine function\nGive the name of an `async def` without arguments.")
+        return found
+
+    def imported(self, target: str) -> Any:
+        """What ``MODULE:NAME`` names; a name may have dots. Raises UserError."""
         module, _, name = target.partition(":")
         try:
-            found = getattr(importlib.import_module(module), name)
+            return operator.attrgetter(name)(importlib.import_module(module))
         except Exception as error:
             where = raised_at(error.__traceback__)
             what = f"{type(error).__name__}: {error}" + (f" ({where})" if where else "")
@@ -88,9 +100,6 @@ class UserProgram:
                 f"{target} cannot be imported: {what}\nGive MODULE:FUNCTION, the folder it is in as --folder, and "
                 "install what it needs in the cell's environment (or use --here)."
             ) from error
-        if not inspect.iscoroutinefunction(found):
-            raise UserError(f"{target} is no coroutine function\nGive the name of an `async def` without arguments.")
-        return found
 
     # -- whose call it is ------------------------------------------------------------------------------------------
     def session(self) -> UserSession | None:
@@ -124,6 +133,7 @@ class UserProgram:
         self._questions = 0
         self.blocks.clear()
         empty(world.witness, world.cell.kind, self.tables)
+        self.allowed.put_in_place(self.imported)
         if self.setup:
             try:
                 await self.function(self.setup)()
@@ -135,9 +145,13 @@ class UserProgram:
         self.world = world
         world.session_type = UserSession
         loop: Any = world.loop
-        loop.create_task = self._create_task
-        for name, what in OUTSIDE.items():
-            setattr(loop, name, self._outside(getattr(loop, name), what))
+        self.clock = world.conductor.clock = Clock(loop, self.asking)
+        replaced = {name: self._outside(getattr(loop, name), what) for name, what in OUTSIDE.items()}
+        replaced["create_task"] = self._create_task
+        replaced["call_at"] = self.clock.call_at
+        replaced["run_in_executor"] = self._in_thread(loop.run_in_executor)
+        for name, function_of_loop in replaced.items():
+            setattr(loop, name, function_of_loop)
         loop.set_exception_handler(self._loop_error)
 
         async def body(session: Session) -> None:
@@ -150,10 +164,19 @@ class UserProgram:
         try:
             await world.together(**{function.__name__: body})
         finally:
-            for name in ("create_task", *OUTSIDE):
+            for name in replaced:
                 delattr(loop, name)
             self.world = None
+            self._ended(world)
         await self._check_invariant(world)
+
+    def _ended(self, world: World) -> None:
+        """Remember the tasks; and where a cancelled one went on behind what it was cancelled in as if nothing had
+        been, that was not the user's doing."""
+        for session in world.history.sessions.values():
+            self.tasks.setdefault(session.letter, set()).add(session.name)
+            if session.cancelled_in is not None:
+                session.caught = world.history.operations[session.cancelled_in - 1].outcome != "ok"
 
     async def _check_invariant(self, world: World) -> None:
         if self.invariant:
@@ -170,17 +193,46 @@ class UserProgram:
     def _outside(self, original: Callable[..., Any], what: str) -> Callable[..., Any]:
         def checked(*arguments: Any, **named: Any) -> Any:
             if self.asking() is not None:
-                self.cannot_own(what)
+                self.cannot_own(f"{what}; --allow MODULE:NAME=MODULE:STUB puts a stub in the place of what does it")
             return original(*arguments, **named)
 
         return checked
+
+    def _in_thread(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(executor: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+            session = self.asking()
+            if session is None:
+                return original(executor, function, *arguments)
+            name = name_of(function)
+            if not self.allowed.in_thread(name):
+                self.cannot_own(
+                    f"starts a thread for {name} (asyncio.to_thread, an executor, or the look-up of a host's name; "
+                    f"--allow {name} runs it to its end while the program stands still)"
+                )
+            session.at = here() or session.at
+            # No session: it waits for its turn in the session's place.
+            return asyncio.Task(self._alone(session, name, functools.partial(function, *arguments)), loop=self._loop())
+
+        return checked
+
+    def _loop(self) -> Any:
+        assert self.world is not None
+        return self.world.loop
+
+    async def _alone(self, session: UserSession, name: str, function: Callable[[], Any]) -> Any:
+        """Run a function in a thread to its end: a step, in which nothing else happens."""
+        await session.step(f"runs {name} in a thread, while all else stands still")
+        try:
+            return alone(function)
+        except StillRunning as late:
+            self.cannot_own(f"runs {name} in a thread, which {late}")
 
     def _create_task(self, coro: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:
         """``loop.create_task``: what a session starts is a session."""
         world = self.world
         assert world is not None
         code = getattr(coro, "cr_code", None)
-        if code is World._body.__code__:  # a session's own: world.start has made it
+        if code in (World._body.__code__, Sweep.around.__code__):  # a session's own: world.start has made it
             task: asyncio.Task[Any] = UserTask(coro, loop=world.loop)
             return task
         parent = self.asking()
@@ -224,17 +276,23 @@ class UserProgram:
         recording, history = session.world.recording, session.world.history
         judged = [each.error.identity for each in history.operations if each.error is not None and each.kind != "fail"]
         for leaf in leaves(error):
-            if identity_of(leaf) not in judged:
+            if identity_of(leaf) not in judged and not self._by_limit(leaf):
                 facts = {"type": type(leaf).__name__, "message": str(leaf)}
                 where = raised_at(leaf.__traceback__)
                 recording.claim(LOUDNESS, False, "program_failed", session=session.name, error=facts, where=where)
+
+    def _by_limit(self, error: BaseException) -> bool:
+        """Whether it says that a time limit is over which has ended: what limits are for, and no finding."""
+        over = self.clock is not None and self.clock.limit_over
+        return over and isinstance(error, (TimeoutError, asyncio.TimeoutError))
 
     def _loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An error of a task that nobody asked for: the program's own is a finding too."""
         world, error = self.world, context.get("exception")
         if world is None:
             return
-        if error is not None and any(error is each for each in world.recording.own):
+        own = any(error is each for each in world.recording.own)
+        if error is not None and own and not self._by_limit(error):
             name = str(context.get("message", "a task"))
             facts = {"type": type(error).__name__, "message": str(error)}
             where = raised_at(error.__traceback__)

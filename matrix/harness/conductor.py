@@ -7,8 +7,9 @@ enabled it lets time go by; where no clock can change that, the run hangs.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .gates import Gates
 from .history import GRACE
@@ -26,6 +27,20 @@ if TYPE_CHECKING:
 HORIZON = 3600.0  # seconds of the program's clock after which a world without change is called hung
 MEASURED, COARSE = 30.0, 0.5  # up to how many seconds it is known how late a limit is kept, and how well
 MAX_STEPS = 2000  # actions in one run; more means that the program runs in circles
+
+
+LOCK_WAIT = 5.0  # seconds of the program's clock after which a file's lock is given up
+TIMERS_ALONE = 50  # sleeps of the program one after the other; more, and each takes longer than the one before
+
+
+class ProgramClock(Protocol):
+    """The program's own sleeps and time limits, where their ends are choices."""
+
+    def due(self, within: float) -> list[Action]:
+        """Those that may end next, if that is within so many seconds."""
+
+    def end(self, action: Action, least: float) -> Fact:
+        """Let time go by until its end, ``least`` seconds at least; what that is, as a fact."""
 
 
 class HarnessError(Exception):
@@ -52,6 +67,7 @@ class Conductor:
         self.quiet = quiet
         self.scheduled = False  # sessions wait for their turns
         self.sweep: Sweep | None = None
+        self.clock: ProgramClock | None = None
         self._waiters: list[asyncio.Future[None]] = []  # who waits for a quiet world, before any step is chosen
         self._jumped = 0.0
         self._jump = 0.1
@@ -81,7 +97,7 @@ class Conductor:
                 self.sweep.cancel()
                 continue
             enabled = self._enabled()
-            if enabled:
+            if enabled and not self._sleeps_for_ever(enabled):
                 if len(self.recording.steps) > MAX_STEPS:
                     raise HarnessError(f"no end after {MAX_STEPS} steps")
                 self._perform(self.execution.choose(enabled))
@@ -129,9 +145,29 @@ class Conductor:
             return []
         steps = [Action(s.letter, s.name) for s in self.sessions.values() if s.turn is not None and not s.turn.done()]
         answers = [Action(str(c.number), c.number) for c in self.gates.channels() if c.deliverable()]
-        return steps + answers
+        return steps + answers + (self.clock.due(LOCK_WAIT if self._locked() else math.inf) if self.clock else [])
+
+    def _locked(self) -> list[WorkerChannel]:
+        return [channel for channel in self.gates.workers.channels if channel.waits_for_lock()]
+
+    def _sleeps_for_ever(self, enabled: list[Action]) -> bool:
+        """Whether the program has slept again and again for so long that nothing else will ever happen."""
+        slept = self._jumps > TIMERS_ALONE and self._jumped > HORIZON
+        return slept and all(action.kind == "timer" for action in enabled)
+
+    def _end_timer(self, clock: ProgramClock, action: Action) -> None:
+        self._jumps += 1
+        before = self.loop.time()
+        if self._jumps > TIMERS_ALONE:
+            self._jump *= 2
+        fact = clock.end(action, self._jump if self._jumps > TIMERS_ALONE else 0.0)
+        self.recording.step(action.token, fact)
+        self._jumped += self.loop.time() - before
 
     def _perform(self, action: Action) -> None:
+        if action.kind == "timer" and self.clock is not None:
+            self._end_timer(self.clock, action)
+            return
         self._jumped, self._jump, self._jumps = 0.0, 0.1, 0
         if action.kind == "step":
             session = self.sessions[str(action.target)]
@@ -149,8 +185,8 @@ class Conductor:
     def _unstick(self) -> bool:
         """Nothing is enabled: let time go by, first for timers, then for locks. False when neither is left."""
         timer = self.quiet.next_timer
-        locked = [channel for channel in self.gates.workers.channels if channel.waits_for_lock()]
-        if locked and (timer is None or timer > 5.0):
+        locked = self._locked()
+        if locked and (timer is None or timer > LOCK_WAIT):
             for channel in locked:
                 channel.give_up()
             self.recording.step("-", {"kind": "busy_timeout"})

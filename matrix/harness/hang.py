@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .sentences import NEXT_USER
@@ -64,8 +65,19 @@ def _innermost(chain: str) -> str:
 def where(task: asyncio.Task[Any] | None) -> str:
     """The chain of awaits at whose end a task waits, outermost first."""
     parts: list[str] = []
+    for frame in frames(task):
+        file = frame.f_code.co_filename.replace("\\", "/")
+        for root in ("/site-packages/", "/lib/python", "/tests/", "/matrix/"):
+            file = file.split(root)[-1]
+        parts.append(f"{file}:{frame.f_lineno} {frame.f_code.co_name}")
+    return " > ".join(parts)
+
+
+def frames(task: asyncio.Task[Any] | None) -> Iterator[FrameType]:
+    """The frames of the awaits in which a task waits, outermost first, 40 at most."""
+    count = 0
     awaited: Any = task.get_coro() if task is not None else None
-    while awaited is not None and len(parts) < 40:
+    while awaited is not None and count < 40:
         if type(awaited).__name__ in ("coroutine_wrapper", "async_generator_asend"):
             # What ``coroutine.__await__()`` gives does not name its coroutine; the collector knows.
             awaited = next((each for each in gc.get_referents(awaited) if _part(each, "frame")), None)
@@ -73,14 +85,10 @@ def where(task: asyncio.Task[Any] | None) -> str:
         if _part(awaited, "code") is WATCH:  # it drives the session's coroutine by hand (sweep.py)
             awaited = awaited.gi_frame.f_locals["coroutine"] if awaited.gi_frame else None
             continue
-        frame, code = _part(awaited, "frame"), _part(awaited, "code")
-        if frame is not None and code is not None:
-            file = code.co_filename.replace("\\", "/")
-            for root in ("/site-packages/", "/lib/python", "/tests/", "/matrix/"):
-                file = file.split(root)[-1]
-            parts.append(f"{file}:{frame.f_lineno} {code.co_name}")
+        if (frame := _part(awaited, "frame")) is not None:
+            count += 1
+            yield frame
         awaited = _part(awaited, "await") or getattr(awaited, "gi_yieldfrom", None)
-    return " > ".join(parts)
 
 
 def _part(awaited: Any, name: str) -> Any:

@@ -1,6 +1,7 @@
 """Schedules: what can be chosen, how it is printed, and the record of what one run chose.
 
 An action is one letter or number: a session that takes its next step, or a connection whose held answer is let through.
+``A~`` is a sleep or a time limit of session A's program that ends (only where the program has its own: matrix/check).
 A cancellation is ``A@3``, "session A is cancelled while it waits for the third time", or ``A@3+``, "in the very moment
 in which its third wait ends". Who chooses is in strategies.py, which schedules are run in explorer.py.
 """
@@ -13,17 +14,21 @@ from dataclasses import dataclass, field
 
 from matrix.words import CANCEL_POINT
 
+TIMER = "~"  # behind the letter of the session whose sleep or limit ends
+
 
 @dataclass(frozen=True)
 class Action:
-    """``token`` is what the schedule string shows: a session's letter, or a connection's number."""
+    """``token`` is what the schedule string shows: a session's letter, also with TIMER, or a connection's number."""
 
     token: str
     target: int | str
 
     @property
     def kind(self) -> str:
-        """step or answer"""
+        """step, answer or timer"""
+        if self.token.endswith(TIMER):
+            return "timer"
         return "answer" if self.token.isdigit() else "step"
 
 

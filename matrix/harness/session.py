@@ -205,6 +205,10 @@ class Session:
         await self.step({"kind": "lose_connections"})
         self.world.cut_connections()
 
+    def place(self) -> Fact:
+        """Where in the program it waits, as part of a fact; nothing where its steps say so."""
+        return {}
+
     async def step(self, step: Fact | str) -> None:
         """Wait until the scheduler lets this session go on, with a step of the harness's or in a scenario's words."""
         await self.world.conductor.turn(self, sentences.words(step) if isinstance(step, str) else step)

@@ -1,7 +1,8 @@
 """Strategies: how the next of the enabled actions is chosen, a class for each way. They know nothing of the world.
 
 Two base orders stand behind all of them. Eager: sessions step before answers arrive, so that operations overlap as much
-as possible. Otherwise answers arrive first and a session goes on as long as it can.
+as possible. Otherwise answers arrive first and a session goes on as long as it can. In both a sleep or a time limit of
+the program ends when nothing else can happen.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from .schedule import Action, CancelPoint, ScheduleMismatch, Strategy, parse
 
 def ranked(enabled: Sequence[Action], taken: Sequence[str], *, eager: bool) -> list[Action]:
     """The enabled actions as a base order prefers them, first its own choice."""
-    last_step = next((token for token in reversed(taken) if not token[0].isdigit()), "")
-    steps = [action for action in enabled if action.kind == "step"]
-    answers = [action for action in enabled if action.kind == "answer"]
+    last_step = next((token for token in reversed(taken) if Action(token, token).kind == "step"), "")
+    steps, answers, timers = (
+        [action for action in enabled if action.kind == kind] for kind in ("step", "answer", "timer")
+    )
     if not eager:
         steps.sort(key=lambda action: action.token != last_step)  # stable: stay with the same session
-        return answers + steps
+        return answers + steps + timers
     # Fair turns: the session after the one that stepped last comes first.
     later = [action for action in steps if action.token > last_step]
-    return later + [action for action in steps if action not in later] + answers
+    return later + [action for action in steps if action not in later] + answers + timers
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ class Sweep:
         self.done = True
         self._pending = None
         cancel_point = {"wait": self.cancel_point.wait, "as_it_ends": self.cancel_point.as_it_ends}
+        cancel_point |= self.session.place()
         self.world.conductor.cancellation(
             self.cancel_point.token, {"kind": "swept", "session": self.session.name, **cancel_point}
         )

@@ -246,7 +246,7 @@ class World:
         empty = context is not None and not len(context)
         self._note_start(name, create is not None, shields, **({"empty": True} if empty else {}))
         coroutine = self._body(session, body)
-        if name == self.scenario.cancels:
+        if self.scenario.cancels in (name, session.letter):
             self.conductor.sweep = Sweep(self, session, self.scenario.during)
         if self.conductor.sweep is not None and self.conductor.sweep.session in (session, for_session):
             coroutine = self.conductor.sweep.around(coroutine, session)

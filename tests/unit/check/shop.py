@@ -95,11 +95,11 @@ async def buy():
 
 
 async def own_error_mended():
-    """Both tasks may want to make the row; the one that is too late takes the other's. A time limit that is kept."""
+    """The second finds the row that the first has made."""
     WAITING.append(1)
     assert len(WAITING) == 1
     await buy()
-    await asyncio.wait_for(buy(), 5)
+    await buy()
     assert await Item.all().count() == 2
 
 
@@ -131,6 +131,92 @@ async def asks_twice():
     """One order only is there: ``fill`` has made it."""
     assert await Order.all().count() == 1
     await Order.create(name="second")
+
+
+async def sleeps():
+    """Fault: it relies on the log being written after a tenth of a second."""
+    task = asyncio.create_task(log("log"))
+    await asyncio.sleep(0.1)
+    assert await Order.filter(name="log").count() == 1
+    await task
+
+
+async def sleeps_mended():
+    task = asyncio.create_task(log("log"))
+    await asyncio.sleep(3600)
+    await task
+    assert await Order.filter(name="log").count() == 1
+
+
+async def in_turn():
+    """Nothing wrong: the shorter sleep ends first, whatever happens."""
+    ended = []
+
+    async def nap(seconds):
+        await asyncio.sleep(seconds)
+        ended.append(seconds)
+        await Order.all().count()
+
+    await asyncio.gather(nap(2), nap(1))
+    assert ended == [1, 2]
+
+
+async def has_a_limit():
+    """Nothing wrong: where the time is over, the order is not there."""
+    await asyncio.wait_for(log("order"), 5)
+
+
+async def stores_in_spite_of_a_limit():
+    """Fault: it takes a time limit for a sign that nothing is stored."""
+    try:
+        await asyncio.wait_for(log("order"), 5)
+    except asyncio.TimeoutError:
+        assert await Order.all().count() == 0
+
+
+async def sleeps_for_ever():
+    while not WAITING:  # noqa: ASYNC110
+        await asyncio.sleep(1)
+
+
+async def takes_two():
+    """Fault, when it is cancelled between the two: they belong together."""
+    await Order.create(name="one")
+    await Order.create(name="other")
+
+
+async def takes_two_mended():
+    """Shielded: whoever asks may be cancelled, the work is not."""
+
+    @atomic()
+    async def both():
+        await Order.create(name="one")
+        await Order.create(name="other")
+
+    await asyncio.shield(asyncio.create_task(both()))
+
+
+def resize():
+    return 7
+
+
+async def resizes():
+    await Order.all().count()
+    assert await asyncio.to_thread(resize) == 7
+    await Order.create(name="picture")
+
+
+async def charge():
+    await asyncio.open_connection("127.0.0.1", 9)
+
+
+async def no_charge():
+    await Order.all().count()
+
+
+async def charges():
+    await charge()
+    await Order.create(name="paid")
 
 
 async def in_a_thread():

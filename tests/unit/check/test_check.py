@@ -5,6 +5,7 @@ Each check is a process of its own, as a user starts it; SQLite needs no server.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from matrix.check import places
 from matrix.check.pattern import scenario_of
 
 HERE = Path(__file__).parent
@@ -67,6 +69,81 @@ def test_the_mended_function_complies(function):
     assert (code, told["verdict"]) == (0, "safe"), told["reason"]
 
 
+def test_a_sleep_ends_before_or_after_what_others_ask():
+    code, told = result("sleeps")
+    assert (code, told["verdict"]) == (1, "breaks")
+    assert "AssertionError" in told["reason"]
+    assert told["orders"]["verdicts"]["safe"], "in some orders the log is written in time"
+    ends = [step for step in told["steps"] if step["action"] == "A~"]
+    assert [step["text"] for step in ends] == [f"sleeps: its sleep of 0.1 s ends ({line('sleeps', 'sleep(0.1)')})"]
+    again, replayed = result("sleeps", "--schedule", told["schedule"])
+    assert (again, replayed["verdict"], replayed["schedule"]) == (1, "breaks", told["schedule"])
+
+
+@pytest.mark.parametrize("function", ["sleeps_mended", "in_turn"])
+def test_no_time_is_spent_and_the_shorter_sleep_ends_first(function):
+    code, told = result(function)
+    assert (code, told["verdict"]) == (0, "safe"), told["reason"]
+    assert told["orders"]["verdicts"]["safe"] > 1
+
+
+def test_a_time_limit_may_be_over_at_any_moment_and_that_is_no_finding():
+    """The pool is open: to cancel SQLite's first connection is another matter."""
+    code, told = result("has_a_limit", "--setup", "shop:fill")
+    assert (code, told["verdict"]) == (0, "safe"), told["reason"]
+    assert told["orders"]["verdicts"]["safe"] > 1
+    code, told = result("stores_in_spite_of_a_limit", "--setup", "shop:fill")
+    assert (code, told["verdict"]) == (1, "breaks")
+    assert any("its time limit of 5 s is over" in step["text"] for step in told["steps"])
+
+
+def test_who_sleeps_again_and_again_hangs():
+    code, told = result("sleeps_for_ever")
+    assert (code, told["verdict"]) == (1, "hangs")
+    assert "shop.py:" in told["reason"]
+
+
+def test_each_task_is_cancelled_at_each_moment():
+    found = ("--setup", "shop:fill", "--invariant", "SELECT count(*) IN (1, 3) FROM shop_order")
+    assert result("takes_two", *found)[0] == 0
+    code, told = result("takes_two", "--cancel", *found)
+    assert (code, told["verdict"], told["cancelled_tasks"]) == (1, "lies", ["takes two"])
+    (cancelled,) = told["cancelled"]
+    assert (cancelled["task"], cancelled["at"]) == ("takes two", line("takes_two", 'name="one"'))
+    again, replayed = result("takes_two", *found, "--schedule", told["schedule"])
+    assert (again, replayed["verdict"], replayed["cancelled"]) == (1, "lies", told["cancelled"])
+    code, told = result("takes_two_mended", "--cancel=takes_two_mended", *found)
+    assert (code, told["verdict"], told["orders"]["swept"]) == (0, "safe", 2)
+    code, told = result("takes_two_mended", "--cancel", *found)
+    assert told["cancelled_tasks"] == ["takes two mended", "both"]
+    assert (code, told["verdict"]) == (1, "poisons"), "the block of the task that works is cancelled as it begins"
+
+
+def line(function, part):
+    """``shop.py:12``: where in a function of shop.py this stands first."""
+    lines = (HERE / "shop.py").read_text().splitlines()
+    start = next(n for n, text in enumerate(lines) if text.startswith(f"async def {function}("))
+    return f"shop.py:{next(n for n, text in enumerate(lines) if n > start and part in text) + 1}"
+
+
+def test_a_function_in_a_thread_runs_to_its_end_where_that_is_allowed():
+    code, told = result("resizes", "--allow", "shop.resize", "--allow", "other")
+    assert (code, told["verdict"]) == (0, "safe"), told["reason"]
+    resized, other = told["allowed"]
+    assert (resized["name"], resized["times"] > 0) == ("shop.resize", True)
+    assert other == {"name": "other", "times": 0}
+    assert result("resizes", "--allow", "other")[1]["verdict"] == "error"
+
+
+def test_a_stub_takes_the_place_of_what_asks_elsewhere():
+    assert "opens a connection of its own" in result("charges")[1]["reason"]
+    code, told = result("charges", "--allow", "shop:charge=shop:no_charge")
+    assert (code, told["verdict"]) == (0, "safe"), told["reason"]
+    assert told["allowed"] == [{"name": "shop:charge", "stub": "shop:no_charge"}]
+    code, out, _ = check("shop:charges", "--allow", "shop:charge=shop:no_charge")
+    assert "allowed: shop:charge is replaced by shop:no_charge" in out
+
+
 def test_the_setup_is_there_in_each_run_and_an_invariant_is_asked_afterwards():
     count = "SELECT count(*) = {} FROM shop_order"
     assert result("asks_twice")[0] == 1
@@ -93,6 +170,9 @@ def test_what_cannot_be_owned_is_said(function, said):
         (("shop:nothing",), "shop:nothing cannot be imported"),
         (("nowhere:nothing",), "nowhere:nothing cannot be imported: ModuleNotFoundError"),
         (("shop:background", "--models", "json"), "there are no models in it"),
+        (("shop:charges", "--allow", "shop:charge=nothing"), "give MODULE:NAME=MODULE:STUB"),
+        (("shop:charges", "--allow", "shop:charge=shop:nothing"), "shop:nothing cannot be imported"),
+        (("shop:asks_twice", "--cancel=nobody", "--setup", "shop:fill"), "--cancel=nobody: no task of the function"),
         (("shop:background", "--orders", "0"), "--orders 0: give a number from 1 to 10000"),
         (("shop:background", "--schedule", "B.B"), "step 1 of the schedule is 'B'; possible: A"),
         (("shop:asks_twice", "--setup", "shop:own_error"), "shop:own_error failed: KeyError"),
@@ -119,3 +199,9 @@ def test_the_order_is_told_in_words():
 
 def test_a_run_like_no_scenario_is_like_none():
     assert scenario_of({"history": [], "blocks": []}) is None
+
+
+@pytest.mark.parametrize("file", ["asyncmy/connection.pyx", "<string>", "", None, places.__file__, asyncio.__file__])
+def test_only_the_users_lines_are_named(file):
+    assert not places.is_the_users(file)
+    assert places.is_the_users(__file__)

@@ -1,0 +1,81 @@
+"""All orders of a user's function within the bound, and then those in which one of its tasks is cancelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from matrix.harness.outcome import Exploration, Outcome
+from matrix.harness.runner import Runner
+from matrix.harness.scenario import Scenario
+from matrix.harness.schedule import CancelPoint, Execution, parse
+from matrix.harness.strategies import replay
+from matrix.words import MUST, badness, complies
+
+from .arguments import EVERY
+from .places import UserError
+from .program import UserProgram
+
+
+@dataclass
+class Explored:
+    """What came of it. ``orders`` as in a result's line; ``swept``: the tasks that were cancelled, by name."""
+
+    outcome: Outcome | None
+    error: str
+    counts: dict[str, int]
+    orders: dict[str, Any]
+    swept: list[str]
+
+
+async def once(runner: Runner, scenario: Scenario, schedule: str) -> Explored:
+    """The one order that is asked for, with its cancellation."""
+    tokens = parse(schedule)
+    cancel = CancelPoint.parse(tokens[0]) if tokens else None
+    scenario = replace(scenario, cancels=cancel.victim if cancel else "")
+    outcome = await runner.once(scenario, Execution(replay(schedule)))
+    return Explored(outcome, "", {outcome.verdict: 1}, {}, [])
+
+
+async def explore(runner: Runner, scenario: Scenario, program: UserProgram, cancel: str | None) -> Explored:
+    """Every order; where all of them comply and ``cancel`` asks for it (EVERY, or a task's name), its sweeps. Raises
+    UserError where no task has that name."""
+    made = [await runner.explore(scenario)]
+    swept: list[str] = []
+    if cancel and _complies(made[0]):
+        for letter, names in _victims(program, cancel).items():
+            made.append(await runner.explore(replace(scenario, cancels=letter)))
+            swept += sorted(names - set(swept))
+            if made[-1].error:
+                break
+    error = next((each.error for each in made if each.error), "")
+    counts: dict[str, int] = {}
+    for each in made[1:] or made:  # a sweep has the orders without a cancellation too
+        for verdict, count in each.counts.items():
+            counts[verdict] = counts.get(verdict, 0) + count
+    worst = None if error else max((each.deciding for each in made), key=lambda found: badness(found.verdict))
+    orders = dict(made[0].orders) if len(made) == 1 else {"swept": sum(each.orders["swept"] or 0 for each in made)}
+    return Explored(worst, error, counts, orders, swept)
+
+
+def _complies(exploration: Exploration) -> bool:
+    return not exploration.error and complies(MUST, exploration.deciding.verdict) is True
+
+
+def _victims(program: UserProgram, cancel: str) -> dict[str, set[str]]:
+    """The tasks to be cancelled: by their letter, since a name may be another task's in another order."""
+    named = {letter: names for letter, names in program.tasks.items() if cancel in (EVERY, *map(_plain, names), *names)}
+    if not named:
+        known = ", ".join(sorted(set().union(*program.tasks.values())))
+        raise UserError(f"--cancel={cancel}: no task of the function is called so\nThere are: {known}")
+    return dict(sorted(named.items()))
+
+
+def _plain(name: str) -> str:
+    return name.replace(" ", "_")
+
+
+def cancelled(evidence: Any) -> list[dict[str, Any]]:
+    """Who was cancelled by the sweep in a run: ``task``, ``at`` (file:line), ``wait`` and ``as_it_ends``."""
+    steps = [step["fact"] for step in evidence["steps"] if (step["fact"] or {}).get("kind") == "swept"]
+    return [{"task": fact["session"], **{key: fact[key] for key in ("at", "wait", "as_it_ends")}} for fact in steps]
