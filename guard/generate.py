@@ -69,7 +69,8 @@ def measured() -> dict[str, Any]:
                 "title": rule["title"],
                 "scenarios": {each: known[each].title for each in rule["scenarios"]},
                 "harm": rule.get("harm") or harm(rule["scenarios"], record),
-                "remedies": remedies(rule["scenarios"], record, known),
+                "remedies": (found := remedies(rule["scenarios"], record, known)),
+                "holds": {each: holds_with(known[each], record) for each in found},
             }
             for name, rule in rules.items()
         },
@@ -97,12 +98,17 @@ def remedies(
     """Those that claim to cure one of the scenarios and hold somewhere, and where."""
     wanted, found = set(scenarios), []
     for scenario in known.values():
-        holds = [driver for driver, entries in record.items() if scenario.id not in entries and fits(scenario, driver)]
+        holds = holds_with(scenario, record)
         if wanted & set(scenario.cures) and holds:
             with_whom = "every driver" if len(holds) == len(record) else ", ".join(holds)
             price = price_over(scenario.id, wanted & set(scenario.cures))
             found.append((-len(holds), scenario.id, f"{scenario.title} (holds with {with_whom}){price}"))
     return {name: said for _, name, said in sorted(found)[:REMEDIES]}
+
+
+def holds_with(remedy: Scenario, record: Mapping[str, Mapping[str, Entry]]) -> list[str]:
+    """The drivers with which a remedy holds."""
+    return [driver for driver, entries in record.items() if remedy.id not in entries and fits(remedy, driver)]
 
 
 def fits(scenario: Scenario, driver: str) -> bool:

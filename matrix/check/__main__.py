@@ -103,7 +103,7 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
     outcome = found.outcome
     if program.problem or outcome is None:
         return {**told, "verdict": ERROR, "complies": None, "reason": program.problem or found.error}
-    evidence = outcome.evidence
+    evidence, driver = outcome.evidence, backing.adapter.name
     sentences = " ".join([outcome.reason, *(each.sentence for each in outcome.violations)])
     return {
         **told,
@@ -117,7 +117,7 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
         "schedule": outcome.schedule,
         "replay": replay_command(options, outcome.schedule),
         "rows": {row: at for row, at in rows(evidence).items() if row in sentences},
-        "like": like(evidence),
+        "like": like(evidence, frozenset(str(each.fact["kind"]) for each in outcome.violations), driver),
     }
 
 
@@ -189,7 +189,11 @@ def show(told: dict[str, Any]) -> None:
         print(f"\nlike {found['scenario']}: {found['title']}")
         for identifier, title in found["remedies"].items():
             print(f"  {identifier}: {title}")
+        if not found["remedies"]:
+            print("  no remedy was measured to hold here")
         print(f"  more: python -m matrix explain {found['scenario']}")
+    else:
+        print("\nlike no pattern of ours")
     print(f"\nschedule: {told['schedule'] or '(a single order)'}\nagain: {told['replay']}")
 
 

@@ -92,19 +92,25 @@ class UserBlock:
             BUSY.reset(token)
 
 
-def _statement(program: Program, original: Call) -> Call:
+def _statement(program: Program, original: Call, *, script: bool = False) -> Call:
     @functools.wraps(original)
     async def execute(client: Any, query: str, *arguments: Any, **named: Any) -> Any:
         session = program.asking()
         if session is None:
             return await original(client, query, *arguments, **named)
         text = " ".join(str(query).split())
-        asks = {"kind": "words", "text": text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…"}
+        asks: dict[str, Any] = {
+            "kind": "words",
+            "text": text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…",
+        }
+        asks |= {"script": True} if script else {}
         port = ShadowPort(session, client)
         token = BUSY.set(True)
         try:
             await session.step(asks)
             inside, late = port._place()
+            if inside and id(client) not in port.world.clients:
+                asks["plain"] = True  # it goes past the block around it
             call = lambda: original(client, query, *arguments, **named)  # noqa: E731
             result = await _asked(session, {**asks, "at": session.at, "late": late}, call, port.scope(inside), inside)
             if WRITES.match(query):
@@ -162,7 +168,7 @@ def install(program: Program) -> None:
             continue
         for name in ("execute_insert", "execute_many", "execute_query", "execute_query_dict", "execute_script"):
             if name in own:
-                setattr(owner, name, _statement(program, own[name]))
+                setattr(owner, name, _statement(program, own[name], script=name == "execute_script"))
         if "_in_transaction" in own:
             setattr(owner, "_in_transaction", _beginning(program, own["_in_transaction"]))  # noqa: B010
         for name in ("commit", "rollback"):

@@ -242,7 +242,7 @@ class UserProgram:
         if len(world.sessions) == len(LETTERS):
             coro.close()
             self.cannot_own(f"starts more than {len(LETTERS)} tasks, more than an order can name")
-        called = code.co_name
+        called = getattr(coro, "__name__", code.co_name)  # that of the function behind functools.wraps
         count = sum(each == called or each.startswith(f"{called} ") for each in world.sessions)
         session = world.start(
             f"{called} {count + 1}" if count else called,

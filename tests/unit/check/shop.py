@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from tortoise import fields
+from tortoise import connections, fields
 from tortoise.exceptions import IntegrityError
 from tortoise.models import Model
 from tortoise.transactions import atomic, in_transaction
@@ -74,6 +74,23 @@ async def side_by_side_mended():
             raise ValueError("no such item")
 
     await asyncio.gather(log_in_a_block("kept"), fails(), return_exceptions=True)
+
+
+async def script_in_a_block():
+    """Fault: a script commits the block on SQLite, so that the rollback undoes nothing."""
+    with contextlib.suppress(ValueError):
+        async with in_transaction() as connection:
+            await Order.create(name="dropped")
+            await connection.execute_script("SELECT 1;")
+            raise ValueError("no such item")
+
+
+async def past_the_block():
+    """Fault: the query asks the plain connection, which waits for the block."""
+    plain = connections.get("default")
+    async with in_transaction():
+        await Order.create(name="one")
+        await Order.create(name="other", using_db=plain)
 
 
 async def own_error():

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from matrix.check import places
-from matrix.check.pattern import scenario_of
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[3]
@@ -38,7 +37,9 @@ def result(function, *more):
     ("function", "word", "said", "like"),
     [
         ("background", "lies", "log's row", "CTX-1"),
-        ("side_by_side", "lies", "'s transaction was reported as", "NST-3"),
+        ("side_by_side", "lies", "'s transaction was reported as", "NST-5"),
+        ("script_in_a_block", "lies", "row", "TXN-26"),
+        ("past_the_block", "hangs", "can never go on", "TXN-14"),
         ("own_error", "breaks", "own error ended with KeyError: 'taken already', raised at shop.py:", None),
         ("both_make_it", "breaks", "both make it ended with IntegrityError: UNIQUE constraint failed", None),
     ],
@@ -117,6 +118,7 @@ def test_each_task_is_cancelled_at_each_moment():
     code, told = result("takes_two_mended", "--cancel", *found)
     assert told["cancelled_tasks"] == ["takes two mended", "both"]
     assert (code, told["verdict"]) == (1, "poisons"), "the block of the task that works is cancelled as it begins"
+    assert told["like"]["scenario"] == "TXN-20"
 
 
 def line(function, part):
@@ -195,10 +197,6 @@ def test_the_order_is_told_in_words():
     for part in ("≠ lies: shop:background on sqlite-aiosqlite", "the order:", "like CTX-1", "schedule: ", "again: "):
         assert part in out
     assert "the suite's row behind the statement of log, shop.py:" in out
-
-
-def test_a_run_like_no_scenario_is_like_none():
-    assert scenario_of({"history": [], "blocks": []}) is None
 
 
 @pytest.mark.parametrize("file", ["asyncmy/connection.pyx", "<string>", "", None, places.__file__, asyncio.__file__])
