@@ -42,7 +42,8 @@ SOURCES = "MATRIX_SOURCES"  # packages that are the caller's own: what the heade
 WARM = "MATRIX_WARM"  # 0: each connection of a driver is a new one of the server (warm.py)
 # What cannot be asked for through a pooler.
 POOLED = {
-    "server": "a pooler stands between: it decides which of the server's sessions end, and the driver hears of none"
+    "server": "a pooler stands between: it decides which of the server's sessions end, and the driver hears of none",
+    "notifications": "a pooler in transaction mode stands between: the next statement is another session's",
 }
 ROWS = 1000  # that a server is asked to take where it may have failed
 MIN_FREE_BYTES = 64 << 20  # bytes that a SQLite database and its log may take

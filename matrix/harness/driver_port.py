@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .blocks import TransactionBlock
@@ -17,6 +20,16 @@ if TYPE_CHECKING:
 
 SETTING = "77"
 LONG = 10_000  # characters of an error's text: more than a server takes of one
+
+
+@dataclass
+class Listening:
+    """Who listens on a channel: ``rows``, what is going to be sent on it; ``state``, what the driver gave for it."""
+
+    channel: str
+    rows: list[str]
+    state: Any
+    sent: int = 0
 
 
 class DriverPort(Port):
@@ -101,6 +114,38 @@ class DriverPort(Port):
         asks = {"kind": "read", "row": value}
         question = f"SELECT * FROM {table}"
         await self._ask("read", asks, lambda: self.world.adapter.setting(self.connection, question), value)
+
+    async def listen(self, count: int) -> Listening:
+        """Listen for notifications, of which so many are going to be sent."""
+        channel, rows = self.world.fresh_table(), [self.world.nonce() for _ in range(count)]
+        listen = functools.partial(self.world.adapter.listen, self.connection, channel)
+        return Listening(channel, rows, await self._ask("listen", {"kind": "listen"}, listen, ""))
+
+    async def notify(self, listening: Listening) -> None:
+        """Send who listens the next notification."""
+        row = listening.rows[listening.sent]
+        listening.sent += 1
+        notify = functools.partial(self.world.adapter.script, self.connection, f"NOTIFY {listening.channel}, '{row}'")
+        await self._ask("notify", {"kind": "notify", "row": row}, notify, "")
+
+    async def hear(self, listening: Listening) -> None:
+        """Wait for all notifications: each must be there, once, in the order in which they are sent."""
+
+        async def hear() -> str:
+            return " ".join(await self.world.adapter.hear(listening.state, len(listening.rows)))
+
+        await self._ask("read", {"kind": "hear", "rows": listening.rows}, hear, " ".join(listening.rows))
+
+    @contextlib.asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[None]:
+        """``async with``: the connection's pipeline mode, by the driver's own call."""
+        mode = self.world.adapter.pipeline(self.connection)
+        await self._ask("pipeline", {"kind": "pipeline"}, mode.__aenter__, "")
+        try:
+            yield
+        finally:
+            error = sys.exc_info()
+            await self._ask("pipeline_end", {"kind": "pipeline_end"}, lambda: mode.__aexit__(*error), "")
 
     async def write_many(self) -> None:
         """Insert three rows by the driver's ``executemany``."""

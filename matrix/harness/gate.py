@@ -98,7 +98,7 @@ class Gate:
             hold_login=self.hold_login,
             by_frame=self.by_frame,
         )
-        wire.pooled = self.pooled
+        wire.pooled, wire.peers = self.pooled, self.wires
         wire.connected(transport, tls=self.tls)
         self.wires.append(wire)
         if self.refuse_connections:

@@ -51,6 +51,10 @@ class Wire(Channel):
         self._left = False  # the driver has hung up, and the server is to notice
         self.silent = False  # bytes vanish both ways, and neither side hears that the other has gone
         self._lost = False  # the server has closed the connection: what the driver still sends goes nowhere
+        self.peers: list[Wire] = []  # all connections with this server
+        self.listens = False
+        self.news_due = 0  # notifications that the server has still to send it, as soon as nothing is under way
+        self._between = False  # nothing is: its last word was that it is ready
         self._early = bytearray()
         self.driver_socket: DriverSocket | None = None
         self.login: Login | None = None  # where connections of the server are kept
@@ -95,7 +99,9 @@ class Wire(Channel):
         for frame in self.tracker.client(data):
             self._record(frame, overlap=waiting and not login)
             self._farewell = self._farewell or frame.kind in FAREWELLS
+            self._between = False
             if frame.text:
+                self._hear(frame.text)
                 self.segments.statement(frame.text)
                 if self.login is not None:
                     self.login.hear(frame.text)
@@ -110,6 +116,14 @@ class Wire(Channel):
             self._early += data
         elif not self.server.is_closing():
             self.server.write(data)
+
+    def _hear(self, statement: str) -> None:
+        """A notification is in flight to whoever listens from when it is sent, outside of a transaction."""
+        if statement.startswith("LISTEN"):
+            self.listens = True
+        elif statement.startswith("NOTIFY"):
+            for wire in self.peers:
+                wire.news_due += wire.listens
 
     def _warm(self, login: Login, data: bytes, logging_in: bool) -> bool:
         """Whether the server need not hear this: it is a login that it has heard before, or a goodbye on a connection
@@ -146,6 +160,8 @@ class Wire(Channel):
             if login and self._front is not None:
                 piece = self._front.answer(piece)
             self._record(piece.frame, held=hold)
+            self.news_due -= piece.frame.kind == "NotificationResponse"
+            self._between = self._between or piece.frame.kind == "ReadyForQuery"
             if piece.frame.kind in ERRORS:
                 failed = server_failures.on_the_wire(self.kind, piece.data, ended=self._ending)
                 self.timeline.failures += [f"{failed}, on {self.label}"] if failed else []
@@ -186,7 +202,8 @@ class Wire(Channel):
             return not self._all_arrived()
         if self.server is None and self._early:
             return True
-        if self.server is not None and (self.tracker.owed > 0 or self._farewell or self._ending):
+        due = self.tracker.owed > 0 or (self.news_due > 0 and self._between and not self.tracker.in_transaction)
+        if self.server is not None and (due or self._farewell or self._ending):
             return True
         return not self._all_arrived()
 

@@ -16,6 +16,7 @@ STATEMENTS: tuple[str, ...] = ("read", "write", "fail", "ensure", "acquire", "re
 STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping")
 UNWRITTEN = (
     "view",
+    "hear",
     "iterate",
     "update_or_create",
     "bulk_update",

@@ -386,3 +386,77 @@ async def schema_changes(world):
         await session.on(other).widen(table[0])
 
     await world.together(reader=reader, migration=migration)
+
+
+async def _with_a_listener(world, listener, other_task, *, count):
+    connection, other = await world.connect(), await world.connect()
+    listening = asyncio.get_running_loop().create_future()
+
+    async def listens(session):
+        port = session.on(connection)
+        listening.set_result(await port.listen(count))
+        await listener(port, listening.result())
+
+    async def notifies(session):
+        await listening
+        await other_task(session.on(connection), session.on(other), listening.result())
+
+    await world.together(listener=listens, notifier=notifies)
+
+
+@scenario("CON-34", "Notifications arrive between queries", level="loud", needs=("connection", "notifications"))
+async def notified_between_queries(world):
+    """A connection that listens for notifications serves queries as well, and two are sent at any moment: each query
+    gets its own answer, and each notification arrives, once."""
+
+    async def listener(port, listening):
+        await port.read()
+        await port.write()
+        await port.hear(listening)
+        await port.read()
+
+    async def notifier(_, other, listening):
+        await other.notify(listening)
+        await other.notify(listening)
+
+    await _with_a_listener(world, listener, notifier, count=2)
+
+
+@scenario(
+    "CON-35", "A query beside a task that waits for notifications", level="loud", needs=("connection", "notifications")
+)
+async def query_beside_listener(world):
+    """One task waits for a notification, another reads on the same connection before it sends that by another one: it
+    gets its answer or is refused, and the notification arrives."""
+
+    async def listener(port, listening):
+        await port.hear(listening)
+
+    async def notifier(shared, other, listening):
+        await shared.read()
+        await other.notify(listening)
+
+    await _with_a_listener(world, listener, notifier, count=1)
+
+
+@scenario("CON-36", "A pipeline that two tasks share", level="loud", needs=("connection", "pipeline"))
+async def shared_pipeline(world):
+    """A task has switched a connection to pipeline mode, and another asks on it meanwhile: each gets its own answers,
+    or the other is refused."""
+    connection = await world.connect()
+    begun = asyncio.Event()
+
+    async def owner(session):
+        port = session.on(connection)
+        async with port.pipeline():
+            begun.set()
+            await port.read()
+            await port.read()
+
+    async def neighbour(session):
+        await begun.wait()
+        port = session.on(connection)
+        await port.read()
+        await port.read()
+
+    await world.together(owner=owner, neighbour=neighbour)

@@ -44,6 +44,7 @@ class AsyncpgAdapter(Adapter):
         "no autocommit",
         "switched autocommit",
         "copied rows",
+        "pipeline",
     }
     states = POSTGRES
     settings: Mapping[str, Mapping[str, Any]] = {
@@ -99,6 +100,14 @@ class AsyncpgAdapter(Adapter):
     async def copy_in(self, connection: Any, tokens: AsyncIterator[str]) -> None:
         records = ((token,) async for token in tokens)
         await connection.copy_records_to_table(ENTRY, records=records, columns=["token"])
+
+    async def listen(self, connection: Any, channel: str) -> Any:
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        await connection.add_listener(channel, lambda _connection, _pid, _channel, payload: heard.put_nowait(payload))
+        return heard
+
+    async def hear(self, listening: Any, count: int) -> list[str]:
+        return [await listening.get() for _ in range(count)]
 
     async def setting(self, connection: Any, question: str) -> str:
         return await connection.fetchval(question) or "unset"

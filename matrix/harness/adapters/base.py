@@ -31,6 +31,8 @@ CAPABILITIES = {
     "tortoise": "Tortoise has no client for this driver and these databases",
     "tortoise pool": "Tortoise's client for this driver keeps a single connection, no pool",
     "copy": "the driver has no calls for COPY",
+    "notifications": "the database sends no notifications, or the driver has no call for them",
+    "pipeline": "the driver has no pipeline mode",
     "copied rows": "the driver has no loop over the rows of a COPY that could be left",
     "no autocommit": "the driver has autocommit and no other mode",
     "switched autocommit": "the driver has no call that switches autocommit off",
@@ -63,6 +65,8 @@ HOOKS = {
     ),
     "copy": ("copy_in",),
     "copied rows": ("copy_out",),
+    "notifications": ("listen", "hear"),
+    "pipeline": ("pipeline",),
     "pool": ("create_pool", "acquire", "release", "close_pool", "read", "write"),
     "switched autocommit": ("switch_autocommit_off",),
     "ping": ("ping",),
@@ -185,6 +189,18 @@ class Adapter:
     def copy_out(self, connection: Any, nonces: Sequence[str], count: int) -> AsyncIterator[str]:
         """The rows of a COPY ... TO STDOUT (``select_rows``), by the driver's call for it; after so many it leaves the
         loop over them, and that call, without an error."""
+        raise NotImplementedError
+
+    async def listen(self, connection: Any, channel: str) -> Any:
+        """Listen for notifications by the driver's call for it; what it returns is given to ``hear``."""
+        raise NotImplementedError
+
+    async def hear(self, listening: Any, count: int) -> list[str]:
+        """Wait for so many notifications: what they say, in the order in which the driver gave them."""
+        raise NotImplementedError
+
+    def pipeline(self, connection: Any) -> contextlib.AbstractAsyncContextManager[Any]:
+        """The driver's own call for pipeline mode: what is asked in it is sent without waiting for earlier answers."""
         raise NotImplementedError
 
     async def setting(self, connection: Any, question: str) -> str:

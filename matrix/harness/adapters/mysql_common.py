@@ -22,6 +22,8 @@ class MySQLAdapter(Adapter):
         "check",
         "copy",
         "copied rows",
+        "notifications",
+        "pipeline",
         "serialization",
     }
     pool_settings: ClassVar[dict[str, dict[str, Any]]] = {

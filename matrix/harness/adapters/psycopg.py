@@ -109,6 +109,22 @@ class PsycopgAdapter(Adapter):
                 if not count:
                     break
 
+    async def listen(self, connection: Any, channel: str) -> Any:
+        await connection.execute(f"LISTEN {channel}")
+        return connection
+
+    async def hear(self, listening: Any, count: int) -> list[str]:
+        heard: list[str] = []
+        async with contextlib.aclosing(listening.notifies()) as notifies:
+            async for notify in notifies:
+                heard.append(notify.payload)
+                if len(heard) == count:
+                    break
+        return heard
+
+    def pipeline(self, connection: Any) -> contextlib.AbstractAsyncContextManager[Any]:
+        return connection.pipeline()
+
     async def setting(self, connection: Any, question: str) -> str:
         cursor = await connection.execute(question)
         return (await cursor.fetchone())[0] or "unset"

@@ -44,6 +44,7 @@ class Database:
     counters: dict[str, int] = field(default_factory=dict)
     locks: dict[str, ServerSession] = field(default_factory=dict)
     waiting: list[tuple[ServerSession, str]] = field(default_factory=list)
+    listeners: list[tuple[str, ServerSession]] = field(default_factory=list)
     altered: set[str] = field(default_factory=set)
     tables: dict[str, str] = field(default_factory=dict)  # made by scripts: the value in each
 
@@ -75,6 +76,7 @@ class ServerSession:
         self.careless = False
         self.waits_for: ServerSession | None = None
         self.answered: Callable[[Answer], None] = lambda answer: None  # told what had to wait for a lock
+        self.notified: Callable[[Answer], None] = lambda news: None
         self.uncommitted: list[str] = []
         self.savepoints: list[tuple[str, int]] = []
         self.setting = "unset"
@@ -133,6 +135,17 @@ class ServerSession:
 
     def _ping(self, rest: str) -> Answer:
         return Answer("PONG")
+
+    def _listen(self, channel: str) -> Answer:
+        self.database.listeners.append((channel, self))
+        return Answer("LISTEN")
+
+    def _notify(self, text: str) -> Answer:
+        channel, _, said = text.partition(", ")
+        for listened, session in self.database.listeners:
+            if listened == channel:
+                session.notified(Answer("NOTIFICATION", said.strip("'")))
+        return Answer("NOTIFY")
 
     def _create(self, text: str) -> Answer:
         _, name, *rest = text.split()

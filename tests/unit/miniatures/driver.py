@@ -43,6 +43,7 @@ class Connection:
         self.given_up: set[asyncio.Future[Answer]] = set()  # cancelled questions
         self.limit: float | None = None  # seconds that an answer may take
         self.changed = False  # a setting of the server's session is not as in a new one
+        self.heard: asyncio.Queue[str] = asyncio.Queue()  # notifications
         wire.receive = self.receive
 
     # -- questions and answers -------------------------------------------------------------------------------------
@@ -105,6 +106,8 @@ class Connection:
     def receive(self, answer: Answer | None) -> None:
         if answer is None:
             self.close()
+        elif answer.tag == "NOTIFICATION":
+            self.heard.put_nowait(answer.value)
         elif self.waiting:
             asker = self.asker(answer)
             if not asker.done():
@@ -393,6 +396,16 @@ class Miniature(Adapter):
 
     async def write(self, connection: Connection, token: str) -> None:
         await connection.execute(f"INSERT {token}")
+
+    async def listen(self, connection: Connection, channel: str) -> Connection:
+        await connection.execute(f"LISTEN {channel}")
+        return connection
+
+    async def hear(self, listening: Connection, count: int) -> list[str]:
+        return [await listening.heard.get() for _ in range(count)]
+
+    def pipeline(self, connection: Connection) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext()  # it waits for no answer before it sends what comes next
 
     def rows(self, connection: Connection, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
         return connection.rows(nonces, streamed)

@@ -4,6 +4,7 @@ ones that go about it in an unusual way."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -141,6 +142,53 @@ class RefusesAfterMigrations(Queueing):
                 if changed:
                     raise Refusal("cached plan must not change result type")
                 return super()._rows(table)
+
+
+# -- modes that tasks share ------------------------------------------------------------------------------------------
+
+
+class LosesNotificationsBesideAnswers(Queueing):
+    """Throws away a notification that comes while an answer is due."""
+
+    expects = ("liveness", "hangs")
+    bound = 12
+
+    class connection_type(Connection):
+        def receive(self, answer: Answer | None) -> None:
+            if answer is None or answer.tag != "NOTIFICATION" or not self.waiting:
+                super().receive(answer)
+
+
+class QueriesWaitForListeners(Queueing):
+    """Lets nobody ask on a connection while a task waits for notifications on it."""
+
+    expects = ("liveness", "hangs")
+
+    class connection_type(Connection):
+        def __init__(self, wire: MiniatureWire) -> None:
+            super().__init__(wire)
+            self.alone = asyncio.Lock()
+
+        async def execute(self, statement: str) -> Answer:
+            async with self.alone:
+                return await super().execute(statement)
+
+    async def hear(self, listening: Any, count: int) -> list[str]:
+        async with listening.alone:
+            return await super().hear(listening, count)
+
+
+class EndedPipelinesFailOthers(Queueing):
+    """Loses count of who else asks on a connection when the task that switched it to pipeline mode leaves that."""
+
+    expects = ("loudness", "breaks")
+    bound = 12
+
+    @contextlib.asynccontextmanager
+    async def pipeline(self, connection: Connection) -> AsyncIterator[None]:
+        yield
+        for asker in connection.waiting:
+            asker.set_exception(AttributeError("'NoneType' object has no attribute 'fetch'"))
 
 
 # -- transactions that others change the ground of --------------------------------------------------------------------

@@ -29,7 +29,7 @@ class MiniatureWire(Channel):
         self.server.lost = self.lose
         self.lost = False
         self.silent = gate.silent
-        self.server.answered = self.answered
+        self.server.answered, self.server.notified = self.answered, self.arrive
         self.backlog: collections.deque[str] = collections.deque()  # behind a statement that waits for a lock
         self.locked = False
         self.loop = asyncio.get_running_loop()  # whoever delivers may be in another thread
