@@ -210,14 +210,20 @@ class OrmPort(Port):
     def build_write_many(self) -> Built:
         """Build a ``bulk_create`` of three rows, and await it later (``run``)."""
         rows = tuple(self.world.token() for _ in range(3))
-        asks = {"kind": "await_bulk_create", "rows": list(rows)}
+        asks = {"kind": "await_bulk_create", "rows": list(rows), **self._built("bulk_create")}
         return Built("write", asks, rows, self._orm.build_write_many(list(rows), self.db), self._around())
 
     def build_look(self, row: str, *, bound: bool) -> Built:
         """Build a query that looks for a row. ``bound``: by ``get_or_none``, one of the calls that may choose their
         connection at once; else by ``filter``."""
         query = self._orm.build_look(row, bound, self.db)
-        return Built("look", {"kind": "await_look", "row": row}, (row,), query, self._around())
+        asks = {"kind": "await_look", "row": row, **self._built("get_or_none" if bound else "filter")}
+        return Built("look", asks, (row,), query, self._around())
+
+    def _built(self, by: str) -> Fact:
+        """Of a query that is built now: by which call, which it is of the session's, in which block (0: in none)."""
+        self.session.built += 1
+        return {"by": by, "query": self.session.built, "built_in": next(iter(self._around()), 0)}
 
     def _around(self) -> list[int]:
         """The block around this one's code that is open, if any."""

@@ -47,6 +47,7 @@ class Session:
         self.name = name
         self.letter = letter
         self.blocks = blocks  # the transaction blocks around the code that runs now, outermost first
+        self.built = 0  # queries that are awaited later
         self.record = SessionRecord(name, letter)
         self.task: asyncio.Task[Any] | None = None
         self.awaits: tuple[Session, ...] = ()  # the tasks that it waits for now; a cancellation is passed on to them

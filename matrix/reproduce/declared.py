@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matrix.reproduce import NotWritten
-from matrix.reproduce.unfold import Task
+from matrix.reproduce.unfold import Task, steps_of_the_network
 from matrix.words import CANCEL_POINT
 
 BEGINNINGS = {"rollback": "roll back "}  # of an operation's name; others begin with their kind
@@ -57,7 +57,8 @@ def declared(evidence: Mapping[str, Any]) -> Declared:
         bool(data["lock"]),
         bool(setup.get("filled")),
         bool(setup.get("closed")),
-        any(event["fact"].get("reachable") is False for event in evidence["history"]),
+        not steps_of_the_network(evidence)
+        and any(event["fact"].get("reachable") is False for event in evidence["history"]),
     )
 
 
@@ -86,11 +87,16 @@ def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Declared) ->
 
 
 def _never_quiet(line: Mapping[str, Any], facts: Declared) -> bool:
-    """Whether the cancellation came while a first connection was being made: that wait ended before all was quiet."""
+    """Whether the cancellation came while a first connection was being made, or when the whole answer had come and
+    nothing was asked any more: that wait ended before all was quiet."""
     evidence = line["evidence"]
     cancelled_at = next((step["at"] for step in evidence["steps"] if "@" in str(step["action"])), None)
     asked = {event["n"] for event in evidence["history"] if event["event"] == "invoke"}
-    return facts.holds_login and cancelled_at is not None and cancelled_at - 1 in asked
+    if cancelled_at is None:
+        return False
+    before = next((step["fact"] for step in evidence["steps"] if step["at"] == cancelled_at - 1), {})
+    answered = [piece["kind"] for piece in before.get("pieces") or ()][-1:]
+    return (facts.holds_login and cancelled_at - 1 in asked) or answered[:1] in (["OK"], ["ERR"], ["ReadyForQuery"])
 
 
 def order_in_threads(line: Mapping[str, Any]) -> str:

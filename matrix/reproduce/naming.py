@@ -15,11 +15,11 @@ from matrix.results.text import clean, one_line
 NONCE = re.compile(r"\bn-[a-z]+-(\d+)\b")
 TOKEN = re.compile(r"\b([wc])-[0-9a-z]+-(\d+)\b")
 # Several tasks may do the same.
-UNNAMED = ("acquire", "release", "close", "set", "probe", "put", "script", "orphan", "ping")
+UNNAMED = ("acquire", "release", "close", "set", "probe", "put", "script", "orphan", "ping", "look")
 # Names that the rest of a script has.
 TAKEN = {"main", "start", "do", "go", "turn", "quiet", "conduct", "relay", "cut", "connect", "sql", "read", "write"}
 TAKEN |= {"fail", "block", "transaction", "rows", "acquire", "release", "look", "well", "failed", "swept", "connection"}
-TAKEN |= {"script", "orphan", "count_up", "implicit", "by_hand", "copied", "copy_in", "write_many"}
+TAKEN |= {"script", "orphan", "count_up", "implicit", "by_hand", "copied", "copy_in", "write_many", "save", "entry"}
 
 
 def identifier(name: str) -> str:

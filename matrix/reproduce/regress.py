@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from matrix.reproduce import NotWritten
+from matrix.reproduce.head import STANDARD
 from matrix.reproduce.naming import harmless, quoted, wrapped
-from matrix.reproduce.script import NEXT, STANDARD, Maker, made
+from matrix.reproduce.script import NEXT, Maker, made
 from matrix.reproduce.unfold import within
 from matrix.results.text import one_line
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -9,25 +10,17 @@ from typing import Any, TypeVar
 from matrix.harness.drivers import Driver, Script, drivers
 from matrix.reproduce import NotWritten, declared, symptom, unfold
 from matrix.reproduce.declared import Declared
-from matrix.reproduce.naming import harmless, quoted, wrapped
-from matrix.reproduce.runtime import part, pins
+from matrix.reproduce.head import head
+from matrix.reproduce.naming import quoted, wrapped
+from matrix.reproduce.runtime import part
 from matrix.reproduce.symptom import Symptom
 from matrix.reproduce.tables import KEYS, Tables
 from matrix.reproduce.unfold import PLAIN, Task, within
 from matrix.reproduce.writer import LIMIT, ROWS, Writer
-from matrix.results.text import one_line
 
-SCHEMES = {"postgres": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite"}
-SERVED = "{scheme}://user@host:port/database"
-# The environment is its user's own to read, arguments are everybody's.
-PASSWORD = 'PASSWORD = os.environ.get("DATABASE_PASSWORD") or unquote(ADDRESS.password or "")\n'
 CLOSE_FIRST = "await connections.close_all(discard=True)  # a client is made at its first use"
-ODBC_DRIVER = "ODBC_DRIVER is the PostgreSQL driver: its name in odbcinst.ini, or the path of its library."
-STANDARD: tuple[str, ...] = ("asyncio", "contextlib", "contextvars", "functools", "gc", "os", "queue", "socket")
-STANDARD = (*STANDARD, "sqlite3", "sys", "threading", "traceback", "types")
 AUTOCOMMIT = re.compile(r"(autocommit\"?[:=] ?)True")
 NEXT = 'await asyncio.wait([start("the next task", the_next_task)], timeout=PATIENCE)'
-QUIET = 0.05  # seconds in which nothing moves before the next step
 MakerT = TypeVar("MakerT", bound="Maker")
 CROWD = 4  # so many tasks that do the same share one function
 SYMPTOM_SECONDS = 5  # in which something must happen; through Tortoise the driver may need more
@@ -151,12 +144,25 @@ class Maker:
                 "context": self.declared.context != "" or any(item.empty for item in everything),
                 "abandoned": self.declared.abandons,
                 "reuses": self.found.reuses_number,
-                "unreachable": self.declared.unreachable,
+                "unreachable": self.declared.unreachable or "reachable(" in self.network(),
+                "silence": "fall_silent(" in self.network(),
+                "resets": "reset_connections(" in self.network(),
+                "limits": self.limits(),
+                "saves": any(item.kind == "save" for item in everything),
+                "again": any(item.kind == "outlives" and item.value for item in everything),
                 "using": any(item.using for item in (*everything, *within(self.next_user))),
                 "cancels": sweep is not None and not sweep.as_it_ends,
                 "events": self.by_events,
             },
         )
+
+    def network(self) -> str:
+        """What tasks do to the network, as calls."""
+        return " ".join(item.value for item in self.everything if item.kind == "network")
+
+    def limits(self) -> bool:
+        """Whether time limits count in seconds, so that time really passes."""
+        return any(item.seconds for item in self.everything if item.kind != "time") or bool(self.network())
 
     def in_place(self) -> str:
         """The task that does, shielded, what the victim waits for."""
@@ -193,59 +199,9 @@ class Maker:
 
     # -- the head --------------------------------------------------------------------------------------------------
     def head(self, rest: str) -> str:
-        """What comes before ``rest``: the script's metadata, what it is about, and the imports that the rest uses."""
-        line, version = self.line, self.header["axes"]["driver_version"]
-        address = "sqlite:///FILE" if self.sqlite else SERVED.format(scheme=SCHEMES[self.server])
-        address += " ODBC_DRIVER" * self.odbc
-        description = [
-            one_line(f"{line['scenario']}: {line.get('title')}, on {self.table.name} {version}."),
-            "",
-            *wrapped(f"Promised: {line.get('contract')}"),
-            *wrapped(f"Found: {self.found.sentence}"),
-            "",
-            f"Usage: {'' if self.sqlite else 'DATABASE_PASSWORD=... '}uv run repro.py {address}",
-            *(wrapped(ODBC_DRIVER) if self.odbc else []),
-            *wrapped(
-                "It creates the tables repro_entry and repro_seed in that database and drops them. The order of the "
-                "steps is forced, so the symptom shows every time: exit code 1 if it shows, 0 if not, 2 for wrong use."
-            ),
-        ]
-        doc = "\n".join(harmless(each) for each in description)
-        dependencies = "\n".join(f'#     "{pin}",' for pin in pins(self.header, self.orm))
-        lines = [f"import {module}" for module in STANDARD if f"{module}." in rest + PASSWORD * (not self.sqlite)]
-        unquoting = "unquote, " if "unquote(" in rest else ""
-        lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
-        calls = rest.replace("backends.", "")
-        modules = [module for module in self.table.imports if "." not in module]
-        lines += [f"import {module}" for module in modules if re.search(rf"\b{module}\.", calls)]
-        if self.orm:
-            names = [
-                "Tortoise",
-                *(["connections"] if re.search(r"\bconnections\.(get|close_all)\(", rest) else []),
-                "fields",
-            ]
-            lines.append(f"from tortoise import {', '.join(names)}")
-            lines += ["from tortoise.expressions import F"] * bool(self.tables.counters) + [
-                "from tortoise.models import Model"
-            ]
-            lines += (
-                ["from tortoise.transactions import in_transaction"]
-                if re.search(r"[ ,(]in_transaction[()]", rest)
-                else []
-            )
-        imports = "\n".join(lines)
-        oldest = "3.11" if "TaskGroup(" in rest or ".cancelling()" in rest else "3.10"
+        """What comes before ``rest``."""
         seconds = (self.orm and self.driver.timeout) or SYMPTOM_SECONDS
-        return (
-            f'# /// script\n# requires-python = ">={oldest}"\n# dependencies = [\n{dependencies}\n# ]\n# ///\n'
-            f'"""{doc}\n"""\n\n{imports}\n\n'
-            f"ORDER = {quoted(self.order)}\n{self.cancel_point()}"
-            f"QUIET, PATIENCE = {QUIET}, {seconds}  # seconds\n"
-            f'if len(sys.argv) != {2 + self.odbc} or not sys.argv[1].startswith("{SCHEMES[self.server]}:"):\n'
-            f'    print("usage: python {{}} {address}".format(sys.argv[0]), file=sys.stderr)\n'
-            f"    sys.exit(2)\n"
-            f"ADDRESS = urlsplit(sys.argv[1])\n{'' if self.sqlite else PASSWORD}\n"
-        )
+        return head(self, rest, max(seconds, math.ceil(self.found.seconds)))
 
     def cancel_point(self) -> str:
         """Who is cancelled, and where that is not in the order: as which wait ends, in which operations."""
@@ -274,9 +230,12 @@ class Maker:
         else:
             for task in self.tasks:
                 lines += ["", "", *self.writer.function(task)]
-        if "let_time_pass()" in "\n".join(lines):
-            lines += ["", "", "async def let_time_pass():", '    owed.add("the clock")']
-            lines += [f"    await asyncio.sleep({LIMIT + 0.1:g})", '    owed.discard("the clock")']
+        if "let_time_pass(" in "\n".join(lines):
+            lines += ["", "", "async def let_time_pass(seconds):", '    owed.add("the clock")']
+            lines += ["    await asyncio.sleep(seconds)", '    owed.discard("the clock")']
+            if not self.limits():
+                lines[-4] = lines[-4].replace("seconds", "")
+                lines[-2] = lines[-2].replace("seconds", f"{LIMIT + 0.1:g}")
         if self.declared.unreachable:
             lines += ["", "", *self.the_rest()]
         if self.next_user:
@@ -368,6 +327,8 @@ class Maker:
                 f'{indent}question = f"SELECT count(*) FROM pg_stat_activity WHERE {{mine}}"',
                 f"{indent}(open_transactions,) = await sql(direct, question)",
             ]
+        if self.found.hangs and self.limits():  # what waits for a silent connection is told when that is cut
+            lines.append(f"{indent}by_then = dict(told)")
         lines += [indent + each for each in self.cut()]
         if "rows" in self.found.shows:
             lines.append(f'{indent}rows = await sql(direct, "SELECT token FROM repro_entry ORDER BY id")')
@@ -380,7 +341,7 @@ class Maker:
         lines += [
             *self.shows(),
             "    print(" + quoted(f"expected: {self.found.expected}") + ")",
-            f'    print("observed:", {self.found.observed})',
+            f'    print("observed:", {self.observed()})',
             '    print("the symptom shows" if shows else "the symptom does not show")',
             "    return 1 if shows else 0",
             "",
@@ -407,10 +368,21 @@ class Maker:
         return ", before" * (self.declared.context == "before") + f", {PLAIN}" * plain
 
     def shows(self) -> list[str]:
-        parts = self.found.shows.split(" and ")
-        if len(self.found.shows) < 100:
-            return [f"    shows = {self.found.shows}"]
+        found = (
+            self.found.shows.replace("told.", "by_then.") if self.found.hangs and self.limits() else self.found.shows
+        )
+        parts = found.split(" and ")
+        if len(found) < 100:
+            return [f"    shows = {found}"]
         return ["    shows = (", f"        {parts[0]}", *(f"        and {part}" for part in parts[1:]), "    )"]
+
+    def observed(self) -> str:
+        """What is printed of what the script has seen."""
+        return (
+            re.sub(r"\btold$", "by_then", self.found.observed)
+            if self.found.hangs and self.limits()
+            else self.found.observed
+        )
 
     def seeds(self) -> int:
         items = [item for task in self.tasks for item in within(task.items)] + list(within(self.next_user))

@@ -20,7 +20,8 @@ class Symptom:
 
     ``expected`` is a sentence. ``after``: number of the next user's operation that shows it, or None. ``watched``:
     the row that is looked at from outside right after its write. ``looks_at_server``: asks it for open transactions.
-    ``reuses_number``: another socket gets the number of one that is closed while somebody waits on it.
+    ``reuses_number``: another socket gets the number of one that is closed while somebody waits on it. ``seconds``: so
+    long it takes until it shows.
     """
 
     sentence: str
@@ -32,6 +33,7 @@ class Symptom:
     looks_at_server: bool = False
     hangs: bool = False
     reuses_number: bool = False
+    seconds: float = 0
 
 
 def finding(line: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -247,6 +249,21 @@ def _write(history: Any, token: str) -> Mapping[str, Any] | None:
     return next((o for o in _operations(history) if o["what"] == "write" and token in _rows(o["fact"])), None)
 
 
+def _looked(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    """A look that found what it must not find, or did not find what it must."""
+    look = _about(fact, history)
+    if look is None:
+        return None
+    finds, row, key = fact["kind"] == "seen_uncommitted", short(fact["row"]), _key(look)
+    return Symptom(
+        sentence(short(fact)),
+        f"{fact['session']} {'does not see' if finds else 'sees'} row {row}",
+        f"well({quoted(key)}) and {'' if finds else 'not '}told[{quoted(key)}]",
+        _print(f"{fact['session']} looked for {row} and was given", f"told.get({quoted(key)})"),
+        _after(look),
+    )
+
+
 def _rows(fact: Fact) -> list[str]:
     return [fact["row"]] if "row" in fact else list(fact["rows"])
 
@@ -310,6 +327,27 @@ def _opened(fact: Fact, history: Any, line: Any) -> Symptom | None:
     )
 
 
+def _late(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    who, took = quoted(fact["session"]), float(fact["took"])
+    return Symptom(
+        sentence(short(fact)),
+        f"{fact['session']}'s time limit of {fact['seconds']:g} s ends its block",
+        f"over.get({who}, 0) > 1",
+        _print(f"seconds by which {fact['session']} was over its limit:", f"over.get({who})"),
+        seconds=took + 3,
+    )
+
+
+def _not_in_time(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    who = quoted(fact["session"])
+    return Symptom(
+        sentence(short(fact)),
+        f"{fact['session']} is served within {fact['seconds']:g} s",
+        f"{who} in over",
+        _print(f"seconds by which {fact['session']} was over its limit:", f"over.get({who})"),
+    )
+
+
 Kind = Callable[[Fact, Any, Any], "Symptom | None"]
 KINDS: dict[str, Kind] = {
     "wrong_answer": _wrong_answer,
@@ -317,6 +355,8 @@ KINDS: dict[str, Kind] = {
     "row_stored": _stored,
     "not_ended": _stored,
     "seen_early": _early,
+    "seen_uncommitted": _looked,
+    "not_seen_inside": _looked,
     "not_visible": _unseen,
     "foreign_error": _error,
     "internal_error": _error,
@@ -329,6 +369,8 @@ KINDS: dict[str, Kind] = {
     "swallowed": _swallowed,
     "sent_later": _sent,
     "hang": _hang,
+    "late": _late,
+    "not_in_time": _not_in_time,
     "aliases_opened": _opened,
     "transaction_open": _open,
 }

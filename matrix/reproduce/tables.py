@@ -19,12 +19,13 @@ KEYS = {
 @dataclass(frozen=True)
 class Tables:
     """``counters``: the names of those that the program changes; ``orphans``: it inserts rows that a deferred
-    constraint forbids; ``scripts``: it makes a table."""
+    constraint forbids; ``scripts``: it makes a table; ``spare``: rows that are there before."""
 
     key: str
     counters: tuple[str, ...]
     orphans: bool
     scripts: bool
+    spare: tuple[str, ...]
 
     @classmethod
     def of(cls, tasks: Sequence[Task], server: str) -> Tables:
@@ -32,7 +33,8 @@ class Tables:
         items = [item for task in tasks for item in within(task.items)]
         kinds = {item.kind for item in items}
         counters = tuple(sorted({item.value for item in items if item.kind == "put"}))
-        return cls(KEYS[server], counters, "orphan" in kinds, "script" in kinds)
+        spare = tuple(item.value for item in items if item.kind == "get")
+        return cls(KEYS[server], counters, "orphan" in kinds, "script" in kinds, spare)
 
     def create(self, seeds: int) -> list[str]:
         """The lines that make the tables, with so many values to be asked for."""
@@ -43,6 +45,8 @@ class Tables:
             f"    for number in range(1, {seeds + 1}):",
             '        await sql(direct, "INSERT INTO repro_seed (nonce) VALUES (%s)", f"n-{number}")',
         ]
+        for row in self.spare:
+            lines.append(f'    await sql(direct, "INSERT INTO repro_entry (token) VALUES (%s)", {quoted(row)})')
         if self.counters:
             columns = f"{self.key}, name varchar(64) NOT NULL UNIQUE, value integer DEFAULT 0"
             lines.append(f'    await sql(direct, "CREATE TABLE repro_counter ({columns})")')

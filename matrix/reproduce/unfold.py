@@ -13,7 +13,7 @@ from matrix.words import LETTERS
 
 PLAIN = "plain"  # the name of the plain client in a script
 STATEMENTS: tuple[str, ...] = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
-STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping")
+STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping", "look", "fetch")
 UNWRITTEN = (
     "view",
     "hear",
@@ -21,8 +21,6 @@ UNWRITTEN = (
     "update_or_create",
     "bulk_update",
     "put",
-    "await_bulk_create",
-    "save",
 )  # among them
 MANY = {"executemany": "many", "copy_in": "copy"}  # writes of several rows, and what they are as items
 THE_END = "the end"  # what a fetch gives behind the last row
@@ -41,6 +39,7 @@ class Item:
     caught: bool = False
     doomed: bool = False  # its task's cancellation was on its way when it began
     limited: bool = False  # its time ran out (asyncio.wait_for)
+    seconds: float = 0  # its limit, or that of the clock's step, where time really passes
     grouped: bool = False
     empty: bool = False  # a task that is started in an empty context
     shielded: bool = False  # it is started and awaited in asyncio.shield
@@ -58,7 +57,8 @@ class Item:
     using: str = ""  # what a query passes as using_db, as an expression
     connection: str = ""  # that a block is asked for by name
     in_thread: bool = False
-    block: int = 0  # a block's number, or that of the one that is ended by hand
+    block: int = 0  # a block's number, or that of the one that is ended by hand, or in which a query was built
+    query: int = 0  # of a query that was built before: which it is of its task's
 
 
 @dataclass
@@ -92,8 +92,9 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
             letters[event["session"]] = next(spare)  # it starts others and asks nothing: the order does not name it
     names = dict.fromkeys([*letters, *(e["session"] for e in history if e["session"] != "event loop")])
     ends = {e["session"]: e["fact"] for e in history if e["event"] == "end"}
-    again = next((int(e["n"]) for e in history if e["fact"].get("reachable")), 0)
-    away = next((int(e["n"]) for e in history if e["fact"].get("reachable") is False), 0)
+    network = steps_of_the_network(evidence)
+    again = 0 if network else next((int(e["n"]) for e in history if e["fact"].get("reachable")), 0)
+    away = 0 if network else next((int(e["n"]) for e in history if e["fact"].get("reachable") is False), 0)
     if any(e["n"] < away for e in history if e["event"] == "invoke"):
         raise NotWritten("no script can keep the server out of reach from the middle of it on yet")
     blocks = {block["name"]: int(block["number"]) for block in evidence["blocks"]}
@@ -106,6 +107,7 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
         on_purpose = ends.get(name, {}).get("raised_by") == name
         tasks.append(Task(name, letters[name], items, _ended(ends.get(name)), on_purpose, tuple(_started(items)), late))
     everything = [item for task in tasks for item in within(task.items)]
+    _limits(everything, network)
     for left in (item for item in everything if item.kind == "leave"):
         block = next((item for item in everything if item.kind == "block" and item.text == left.text), None)
         if block is None:
@@ -113,6 +115,23 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
         block.handed = True
     children = {child for task in tasks for child in task.children}
     return sorted(tasks, key=lambda task: (task.name in children, LETTERS.index(task.letter)))
+
+
+def steps_of_the_network(evidence: Mapping[str, Any]) -> bool:
+    """Whether a task makes the network fall silent or reset, or the server unreachable, amid the program."""
+    steps = (step["fact"]["step"] for step in evidence["steps"] if step["fact"]["kind"] == "step")
+    return any(step["kind"] in NETWORK for step in steps)
+
+
+def _limits(everything: Sequence[Item], network: bool) -> None:
+    """Where the network falls silent, and where a transaction's begin has a limit, time really passes; elsewhere all
+    limits are the same short one."""
+    begins = any(item.kind == "block" and item.outcome != "ok" and item.seconds for item in everything)
+    for item in everything:
+        if network or begins:
+            item.limited = False
+        else:
+            item.seconds = 0
 
 
 def _ended(fact: Mapping[str, Any] | None) -> str:
@@ -164,6 +183,7 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], blocks: Mapping[str,
     stack: list[Item] = []
     by_number: dict[Any, Item] = {}
     last: Item | None = None
+    again = sum(e["event"] == "cancelled" and e["fact"]["kind"] == "cancelled" for k, e in course if k == "history") > 1
     for kind, entry in course:
         here = stack[-1].items if stack else outer
         if kind == "step" and entry["fact"]["step"]["kind"] == "row":
@@ -191,8 +211,10 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], blocks: Mapping[str,
                 stack.append(last)
         elif entry["event"] in OUTCOMES and entry.get("operation") is not None:
             _answered(by_number[entry["operation"]], entry, stack)
+        elif entry["fact"]["kind"] == "outlived":  # whatever was cancelled is caught here
+            stack, outer = [], [Item("outlives", value="again" * again, items=outer)]
         else:
-            _noted(here, entry["fact"], last)
+            _noted(here, entry["fact"], last, by_number)
     return outer
 
 
@@ -214,16 +236,20 @@ def _in_threads(items: list[Item]) -> list[Item]:
     return made
 
 
+NETWORK = {"reach_server": "reachable", "fall_silent": "fall_silent", "reset_connections": "reset_connections"}
 STEPS = {"thread": "thread", "end_server_sessions": "kill", "lose_connections": "lose", "clock": "time"}
 
 
 def _plain_step(fact: Mapping[str, Any]) -> Item:
     kind = fact["kind"]
-    if kind in ("reach_server", "fall_silent", "reset_connections"):
-        raise NotWritten(f"no script can say {in_words(fact)!r} yet")
+    if kind in NETWORK:
+        given = {"fall_silent": ("open", "new"), "reach_server": ("reachable",)}.get(kind, ())
+        return Item(
+            "network", in_words(fact), value=f"{NETWORK[kind]}({', '.join(str(bool(fact[each])) for each in given)})"
+        )
     if kind == "cancel":
         return Item("cancel", names=(fact["session"],))
-    return Item(STEPS[kind]) if kind in STEPS else Item("step", in_words(fact))
+    return Item(STEPS[kind], seconds=fact.get("seconds", 0)) if kind in STEPS else Item("step", in_words(fact))
 
 
 def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blocks: Mapping[str, int]) -> Item:
@@ -242,6 +268,17 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
     if what not in STATEMENTS or kind in UNWRITTEN:
         raise NotWritten(f"no script can say {short_late(fact)!r} yet")
     value = short(fact.get("row", "")) if fact.get("row") != THE_END else ""
+    if kind == "look" or (kind.startswith("await_") and "query" not in fact):
+        raise NotWritten(f"no script can say {short_late(fact)!r} yet")
+    if "query" in fact:  # built before: where is in the history
+        names = tuple(short(fact.get("rows") or [fact["row"]]))
+        built = Item("query", name_of(entry), names=names, value=str(fact["by"]), number=number)
+        built.block, built.query = int(fact["built_in"]), int(fact["query"])
+        return built
+    if what == "fetch":
+        return Item("get", in_words(fact), value=value, number=number, using=_using(fact.get("using")))
+    if kind == "save":
+        return Item("save", in_words(fact), value=value, number=number)
     using = _using(fact.get("using"))
     if kind == "fetch":
         copied = bool(fact.get("copied"))
@@ -294,7 +331,7 @@ def _answered(item: Item, entry: Mapping[str, Any], stack: list[Item]) -> None:
         stack.pop()
 
 
-def _noted(here: list[Item], fact: Mapping[str, Any], last: Item | None) -> None:
+def _noted(here: list[Item], fact: Mapping[str, Any], last: Item | None, asked: Mapping[Any, Item]) -> None:
     kind = fact["kind"]
     if kind == "start":
         shields, names = fact["shields"], (fact["session"],)
@@ -305,18 +342,25 @@ def _noted(here: list[Item], fact: Mapping[str, Any], last: Item | None) -> None
             here.append(Item("start", names=names, grouped=fact["grouped"], shielded=shielded, empty=empty))
     elif kind == "wait":
         here.append(Item("wait", names=tuple(fact["sessions"]), settles=fact["settles"]))
-    elif kind == "outlived":
-        raise NotWritten("no script goes on behind a cancellation yet")
     elif last is None:
         return
     elif kind == "caught":
         last.caught = True
     elif kind == "time_over":
-        if last.kind == "block" and last.outcome != "ok":
-            raise NotWritten("no script limits the time of a transaction's begin yet")
         last.limited = True
+        _over_time(asked).seconds = fact["seconds"]
     elif kind == "cancelled":
         last.doomed = last.doomed or fact["doomed"]
+
+
+def _over_time(asked: Mapping[Any, Item]) -> Item:
+    """What was under way when the time was over: what was taken back, or failed, last. Raises NotWritten."""
+    for item in reversed(list(asked.values())):
+        if item.kind == "end" and item.items[0].end_outcome == "cancelled":
+            raise NotWritten("no script limits the time of a transaction's end yet")
+        if item.kind != "end" and item.outcome in ("cancelled", "error"):
+            return item
+    raise NotWritten("nothing was under way when the time was over")
 
 
 def _started(items: Sequence[Item]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from matrix.reproduce.unfold import Item, Task, within
 from matrix.results.text import one_line
 
 ROWS = 3  # that a program iterates over
+CLOCK = 2.5  # seconds that a script waits at most where the program's clock moved by more
 LIMIT = 0.3  # seconds; the program's clock was frozen, a script's is not
 
 
@@ -35,7 +36,10 @@ class Writer:
         self.mine = task.name
         if self.declared.abandons and len(task.items) == 1:
             return [f"async def {task.function}():", *_indented(self.abandoned(task))]
-        lines = self.body(task.items, task.letter, not task.ended_badly)
+        lines = [*self.queries(task.items, 0), *self.body(task.items, task.letter, not task.ended_badly)]
+        kinds = [item.kind for item in within(task.items) if item.kind in ("get", "save")]
+        if kinds[:1] == ["save"]:
+            lines.insert(0, "entry = Entry()")
         if first := next((item for item in task.items if item.kind == "fetch"), None):
             wanted = quoted_list([f"n-{int(first.value[2:]) + more}" for more in range(ROWS)])
             fetches = [at for at, line in enumerate(lines) if "anext(answers" in line]
@@ -54,6 +58,15 @@ class Writer:
         shared = sorted(self.shared & {self.named(item) for item in within(task.items)})
         lines = [*(f"global {name}" for name in shared), *lines]
         return [f"async def {task.function}():", *_indented(lines)]
+
+    def queries(self, items: Sequence[Item], block: int) -> list[str]:
+        """The lines that build what is awaited later, of the queries that are built in this block (0: in none)."""
+        lines = {}
+        for item in (each for each in within(items) if each.kind == "query" and each.block == block):
+            rows = f"[Entry(token=token) for token in {quoted_list(item.names)}]"
+            given = rows if item.value == "bulk_create" else f"token={quoted(item.names[0])}"
+            lines[item.query] = f"query_{item.query} = Entry.{item.value}({given})  # awaited later"
+        return list(lines.values())
 
     def abandoned(self, task: Task) -> list[str]:
         """A task that iterates over a generator with a block in it, and leaves it after the first step."""
@@ -141,7 +154,7 @@ class Writer:
         if item.kind == "block":
             ended = "error" in (item.outcome, item.end_outcome) or item.end == "rollback"
             return ended or self.runs_out_of_time(item)
-        return item.outcome == "error"
+        return item.outcome == "error" or (item.outcome == "cancelled" and item.seconds > 0)
 
     def alias(self, connection: str = "") -> str:
         """What ``in_transaction`` is given: Tortoise has no default where it has several connections."""
@@ -150,12 +163,17 @@ class Writer:
 
     def runs_out_of_time(self, item: Item) -> bool:
         """Whether it is a block whose time ran out while it began."""
-        return item.kind == "block" and item.limited and item.outcome == "cancelled"
+        return item.kind == "block" and (item.limited or item.seconds > 0) and item.outcome == "cancelled"
 
     def item(self, item: Item, letter: str | None) -> list[str]:
         turn = f"await turn({quoted(letter)})" if letter else "pass"
         if item.kind == "block":
             return self.block(item, letter)
+        if item.kind == "outlives":
+            inside = [f"scope.append({quoted(self.mine)})"] * bool(item.value) + self.body(item.items, letter, False)
+            lines = ["try:", *_indented(inside), "except asyncio.CancelledError:"]
+            lines += ["    while asyncio.current_task().cancelling():", "        asyncio.current_task().uncancel()"]
+            return lines + (["finally:", "    scope.clear()"] if item.value else [])
         if item.kind == "start":
             return [f"await asyncio.shield({self.start(item)})" if item.shielded else self.start(item)]
         if item.kind == "shield":
@@ -176,8 +194,10 @@ class Writer:
             return [turn, "await end_sessions()"]
         if item.kind == "lose":
             return [turn, "cut()  # as the server or the network does"]
+        if item.kind == "network":
+            return [turn, f"{item.value}  # {one_line(item.text)}"]
         if item.kind == "time":
-            return [turn, "await let_time_pass()"]
+            return [turn, f"await let_time_pass({min(item.seconds, CLOCK) or ''})"]
         if item.kind == "step":
             return [f"{turn}  # {one_line(item.text)}"]
         if item.kind == "leave":
@@ -186,7 +206,12 @@ class Writer:
             given = "None, None, None" if item.value != "rollback" else failure
             return [f"{block}.who = {quoted(letter) if letter else None}", f"await {block}.__aexit__({given})"]
         if item.kind == "acquire":
-            return [f"connection = await do({quoted(letter) if letter else None}, {quoted(item.text)}, acquire)"]
+            call = self.limited("acquire()", item, "acquire")
+            return [f"connection = await do({quoted(letter) if letter else None}, {quoted(item.text)}, {call})"]
+        if item.kind == "get":
+            return [
+                f"entry = await do({quoted(letter) if letter else None}, {quoted(item.text)}, {self.statement(item)})"
+            ]
         if item.doomed:
             cancelled = "asyncio.current_task().cancel()  # arrives at the driver's first await"
             return [turn, cancelled, f"await do(None, {quoted(item.text)}, {self.statement(item)})"]
@@ -221,8 +246,17 @@ class Writer:
             "copy": f"copy_in(connection, {quoted(str(letter))}, {quoted_list(item.names)}{more})",
             "put": f"count_up({value})",
             "ping": "connection.ping()",
+            "query": f"query_{item.query}",
+            "get": f"Entry.filter(token={value}).using_db({client or None}).get()",
+            "save": f"save(entry, {value})",
         }[item.kind]
-        return f"lambda: asyncio.wait_for({call}, {LIMIT})" if item.limited else f"lambda: {call}"
+        return self.limited(call, item)
+
+    def limited(self, call: str, item: Item, plain: str = "") -> str:
+        """What ``do`` is given: the call, with the time limit that ran out."""
+        if item.seconds:
+            return f"lambda: within({quoted(self.mine)}, {item.seconds:g}, lambda: {call})"
+        return f"lambda: asyncio.wait_for({call}, {LIMIT})" if item.limited else plain or f"lambda: {call}"
 
     @staticmethod
     def named(item: Item) -> str:
@@ -234,7 +268,8 @@ class Writer:
         return f"client_{item.block}" if item.block else "client"
 
     def block(self, item: Item, letter: str | None) -> list[str]:
-        inside = self.body(item.items, letter, goes_on=item.end == "commit")
+        built = self.queries(self.names[self.mine].items, item.block) if self.mine in self.names and item.block else []
+        inside = [*built, *self.body(item.items, letter, goes_on=item.end == "commit")]
         if item.end == "rollback" and not self.breaks_off(item):
             inside = [line for line in inside if not line.startswith("pass ")]
             inside.append(self.fails_on_purpose())
@@ -245,7 +280,7 @@ class Writer:
             opened = f"in_transaction({self.alias(item.connection)})"
         make = "in_transaction" if opened == "in_transaction()" else f"lambda: {opened}"
         if self.runs_out_of_time(item):
-            begin = f"lambda: asyncio.wait_for({opened}.__aenter__(), {LIMIT})"
+            begin = self.limited(f"{opened}.__aenter__()", item)
             return [f"await do({quoted(letter) if letter else None}, {quoted(f'begin {item.text}')}, {begin})"]
         hand = next((each for each in within(item.items) if each.kind == "hand" and each.names == (item.text,)), None)
         if item.handed:
