@@ -47,7 +47,7 @@ def on_record() -> dict[str, dict[str, Entry]]:
     return {
         name: {scenario: entry for entry in load_driver(name) if not entry.cell for scenario in entry.scenarios}
         for name, driver in sorted(drivers().items())
-        if any(each.startswith("tortoise.backends") for each in driver.imports)
+        if driver.orm
     }
 
 

@@ -94,7 +94,7 @@ def _never_quiet(line: Mapping[str, Any], facts: Declared) -> bool:
     asked = {event["n"] for event in evidence["history"] if event["event"] == "invoke"}
     if cancelled_at is None:
         return False
-    before = next((step["fact"] for step in evidence["steps"] if step["at"] == cancelled_at - 1), {})
+    before: Mapping[str, Any] = next((step["fact"] for step in evidence["steps"] if step["at"] == cancelled_at - 1), {})
     answered = [piece["kind"] for piece in before.get("pieces") or ()][-1:]
     return (facts.holds_login and cancelled_at - 1 in asked) or answered[:1] in (["OK"], ["ERR"], ["ReadyForQuery"])
 

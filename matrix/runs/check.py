@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from matrix.check.arguments import add_arguments, words
-from matrix.runs import process
+from matrix.harness.drivers import bases, drivers
+from matrix.runs import cells, process
 from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
 from matrix.runs.replay import environment
 
@@ -36,6 +37,13 @@ def _check(options: argparse.Namespace) -> int:
         print(problem.args[0], file=sys.stderr)
         return 2
     options.cell = str(cell)
+    if not drivers()[cell.driver].orm:
+        able = ", ".join(each for each in bases() if drivers()[cells.read(each).driver].orm)
+        print(
+            f"{cell}: Tortoise has no client for it, so a function of yours cannot run there\ntake one of {able}",
+            file=sys.stderr,
+        )
+        return 2
     python = Path(sys.executable) if options.here else environment(cell, dict(own), "check")
     if python is None:
         return 2

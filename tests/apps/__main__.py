@@ -17,7 +17,8 @@ from typing import Any
 import tomllib
 
 from matrix import files
-from matrix.harness.drivers import bases
+from matrix.harness.cell_name import parse
+from matrix.harness.drivers import bases, drivers
 from matrix.report.markdown import escape
 from matrix.report.readme import filled
 from matrix.results.read import ResultError, read_cell
@@ -27,6 +28,11 @@ HERE = Path(__file__).parent
 FOUND = HERE / "found.json"
 README = HERE / "README.md"
 MENDED = "_mended"
+
+
+def able() -> list[str]:
+    """The cells of the newest releases that Tortoise has a client for."""
+    return [each for each in bases() if drivers()[parse(each).driver].orm]
 
 
 def faults() -> list[dict[str, str]]:
@@ -99,10 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("cells", nargs="*", metavar="CELL", help="of the newest releases (all)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="what the matrix says (results)")
     options = parser.parse_args(arguments)
-    if unknown := set(options.cells) - set(bases()):
-        parser.error(f"there is no cell {', '.join(sorted(unknown))}; there are {', '.join(bases())}")
+    if unknown := set(options.cells) - set(able()):
+        parser.error(f"there is no cell {', '.join(sorted(unknown))}; there are {', '.join(able())}")
     try:
-        found = {cell: of_cell(cell, options.results) for cell in options.cells or bases()}
+        found = {cell: of_cell(cell, options.results) for cell in options.cells or able()}
     except ResultError as problem:
         print(problem, file=sys.stderr)
         return 2

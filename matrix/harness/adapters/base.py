@@ -6,6 +6,7 @@ must not do; CONTRIBUTING.md says how a wrong adapter shows.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence

@@ -11,8 +11,7 @@ import sys
 
 import pytest
 
-from matrix.harness.drivers import bases
-from tests.apps.__main__ import FOUND, HERE, MENDED, README, faults, fill, wrong
+from tests.apps.__main__ import FOUND, HERE, MENDED, README, able, faults, fill, wrong
 
 ROOT = HERE.parents[1]
 CELL = "sqlite-aiosqlite"
@@ -21,7 +20,7 @@ RECORD = json.loads(FOUND.read_text("utf-8"))
 
 def test_the_record_has_every_cell_and_function_and_is_as_the_matrix_says():
     functions = [fault["function"] for fault in faults()]
-    assert {cell: list(found) for cell, found in RECORD.items()} == dict.fromkeys(bases(), functions)
+    assert {cell: list(found) for cell, found in RECORD.items()} == dict.fromkeys(able(), functions)
     assert list(wrong(RECORD)) == []
     assert README.read_text("utf-8") == fill(RECORD)
 

@@ -191,6 +191,15 @@ def test_wrong_use_is_told_in_two_lines(arguments, said):
     assert len((out + problem).splitlines()) <= 2
 
 
+def test_a_cell_without_a_client_of_tortoise_s_is_refused_with_those_that_have_one():
+    command = [sys.executable, "-m", "matrix", "check", "odbc-asyncodbc", "shop:background"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Tortoise has no client for it" in done.stderr
+    assert done.stderr.count("\n") == 2
+    assert "sqlite-aiosqlite" in done.stderr
+
+
 def test_the_order_is_told_in_words():
     code, out, _ = check("shop:background")
     assert code == 1

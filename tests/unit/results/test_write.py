@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import resource
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,21 @@ def test_every_line_says_what_it_is_and_how_long_the_run_took(tmp_path):
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert [(line["type"], line["schema"]) for line in lines] == [(kind, SCHEMA) for kind in ("header", "scenario", "footer")]
     assert 60 <= lines[-1]["seconds"] < 90
+    assert lines[-1]["seconds"] == round(lines[-1]["seconds"], 3)
+    assert abs(datetime.fromisoformat(lines[-1]["finished"]) - datetime.now(timezone.utc)) < timedelta(minutes=1)
+
+
+def test_the_moment_is_told_in_utc_wherever_the_machine_is():
+    told = subprocess.run(
+        [sys.executable, "-c", "from matrix.results.write import utc_now; print(utc_now())"], cwd=ROOT,
+        env={**os.environ, "TZ": "Asia/Tokyo"}, stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    assert abs(datetime.fromisoformat(told) - datetime.now(timezone.utc)) < timedelta(minutes=1)
+
+
+def test_names_stand_in_a_file_as_people_write_them(tmp_path):
+    path = write_cell(tmp_path, header(), [scenario(reason="naïve «Löschung»")])
+    assert "naïve «Löschung»" in path.read_text("utf-8")
 
 
 def test_each_line_is_on_disk_when_the_call_returns(tmp_path):

@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,7 +116,25 @@ def test_links_with_absolute_paths_lead_to_what_the_tree_has_there(tmp_path: Pat
 
 
 def test_the_root_of_an_archive_is_no_entry(tmp_path: Path) -> None:
-    assert list(extract(tmp_path, [entry(".", tarfile.DIRTYPE), entry("./", tarfile.DIRTYPE)]).iterdir()) == []
+    """Not even one that is refused: some packages have a link there."""
+    assert list(extract(tmp_path, [entry(".", tarfile.DIRTYPE), entry("./", tarfile.FIFOTYPE)]).iterdir()) == []
+
+
+def test_nobody_reads_what_is_being_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+    copy = shutil.copyfileobj
+
+    def seen(source: Any, target: Any, length: int) -> None:
+        modes.append(os.fstat(target.fileno()).st_mode & 0o777)
+        copy(source, target, length)
+
+    monkeypatch.setattr(shutil, "copyfileobj", seen)
+    before = os.umask(0)
+    try:
+        extract(tmp_path, [entry("f")])
+    finally:
+        os.umask(before)
+    assert modes == [0o600]
 
 
 def test_rights_that_others_could_use_are_not_kept(tmp_path: Path) -> None:
