@@ -22,6 +22,8 @@ from typing import Any
 # Threads whose work is held: those that a gate's queue has met (workers.py). The loop's own pool is known by its name.
 HELD: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 WORKER = "matrix-worker"
+RESTLESS = 10.0  # seconds of real time in which a loop that is never idle is one whose program does not wait
+LOOKS = 1024  # rounds of the loop between two looks at the clock
 Events = list[tuple[selectors.SelectorKey, int]]
 IdleHandler = Callable[["float | None"], Events]
 
@@ -30,7 +32,9 @@ class IdleSelector(selectors.DefaultSelector):
     """A selector that asks ``on_idle`` before it blocks: nothing is ready, nothing is readable."""
 
     on_idle: IdleHandler | None = None
+    on_restless: Callable[[], None] | None = None  # called again and again when it has not been idle for RESTLESS
     rounds = 0  # how often the loop has come by
+    _busy_since: float | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +61,13 @@ class IdleSelector(selectors.DefaultSelector):
         self.rounds += 1
         events = super().select(0)
         if events or (timeout is not None and timeout <= 0):
+            if self.rounds % LOOKS == 0 and self.on_restless is not None:
+                now = time.monotonic()
+                self._busy_since = self._busy_since or now
+                if now - self._busy_since > RESTLESS:
+                    self.on_restless()
             return events
+        self._busy_since = None
         if self.on_idle is None:
             return super().select(timeout)
         return self.on_idle(timeout)

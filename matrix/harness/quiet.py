@@ -13,7 +13,7 @@ from typing import Any
 
 from .channel import Channel
 from .gates import Gates
-from .loop import Events, MatrixLoop, thread_rests
+from .loop import RESTLESS, Events, MatrixLoop, thread_rests
 from .witness import cycle
 
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
@@ -27,7 +27,8 @@ class Quiet:
     server answers within so many seconds.
 
     What the last quiet moment was like: ``next_timer`` (seconds until the loop's next timer, None without one),
-    ``blocked`` (channels whose requests wait for locks), ``stalled`` (it was none: the deadline had come).
+    ``blocked`` (channels whose requests wait for locks), ``stalled`` (it was none: the deadline had come), ``restless``
+    (it was none: the loop is never idle).
     """
 
     def __init__(self, loop: MatrixLoop, gates: Gates, witness: Any, answers: Callable[[float], bool]) -> None:
@@ -38,23 +39,36 @@ class Quiet:
         self.next_timer: float | None = None
         self.blocked: list[Channel] = []
         self.stalled = False
+        self.restless = False
         self._circle = False  # requests wait for each other in the server
         self._unseen = False  # and also for somebody who can go on
         self._quiet: asyncio.Future[None] | None = None
         self._thread_state: tuple[Any, ...] = ()
         self._thread_looks = 0
         loop.idle_selector.on_idle = self._idle
+        loop.idle_selector.on_restless = self._restless
 
     def wrong(self) -> str:
         """What is wrong with a server that moved nothing to the deadline; empty when nothing is known to be."""
+        if self.restless:
+            return (
+                f"for {RESTLESS:.0f} s of real time the program did not wait: a task goes round and round, by sleep(0) "
+                "perhaps; let it wait for an Event, or sleep for a while"
+            )
         if self.stalled and not self._answers(ANSWER):
             return f"for {DEADLINE:.0f} s nothing happened, and the server did not answer its witness"
         if self.stalled and self._circle:
             return f"the server left a deadlock alone for {DEADLINE:.0f} s: is its detection off?"
         return ""
 
+    def _restless(self) -> None:
+        if self._quiet is not None and not self._quiet.done():
+            self.restless = True
+            self._quiet.set_result(None)
+
     async def wait(self) -> None:
         """Wait until every task waits and nothing is in flight but what is held or waits for a lock."""
+        self.restless = False
         self._quiet = self._loop.create_future()
         await self._quiet
 

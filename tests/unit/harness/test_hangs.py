@@ -472,3 +472,23 @@ async def test_two_who_wait_for_a_third_hang_with_it_whatever_the_server_says_of
     backing.witness = TightLipped(driver.database)
     found = (await Runner(backing, 4).explore(scenario(program, OrmSetup(size=3)))).deciding
     assert (found.verdict, found.proof) == ("hangs", "lock")
+
+
+async def test_a_program_that_never_waits_is_an_error_that_says_so(monkeypatch):
+    monkeypatch.setattr("matrix.harness.loop.RESTLESS", 0.05)
+
+    async def program(world):
+        connection = await world.connect()
+
+        async def reads(session):
+            await session.on(connection).read()
+
+        async def polls(session):
+            while not reader.task.done():
+                await asyncio.sleep(0)
+
+        reader = world.start("reads", reads)
+        await world.together(polls=polls)
+
+    exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
+    assert "the program did not wait: a task goes round and round" in exploration.error
