@@ -1,0 +1,119 @@
+"""The marker in a test suite of its own: a test for each cell, and what the check says when one fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GUARD = Path(__file__).parents[1]
+SUITE = """
+import asyncio
+import pytest
+from app.models import Note
+from tortoise.transactions import in_transaction
+
+orders = pytest.mark.tortoise_orders
+
+async def fill():
+    await Note.create(text="first")
+
+async def audit():
+    await Note.create(text="audit")
+
+@orders("sqlite-aiosqlite", here=True, setup="fill")
+async def test_late():
+    async with in_transaction():
+        await Note.create(text="note")
+        task = asyncio.create_task(audit())
+    await task
+
+@orders("sqlite-aiosqlite", "sqlite-asyncpg", here=True, setup="fill", models="app.models", cancel="test_mended")
+async def test_mended():
+    await Note.create(text="note")
+
+@orders("sqlite-aiosqlite", here=True, orders=0)
+async def test_bad_option(): ...
+
+@orders("sqlite-aiosqlite", hear=True)
+async def test_unknown_option(): ...
+
+@orders()
+async def test_no_cell(): ...
+
+@orders("sqlite-aiosqlite")
+async def test_fixture(tmp_path): ...
+
+@orders("sqlite-aiosqlite")
+def test_no_coroutine(): ...
+
+@pytest.mark.skip(reason="not today")
+@orders("sqlite-aiosqlite")
+async def test_skipped(): ...
+
+def test_plain():
+    assert True
+"""
+MODELS = """
+from tortoise import fields
+from tortoise.models import Model
+
+class Note(Model):
+    id = fields.IntField(primary_key=True)
+    text = fields.TextField()
+"""
+
+
+def run(folder, *arguments, matrix=GUARD.parent, package="tests"):
+    """pytest's exit code and what it printed, in a project of its own, with the variable that names the matrix."""
+    for file, text in ((f"{package}/__init__.py", ""), ("app/models.py", MODELS), (f"{package}/test_notes.py", SUITE)):
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(text)
+    (folder / "conftest.py").write_text('pytest_plugins = ["tortoise_guard.orders"]')
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    variables = {**os.environ, "PYTHONPATH": str(GUARD), "TORTOISE_MATRIX": str(matrix)}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "-rs", *arguments]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_failing_check_fails_its_test_with_what_it_says(tmp_path):
+    code, out = run(tmp_path, "-k", "late or plain")
+    assert (code, "1 failed, 1 passed" in out) == (1, True), out
+    for part in ("test_late[sqlite-aiosqlite]", "≠ lies", "test_notes.py:", "the order:", "like CTX-1", "again: "):
+        assert part in out
+
+
+def test_each_cell_is_a_test(tmp_path):
+    code, out = run(tmp_path, "-k", "mended", package="checks")
+    assert (code, "1 failed, 1 passed" in out) == (1, True), out
+    assert "'sqlite-asyncpg' is no cell" in out
+    assert "PytestUnknownMarkWarning" not in out
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("bad_option", "--orders 0: give a number from 1 to 10000"),
+        ("unknown_option", "tortoise_orders has no hear"),
+        ("no_cell", "tortoise_orders names no cell"),
+        ("fixture", "takes tmp_path"),
+        ("no_coroutine", "is no `async def` of a module"),
+    ],
+)
+def test_wrong_use_is_said(tmp_path, test, said):
+    code, out = run(tmp_path, "-k", test)
+    assert (code, said in out, "Traceback" in out) == (1, True, False), out
+
+
+def test_other_marks_count(tmp_path):
+    code, out = run(tmp_path, "-m", "tortoise_orders", "-k", "skipped")
+    assert (code, "not today" in out) == (0, True), out
+
+
+def test_a_matrix_that_is_not_there_is_said(tmp_path):
+    code, out = run(tmp_path, "-k", "late", matrix=tmp_path)
+    assert (code, "the matrix is not found" in out) == (1, True), out
