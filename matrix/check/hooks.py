@@ -18,11 +18,17 @@ from tortoise.exceptions import IntegrityError
 
 from matrix.harness.blocks import TransactionBlock
 from matrix.harness.ports import OrmPort
+from matrix.words import ROUTING
 
+from .answers import foreign
 from .tasks import UserSession
 
 BUSY = contextvars.ContextVar("busy", default=False)  # within an operation: what Tortoise calls there is no other one
 WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE|WITH)\b", re.IGNORECASE)
+STATEMENTS = (
+    *("execute_insert", "execute_many", "execute_query", "execute_query_dict", "execute_query_dict_with_affected"),
+    "execute_script",
+)
 TEXT_LENGTH = 70  # characters of a statement that are shown
 Call = Callable[..., Awaitable[Any]]
 
@@ -113,6 +119,9 @@ def _statement(program: Program, original: Call, *, script: bool = False) -> Cal
                 asks["plain"] = True  # it goes past the block around it
             call = lambda: original(client, query, *arguments, **named)  # noqa: E731
             result = await _asked(session, {**asks, "at": session.at, "late": late}, call, port.scope(inside), inside)
+            if wrong := foreign(text, next(iter(arguments), named.get("values")), result):
+                text = f"{session.name} {wrong}, at {session.at}"
+                session.world.recording.claim(ROUTING, False, "words", text=text)
             if WRITES.match(query):
                 await port.write()
             elif program.may_ask():
@@ -166,7 +175,7 @@ def install(program: Program) -> None:
         own = vars(owner)
         if owner in (BaseDBAsyncClient, TransactionalDBClient):
             continue
-        for name in ("execute_insert", "execute_many", "execute_query", "execute_query_dict", "execute_script"):
+        for name in STATEMENTS:
             if name in own:
                 setattr(owner, name, _statement(program, own[name], script=name == "execute_script"))
         if "_in_transaction" in own:

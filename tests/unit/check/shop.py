@@ -93,6 +93,22 @@ async def past_the_block():
         await Order.create(name="other", using_db=plain)
 
 
+async def given_anothers_rows():
+    """A driver that gives the answer of another query, once."""
+    connection = connections.get("default")
+    await Order.all().count()
+    await Item.create(order=await Order.get(name="first"))
+    fetch = connection._connection.execute_fetchall
+
+    async def wrong(query, values):
+        connection._connection.execute_fetchall = fetch
+        return await fetch('SELECT * FROM "shop_item"', [])
+
+    connection._connection.execute_fetchall = wrong
+    with contextlib.suppress(Exception):
+        await Order.get(name="first")
+
+
 async def own_error():
     """Fault: an error of the program's own, in one of two orders at most."""
 

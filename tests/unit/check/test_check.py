@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix.check import places
+from matrix.check import answers, places
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[3]
@@ -206,6 +206,37 @@ def test_the_order_is_told_in_words():
     for part in ("≠ lies: shop:background on sqlite-aiosqlite", "the order:", "like CTX-1", "schedule: ", "again: "):
         assert part in out
     assert "the suite's row behind the statement of log, shop.py:" in out
+
+
+def test_an_answer_of_another_query_is_found_on_the_users_own():
+    code, told = result("given_anothers_rows", "--setup", "shop:fill")
+    assert (code, told["verdict"]) == (1, "lies")
+    for part in ("given anothers rows asked for the columns ", " and was given id, order_id, at shop.py:"):
+        assert part in told["reason"]
+
+
+@pytest.mark.parametrize(
+    ("query", "values", "rows", "said"),
+    [
+        ('SELECT "id","name" FROM "o"', [], [{"name": "x", "id": 1}], ""),
+        ('SELECT "id","name" FROM "o"', [], [{"id": 1}], "asked for the columns id, name and was given id"),
+        ("SELECT `id` FROM `o` WHERE `id`=%s LIMIT %s", [7, 2], [{"id": 7}], ""),
+        ("SELECT `id` FROM `o` WHERE `id`=%s LIMIT %s", [7, 2], [{"id": 8}], "asked for id = 7 and was given 8"),
+        ('SELECT "o"."id" "id","p"."x" "o.x" FROM "o" WHERE "o"."id"=3', None, [{"id": 4, "o.x": 1}], "id = 3"),
+        ('SELECT "id" FROM "o" WHERE "id"=$1 AND "name"=$2', [7, "x"], [{"id": 8}], ""),
+        ('SELECT "id" FROM "o" WHERE "name"=$1', ["x"], [{"id": 8}], ""),
+        ('SELECT "id" FROM "o" WHERE "id"=$1', ["7"], [{"id": 7}], ""),
+        ('SELECT "id" FROM "o"', [], [], ""),
+        ('SELECT COUNT(*) FROM "o"', [], [{"COUNT(*)": 1}], ""),
+        ("SELECT id FROM o", [], [{"name": 1}], ""),
+    ],
+)
+def test_what_a_query_says_of_its_answer(query, values, rows, said):
+    assert (
+        (said in answers.foreign(query, values, (len(rows), rows)))
+        if said
+        else not answers.foreign(query, values, rows)
+    )
 
 
 @pytest.mark.parametrize("file", ["asyncmy/connection.pyx", "<string>", "", None, places.__file__, asyncio.__file__])
