@@ -83,7 +83,7 @@ def run(folder, *arguments, matrix=GUARD.parent, package="tests"):
 def test_a_failing_check_fails_its_test_with_what_it_says(tmp_path):
     code, out = run(tmp_path, "-k", "late or plain")
     assert (code, "1 failed, 1 passed" in out) == (1, True), out
-    for part in ("test_late[sqlite-aiosqlite]", "≠ lies", "test_notes.py:", "the order:", "like CTX-1", "again: "):
+    for part in ("test_late[sqlite-aiosqlite]", "≠ lies", "test_notes.py:", "the order:", "like CTX-1", " --here"):
         assert part in out
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from matrix.words import ERROR, GLYPHS, MUST, complies
 
-from .arguments import add_arguments, words
+from .arguments import HERE, add_arguments, words
 from .pattern import like, rows
 
 POOL = 3  # connections of Tortoise's pool at most
@@ -154,7 +154,7 @@ async def make_tables(adapter: Any, database: Any, models: tuple[str, ...]) -> l
 def replay_command(options: argparse.Namespace, schedule: str) -> str:
     """The command that runs this order again."""
     asked = [*words(options, "orders", "schedule"), "--schedule", schedule]
-    return shlex.join(["python", "-m", "matrix", "check", *asked])
+    return shlex.join(["python", "-m", "matrix", "check", *asked, *["--here"] * (HERE in os.environ)])
 
 
 def show(told: dict[str, Any]) -> None:

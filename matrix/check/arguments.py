@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 EVERY = "every task"
+HERE = "MATRIX_CHECK_HERE"  # set: the Python was chosen by --here
 ORDERS = 30  # one by one at most, and half as many drawn at random
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from matrix.check.arguments import add_arguments, words
+from matrix.check.arguments import HERE, add_arguments, words
 from matrix.harness.drivers import bases, drivers
 from matrix.runs import cells, process
 from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
@@ -20,8 +20,9 @@ def register(commands: Any) -> None:
         "check",
         help="run your own coroutine function under owned orders",
         description="Runs a coroutine function of yours, with your models, on a real driver and server, under orders "
-        "that the harness owns, and judges each of them. Exit code 0: it complies, 1: it does not, 2: it could not be "
-        "run. Such as: python -m matrix check mysql-aiomysql shop:checkout --folder ../shop",
+        "that the harness owns, and judges each of them: which task takes its next step, which answer arrives, which "
+        "sleep or time limit ends. Exit code 0: it complies, 1: it does not, 2: it could not be run. Such as: "
+        "python -m matrix check mysql-aiomysql shop:checkout --folder ../shop",
     )
     add_arguments(check)
     check.add_argument("--here", action="store_true", help="with the Python that runs this and what is installed there")
@@ -48,5 +49,6 @@ def _check(options: argparse.Namespace) -> int:
     if python is None:
         return 2
     options.folder = str(Path(options.folder).resolve())
-    with process.start(python, *words(options), module="matrix.check") as check:
+    variables = {HERE: "1"} if options.here else {}
+    with process.start(python, *words(options), module="matrix.check", variables=variables) as check:
         return check.wait()
