@@ -119,6 +119,8 @@ def fits(scenario: Scenario, driver: str) -> bool:
 def page(data: Mapping[str, Any]) -> str:
     """RULES.md."""
     from corpus import NOT_SEEN, WRONG, findings_of, runs_here  # the corpus needs Tortoise, the rest does not
+    from explore import on_record as explored
+    from explore import told
 
     known = catalogue()
     lines = [
@@ -136,20 +138,22 @@ def page(data: Mapping[str, Any]) -> str:
         "# What is found",
         "",
         "Every scenario over which a remedy is run, every pattern of `docs/patterns` and more, as plain code in",
-        "`tests/corpus.py`: what the guard says of it, found by running it.",
+        "`tests/corpus.py`: what the guard says of it, found by running it, and on which drivers the explorer",
+        "(`python -m matrix check`) finds it, from `explored.json` (`python guard/explore.py`). A word is the worst of a",
+        "driver's cells; how many orders were run is few, so that a driver that is not named is not acquitted.",
         "",
-        "| scenario or pattern | found as |",
-        "|---|---|",
+        "| scenario or pattern | by the guard, as | by the explorer |",
+        "|---|---|---|",
     ]
-    recorded = table()
+    recorded, record = table(), explored()
     for name, program in WRONG.items():
         title = f"{name}: {known[name].title}" if name in known else f"`{name}`"
         # What this Python cannot run stays as it was written by a newer one.
         found = ", ".join(sorted(asyncio.run(findings_of(program)))) if runs_here(name) else recorded[name]
-        lines.append(f"| {title} | {found} |")
+        lines.append(f"| {title} | {found} | {told(name, record)} |")
     for name, reason in NOT_SEEN.items():
         title = f"{name}: {known[name].title}" if name in known else f"`{name}`"
-        lines.append(f"| {title} | not seen: {reason} |")
+        lines.append(f"| {title} | not seen: {reason} | {told(name, record)} |")
     text = "\n".join(line.rstrip() for line in lines) + "\n"
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
@@ -158,7 +162,9 @@ def page(data: Mapping[str, Any]) -> str:
 
 def table() -> dict[str, str]:
     """RULES.md's table as it is: what each scenario or pattern is found as."""
-    return dict(re.findall(r"^\| `?([\w-]+)[^|]* \| ([^|]+) \|$", RULES.read_text(encoding="utf-8"), re.MULTILINE))
+    return dict(
+        re.findall(r"^\| `?([\w-]+)[^|]* \| ([^|]+) \| [^|]+ \|$", RULES.read_text(encoding="utf-8"), re.MULTILINE)
+    )
 
 
 def as_json(data: Mapping[str, Any]) -> str:

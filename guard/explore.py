@@ -1,0 +1,115 @@
+"""What the explorer (``python -m matrix check``) makes of the guard's corpus: ``python guard/explore.py [CELL ...]``
+runs each wrong program on the cells (all that Tortoise has a client for), and writes explored.json for RULES.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "tests")]
+
+from matrix import files  # noqa: E402
+from matrix.harness.cell_name import parse  # noqa: E402
+from matrix.harness.drivers import bases, drivers  # noqa: E402
+from matrix.words import ERROR, SAFE, rank  # noqa: E402
+
+EXPLORED = HERE / "explored.json"
+ORDERS = "15"
+# Those that end a task at a chosen moment: the explorer is given the program without, and ends its tasks itself.
+CANCELLED = {
+    **dict.fromkeys(("TXN-5", "TXN-6", "TXN-20", "TXN-37"), "corpus:save"),
+    "NST-14": "corpus:save_in_inner_block",
+    "NST-10": "docs.patterns.patterns:gather_transactions",
+}
+# Where the explorer does not look, or has nothing to judge by.
+WHY_NOT = {
+    "gather_queries": "it is safe",
+    "CTX-5": "a thread with a loop of its own: nobody can own its order",
+    "CTX-13": "it gives the function one named connection",
+    "FIX-1a": "it gives the function one named connection",
+    "TXN-41": "it ends no connections",
+    "ORM-14": "it ends no connections",
+    "ORM-15": "it ends no connections",
+    **dict.fromkeys(
+        ("TXN-23", "TXN-24", "TXN-25", "TXN-42"),
+        "a deadlock between transactions counts as a failed statement: it knows no locks of the user's rows",
+    ),
+}
+
+
+def programs() -> Iterator[tuple[str, str, bool]]:
+    """Name in the corpus, ``MODULE:FUNCTION``, and whether its tasks are to be cancelled."""
+    from corpus import NOT_SEEN, WRONG
+
+    from docs.patterns import patterns
+
+    for name, program in {**WRONG, **{each: getattr(patterns, each, None) for each in NOT_SEEN}}.items():
+        if name in CANCELLED:
+            yield name, CANCELLED[name], True
+        elif program is not None:
+            yield name, f"{program.__module__}:{program.__name__}", False
+
+
+def explored(cell: str, function: str, cancel: bool) -> dict[str, Any]:
+    """Word and reason. Raises SystemExit where it could not be asked at all."""
+    folder = HERE / "tests" if function.startswith("corpus:") else HERE.parent
+    command = [sys.executable, "-m", "matrix", "check", cell, function, "--folder", str(folder), "--orders", ORDERS]
+    command += ["--models", "docs.patterns.models", "--json", *["--cancel"] * cancel]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parent)))}
+    done = subprocess.run(command, cwd=HERE.parent, env=variables, capture_output=True, text=True, check=False)
+    if not done.stdout.startswith("{"):
+        raise SystemExit(f"{cell} {function}: {done.stderr.strip()}")
+    told = json.loads(done.stdout)
+    return {key: told.get(key) for key in ("verdict", "reason", "like")}
+
+
+def on_record() -> dict[str, dict[str, Any]]:
+    """cell -> name in the corpus -> what was found."""
+    found: dict[str, dict[str, Any]] = json.loads(EXPLORED.read_text("utf-8")) if EXPLORED.exists() else {}
+    return found
+
+
+def told(name: str, record: Mapping[str, Mapping[str, Any]]) -> str:
+    """The cell of a table: with which drivers it is found, worst first, or why not. Raises SystemExit for a program
+    that is found nowhere, where nobody has said why."""
+    words: dict[str, list[str]] = {}
+    for cell, found in record.items():
+        word = found.get(name, {}).get("verdict", SAFE)
+        if word not in (SAFE, ERROR):
+            own = words.setdefault(word, [])
+            own += [driver] if (driver := parse(cell).driver) not in own else []
+    if words:
+        return "; ".join(f"{word} with {', '.join(words[word])}" for word in sorted(words, key=rank, reverse=True))
+    if name not in WHY_NOT:
+        raise SystemExit(f"{name}: the explorer finds it nowhere; say in guard/explore.py why")
+    return f"not seen: {WHY_NOT[name]}"
+
+
+def main() -> int:
+    able = [each for each in bases() if drivers()[parse(each).driver].orm]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cells", nargs="*", metavar="CELL", help=f"of {', '.join(able)} (all)")
+    options = parser.parse_args()
+    if unknown := set(options.cells) - set(able):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(able)}")
+    record = on_record()
+    for cell in options.cells or able:
+        record[cell] = {}
+        for name, function, cancel in programs():
+            record[cell][name] = explored(cell, function, cancel)
+            print(f"{cell:<20}{name:<36}{record[cell][name]['verdict']}", flush=True)
+        ordered = {each: record[each] for each in able if each in record}
+        files.write(EXPLORED, json.dumps(ordered, indent=1, ensure_ascii=False) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
