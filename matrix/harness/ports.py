@@ -286,12 +286,24 @@ class OrmPort(Port):
 
     async def lock_nowait(self, counter: str) -> None:
         """The same without waiting (``nowait``): who finds it locked is to be refused."""
+        await self._seize(counter, "seize", nowait=True)
 
-        async def lock_nowait() -> int:
-            self._locked_value = await self._orm.lock(counter, self.db, nowait=True)
+    async def lock_within_limit(self, counter: str) -> None:
+        """The same with the server's own limit (setting "lock limit"): nothing else happens until that is over, so that
+        the server's clock decides nothing."""
+        await self._seize(counter, "take_within_limit")
+
+    async def _seize(self, counter: str, kind: str, *, nowait: bool = False) -> None:
+        async def lock() -> int:
+            quiet = self.world.conductor.quiet
+            quiet.locks_time_out = not nowait
+            try:
+                self._locked_value = await self._orm.lock(counter, self.db, nowait=nowait)
+            finally:
+                quiet.locks_time_out = False
             return int(self._locked_value.value)
 
-        await self._ask("seize", {"kind": "seize", "row": counter}, lock_nowait, counter)
+        await self._ask("seize", {"kind": kind, "row": counter}, lock, counter)
 
     async def put(self, counter: str, taken_by: OrmPort | None = None) -> None:
         """Store the counter that was taken last, here or in ``taken_by``, one higher."""

@@ -40,6 +40,7 @@ class Quiet:
         self.blocked: list[Channel] = []
         self.stalled = False
         self.restless = False
+        self.locks_time_out = False  # the server ends each wait for a lock: that is waited for, like an answer
         self._circle = False  # requests wait for each other in the server
         self._unseen = False  # and also for somebody who can go on
         self._quiet: asyncio.Future[None] | None = None
@@ -92,7 +93,7 @@ class Quiet:
             if events:
                 return events
             waited = time.monotonic() - since
-            if busy and waited > max(ASK_SERVER_AFTER, 2 * asked):
+            if busy and not self.locks_time_out and waited > max(ASK_SERVER_AFTER, 2 * asked):
                 asked = waited
                 # Not in a cycle, which the server ends by itself; unless it does not see it.
                 if self._all_wait_for_locks(busy) or (self._unseen and waited > UNSEEN_AFTER):

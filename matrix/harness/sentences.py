@@ -93,6 +93,7 @@ _KINDS |= {
     "get_or_create": "get_or_create {row}",
     "update_or_create": "update_or_create {row} with value {value}",
     "take": "select {row} for update",
+    "take_within_limit": "select {row} for update, with a limit of the server's",
     "seize": "select {row} for update nowait",
     "view": "look at {row}",
     "put": "store {row} as {value}",

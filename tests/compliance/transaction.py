@@ -610,7 +610,6 @@ async def opposite_order(world, remedy):
     await world.together(up=worker(*rows), down=worker(*reversed(rows)))
 
 
-# Not by a lock timeout: the server's clock is real, and would decide whether the wait or its holder ends first.
 @scenario(
     "TXN-24",
     "A row is locked, and nobody wants to wait for it",
@@ -1203,3 +1202,36 @@ async def begin_by_hand(world):
         await session.orm().write()
 
     await world.together(by_hand=by_hand, neighbour=neighbour)
+
+
+@scenario(
+    "TXN-54",
+    "A row is locked for longer than the server lets anybody wait",
+    level="loud",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=2, setting="lock limit"),
+    situation=FOUND_LOCKED,
+)
+async def lock_times_out(world):
+    """A transaction selects a row for update that another one has locked, and the server ends the wait by its own limit
+    (lock_timeout, innodb_lock_wait_timeout): its task gets an error and nothing of it is stored; the other one
+    completes."""
+    counter = world.counter()
+    locked = asyncio.Event()
+
+    async def holder(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.lock(counter)
+            locked.set()
+            await db.put(counter)
+
+    async def waiter(session):
+        db = session.orm()
+        await locked.wait()
+        async with db.transaction():
+            await db.write()
+            await db.lock_within_limit(counter)
+            await db.put(counter)
+
+    await world.together(holder=holder, waiter=waiter)

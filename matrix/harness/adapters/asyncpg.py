@@ -27,6 +27,7 @@ class AsyncpgAdapter(Adapter):
     streams_in_transaction = True
     pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
         "query limit": {"command_timeout": 1},
+        "lock limit": {"server_settings": {"lock_timeout": "50"}},
         "serializable": {"server_settings": {"default_transaction_isolation": "serializable"}},
         "recycling": {"max_inactive_connection_lifetime": 60},
     }

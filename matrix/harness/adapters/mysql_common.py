@@ -28,6 +28,7 @@ class MySQLAdapter(Adapter):
     }
     pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
         "recycling": {"pool_recycle": 60},
+        "lock limit": {"init_command": "SET SESSION innodb_lock_wait_timeout = 1"},
         "serializable": {"init_command": MYSQL["isolation level"][0]},
     }
     limit_settings: ClassVar[dict[str, str]] = {"connecting": "connect_timeout"}

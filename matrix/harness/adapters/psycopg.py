@@ -34,6 +34,8 @@ class PsycopgAdapter(Adapter):
     pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
         "check": {"check": psycopg_pool.AsyncConnectionPool.check_connection},
         "recycling": {"max_idle": 60, "max_lifetime": 60},
+        # Not in ``server_settings``: Tortoise replaces ``options`` there by its own.
+        "lock limit": {"kwargs": {"autocommit": True, "row_factory": dict_row, "options": "-c lock_timeout=50"}},
         "serializable": {"server_settings": {"options": "-c default_transaction_isolation=serializable"}},
     }
     limit_settings: ClassVar[dict[str, str]] = {"connecting": "connect_timeout"}
