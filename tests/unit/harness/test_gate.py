@@ -200,6 +200,41 @@ async def test_an_answer_that_is_due_makes_the_wire_busy(setting):
     assert not wire.busy()
 
 
+async def asks(client: Client, wire: Wire, statement: str) -> None:
+    client.transport.write(query(statement))
+    await until(wire.deliverable)
+    wire.deliver()
+    await until(lambda: not wire.busy())
+
+
+async def test_a_notification_is_in_flight_from_when_it_is_sent(setting):
+    client, listens = await setting.logged_in()
+    sender, sends = await setting.logged_in()
+    hold(setting)
+    await asks(client, listens, "LISTEN news")
+    await asks(sender, sends, "NOTIFY news, 'it rains'")
+    assert listens.busy()
+    news = frame(b"A", struct.pack("!i", 4712) + b"news\0it rains\0")
+    setting.servers[0].transport.write(news)
+    await until(lambda: not listens.busy())
+    await until(lambda: client.received.endswith(news))
+
+
+async def test_a_notification_is_not_due_to_who_is_in_a_transaction(setting):
+    client, listens = await setting.logged_in()
+    sender, sends = await setting.logged_in()
+    hold(setting)
+    await asks(client, listens, "LISTEN news")
+    setting.servers[0].silent = True
+    client.transport.write(query("BEGIN"))
+    await until(lambda: setting.servers[0].queries[-1] == "BEGIN")
+    setting.servers[0].transport.write(frame(b"C", b"BEGIN\0") + frame(b"Z", b"T"))
+    await until(listens.deliverable)
+    listens.deliver()
+    await asks(sender, sends, "NOTIFY news, 'it rains'")
+    assert not listens.busy()
+
+
 async def test_release_lets_everything_through_and_holds_no_more(setting):
     client, wire = await setting.logged_in()
     hold(setting)
