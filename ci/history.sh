@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Makes a folder of trimmed results the next commit of the branch `history`. TOKEN and REPOSITORY say where. It has the
-# right to write, so it runs nothing but git, and the token stands in no argument and no file.
+# Makes a folder the next commit of the branch `history`: of trimmed results, or of what the second argument says (finds).
+# TOKEN and REPOSITORY say where. It has the right to write, so it runs nothing but git, and the token stands in no
+# argument and no file.
 set -euo pipefail
-results=$(realpath "$1")
+kept=$(realpath "$1")
+name=${2:-results}
 address=$GITHUB_SERVER_URL/$REPOSITORY.git
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -14,9 +16,9 @@ if ! git clone --quiet --depth 1 --branch history "$address" "$work/history"; th
     git init --quiet --initial-branch history "$work/history" # the first run
     git -C "$work/history" remote add origin "$address"
 fi
-rm -rf "$work/history/results"
-cp -R "$results" "$work/history/results"
+rm -rf "$work/history/${name:?}"
+cp -R "$kept" "$work/history/$name"
 git -C "$work/history" add --all
 git -C "$work/history" -c user.name=matrix -c user.email=matrix@localhost commit --quiet --allow-empty \
-    --message "Results of $(date --utc +%Y-%m-%d)"
+    --message "${name^} of $(date --utc +%Y-%m-%d)"
 git -C "$work/history" push --quiet origin history

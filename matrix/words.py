@@ -8,7 +8,7 @@ words and their order are fixed (docs/architecture.md); nothing here looks at a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 SCHEMA = 1  # version of the result lines
@@ -116,6 +116,22 @@ def complies(level: str, verdict: str) -> bool | None:
     if level == INFO or verdict not in VERDICTS:
         return None
     return verdict == SAFE or (level == LOUD and verdict == REFUSES)
+
+
+def made_of(
+    known: Mapping[tuple[str, tuple[str, ...]], Sequence[str]], verdict: str, properties: tuple[str, ...]
+) -> list[str]:
+    """The scenarios whose anomalies (verdict, properties) together are this one: several known ones in one program are
+    nothing new. Empty: it is new."""
+    parts = [
+        (shown, scenarios)
+        for shown, scenarios in known.items()
+        if set(shown[1]) <= set(properties) and badness(shown[0]) <= badness(verdict)
+    ]
+    whole = {each for shown, _ in parts for each in shown[1]} == set(properties)
+    if not whole or all(shown[0] != verdict for shown, _ in parts):
+        return []
+    return list(dict.fromkeys(scenario for _, scenarios in parts for scenario in scenarios))
 
 
 # -- how they are shown ----------------------------------------------------------------------------------------------

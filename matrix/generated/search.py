@@ -32,7 +32,7 @@ from matrix.harness.result_lines import because, line_of, without_verdict
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
 from matrix.lines import ScenarioLine
-from matrix.words import ERROR, NOT_APPLICABLE, RECORD, SAFE, badness, complies
+from matrix.words import ERROR, NOT_APPLICABLE, RECORD, SAFE, badness, complies, made_of
 
 from .interpreter import Bound
 from .printer import ONE_CONNECTION, ORM, OWN_CONNECTIONS, POOL, TWO_ALIASES
@@ -246,17 +246,7 @@ class Search:
         return not self._known_by(signature) and not self._made_of(signature)
 
     def _made_of(self, signature: Signature) -> list[str]:
-        """Scenarios whose anomalies together are this one: several known ones in one program are nothing new."""
-        verdict, properties = signature
-        parts = [
-            (known, scenarios)
-            for known, scenarios in (self.known or {}).items()
-            if set(known[1]) <= set(properties) and badness(known[0]) <= badness(verdict)
-        ]
-        whole = {each for known, _ in parts for each in known[1]} == set(properties)
-        if not whole or all(known[0] != verdict for known, _ in parts):
-            return []
-        return list(dict.fromkeys(scenario for _, scenarios in parts for scenario in scenarios))
+        return made_of(self.known or {}, *signature)
 
     def _told(self, anomaly: FoundAnomaly) -> lines.Anomaly:
         verdict, properties = anomaly.signature

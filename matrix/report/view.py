@@ -282,10 +282,18 @@ def _families(
     for name in sorted(lines, key=natural):
         marks = tuple(mark(column, name, expected, pages, faults) for column in columns)
         line, prefix = lines[name], name.split("-")[0]
-        row = Row(name, line.get("title", ""), line.get("contract", ""), line["level"], marks, family_of(name).key)
+        title = line.get("title", "") + _budget(columns, name)
+        row = Row(name, title, line.get("contract", ""), line["level"], marks, family_of(name).key)
         grouped.setdefault(prefix, []).append(row)
     order = list(dict.fromkeys([*FAMILIES, *sorted(grouped)]))
     return tuple(Family(*family_of(prefix)[1:], tuple(grouped[prefix])) for prefix in order if prefix in grouped)
+
+
+def _budget(columns: Sequence[Column], scenario: str) -> str:
+    """How many programs a line of generated ones was judged by in a cell; empty for other lines."""
+    lines = (column.result.by_id.get(scenario) for column in columns if column.result)
+    counts = sorted({made["programs"] for line in lines if line and (made := line.get("generated"))})
+    return f" ({' to '.join(map(str, {counts[0]: 0, counts[-1]: 0}))} programs a cell)" if counts else ""
 
 
 def mark(

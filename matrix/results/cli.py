@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix.results import expectations, judging
+from matrix.results import expectations, finds, judging
 from matrix.results.read import CellResult, CellState, ResultError, read_cell, read_folder
 from matrix.results.text import clean
 from matrix.words import RECORD
@@ -44,6 +44,11 @@ def register(commands: Any) -> None:
         "--drop-older", type=int, metavar="DAYS", help="remove what is so much older than the newest from the out folder"
     )
     trim.set_defaults(handler=_trim)
+    found = parts.add_parser("finds", help="keep what generated programs show and no scenario does")
+    found.add_argument("generated", help="folder of results of generated programs")
+    found.add_argument("folder", help="folder of results of the scenarios")
+    found.add_argument("--kept", required=True, metavar="FILE", help="the finds so far; is written anew")
+    found.set_defaults(handler=_finds)
     diff = commands.add_parser(
         "diff",
         help="what changed between two results: worse, better, changed, new, gone",
@@ -164,6 +169,26 @@ def _merge(options: argparse.Namespace) -> int:
     except (ResultError, MergeError) as problem:
         return _fail([str(problem)])
     print(f"{len(states)} cells in {clean(options.out)}")
+    return 0
+
+
+def _finds(options: argparse.Namespace) -> int:
+    """Exit code 0 whatever was found: it is news, and no verdict on record."""
+    path = Path(options.kept)
+    try:
+        kept = finds.read_finds(path)
+        known = {s.cell: finds.known_of(s.result) for s in read_folder(options.folder) if s.result}
+        made = [state.result for state in read_folder(options.generated) if state.result]
+    except (finds.FindsError, ResultError) as problem:
+        print(clean(problem), file=sys.stderr)
+        return 2
+    missing = [result.cell for result in made if result.cell not in known]
+    for cell in missing:
+        print(f"{cell}: left out, {options.folder} does not say what its scenarios show", file=sys.stderr)
+    new = [find for result in made if result.cell in known for find in finds.finds_of(result, known[result.cell])]
+    stays, fresh, gone = finds.merged(kept, new, known)
+    finds.write_finds(path, stays)
+    print("\n".join(finds.markdown(stays, fresh, gone)))
     return 0
 
 

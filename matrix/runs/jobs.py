@@ -86,7 +86,8 @@ def jobs_of(options: argparse.Namespace, log: Callable[[str], None]) -> list[Job
         only = tuple(chosen(options.only)) if options.only else ()
     except LookupError as problem:
         raise RunError(f"--only: {problem.args[0]}") from None
-    arguments = ("--orders", str(options.orders)) if options.orders else ()
+    given = {name: getattr(options, name) for name in ("orders", "programs", "seed")}
+    arguments = tuple(text for name, n in given.items() if n is not None for text in (f"--{name}", str(n)))
     factors = (options.tortoise, options.driver, options.server, options.python)
     if not options.filters and not options.all and not any(factors):
         raise RunError("say which cells to run: names (mysql-aiomysql, mysql-*), axis:tortoise, or --all")

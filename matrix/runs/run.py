@@ -43,6 +43,8 @@ def register(commands: Any) -> None:
     parser.add_argument("--python", metavar="P", help="such as 3.12")
     parser.add_argument("--only", metavar="ID,ID", help="these scenarios, families or patterns only (NST-4,CON,TXN-2*)")
     parser.add_argument("--orders", type=int, help="how many orders of a scenario are run at most")
+    parser.add_argument("--programs", type=int, help="how many programs a line of generated ones judges (15)")
+    parser.add_argument("--seed", type=int, help="from which they are drawn")
     parser.add_argument(
         "--full",
         action="store_true",

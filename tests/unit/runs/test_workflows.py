@@ -19,7 +19,7 @@ WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), ROOT / "do
 
 
 def test_there_are_workflows():
-    assert [path.name for path in WORKFLOWS] == ["ci.yml", "nightly.yml", "weekly.yml", "compare.yml"]
+    assert [path.name for path in WORKFLOWS] == ["ci.yml", "generated.yml", "nightly.yml", "weekly.yml", "compare.yml"]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -141,10 +141,16 @@ def test_the_history_is_appended_to(tmp_path):
         assert main(["results", "trim", str(kept), str(tmp_path / cell), "--drop-older", "35"]) == 0
         command = [ROOT / "ci" / "history.sh", "kept"]
         subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "finds.json").write_text("{}")
+    command = [ROOT / "ci" / "history.sh", "found", "finds"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
     told = ["git", "-C", remote, "log", "--format=%s", "history"]
-    assert len(subprocess.run(told, check=True, capture_output=True, text=True).stdout.splitlines()) == 2
+    subjects = subprocess.run(told, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert [subject.split()[0] for subject in subjects] == ["Finds", "Results", "Results"]
     files = ["git", "-C", remote, "ls-tree", "-r", "--name-only", "history"]
     assert subprocess.run(files, check=True, capture_output=True, text=True).stdout.split() == [
+        "finds/finds.json",
         "results/mysql-aiomysql.jsonl",
         "results/sqlite-aiosqlite.jsonl",
     ]
