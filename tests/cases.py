@@ -60,16 +60,20 @@ _DEADLOCK = {"postgres-asyncpg": ("asyncpg",), **dict.fromkeys(_MYSQL, ("mysql",
 _COPY = r"STILL WAITING|next user: (?!\d+ rows)"
 _SKEW = r"sum stored: -"
 CASES = (
-    # It makes a role: PG_URL is to be of a user who may.
-    Case("driver-01-*", ("POOL-30",), {"postgres-asyncpg": ()}, r"role of the next user +: b01_guest"),
+    # It makes a role, which no user of our servers may: only where an address is given.
+    Case(
+        "driver-01-*",
+        ("POOL-30",),
+        {"postgres-asyncpg": ()} if os.environ.get("PG_URL") else {},
+        r"role of the next user +: b01_guest",
+    ),
     Case("driver-02-*", ("POOL-31",), _drivers(*_MYSQL), r"seen by another client: (?!.*second)"),
     Case("driver-05-*", ("CON-31", "CAN-32"), {"postgres-asyncpg": ()}, _COPY),
     Case("driver-06-*", ("CON-32",), _drivers("postgres-psycopg"), r"leave +: ok; next question: \w*Error"),
     Case("driver-08-*", ("CAN-30", "CAN-13"), _drivers(*_MYSQL), r"SSCursor +cancel +: .*task: (?!CancelledError)"),
     Case("driver-04-*", ("CAN-9", "CON-12", "POOL-26"), _drivers(*CELLS[1:]), _LATE),
-    Case(
-        "driver-13-*", ("CAN-12",), {"postgres-asyncpg": ()}, r"no TLS, the cancel connection is refused.*STILL WAITING"
-    ),
+    # The task that waits is in a transaction, whose rollback waits for the statement that nobody could cancel.
+    Case("driver-13-*", ("CAN-10", "CAN-12"), {"postgres-asyncpg": ()}, r"no TLS, the cancel .*refused.*STILL WAITING"),
     # Of the bare driver; its scenario is the ORM's first use. Only what no collection of garbage ends is a fault.
     Case("driver-14-*", ("ORM-10",), _drivers(), r"STILL WAITING|after gc: (?:[1-9]|threads left: [1-9])"),
     Case("driver-15-*", ("TXN-26",), _SCRIPT, r"script in a block, then an error.*stored: \['"),
