@@ -484,7 +484,7 @@ async def test_a_program_that_never_waits_is_an_error_that_says_so(monkeypatch):
             await session.on(connection).read()
 
         async def polls(session):
-            while not reader.task.done():
+            while not reader.task.done():  # noqa: ASYNC110 - that it polls is the point
                 await asyncio.sleep(0)
 
         reader = world.start("reads", reads)
