@@ -3,6 +3,7 @@ in nowhere, and who did get in reads and writes no files."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import os
@@ -11,7 +12,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,38 +79,40 @@ def at_hand(kind: str) -> str:
     return str(found[0].spec)
 
 
-def meet(kind: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Met]:
-    spec, began = at_hand(kind), []
+def meet(kind: str, folder: Path, rights: Sequence[str] = mysql_family.RIGHTS) -> Iterator[Met]:
+    """A server of this kind. What is patched is so while it starts, and no longer."""
+    began = []
 
     class Recorded(subprocess.Popen):  # type: ignore[type-arg]
         def __init__(self, command: Any, *rest: Any, **options: Any) -> None:
             began.append(str(command))
             super().__init__(command, *rest, **options)
 
-    patch.delenv("MATRIX_CACHE", raising=False)
-    patch.delenv(f"MATRIX_{kind.upper()}_URL", raising=False)
-    patch.setenv("MATRIX_RUN", str(folder / "run"))
-    patch.setattr(subprocess, "Popen", Recorded)
-    # Its data is made anew: what the cache has may have been made by other code.
-    templates = folder / secrets.token_hex(4)
-    patch.setattr(start, "_template_entry", lambda build: templates / build.key)
-    with acquire(spec) as server:
+    with contextlib.ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:
+            spec = at_hand(kind)
+            patch.delenv("MATRIX_CACHE", raising=False)
+            patch.delenv(f"MATRIX_{kind.upper()}_URL", raising=False)
+            patch.setenv("MATRIX_RUN", str(folder / "run"))
+            patch.setattr(subprocess, "Popen", Recorded)
+            patch.setattr(mysql_family, "RIGHTS", rights)
+            # Its data is made anew: what the cache has may have been made by other code.
+            templates = folder / secrets.token_hex(4)
+            patch.setattr(start, "_template_entry", lambda build: templates / build.key)
+            server = running.enter_context(acquire(spec))
         seen = subprocess.run(["sh", "-c", COMMAND_LINES], cwd="/", capture_output=True, text=True, **STRANGER)
         yield Met(server, "\n".join(began), seen.stdout)
 
 
 @pytest.fixture(scope=scope_of_servers, params=["postgres", "mysql", "mariadb"])
 def met(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Met]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield from meet(request.param, shared_folder, patch)
+    yield from meet(request.param, shared_folder)
 
 
 @pytest.fixture(scope=scope_of_servers, params=["mysql", "mariadb"])
 def with_file_right(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Met]:
     """A server whose user was given the right that he does not have."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mysql_family, "RIGHTS", (*mysql_family.RIGHTS, "FILE"))
-        yield from meet(request.param, shared_folder, patch)
+    yield from meet(request.param, shared_folder, (*mysql_family.RIGHTS, "FILE"))
 
 
 def test_no_argument_of_any_process_holds_the_password(met: Met) -> None:
