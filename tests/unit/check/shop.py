@@ -212,6 +212,28 @@ async def sleeps_for_ever():
         await asyncio.sleep(1)
 
 
+async def is_not_to_be_stopped():
+    """A driver that swallows the cancellation of a query: its task goes on."""
+    connection = connections.get("default")
+    await Order.all().count()
+    fetch = connection._connection.execute_fetchall
+
+    async def swallowing(query, values):
+        try:
+            return await fetch(query, values)
+        except asyncio.CancelledError:
+            return await fetch(query, values)
+
+    connection._connection.execute_fetchall = swallowing
+    await Order.all().count()
+
+
+async def catches_it():
+    """Nothing wrong: it catches its own cancellation."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await Order.all().count()
+
+
 async def takes_two():
     """Fault, when it is cancelled between the two: they belong together."""
     await Order.create(name="one")

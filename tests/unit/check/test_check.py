@@ -121,6 +121,14 @@ def test_each_task_is_cancelled_at_each_moment():
     assert told["like"]["scenario"] == "TXN-20"
 
 
+def test_who_swallows_a_cancellation_the_driver_or_the_function():
+    code, told = result("is_not_to_be_stopped", "--cancel", "--setup", "shop:fill")
+    assert (code, told["verdict"]) == (1, "breaks"), told["reason"]
+    assert {each["property"] for each in told["violations"]} == {"cancellation"}
+    code, told = result("catches_it", "--cancel", "--setup", "shop:fill")
+    assert (code, told["verdict"], told["orders"]["swept"] > 0) == (0, "safe", True), told["reason"]
+
+
 def line(function, part):
     """``shop.py:12``: where in a function of shop.py this stands first."""
     lines = (HERE / "shop.py").read_text().splitlines()

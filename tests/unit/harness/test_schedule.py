@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from matrix.harness.explorer import Explorer
 from matrix.harness.schedule import Action, CancelPoint, Execution, ScheduleMismatch, parse
-from matrix.harness.strategies import Cancelling, Departing, Replay, replay
+from matrix.harness.strategies import Cancelling, Departing, Replay, ranked, replay
 
 LETTERS = "ABCD"
 
@@ -90,6 +90,17 @@ def test_turns_are_fair_between_capital_and_small_letters():
 
 def test_the_first_turn_is_the_first_session_s_however_many_there_are():
     assert Departing().choose([step("A"), step("Y"), step("a")], []).token == "A"
+
+
+@pytest.mark.parametrize(("token", "kind"), [("A", "step"), ("12", "answer"), ("A~", "timer")])
+def test_a_token_says_what_it_is(token, kind):
+    assert Action(token, token).kind == kind
+
+
+@pytest.mark.parametrize(("eager", "order"), [(True, ["B", "A", "1", "A~"]), (False, ["1", "A", "B", "A~"])])
+def test_a_sleep_ends_last_and_is_no_turn_of_its_session(eager, order):
+    enabled = [Action(token, token) for token in ("A~", "1", "A", "B")]
+    assert [action.token for action in ranked(enabled, ["A", "B~"], eager=eager)] == order
 
 
 def test_a_departure_moves_the_choice_on():
