@@ -104,11 +104,12 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
     if program.problem or outcome is None:
         return {**told, "verdict": ERROR, "complies": None, "reason": program.problem or found.error}
     evidence, driver = outcome.evidence, backing.adapter.name
+    complied = complies(MUST, outcome.verdict)
     sentences = " ".join([outcome.reason, *(each.sentence for each in outcome.violations)])
     return {
         **told,
         "verdict": outcome.verdict,
-        "complies": complies(MUST, outcome.verdict),
+        "complies": complied,
         "reason": outcome.reason,
         "violations": [{"property": each.property, "text": each.sentence} for each in outcome.violations],
         "steps": [{"action": step["action"], "text": step["text"]} for step in evidence["steps"]],
@@ -117,7 +118,9 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
         "schedule": outcome.schedule,
         "replay": replay_command(options, outcome.schedule),
         "rows": {row: at for row, at in rows(evidence).items() if row in sentences},
-        "like": like(evidence, frozenset(str(each.fact["kind"]) for each in outcome.violations), driver),
+        "like": None
+        if complied
+        else like(evidence, frozenset(str(each.fact["kind"]) for each in outcome.violations), driver),
     }
 
 

@@ -127,6 +127,7 @@ def test_who_swallows_a_cancellation_the_driver_or_the_function():
     assert {each["property"] for each in told["violations"]} == {"cancellation"}
     code, told = result("catches_it", "--cancel", "--setup", "shop:fill")
     assert (code, told["verdict"], told["orders"]["swept"] > 0) == (0, "safe", True), told["reason"]
+    assert told["like"] is None, "a cancelled query in a run that complies"
 
 
 def line(function, part):
