@@ -43,6 +43,7 @@ WARM = "MATRIX_WARM"  # 0: each connection of a driver is a new one of the serve
 # What cannot be asked for through a pooler.
 POOLED = {
     "server": "a pooler stands between: it decides which of the server's sessions end, and the driver hears of none",
+    "lock limit": "a pooler stands between: it takes no setting of a connection that it does not know",
     "notifications": "a pooler in transaction mode stands between: the next statement is another session's",
 }
 ROWS = 1000  # that a server is asked to take where it may have failed

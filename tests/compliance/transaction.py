@@ -1208,7 +1208,7 @@ async def begin_by_hand(world):
     "TXN-54",
     "A row is locked for longer than the server lets anybody wait",
     level="loud",
-    needs=("tortoise", "row locks"),
+    needs=("tortoise", "row locks", "lock limit"),
     orm=OrmSetup(size=2, setting="lock limit"),
     situation=FOUND_LOCKED,
 )
