@@ -29,7 +29,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # What the programs call an address, and the database in it that some of them want.
 ADDRESSES = {"mysql": ("MY_URL", "MYSQL_URL"), "postgres": ("PG_URL",), "sqlite": ()}
 DATABASE = "cases"
-NONE = "mysql://"
 CELLS = ("sqlite-aiosqlite", "mysql-aiomysql", "mysql-asyncmy", "postgres-asyncpg", "postgres-psycopg")
 SECONDS = 280  # that a program may take; the longest ends itself after 250
 PRINTED = 90  # characters of what a program printed, in the table
@@ -182,8 +181,9 @@ def output(program: Path, python: Path, arguments: tuple[str, ...]) -> tuple[str
             program = Path(folder) / program.name
             program.write_text(own, "utf-8")
         command = [str(python), "-u", str(program), *arguments]
+        environment = {"MY_URL": "mysql://", **os.environ}  # that of SQLite wants one, and does not use it
         piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with subprocess.Popen(command, start_new_session=True, **piped) as running:  # type: ignore[call-overload]
+        with subprocess.Popen(command, start_new_session=True, env=environment, **piped) as running:  # type: ignore[call-overload]
             try:
                 return running.communicate(timeout=SECONDS)[0].decode(errors="replace"), running.returncode
             except subprocess.TimeoutExpired:
@@ -212,7 +212,7 @@ def row_of(case: Case, cell: str, folder: Path, environments: Path, known: Mappi
 @contextlib.contextmanager
 def served(server: str) -> Iterator[None]:
     """A server whose address the programs find; one of ours where none is given."""
-    missing = [name for name in ADDRESSES[server] if os.environ.get(name, NONE) == NONE]
+    missing = [name for name in ADDRESSES[server] if not os.environ.get(name)]
     if not missing:
         yield
         return
@@ -256,7 +256,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cell", action="append", choices=CELLS, help="only this cell; may be given again")
     parser.add_argument("--case", action="append", metavar="WORD", help="only programs with this in their name")
     options = parser.parse_args(arguments)
-    os.environ.setdefault("MY_URL", NONE)  # that of SQLite wants one, and does not use it
     os.environ.setdefault("WITNESS", sys.executable)  # by which some programs read what is stored
     print(f"{line_of(TITLES)}\n{line_of(['---'] * len(TITLES))}", flush=True)
     wrong = 0

@@ -212,6 +212,8 @@ def _items(course: Sequence[tuple[str, Mapping[str, Any]]], blocks: Mapping[str,
         elif entry["event"] in OUTCOMES and entry.get("operation") is not None:
             _answered(by_number[entry["operation"]], entry, stack)
         elif entry["fact"]["kind"] == "outlived":  # whatever was cancelled is caught here
+            if any(item.kind == "fetch" for item in within(outer)):
+                raise NotWritten("no script goes on behind a cancelled stream yet")
             stack, outer = [], [Item("outlives", value="again" * again, items=outer)]
         else:
             _noted(here, entry["fact"], last, by_number)
