@@ -10,6 +10,7 @@ from matrix.harness.checker import check, refusals
 from matrix.harness.doubt import answer_lost, in_doubt, permanent
 from matrix.harness.excuses import entitled, expected
 from matrix.harness.history import (
+    ABORTED,
     DOCUMENTED,
     IN_DOUBT,
     INTERNAL,
@@ -141,8 +142,27 @@ def test_who_fails_for_ever_is_judged_by_what_it_asks_itself():
     other = dataclasses.replace(history.operations[2], session="other", outcome="ok", error=None, result="n-1")
     history.operations.append(other)
     assert permanent(history, history.operations[0]) == 2
+    history.operations[2].error = dataclasses.replace(ERROR, classed=ABORTED)
+    assert permanent(history, history.operations[0]) == 2
     history.operations[2].error = dataclasses.replace(ERROR, classed=INTERNAL)
     assert permanent(history, history.operations[0]) == 0
+
+
+def test_one_thing_that_works_later_is_enough():
+    history = failing("xxxx", lost=1)
+    assert permanent(history, history.operations[0]) == 3
+    history.operations[2].outcome, history.operations[2].error, history.operations[2].result = "ok", None, "n-1"
+    assert permanent(history, history.operations[0]) == 0
+
+
+@pytest.mark.parametrize(("classed", "refused"), [(DOCUMENTED, True), (ABORTED, True), (INTERNAL, False)])
+def test_a_refusal_is_documented_and_of_the_program(classed, refused):
+    history = failing("x", lost=0)
+    history.losses.clear()
+    history.operations[0].error = dataclasses.replace(ERROR, classed=classed)
+    assert bool(refusals(history)) is refused
+    history.operations[0].after = True
+    assert refusals(history) == []
 
 
 def test_a_rollback_that_works_is_no_way_out():

@@ -20,6 +20,7 @@ from matrix.harness import sockets
 from matrix.harness.cell import Cell, CellError
 from matrix.harness.channel import Segments, Timeline
 from matrix.harness.gate import Gate
+from matrix.harness.gates import Gates
 from matrix.harness.relayed import Wire
 
 pytestmark = pytest.mark.asyncio
@@ -102,6 +103,12 @@ async def until(condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0)
     raise TimeoutError("it did not come to pass")
+
+
+async def rounds() -> None:
+    """Whatever lies in sockets comes where it may: for what shall not come, there is nothing to wait for."""
+    for _ in range(300):
+        await asyncio.sleep(0)
 
 
 class Setting:
@@ -277,12 +284,15 @@ async def test_on_a_silent_wire_nothing_passes_and_nothing_closes(setting):
     assert wire.in_flight() == ""
     client.transport.write(query("lost"))
     setting.servers[0].transport.write(done("nobody asked"))
-    await until(lambda: not wire.busy())
+    await rounds()
     assert setting.servers[0].queries == ["held"]
     assert client.received == b""
+    assert (wire.tracker.owed, wire.deliverable(), wire.busy()) == (0, False, False)
     setting.servers[0].transport.close()
     await until(lambda: wire.server is None)
+    await rounds()
     assert not client.lost
+    assert not wire.deliverable()
     assert not wire.busy()
 
 
@@ -293,6 +303,39 @@ async def test_bytes_on_their_way_into_the_silence_are_in_flight(setting, monkey
     assert wire.busy()
     wire.closed = True
     assert not wire.busy()
+
+
+async def test_what_was_due_on_a_silent_wire_is_due_no_more(setting):
+    client, wire = await setting.logged_in()
+    hold(setting)
+    setting.servers[0].silent = True
+    client.transport.write(query("never answered"))
+    await until(lambda: setting.servers[0].queries == ["never answered"])
+    assert wire.busy()
+    assert wire.in_flight()
+    wire.fall_silent()
+    assert not wire.busy()
+    assert wire.in_flight() == ""
+
+
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("new", [True, False])
+async def test_old_and_new_connections_fall_silent_each_for_itself(setting, old, new):
+    gates = Gates.__new__(Gates)
+    gates._relays = [setting.gate]
+    _, wire = await setting.logged_in()
+    gates.fall_silent(open_ones=old, new_ones=new)
+    assert (wire.silent, setting.gate.silent) == (old, new)
+
+
+async def test_the_server_is_out_of_reach_and_back(setting):
+    gates = Gates.__new__(Gates)
+    gates._relays = [setting.gate]
+    gates.refuse_connections(True)
+    _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", setting.gate.port)
+    await until(lambda: client.lost)
+    gates.refuse_connections(False)
+    await setting.logged_in()
 
 
 async def test_who_hangs_up_on_a_silent_wire_is_not_heard_by_the_server(setting):
@@ -317,7 +360,9 @@ async def test_a_new_connection_into_the_silence_is_open_and_gets_no_word(settin
     setting.gate.silent = True
     _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", setting.gate.port)
     client.transport.write(STARTUP)
-    await until(lambda: bool(setting.gate.wires) and not setting.gate.wires[0].busy())
+    await until(lambda: bool(setting.gate.wires))
+    await rounds()
+    assert not setting.gate.wires[0].busy()
     assert setting.servers == []
     assert (client.received, client.lost) == (b"", False)
 
