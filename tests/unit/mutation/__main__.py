@@ -115,12 +115,11 @@ def mutmut(*arguments: str) -> str:
 
 
 def own_processes() -> list[str]:
-    """What keeps a mutant from ending processes that are not its tests': there are such mutants, and one ended mutmut."""
+    """What keeps a mutant from ending processes that are not its tests': there are such, and one ended mutmut."""
     wanted = ["unshare", "--pid", "--fork", "--mount-proc"]
-    able = (
-        shutil.which("unshare") and not subprocess.run([*wanted, "true"], check=False, capture_output=True).returncode
-    )
-    return wanted if able else []
+    if not shutil.which("unshare") or subprocess.run([*wanted, "true"], check=False, capture_output=True).returncode:
+        return []
+    return wanted
 
 
 def run(name: str, only_mutate: list[str], tests: list[str], known: Iterable[Survivor]) -> int:
