@@ -15,6 +15,7 @@ import pytest
 from matrix.__main__ import main
 from matrix.harness.sentences import words
 from matrix.reproduce import loops, run
+from matrix.reproduce import head
 from matrix.reproduce import script as written
 from matrix.reproduce.run import CannotRun, Run, execute
 from matrix.reproduce.script import script
@@ -30,7 +31,7 @@ STORED = f"{CELL} NST-5"
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
     """Scripts wait as long as SQLite in this process's own folder needs, not as long as a server far away may."""
-    monkeypatch.setattr(written, "QUIET", 0.01)
+    monkeypatch.setattr(head, "QUIET", 0.01)
     monkeypatch.setattr(written, "SYMPTOM_SECONDS", 1)
 
 
