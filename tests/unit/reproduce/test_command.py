@@ -14,8 +14,7 @@ import pytest
 
 from matrix.__main__ import main
 from matrix.harness.sentences import words
-from matrix.reproduce import loops, run
-from matrix.reproduce import head
+from matrix.reproduce import head, loops, run
 from matrix.reproduce import script as written
 from matrix.reproduce.run import CannotRun, Run, execute
 from matrix.reproduce.script import script
