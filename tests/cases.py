@@ -70,6 +70,13 @@ CASES = (
     Case("driver-05-*", ("CON-31", "CAN-32"), {"postgres-asyncpg": ()}, _COPY),
     Case("driver-06-*", ("CON-32",), _drivers("postgres-psycopg"), r"leave +: ok; next question: \w*Error"),
     Case("driver-08-*", ("CAN-30", "CAN-13"), _drivers(*_MYSQL), r"SSCursor +cancel +: .*task: (?!CancelledError)"),
+    Case(
+        "driver-09-*",
+        ("CON-34",),
+        _drivers("postgres-asyncpg", "postgres-psycopg"),
+        r"received: (?!\['idle', 'in query')",
+    ),
+    Case("driver-09-*", ("CON-35",), _drivers("postgres-psycopg"), r"while notifies\(\) is open: TimeoutError"),
     Case("driver-04-*", ("CAN-9", "CON-12", "POOL-26"), _drivers(*CELLS[1:]), _LATE),
     # The task that waits is in a transaction, whose rollback waits for the statement that nobody could cancel.
     Case("driver-13-*", ("CAN-10", "CAN-12"), {"postgres-asyncpg": ()}, r"no TLS, the cancel .*refused.*STILL WAITING"),
