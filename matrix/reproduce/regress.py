@@ -17,7 +17,7 @@ from matrix.results.text import one_line
 WRONG = "{what: answer for what, answer in told.items() if answer is NOTHING or isinstance(answer, BUGS)}"
 PAUSE = 0.05  # seconds in which what is under way comes to its end
 PATIENCE = 3  # seconds in which everything must have ended
-UNORDERED = ("kill", "lose", "time", "thread", "fetch", "script")  # which events alone cannot order
+UNORDERED = ("kill", "lose", "time", "thread", "fetch", "script", "network")  # which events alone cannot order
 URL = "TORTOISE_TEST_DB"  # as Tortoise's own tests are given their database
 # Tortoise's documented way to test (tortoise.contrib.test), as its own tests do it.
 TORTOISE = f'''
