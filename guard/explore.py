@@ -19,7 +19,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "tests")]
 from matrix import files  # noqa: E402
 from matrix.harness.cell_name import parse  # noqa: E402
 from matrix.harness.drivers import bases, drivers  # noqa: E402
-from matrix.words import ERROR, SAFE, rank  # noqa: E402
+from matrix.words import ERROR, REFUSES, SAFE, rank  # noqa: E402
 
 EXPLORED = HERE / "explored.json"
 ORDERS = "15"
@@ -32,6 +32,16 @@ CANCELLED = {
 # Where the explorer does not look, or has nothing to judge by.
 WHY_NOT = {
     "gather_queries": "it is safe",
+    **dict.fromkeys(
+        ("CTX-1", "background_write", "asks_before_and_after"),
+        "alone it complies, as CTX-1 does: what is late is stored by itself, or refused; with a stranger it is CTX-3",
+    ),
+    "CTX-7": "eager tasks need Python 3.12, and the cells ran on 3.11",
+    "worker_without_a_job": "the worker is given nothing to do: nothing happens that could be judged",
+    "schema_inside": "the tables that it makes are there in the next order: no order of it can be owned",
+    "commit_by_sql": "COMMIT as a statement: it knows Tortoise's calls, not what own SQL means",
+    "object_rolled_back": "what an object of the program still says is no answer of the database",
+    "object_of_inner_block_rolled_back": "what an object of the program still says is no answer of the database",
     "CTX-5": "a thread with a loop of its own: nobody can own its order",
     "CTX-13": "it gives the function one named connection",
     "FIX-1a": "it gives the function one named connection",
@@ -80,17 +90,17 @@ def on_record() -> dict[str, dict[str, Any]]:
 def told(name: str, record: Mapping[str, Mapping[str, Any]]) -> str:
     """The cell of a table: with which drivers it is found, worst first, or why not. Raises SystemExit for a program
     that is found nowhere, where nobody has said why."""
+    if name in WHY_NOT:
+        return f"not seen: {WHY_NOT[name]}"
     words: dict[str, list[str]] = {}
     for cell, found in record.items():
         word = found.get(name, {}).get("verdict", SAFE)
-        if word not in (SAFE, ERROR):
+        if word not in (SAFE, REFUSES, ERROR):
             own = words.setdefault(word, [])
             own += [driver] if (driver := parse(cell).driver) not in own else []
-    if words:
-        return "; ".join(f"{word} with {', '.join(words[word])}" for word in sorted(words, key=rank, reverse=True))
-    if name not in WHY_NOT:
+    if not words:
         raise SystemExit(f"{name}: the explorer finds it nowhere; say in guard/explore.py why")
-    return f"not seen: {WHY_NOT[name]}"
+    return "; ".join(f"{word} with {', '.join(words[word])}" for word in sorted(words, key=rank, reverse=True))
 
 
 def main() -> int:

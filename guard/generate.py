@@ -162,9 +162,8 @@ def page(data: Mapping[str, Any]) -> str:
 
 def table() -> dict[str, str]:
     """RULES.md's table as it is: what each scenario or pattern is found as."""
-    return dict(
-        re.findall(r"^\| `?([\w-]+)[^|]* \| ([^|]+) \| [^|]+ \|$", RULES.read_text(encoding="utf-8"), re.MULTILINE)
-    )
+    row = re.compile(r"^\| `?([\w-]+)[^|]* \| ([^|]+?)(?: \| [^|]+)? \|$", re.MULTILINE)
+    return dict(row.findall(RULES.read_text(encoding="utf-8")))
 
 
 def as_json(data: Mapping[str, Any]) -> str:
