@@ -76,7 +76,7 @@ def tox_add_env_config(env_conf: Any, state: Any) -> None:
     words = shlex.join(state.conf.pos_args(None) or ())
     if own := {"report": report, "orders": orders}.get(env_conf.name):
         env_conf.loaders.insert(0, own("" if bare else words, state.conf))  # of a bare tox they are the cells'
-    if env_conf.name in ("unit", "attacks", "bench"):
+    if env_conf.name in ("unit", "attacks", "mutation", "bench"):
         written = filter(
             None, map(str.strip, env_conf.loaders[0].load_raw("deps", state.conf, env_conf.name).splitlines())
         )

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +16,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "tests")]
 
 from matrix import files  # noqa: E402
 from matrix.harness.cell_name import parse  # noqa: E402
-from matrix.harness.drivers import bases, drivers  # noqa: E402
+from matrix.harness.drivers import bases  # noqa: E402
+from matrix.runs.check import NotChecked, checked  # noqa: E402
 from matrix.words import ERROR, REFUSES, SAFE, rank  # noqa: E402
 
 EXPLORED = HERE / "explored.json"
@@ -71,14 +70,12 @@ def programs() -> Iterator[tuple[str, str, bool]]:
 def explored(cell: str, function: str, cancel: bool) -> dict[str, Any]:
     """Word and reason. Raises SystemExit where it could not be asked at all."""
     folder = HERE / "tests" if function.startswith("corpus:") else HERE.parent
-    command = [sys.executable, "-m", "matrix", "check", cell, function, "--folder", str(folder), "--orders", ORDERS]
-    command += ["--models", "docs.patterns.models", "--json", *["--cancel"] * cancel]
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parent)))}
-    done = subprocess.run(command, cwd=HERE.parent, env=variables, capture_output=True, text=True, check=False)
-    if not done.stdout.startswith("{"):
-        raise SystemExit(f"{cell} {function}: {done.stderr.strip()}")
-    told = json.loads(done.stdout)
-    return {key: told.get(key) for key in ("verdict", "reason", "like")}
+    words = ["--orders", ORDERS, "--models", "docs.patterns.models", *["--cancel"] * cancel]
+    try:
+        told = checked(cell, function, folder, *words, path=(HERE, HERE.parent))
+    except NotChecked as problem:
+        raise SystemExit(str(problem)) from None
+    return {key: told[key] for key in ("verdict", "reason")}
 
 
 def on_record() -> dict[str, dict[str, Any]]:
@@ -104,7 +101,7 @@ def told(name: str, record: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main() -> int:
-    able = [each for each in bases() if drivers()[parse(each).driver].orm]
+    able = bases(orm=True)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cells", nargs="*", metavar="CELL", help=f"of {', '.join(able)} (all)")
     options = parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -39,11 +40,7 @@ class Allowed:
             imported(target)
             module, _, name = target.partition(":")
             owner, _, last = name.rpartition(".")
-            holder = imported(f"{module}:{owner}") if owner else imported(f"{module}:__dict__")
-            if isinstance(holder, dict):
-                holder[last] = imported(stub)
-            else:
-                setattr(holder, last, imported(stub))
+            setattr(imported(f"{module}:{owner}") if owner else sys.modules[module], last, imported(stub))
 
     def in_thread(self, name: str) -> bool:
         """Whether this function may run in a thread."""

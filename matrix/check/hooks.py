@@ -25,10 +25,9 @@ from .tasks import UserSession
 
 BUSY = contextvars.ContextVar("busy", default=False)  # within an operation: what Tortoise calls there is no other one
 WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE|WITH)\b", re.IGNORECASE)
-STATEMENTS = (
-    *("execute_insert", "execute_many", "execute_query", "execute_query_dict", "execute_query_dict_with_affected"),
-    "execute_script",
-)
+SCRIPT = "execute_script"
+STATEMENTS: tuple[str, ...] = ("execute_insert", "execute_many", "execute_query", "execute_query_dict")
+STATEMENTS = (*STATEMENTS, "execute_query_dict_with_affected", SCRIPT)
 TEXT_LENGTH = 70  # characters of a statement that are shown
 Call = Callable[..., Awaitable[Any]]
 
@@ -105,10 +104,8 @@ def _statement(program: Program, original: Call, *, script: bool = False) -> Cal
         if session is None:
             return await original(client, query, *arguments, **named)
         text = " ".join(str(query).split())
-        asks: dict[str, Any] = {
-            "kind": "words",
-            "text": text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…",
-        }
+        shown = text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…"
+        asks: dict[str, Any] = {"kind": "words", "text": shown}
         asks |= {"script": True} if script else {}
         port = ShadowPort(session, client)
         token = BUSY.set(True)
@@ -177,7 +174,7 @@ def install(program: Program) -> None:
             continue
         for name in STATEMENTS:
             if name in own:
-                setattr(owner, name, _statement(program, own[name], script=name == "execute_script"))
+                setattr(owner, name, _statement(program, own[name], script=name == SCRIPT))
         if "_in_transaction" in own:
             setattr(owner, "_in_transaction", _beginning(program, own["_in_transaction"]))  # noqa: B010
         for name in ("commit", "rollback"):

@@ -144,9 +144,11 @@ def _drivers(*places: tuple[Path, Path]) -> dict[str, Driver]:
     return found
 
 
-def bases() -> list[str]:
-    """The cells of the newest releases, in the order of the tables. Raises TableError."""
-    return [f"{server}-{driver.name}" for driver in drivers().values() for server in driver.servers]
+def bases(*, orm: bool = False) -> list[str]:
+    """The cells of the newest releases, in the order of the tables; ``orm``: those that Tortoise has a client for.
+    Raises TableError."""
+    able = [driver for driver in drivers().values() if driver.orm or not orm]
+    return [f"{server}-{driver.name}" for driver in able for server in driver.servers]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -293,7 +293,7 @@ def _budget(columns: Sequence[Column], scenario: str) -> str:
     """How many programs a line of generated ones was judged by in a cell; empty for other lines."""
     lines = (column.result.by_id.get(scenario) for column in columns if column.result)
     counts = sorted({made["programs"] for line in lines if line and (made := line.get("generated"))})
-    return f" ({' to '.join(map(str, {counts[0]: 0, counts[-1]: 0}))} programs a cell)" if counts else ""
+    return f" ({' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} programs a cell)" if counts else ""
 
 
 def mark(

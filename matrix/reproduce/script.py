@@ -126,6 +126,7 @@ class Maker:
         """A part of the runtime with only those of its lines that this script needs."""
         sweep = self.sweep
         everything = [item for task in self.tasks for item in within(task.items)]
+        network = self.network()
         return part(
             name,
             {
@@ -144,9 +145,9 @@ class Maker:
                 "context": self.declared.context != "" or any(item.empty for item in everything),
                 "abandoned": self.declared.abandons,
                 "reuses": self.found.reuses_number,
-                "unreachable": self.declared.unreachable or "reachable(" in self.network(),
-                "silence": "fall_silent(" in self.network(),
-                "resets": "reset_connections(" in self.network(),
+                "unreachable": self.declared.unreachable or "reachable(" in network,
+                "silence": "fall_silent(" in network,
+                "resets": "reset_connections(" in network,
                 "limits": self.limits(),
                 "saves": any(item.kind == "save" for item in everything),
                 "again": any(item.kind == "outlives" and item.value for item in everything),
@@ -231,11 +232,9 @@ class Maker:
             for task in self.tasks:
                 lines += ["", "", *self.writer.function(task)]
         if "let_time_pass(" in "\n".join(lines):
-            lines += ["", "", "async def let_time_pass(seconds):", '    owed.add("the clock")']
-            lines += ["    await asyncio.sleep(seconds)", '    owed.discard("the clock")']
-            if not self.limits():
-                lines[-4] = lines[-4].replace("seconds", "")
-                lines[-2] = lines[-2].replace("seconds", f"{LIMIT + 0.1:g}")
+            given, passes = ("seconds", "seconds") if self.limits() else ("", f"{LIMIT + 0.1:g}")
+            lines += ["", "", f"async def let_time_pass({given}):", '    owed.add("the clock")']
+            lines += [f"    await asyncio.sleep({passes})", '    owed.discard("the clock")']
         if self.declared.unreachable:
             lines += ["", "", *self.the_rest()]
         if self.next_user:
@@ -327,7 +326,7 @@ class Maker:
                 f'{indent}question = f"SELECT count(*) FROM pg_stat_activity WHERE {{mine}}"',
                 f"{indent}(open_transactions,) = await sql(direct, question)",
             ]
-        if self.found.hangs and self.limits():  # what waits for a silent connection is told when that is cut
+        if self.told_later():
             lines.append(f"{indent}by_then = dict(told)")
         lines += [indent + each for each in self.cut()]
         if "rows" in self.found.shows:
@@ -368,9 +367,7 @@ class Maker:
         return ", before" * (self.declared.context == "before") + f", {PLAIN}" * plain
 
     def shows(self) -> list[str]:
-        found = (
-            self.found.shows.replace("told.", "by_then.") if self.found.hangs and self.limits() else self.found.shows
-        )
+        found = self.found.shows.replace("told.", "by_then.") if self.told_later() else self.found.shows
         parts = found.split(" and ")
         if len(found) < 100:
             return [f"    shows = {found}"]
@@ -378,11 +375,11 @@ class Maker:
 
     def observed(self) -> str:
         """What is printed of what the script has seen."""
-        return (
-            re.sub(r"\btold$", "by_then", self.found.observed)
-            if self.found.hangs and self.limits()
-            else self.found.observed
-        )
+        return re.sub(r"\btold$", "by_then", self.found.observed) if self.told_later() else self.found.observed
+
+    def told_later(self) -> bool:
+        """Whether who hangs is told something at the end: what waits for a silent connection is when that is cut."""
+        return self.found.hangs and self.limits()
 
     def seeds(self) -> int:
         items = [item for task in self.tasks for item in within(task.items)] + list(within(self.next_user))

@@ -327,24 +327,15 @@ def _opened(fact: Fact, history: Any, line: Any) -> Symptom | None:
     )
 
 
-def _late(fact: Fact, history: Any, line: Any) -> Symptom | None:
-    who, took = quoted(fact["session"]), float(fact["took"])
+def _over_limit(fact: Fact, history: Any, line: Any) -> Symptom | None:
+    """A limit that ended its block late, or one that ended what should have been served within it."""
+    name, who, limit, late = fact["session"], quoted(fact["session"]), f"{fact['seconds']:g} s", fact["kind"] == "late"
     return Symptom(
         sentence(short(fact)),
-        f"{fact['session']}'s time limit of {fact['seconds']:g} s ends its block",
-        f"over.get({who}, 0) > 1",
-        _print(f"seconds by which {fact['session']} was over its limit:", f"over.get({who})"),
-        seconds=took + 3,
-    )
-
-
-def _not_in_time(fact: Fact, history: Any, line: Any) -> Symptom | None:
-    who = quoted(fact["session"])
-    return Symptom(
-        sentence(short(fact)),
-        f"{fact['session']} is served within {fact['seconds']:g} s",
-        f"{who} in over",
-        _print(f"seconds by which {fact['session']} was over its limit:", f"over.get({who})"),
+        f"{name}'s time limit of {limit} ends its block" if late else f"{name} is served within {limit}",
+        f"over.get({who}, 0) > 1" if late else f"{who} in over",
+        _print(f"seconds by which {name} was over its limit:", f"over.get({who})"),
+        seconds=float(fact["took"]) + 3 if late else 0,
     )
 
 
@@ -369,8 +360,8 @@ KINDS: dict[str, Kind] = {
     "swallowed": _swallowed,
     "sent_later": _sent,
     "hang": _hang,
-    "late": _late,
-    "not_in_time": _not_in_time,
+    "late": _over_limit,
+    "not_in_time": _over_limit,
     "aliases_opened": _opened,
     "transaction_open": _open,
 }

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matrix.check.arguments import HERE, add_arguments, words
 from matrix.harness.drivers import bases, drivers
-from matrix.runs import cells, process
+from matrix.runs import process
+from matrix.runs.inputs import ROOT
 from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
 from matrix.runs.replay import environment
+
+
+class NotChecked(Exception):
+    """A function could not be checked; the message says why."""
+
+
+def checked(cell: str, function: str, folder: Path, *arguments: str, path: Sequence[Path] = ()) -> dict[str, Any]:
+    """The result of the command as data, an ``error`` too; ``path``: more that the function imports from. Raises
+    NotChecked."""
+    command = [sys.executable, "-m", "matrix", "check", cell, function, "--folder", str(folder), "--json", *arguments]
+    variables = {**os.environ, **({"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {})}
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    if not done.stdout.startswith("{"):
+        raise NotChecked(f"{cell} {function}: {done.stderr.strip()}")
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
 def register(commands: Any) -> None:
@@ -39,7 +60,7 @@ def _check(options: argparse.Namespace) -> int:
         return 2
     options.cell = str(cell)
     if not drivers()[cell.driver].orm:
-        able = ", ".join(each for each in bases() if drivers()[cells.read(each).driver].orm)
+        able = ", ".join(bases(orm=True))
         print(
             f"{cell}: Tortoise has no client for it, so a function of yours cannot run there\ntake one of {able}",
             file=sys.stderr,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,22 +17,17 @@ from typing import Any
 import tomllib
 
 from matrix import files
-from matrix.harness.cell_name import parse
-from matrix.harness.drivers import bases, drivers
+from matrix.harness.drivers import bases
 from matrix.report.markdown import escape
 from matrix.report.readme import filled
 from matrix.results.read import ResultError, read_cell
-from matrix.words import GLYPHS
+from matrix.runs.check import NotChecked, checked
+from matrix.words import ERROR, GLYPHS
 
 HERE = Path(__file__).parent
 FOUND = HERE / "found.json"
 README = HERE / "README.md"
 MENDED = "_mended"
-
-
-def able() -> list[str]:
-    """The cells of the newest releases that Tortoise has a client for."""
-    return [each for each in bases() if drivers()[parse(each).driver].orm]
 
 
 def faults() -> list[dict[str, str]]:
@@ -42,21 +36,22 @@ def faults() -> list[dict[str, str]]:
     return found
 
 
+def options_of(fault: Mapping[str, str]) -> list[str]:
+    """What its functions are checked with."""
+    return [word for name in ("setup", "invariant") if name in fault for word in (f"--{name}", fault[name])]
+
+
 def check(cell: str, fault: Mapping[str, str], function: str) -> dict[str, Any]:
-    """What ``python -m matrix check`` makes of a function. Raises SystemExit where it could not run."""
-    command = [sys.executable, "-m", "matrix", "check", cell, function, "--folder", str(HERE), "--json"]
-    for option in ("setup", "invariant"):
-        command += [f"--{option}", fault[option]] if option in fault else []
-    done = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1):
-        print(f"{cell} {function}: {done.stderr.strip() or done.stdout.strip()}", file=sys.stderr)
-        raise SystemExit(2)
-    told: dict[str, Any] = json.loads(done.stdout)
+    """What ``python -m matrix check`` makes of a function. Raises NotChecked where it could not run."""
+    told = checked(cell, function, HERE, *options_of(fault))
+    if told["verdict"] == ERROR:
+        raise NotChecked(f"{cell} {function}: {told['reason']}")
     return told
 
 
 def of_cell(cell: str, results: Path) -> dict[str, dict[str, Any]]:
-    """By function: the word, and the words of its mended version and of its scenario. Raises ResultError."""
+    """By function: the word, and the words of its mended version and of its scenario. Raises ResultError or
+    NotChecked."""
     lines, found = read_cell(results / f"{cell}.jsonl").by_id, {}
     for fault in faults():
         function = fault["function"]
@@ -83,7 +78,7 @@ def wrong(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A row for each fault: the word on each cell, that of its scenario where it is another, that of the mended one."""
+    """A row for each fault: its word and that of its mended version on each cell."""
     yield f"| application | function | of the kind of | {' | '.join(found)} |"
     yield f"|---|---|---|{'---|' * len(found)}"
     for fault in faults():
@@ -105,11 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("cells", nargs="*", metavar="CELL", help="of the newest releases (all)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="what the matrix says (results)")
     options = parser.parse_args(arguments)
-    if unknown := set(options.cells) - set(able()):
-        parser.error(f"there is no cell {', '.join(sorted(unknown))}; there are {', '.join(able())}")
+    able = bases(orm=True)
+    if unknown := set(options.cells) - set(able):
+        parser.error(f"there is no cell {', '.join(sorted(unknown))}; there are {', '.join(able)}")
     try:
-        found = {cell: of_cell(cell, options.results) for cell in options.cells or able()}
-    except ResultError as problem:
+        found = {cell: of_cell(cell, options.results) for cell in options.cells or able}
+    except (ResultError, NotChecked) as problem:
         print(problem, file=sys.stderr)
         return 2
     if not options.cells:

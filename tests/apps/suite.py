@@ -1,8 +1,8 @@
 """A test suite: its fixture is a transaction that is rolled back after each test, so that the next finds nothing. What
-it tests is code that starts tasks. test_suite.py runs it by pytest, on SQLite."""
+it tests is code that starts tasks. test_functions.py runs it by pytest, on SQLite."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tortoise import fields
@@ -41,9 +41,6 @@ async def emptied() -> AsyncIterator[None]:
         yield
     finally:
         await Visit.all().delete()
-
-
-Fixture = Callable[[], "asynccontextmanager[None]"]
 
 
 # -- what is tested ----------------------------------------------------------------------------------------------------
@@ -99,6 +96,3 @@ async def a_visit_is_counted_mended() -> None:
         await visit_later()
         await until_idle()
         assert await Visit.all().count() == 1
-
-
-Test = Callable[[], Awaitable[None]]

@@ -3,31 +3,36 @@
 import contextlib
 import importlib
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import tomllib
 from tortoise import Tortoise
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-FUNCTIONS = {
-    "shop": ("place_order", "reserve_all"),
-    "worker": ("batch", "two_take"),
-    "suite": ("both_visits_are_there", "a_visit_is_counted"),
-}
+FAULTS = tomllib.loads((HERE / "apps.toml").read_text("utf-8"))["fault"]
+
+
+def named(target: str) -> Callable[[], Awaitable[None]]:
+    module, _, name = target.partition(":")
+    function: Callable[[], Awaitable[None]] = getattr(importlib.import_module(module), name)
+    return function
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("end", ["", "_mended"])
-@pytest.mark.parametrize(("app", "name"), [(app, name) for app, names in FUNCTIONS.items() for name in names])
-async def test_it_runs(app: str, name: str, end: str) -> None:
-    module = importlib.import_module(app)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault["function"])
+async def test_it_runs(fault: dict[str, str], end: str) -> None:
+    app = fault["function"].partition(":")[0]
+    function = named(fault["function"] + end)
     await Tortoise.init(db_url="sqlite://:memory:", modules={"models": [app]}, _enable_global_fallback=True)
     try:
         await Tortoise.generate_schemas()
-        if app == "worker":
-            await module.fill()
+        if "setup" in fault:
+            await named(fault["setup"])()
         with contextlib.suppress(Exception) if not end else contextlib.nullcontext():  # a fault may show in any order
-            await getattr(module, name + end)()
+            await function()
     finally:
         await Tortoise.close_connections()

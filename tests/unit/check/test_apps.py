@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from tests.apps.__main__ import FOUND, HERE, MENDED, README, able, faults, fill, wrong
+from matrix.harness.drivers import bases
+from tests.apps.__main__ import FOUND, HERE, MENDED, README, faults, fill, options_of, wrong
 
 ROOT = HERE.parents[1]
 CELL = "sqlite-aiosqlite"
@@ -20,7 +21,7 @@ RECORD = json.loads(FOUND.read_text("utf-8"))
 
 def test_the_record_has_every_cell_and_function_and_is_as_the_matrix_says():
     functions = [fault["function"] for fault in faults()]
-    assert {cell: list(found) for cell, found in RECORD.items()} == dict.fromkeys(able(), functions)
+    assert {cell: list(found) for cell, found in RECORD.items()} == dict.fromkeys(bases(orm=True), functions)
     assert list(wrong(RECORD)) == []
     assert README.read_text("utf-8") == fill(RECORD)
 
@@ -43,8 +44,7 @@ def test_a_fault_shows_again_and_its_mended_version_complies(fault):
         (fault["function"] + MENDED, ("--orders", "4")),
     ):
         command = [sys.executable, "-m", "matrix.check", CELL, function, "--folder", str(HERE), "--json", *more]
-        for option in {"setup", "invariant"} & set(fault):
-            command += [f"--{option}", fault[option]]
+        command += options_of(fault)
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
         word = "safe" if function.endswith(MENDED) else RECORD[CELL][function]["verdict"]
         assert json.loads(done.stdout)["verdict"] == word, done.stdout
@@ -58,7 +58,7 @@ def test_the_guard_sees_what_needs_no_order_and_accuses_no_mended_version():
     for test, text in re.findall(
         r"^_+ test_it_runs\[(\S+)-\] _+\n(.*?)(?=^[_=])", done.stdout, re.MULTILINE | re.DOTALL
     ):
-        found[test.replace("-", ":", 1)] = set(re.findall(r"^([a-z-]+): tests/apps/", text, re.MULTILINE))
+        found[test] = set(re.findall(r"^([a-z-]+): tests/apps/", text, re.MULTILINE))
     seen = {fault["function"]: fault["guard"] for fault in faults() if "guard" in fault}
     assert set(found) == set(seen), done.stdout
     assert all(seen[function] in rules for function, rules in found.items()), found

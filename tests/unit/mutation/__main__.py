@@ -138,7 +138,8 @@ def run(name: str, only_mutate: list[str], tests: list[str], known: Iterable[Sur
         )
         alive = [each for each, state in states.items() if state not in KILLED]
         survivors = [survivor(each, get_diff_for_mutant(each)) for each in alive]
-    harmless = [each for each in survivors if any(kind.search(f"{each.was}\n{each.became}") for kind in neutral(name))]
+    kinds = neutral(name)
+    harmless = [each for each in survivors if any(kind.search(f"{each.was}\n{each.became}") for kind in kinds)]
     survivors = [each for each in survivors if each not in harmless]
     new, gone = judge(survivors, [each for each in known if belongs(each, only_mutate)])
     for each in new:
