@@ -6,7 +6,7 @@ Pure functions of result lines, a header and the entries of ``expectations``.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from packaging.utils import canonicalize_name
@@ -230,16 +230,18 @@ def _compared(difference: int, prefix: str, seen: str, promised: str, line: Scen
 
 
 def _near_misses(entries: Iterable[Entry], scenario: str) -> str:
-    missed = [f"{entry.number} ({entry.range})" for entry in entries if scenario in entry.scenarios]
+    missed = [f"{entry.number} ({entry.range})" for entry in entries if scenario in entry.scenarios and not entry.cell]
     return f" (entries that cover {scenario} elsewhere: {', '.join(missed)})" if missed else ""
 
 
 def without_cell(entries: Iterable[Entry], headers: Iterable[Header]) -> list[Unmet]:
-    """The entries that match none of the cells; ask only where the cells are all that are planned."""
+    """The entries that match none of the cells; ask only where the cells are all that are planned. A range of Pythons
+    does not count: these cells run with whichever is at hand."""
     headers = list(headers)
     unmet = []
     for entry in entries:
-        if not any(applies(entry, header["axes"], header.get("packages")) for header in headers):
+        anywhere = replace(entry, versions=tuple(each for each in entry.versions if each[0] != "python"))
+        if not any(applies(anywhere, header["axes"], header.get("packages")) for header in headers):
             text = f"{entry.where} ({entry.range}) matches no cell: correct its versions or remove it"
             unmet.append(Unmet("no cell", entry.path.stem, None, text, entry))
     return unmet

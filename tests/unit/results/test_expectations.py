@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from matrix.harness import cell_name
 from matrix.harness.drivers import drivers
 from matrix.results import expectations, judging
 from matrix.results.expectations import BadEntry, BadExpectationFile, TwoEntries, expected, load
@@ -297,9 +298,24 @@ def test_how_often_each_racing_word_was_seen_is_on_record(entries):
         entries(entry(**racing, seen="{ breaks = 3 }"))
 
 
+def test_an_entry_for_other_pythons_has_a_cell(entries):
+    found = entries(entry(versions='{ python = "<3.0" }'))
+    assert judging.without_cell(found, [header()]) == []
+
+
 def test_the_expectations_in_the_tree_can_be_read():
     for path in expectations.FOLDER.glob("*.toml"):
         load(path)
+
+
+def test_what_a_default_cell_shows_is_on_record_whichever_python_runs_it():
+    """``tox`` takes the Python at hand: what depends on it alone is an entry with a range, never of one cell."""
+    found = expectations.read_variants(expectations.FOLDER / expectations.VARIANTS)
+    oldest = expectations.lenient_version("3.11")
+    for cell, words in found.items():
+        name = cell_name.parse(cell)
+        if name.python and str(name) == f"{name.base}-py{name.python.replace('.', '')}":
+            assert not words or expectations.lenient_version(name.python) < oldest, cell
 
 
 def test_a_cell_of_other_releases_is_reported_and_only_an_error_counts():
