@@ -35,7 +35,6 @@ WHY_NOT = {
         ("CTX-1", "background_write", "asks_before_and_after"),
         "alone it complies, as CTX-1 does: what is late is stored by itself, or refused; with a stranger it is CTX-3",
     ),
-    "CTX-7": "eager tasks need Python 3.12, and the cells ran on 3.11",
     "worker_without_a_job": "the worker is given nothing to do: nothing happens that could be judged",
     "schema_inside": "the tables that it makes are there in the next order: no order of it can be owned",
     "commit_by_sql": "COMMIT as a statement: it knows Tortoise's calls, not what own SQL means",
@@ -104,13 +103,15 @@ def main() -> int:
     able = bases(orm=True)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cells", nargs="*", metavar="CELL", help=f"of {', '.join(able)} (all)")
+    parser.add_argument("--only", metavar="NAME", help="one program of the corpus; the others stay as they are on record")
     options = parser.parse_args()
     if unknown := set(options.cells) - set(able):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(able)}")
     record = on_record()
     for cell in options.cells or able:
-        record[cell] = {}
-        for name, function, cancel in programs():
+        asked = [program for program in programs() if options.only in (None, program[0])]
+        record[cell] = {name: found for name, found in record.get(cell, {}).items() if options.only}
+        for name, function, cancel in asked:
             record[cell][name] = explored(cell, function, cancel)
             print(f"{cell:<20}{name:<36}{record[cell][name]['verdict']}", flush=True)
         ordered = {each: record[each] for each in able if each in record}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -66,11 +67,18 @@ def where(task: asyncio.Task[Any] | None) -> str:
     """The chain of awaits at whose end a task waits, outermost first."""
     parts: list[str] = []
     for frame in frames(task):
-        file = frame.f_code.co_filename.replace("\\", "/")
-        for root in ("/site-packages/", "/lib/python", "/tests/", "/matrix/"):
-            file = file.split(root)[-1]
-        parts.append(f"{file}:{frame.f_lineno} {frame.f_code.co_name}")
+        parts.append(f"{_shown(frame.f_code.co_filename)}:{frame.f_lineno} {frame.f_code.co_name}")
     return " > ".join(parts)
+
+
+def _shown(file: str) -> str:
+    """A source file without the folder in which this machine keeps it; one of a user's as it was imported."""
+    file = file.replace("\\", "/")
+    found = file
+    for root in ("/site-packages/", "/lib/python", "/tests/", "/matrix/"):
+        found = found.split(root)[-1]
+    folders = sorted((f"{folder.rstrip('/')}/" for folder in sys.path if folder), key=len, reverse=True)
+    return next((file.removeprefix(each) for each in folders if found == file and file.startswith(each)), found)
 
 
 def frames(task: asyncio.Task[Any] | None) -> Iterator[FrameType]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
 from typing import Any
 
 import pytest
 
+from matrix.harness import hang
 from matrix.harness.outcome import Exploration
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import OrmSetup, Scenario
@@ -492,3 +494,15 @@ async def test_a_program_that_never_waits_is_an_error_that_says_so(monkeypatch):
 
     exploration = await Runner(Backing(Queueing()), 1).explore(scenario(program))
     assert "the program did not wait: a task goes round and round" in exploration.error
+
+
+async def test_a_users_file_is_shown_as_it_was_imported(tmp_path, monkeypatch):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "orders.py").write_text("async def waits(event):\n    await event.wait()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    task = asyncio.create_task(importlib.import_module("shop.orders").waits(asyncio.Event()))
+    await asyncio.sleep(0)
+    try:
+        assert hang.where(task).startswith("shop/orders.py:2 waits > ")
+    finally:
+        task.cancel()
