@@ -103,7 +103,7 @@ def main() -> int:
     able = bases(orm=True)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cells", nargs="*", metavar="CELL", help=f"of {', '.join(able)} (all)")
-    parser.add_argument("--only", metavar="NAME", help="one program of the corpus; the others stay as they are on record")
+    parser.add_argument("--only", metavar="NAME", help="one program; the others stay as on record")
     options = parser.parse_args()
     if unknown := set(options.cells) - set(able):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(able)}")
