@@ -189,13 +189,11 @@ class CellOfPytest:
 
 @contextlib.contextmanager
 def failing_as_pytest_does() -> Iterator[None]:
-    from matrix.cell.run import CellEnded, NotAsExpected, WriteError
+    from matrix.cell.run import CellEnded, NotAsExpected, WriteError, tell_the_end
 
     try:
         yield
-    except CellEnded as ended:
-        pytest.exit(str(ended), returncode=ended.code)
-    except WriteError as problem:  # else it would be one of the lines that pytest cuts at the terminal's width
-        pytest.exit(str(problem), returncode=2)
+    except (CellEnded, WriteError) as ended:  # the latter would be one of the lines that pytest cuts
+        pytest.exit(tell_the_end(ended), returncode=getattr(ended, "code", 2))
     except NotAsExpected as problem:
         pytest.fail(str(problem), pytrace=False)

@@ -48,10 +48,12 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         return 2
     cell, *rest = arguments
     from matrix import servers
+    from matrix.results import following
 
     try:
         environment = environment_of(cell)
     except servers.ServerError as error:
+        following.tell({"ended": f"{cell}: {error}"})
         print(f"{cell}: {error}", file=sys.stderr)
         return 2
     os.chdir(ROOT)

@@ -20,10 +20,10 @@ from matrix.harness.processes import Processes, ScenarioJob, cores
 from matrix.harness.result_lines import without_verdict
 from matrix.harness.scenario import Scenario, catalogue
 from matrix.lines import Header, OrdersAnomaly, ScenarioLine
-from matrix.results import expectations, judging
+from matrix.results import expectations, following, judging
 from matrix.results.read import ResultError, read_cell
 from matrix.results.write import ResultWriter, WriteError, utc_now
-from matrix.words import ERROR, FULL, GLYPHS, NOT_APPLICABLE, RECORD, REFUSES, SAFE
+from matrix.words import ERROR, FULL, NOT_APPLICABLE, RECORD, REFUSES, SAFE
 
 ROOT = Path(__file__).resolve().parents[2]
 COLOURS = {SAFE: "green", REFUSES: "cyan", NOT_APPLICABLE: "white", ERROR: "purple"}  # everything else: red
@@ -280,18 +280,20 @@ class CellRun:
 
     # -- printing --------------------------------------------------------------------------------------------------
     def _show(self, line: ScenarioLine, before: ScenarioLine | None) -> None:
-        """Print a line; ``before``: what it replaces."""
-        verdict, word = line["verdict"], _word(line)
-        mark = {COLOURS.get(verdict, "red"): True, "bold": verdict not in (SAFE, NOT_APPLICABLE)}
-        text = f"  {len(self.lines):>3}/{len(self.planned)} {line['scenario']:<7} {word:<18} "
-        reason = "" if verdict == SAFE and not line.get("remedy") else " ".join((line["reason"] or "").split())
-        if before is not None:
-            same = word == _word(before)
-            reason = "as on record" if same else f"{_word(before)} on record: {reason}"
-        available = self.terminal.width() - len(text) - 1
-        self.terminal.say(
-            text + (reason if len(reason) <= available else reason[: max(available - 1, 20)] + "…"), **mark
+        """Print a line, and tell who follows; ``before``: what it replaces."""
+        verdict = line["verdict"]
+        fact = following.Scenario(
+            scenario=line["scenario"],
+            count=len(self.lines),
+            planned=len(self.planned),
+            verdict=verdict,
+            remedy=line.get("remedy"),
+            reason=line["reason"],
+            before=following.word(before["verdict"], before.get("remedy")) if before else None,
         )
+        following.tell(fact)
+        mark = {COLOURS.get(verdict, "red"): True, "bold": verdict not in (SAFE, NOT_APPLICABLE)}
+        self.terminal.say(following.shown(fact, self.terminal.width()), **mark)
 
     def summary(self) -> str:
         """The last line of a run that was opened."""
@@ -306,10 +308,10 @@ class CellRun:
         return f"{len(lines)} of {len(self.catalogue)} scenarios{how} in {time.monotonic() - self.started:.1f} s"
 
 
-def _word(line: ScenarioLine) -> str:
-    """A verdict with its glyph, and a remedy's word."""
-    verdict = line["verdict"]
-    return f"{GLYPHS.get(verdict, '?')} {verdict}" + (f", {line['remedy']}" if line.get("remedy") else "")
+def tell_the_end(why: CellEnded | WriteError) -> str:
+    """Tell who follows why the cell cannot go on; the same for people."""
+    following.tell({"ended": str(why)})
+    return str(why)
 
 
 def _says_less(scenario: Scenario, line: ScenarioLine) -> bool:

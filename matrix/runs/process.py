@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matrix.results.following import FOLLOW
 from matrix.runs.environments import ROOT, bytecode_folder
 
 # These are another run's. Bytecode is kept apart, whatever the caller says: compiling the suite and its environment
 # anew takes longer than many a scenario.
-NOT_PASSED = ("MATRIX_RESULTS", "MATRIX_SOURCES", "MATRIX_POSITION", "PYTHONDONTWRITEBYTECODE")
+NOT_PASSED = ("MATRIX_RESULTS", "MATRIX_SOURCES", "MATRIX_POSITION", FOLLOW, "PYTHONDONTWRITEBYTECODE")
 
 
 def start(

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from matrix.results.text import one_line
+from matrix.results import following
+from matrix.results.text import clean, one_line
 from matrix.runs.jobs import Done, Job
 from matrix.words import GLYPHS, NOT_VERDICTS, VERDICTS
 
+WIDTH = 430  # of a scenario's line where no bar stands below
 FEW = 4  # cells of which each scenario is shown where there is no bar
 HOW = {"ran": "", "kept": "unchanged, from the store", "absent": "n/a", "failed": "FAILED"}
 
@@ -57,12 +59,12 @@ class Progress:
         self._started[job.cell] = time.monotonic()
         self._describe(f"{job.cell} …")
 
-    def scenario(self, job: Job, line: str) -> None:
+    def scenario(self, job: Job, fact: following.Scenario) -> None:
         """A scenario of a cell that is through: worth a line where somebody waits for few cells."""
         if self._bar is not None:
-            self._describe(f"{job.cell} {' '.join(line.split())[:60]}")
+            self._describe(f"{job.cell} {one_line(following.shown(fact, 60))}")
         elif self.total <= FEW:
-            self.say(f"{job.cell}{line}")
+            self.say(clean(f"{job.cell}{following.shown(fact, WIDTH)}".rstrip()))
 
     def done(self, done: Done) -> None:
         """Show one cell that is through."""

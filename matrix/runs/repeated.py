@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from matrix.lines import Cure, ScenarioLine
+from matrix.results.following import Follower
 from matrix.results.read import CellResult, ResultError, read_cell
-from matrix.runs import process
+from matrix.runs import process, registry
 from matrix.runs.inputs import digest, of_suite
 from matrix.runs.replaying import StabilityError, Worker, busy
 from matrix.words import VERDICTS, rank
@@ -216,13 +217,16 @@ class RepeatedCell:
         """One whole run of the cell, compared with the one on record."""
         with tempfile.TemporaryDirectory(prefix="matrix-stability-") as folder:
             streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-            with process.start(self.python, self.result.cell, "--results", folder, **streams) as running:
-                said, _ = running.communicate()
+            with Follower(Path(folder) / "facts") as follower:
+                command = (self.python, self.result.cell, "--results", folder)
+                with process.start(*command, variables=follower.variables, **streams) as running:
+                    said, _ = running.communicate()
+                follower.read()
             try:
                 again = read_cell(Path(folder) / f"{self.result.cell}.jsonl")
             except ResultError as error:
-                last = said.strip().splitlines()[-1:]
-                raise StabilityError(f"a whole run gave no result: {''.join(last) or error}") from None
+                why = follower.ended or registry.last_line(said)
+                raise StabilityError(f"a whole run gave no result: {why} ({error})") from None
         keys = ("verdict", "remedy") if rule == "seen twice" else ("verdict", "remedy", "schedule")
         differing = []
         for line in self.result.scenarios:

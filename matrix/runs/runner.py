@@ -25,6 +25,7 @@ from matrix.harness import known_schedules
 from matrix.harness.cell_name import UVLOOP as uvloop_reason
 from matrix.harness.drivers import drivers
 from matrix.lines import Axes, Header
+from matrix.results.following import Follower, Scenario
 from matrix.results.read import CellResult, ResultError, read_cell
 from matrix.results.write import ResultWriter, WriteError, utc_now
 from matrix.runs import cells, environments, process, registry, releases
@@ -37,8 +38,7 @@ from matrix.servers.builds import belongs
 from matrix.words import FULL, RECORD, SCHEMA
 
 UVLOOP = "does not apply: " + uvloop_reason
-FOLLOWED = 0.5  # seconds between two looks at what a cell has said
-SCENARIO = re.compile(r" +\d+/\d+ [A-Z]+-\d")  # its line for a scenario
+FOLLOWED = 0.5  # seconds between two looks at what a cell says of itself
 LOOKUPS = 4  # jobs for each worker that are looked up in the store at a time: that is waiting for files and for uv
 
 
@@ -84,7 +84,7 @@ class JobRunner:
         )
         self._children = Children()
         self._stopping = False
-        self.scenario: Callable[[Job, str], None] = lambda job, line: None  # hears of each scenario that is through
+        self.scenario: Callable[[Job, Scenario], None] = lambda job, fact: None  # hears of each that is through
 
     def specs(self, job: Job) -> list[str]:
         """The servers of a job: where its name says no version, the newest of the axis, on every machine."""
@@ -248,17 +248,18 @@ class JobRunner:
             written = Path(folder) / f"{job.cell}.jsonl"
             if DEEPEN in job.arguments and self._path(job).exists():
                 files.copy(self._path(job), written)
-            with log.open("wb") as output:
+            with log.open("wb") as output, Follower(Path(folder) / "facts") as follower:
                 child = process.start(
-                    python, job.cell, "--results", folder, *job.arguments, *only, variables=own,
+                    python, job.cell, "--results", folder, *job.arguments, *only, variables=own | follower.variables,
                     stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
                 )  # fmt: skip  # a session of its own: Ctrl-C reaches it through end_children, once
                 with self._children.one(child):
                     if self._stopping:
                         child.terminate()
-                    code = self._followed(job, child, log)
-            text = log.read_text(encoding="utf-8", errors="replace")
-            said = f"{registry.last_line(text)} (all of it: {log})"
+                    code = self._followed(job, child, follower)
+            # One that was killed could not say why: then people see what it printed last.
+            why = follower.ended or registry.last_line(log.read_text(encoding="utf-8", errors="replace"))
+            said = f"{why} (all of it: {log})"
             if not written.exists():
                 return None, f"exit code {code}, no result: {said}"
             result = read_cell(written)
@@ -269,16 +270,14 @@ class JobRunner:
             files.copy(written, self._path(job))
         return replace(result, path=self._path(job)), said
 
-    def _followed(self, job: Job, child: subprocess.Popen[bytes], log: Path) -> int:
+    def _followed(self, job: Job, child: subprocess.Popen[bytes], follower: Follower) -> int:
         """Tell of each scenario as the cell's process does; its exit code."""
         code = None
-        with log.open(encoding="utf-8", errors="replace") as text:
-            while code is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    code = child.wait(FOLLOWED)
-                for line in text:
-                    if SCENARIO.match(line):
-                        self.scenario(job, line.rstrip())
+        while code is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = child.wait(FOLLOWED)
+            for fact in follower.read():
+                self.scenario(job, fact)
         return code
 
     def _absent(self, job: Job, why: str, locked: Sequence[str] = ()) -> Done:
