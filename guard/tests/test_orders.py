@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,7 @@ class Note(Model):
 def run(folder, *arguments, matrix=GUARD.parent, package="tests"):
     """pytest's exit code and what it printed, in a project of its own, with the variable that names the matrix."""
     for file, text in ((f"{package}/__init__.py", ""), ("app/models.py", MODELS), (f"{package}/test_notes.py", SUITE)):
-        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(text)
     (folder / "conftest.py").write_text('pytest_plugins = ["tortoise_guard.orders"]')
     (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
@@ -85,6 +86,17 @@ def test_a_failing_check_fails_its_test_with_what_it_says(tmp_path):
     assert (code, "1 failed, 1 passed" in out) == (1, True), out
     for part in ("test_late[sqlite-aiosqlite]", "≠ lies", "test_notes.py:", "the order:", "like CTX-1", " --here"):
         assert part in out
+
+
+def test_the_command_that_it_prints_runs_the_order_again_from_where_the_tests_were_started(tmp_path):
+    """Pasted as it is: the models are found by pytest's settings alone, the folder of the tests is no package's."""
+    _, out = run(tmp_path / "a project", "-k", "late", package="checks")
+    command = out.split("again: ")[1].splitlines()[0]
+    variables = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TORTOISE_MATRIX")}
+    again = subprocess.run(command, shell=True, cwd="/", env=variables, capture_output=True, text=True, check=False)
+    assert again.returncode == 1, command + again.stderr
+    assert "≠ lies: checks.test_notes:test_late" in again.stdout
+    assert re.findall("^schedule: .*", again.stdout, re.MULTILINE) == re.findall("^schedule: .*", out, re.MULTILINE)
 
 
 def test_each_cell_is_a_test(tmp_path):

@@ -78,6 +78,7 @@ class OrdersItem(pytest.Item):
         paths = [str(self.config.rootpath / each) for each in ("", *self.config.getini("pythonpath"))]
         old = os.environ.get("PYTHONPATH")
         variables = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, *([old] if old else [])])}
+        variables["MATRIX_CHECK_FROM"] = str(Path.cwd())  # the command that it prints shall run from there
         done = subprocess.run(command, cwd=self._tree(), env=variables, capture_output=True, text=True, check=False)
         if done.returncode:
             raise OrdersFailed((done.stdout or done.stderr).strip())

@@ -20,7 +20,7 @@ from typing import Any
 
 from matrix.words import ERROR, GLYPHS, MUST, complies
 
-from .arguments import HERE, add_arguments, words
+from .arguments import AGAIN, HERE, add_arguments, words
 from .pattern import like, rows
 
 POOL = 3  # connections of Tortoise's pool at most
@@ -156,8 +156,8 @@ async def make_tables(adapter: Any, database: Any, models: tuple[str, ...]) -> l
 
 def replay_command(options: argparse.Namespace, schedule: str) -> str:
     """The command that runs this order again."""
-    asked = [*words(options, "orders", "schedule"), "--schedule", schedule]
-    return shlex.join(["python", "-m", "matrix", "check", *asked, *["--here"] * (HERE in os.environ)])
+    asked = [*words(options, "orders", "schedule"), "--schedule", schedule, *["--here"] * (HERE in os.environ)]
+    return f"{os.environ.get(AGAIN, 'python -m matrix check')} {shlex.join(asked)}"
 
 
 def show(told: dict[str, Any]) -> None:

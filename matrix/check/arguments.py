@@ -6,6 +6,7 @@ import argparse
 
 EVERY = "every task"
 HERE = "MATRIX_CHECK_HERE"  # set: the Python was chosen by --here
+AGAIN = "MATRIX_CHECK_AGAIN"  # how the command begins that runs an order again, as it is pasted where the caller stands
 ORDERS = 30  # one by one at most, and half as many drawn at random
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix.check.arguments import HERE, add_arguments, words
+from matrix.check.arguments import AGAIN, HERE, add_arguments, words
 from matrix.harness.drivers import bases, drivers
 from matrix.runs import process
 from matrix.runs.inputs import ROOT
 from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
 from matrix.runs.replay import environment
+
+FROM = "MATRIX_CHECK_FROM"  # the folder in which the caller stands, where that is not this process's
 
 
 class NotChecked(Exception):
@@ -70,6 +74,28 @@ def _check(options: argparse.Namespace) -> int:
     if python is None:
         return 2
     options.folder = str(Path(options.folder).resolve())
-    variables = {HERE: "1"} if options.here else {}
+    variables = {AGAIN: again(), **({HERE: "1"} if options.here else {})}
+    if path := import_path():
+        variables["PYTHONPATH"] = path
     with process.start(python, *words(options), module="matrix.check", variables=variables) as check:
         return check.wait()
+
+
+def import_path() -> str:
+    """``PYTHONPATH`` without places that depend on where one stands: the check stands in the suite's folder."""
+    given = os.environ.get("PYTHONPATH")
+    return os.pathsep.join(str(Path(each).absolute()) for each in given.split(os.pathsep) if each) if given else ""
+
+
+def again() -> str:
+    """How the command begins that does this again, as it is pasted where the caller stands: into which folder, what is
+    imported from where, and by which Python."""
+    stands = Path(os.environ.get(FROM) or Path.cwd())
+    path, found = import_path(), shutil.which("python")
+    python = "python" if found and Path(found).absolute() == Path(sys.executable).absolute() else sys.executable
+    parts = [
+        "" if stands == ROOT else f"cd {shlex.quote(str(ROOT))} &&",
+        f"PYTHONPATH={shlex.quote(path)}" if path else "",
+        f"{shlex.quote(python)} -m matrix check",
+    ]
+    return " ".join(filter(None, parts))
