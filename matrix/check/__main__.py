@@ -20,7 +20,7 @@ from typing import Any
 
 from matrix.words import ERROR, GLYPHS, MUST, complies
 
-from .arguments import AGAIN, HERE, add_arguments, words
+from .arguments import AGAIN, EVERY, HERE, add_arguments, words
 from .pattern import like, rows
 
 POOL = 3  # connections of Tortoise's pool at most
@@ -87,6 +87,7 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
         *(one_run, "", "", ()),
     )
     hooks.install(program)
+    program.spares = options.cancel == EVERY
     backing.adapter.make_orm = program.make_orm
     runner = Runner(backing, options.orders)
     began = time.monotonic()
@@ -100,6 +101,7 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
         found = Explored(None, str(problem), {}, {}, [])
     told |= {"orders": {"verdicts": found.counts, **found.orders}, "seconds": round(time.monotonic() - began, 2)}
     told |= {"allowed": program.allowed.told(), "cancelled_tasks": found.swept}
+    told["left_out"] = [{"task": name, "why": why} for name, why in found.left_out.items()]
     outcome = found.outcome
     if program.problem or outcome is None:
         return {**told, "verdict": ERROR, "complies": None, "reason": program.problem or found.error}
@@ -162,6 +164,8 @@ def replay_command(options: argparse.Namespace, schedule: str) -> str:
 
 def show(told: dict[str, Any]) -> None:
     """The result in words."""
+    from .explore import WHY
+
     word = told["verdict"]
     print(f"{GLYPHS.get(word, '?')} {word}: {told['function']} on {told['cell']} ({told['server']})")
     print(f"  {told['reason']}")
@@ -175,6 +179,8 @@ def show(told: dict[str, Any]) -> None:
     if told["cancelled_tasks"]:
         count, names = told["orders"]["swept"], ", ".join(told["cancelled_tasks"])
         print(f"  cancellations: {count} orders with one, of {names}")
+    for each in told["left_out"]:
+        print(f"  not cancelled: {each['task']}, {WHY[each['why']]} (--cancel={shlex.quote(each['task'])} does it)")
     if told["complies"]:
         return
     for each in told["cancelled"]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Container
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from matrix.harness.outcome import Exploration, Outcome
@@ -10,7 +11,7 @@ from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
 from matrix.harness.schedule import CancelPoint, Execution, parse
 from matrix.harness.strategies import replay
-from matrix.words import MUST, badness, complies
+from matrix.words import LETTERS, MUST, badness, complies
 
 from .arguments import EVERY
 from .places import UserError
@@ -19,13 +20,23 @@ from .program import UserProgram
 
 @dataclass
 class Explored:
-    """What came of it. ``orders`` as in a result's line; ``swept``: the tasks that were cancelled, by name."""
+    """What came of it. ``orders`` as in a result's line; ``swept``: the tasks that were cancelled, by name;
+    ``left_out``: those that were not, and why (WHY)."""
 
     outcome: Outcome | None
     error: str
     counts: dict[str, int]
     orders: dict[str, Any]
     swept: list[str]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+# Why a task is not cancelled unless it is named.
+WHY = {
+    "shielded": "it is waited for through asyncio.shield",
+    "behind": "only such tasks wait for it",
+    "kept": "no task that waits for it passes a cancellation on to it",
+}
 
 
 async def once(runner: Runner, scenario: Scenario, schedule: str) -> Explored:
@@ -41,13 +52,14 @@ async def explore(runner: Runner, scenario: Scenario, program: UserProgram, canc
     """Every order; where all of them comply and ``cancel`` asks for it (EVERY, or a task's name), its sweeps. Raises
     UserError where no task has that name."""
     made = [await runner.explore(scenario)]
-    swept: list[str] = []
+    left_out: dict[str, str] = {}
     if cancel and _complies(made[0]):
-        for letter, names in _victims(program, cancel).items():
+        victims = _victims(program, cancel)
+        for letter in victims:
             made.append(await runner.explore(replace(scenario, cancels=letter)))
-            swept += sorted(names - set(swept))
             if made[-1].error:
                 break
+        left_out = _left_out(program, victims) if cancel == EVERY else {}
     error = next((each.error for each in made if each.error), "")
     counts: dict[str, int] = {}
     for each in made[1:] or made:  # a sweep has the orders without a cancellation too
@@ -55,20 +67,38 @@ async def explore(runner: Runner, scenario: Scenario, program: UserProgram, canc
             counts[verdict] = counts.get(verdict, 0) + count
     worst = None if error else max((each.deciding for each in made), key=lambda found: badness(found.verdict))
     orders = dict(made[0].orders) if len(made) == 1 else {"swept": sum(each.orders["swept"] or 0 for each in made)}
-    return Explored(worst, error, counts, orders, swept)
+    return Explored(worst, error, counts, orders, list(program.swept), left_out)
 
 
 def _complies(exploration: Exploration) -> bool:
     return not exploration.error and complies(MUST, exploration.deciding.verdict) is True
 
 
-def _victims(program: UserProgram, cancel: str) -> dict[str, set[str]]:
-    """The tasks to be cancelled: by their letter, since a name may be another task's in another order."""
-    named = {letter: names for letter, names in program.tasks.items() if cancel in (EVERY, *map(_plain, names), *names)}
+def _victims(program: UserProgram, cancel: str) -> list[str]:
+    """The letters of the tasks to be cancelled, since a name may be another task's in another order. EVERY: those that
+    a cancellation of the function reaches; what the function cancels itself, it has cancelled in the orders."""
+    if cancel == EVERY:
+        reached, found = set(LETTERS[0]), [LETTERS[0]]
+        while found:
+            found = sorted(program.reaches.get(found.pop(), set()) - reached) + found
+            reached |= set(found)
+        return sorted(reached)
+    named = [letter for letter, names in program.tasks.items() if cancel in (*map(_plain, names), *names)]
     if not named:
         known = ", ".join(sorted(set().union(*program.tasks.values())))
         raise UserError(f"--cancel={cancel}: no task of the function is called so\nThere are: {known}")
-    return dict(sorted(named.items()))
+    return sorted(named)
+
+
+def _left_out(program: UserProgram, victims: Container[str]) -> dict[str, str]:
+    """The names of the tasks that were not cancelled although they wait, and why."""
+    found: dict[str, str] = {}
+    for letter, names in sorted(program.tasks.items()):
+        shielded, behind = letter in program.shielded, any(letter in each for each in program.reaches.values())
+        if shielded or letter not in victims:
+            why = "shielded" if shielded else "behind" if behind else "kept"
+            found |= dict.fromkeys(sorted(names - program.swept.keys()), why)
+    return found
 
 
 def _plain(name: str) -> str:

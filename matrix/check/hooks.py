@@ -21,7 +21,7 @@ from matrix.harness.ports import OrmPort
 from matrix.words import ROUTING
 
 from .answers import foreign
-from .tasks import UserSession
+from .tasks import UserSession, mark_shielded
 
 BUSY = contextvars.ContextVar("busy", default=False)  # within an operation: what Tortoise calls there is no other one
 WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|REPLACE|WITH)\b", re.IGNORECASE)
@@ -167,6 +167,7 @@ def _classes(owner: type) -> Iterator[type]:
 
 def install(program: Program) -> None:
     """Put them in place, once for this process. The driver's backend must have been imported."""
+    mark_shielded()
     classes: list[type] = list(dict.fromkeys(_classes(BaseDBAsyncClient)))
     for owner in classes:
         own = vars(owner)

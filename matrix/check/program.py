@@ -67,6 +67,10 @@ class UserProgram:
         self.allowed = allowed
         self.tables: list[str] = []
         self.tasks: dict[str, set[str]] = {}  # a letter -> the names of the tasks that had it in a run
+        self.reaches: dict[str, set[str]] = {}  # a letter -> those whose tasks its cancellation is passed on to
+        self.shielded: set[str] = set()  # the letters of tasks that somebody waits for through asyncio.shield
+        self.swept: dict[str, None] = {}  # the names of tasks that a sweep has cancelled, the first one first
+        self.spares = False  # whether sweeps leave alone what is waited for through asyncio.shield only
         self.clock: Clock | None = None
         self.problem = ""  # what no gate owns, in words; then no run counts
         self.blocks: dict[int, TransactionBlock] = {}  # id of a transaction's client -> its block
@@ -171,8 +175,16 @@ class UserProgram:
         await self._check_invariant(world)
 
     def _ended(self, world: World) -> None:
-        """Remember the tasks; and where a cancelled one went on behind what it was cancelled in as if nothing had
-        been, that was not the user's doing."""
+        """Remember the tasks and who waits for them; and where a cancelled one went on behind what it was cancelled in
+        as if nothing had been, that was not the user's doing."""
+        if (sweep := world.conductor.sweep) is not None and sweep.done:
+            self.swept[sweep.session.name] = None
+        for each in world.sessions.values():
+            if isinstance(each.task, UserTask):
+                self.shielded |= {each.letter} if each.task.shielded else set()
+                for waiter in each.task.reached_from():
+                    if waiter.session is not None:
+                        self.reaches.setdefault(waiter.session.letter, set()).add(each.letter)
         for session in world.history.sessions.values():
             self.tasks.setdefault(session.letter, set()).add(session.name)
             if session.cancelled_in is not None:
@@ -233,7 +245,8 @@ class UserProgram:
         assert world is not None
         code = getattr(coro, "cr_code", None)
         if code in (World._body.__code__, Sweep.around.__code__):  # a session's own: world.start has made it
-            task: asyncio.Task[Any] = UserTask(coro, loop=world.loop)
+            task: UserTask = UserTask(coro, loop=world.loop)
+            task.spares = self.spares
             return task
         parent = self.asking()
         if parent is None or world.recording.closing or code is None:

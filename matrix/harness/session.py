@@ -206,6 +206,10 @@ class Session:
         await self.step({"kind": "lose_connections"})
         self.world.cut_connections()
 
+    def spared(self) -> bool:
+        """Whether a sweep shall pass over the moment that begins now."""
+        return False
+
     def place(self) -> Fact:
         """Where in the program it waits, as part of a fact; nothing where its steps say so."""
         return {}

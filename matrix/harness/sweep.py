@@ -71,8 +71,8 @@ class Sweep:
     def _begins(self, awaited: Any, doer: Session) -> None:
         if isinstance(awaited, Turn) or (self.during and self.during.isdisjoint((doer.doing, self.session.doing))):
             return
-        if self.session.scope == "left":
-            return  # the program goes on behind the cancellation
+        if self.session.scope == "left" or self.session.spared():
+            return  # the program goes on behind the cancellation, or no cancellation would reach it
         if self.done and self._repeats():
             self._pending = awaited
             return

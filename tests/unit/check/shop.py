@@ -285,3 +285,68 @@ async def opens_a_socket():
 
 def no_coroutine():
     pass
+
+
+@atomic()
+async def one_and_other():
+    await Order.create(name="one")
+    await Order.create(name="other")
+
+
+async def shields_two_gathered():
+    await asyncio.shield(asyncio.gather(log_in_a_block("one"), log_in_a_block("other")))
+
+
+async def shields_a_group():
+    async def group():
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(one_and_other())
+
+    await asyncio.shield(group())
+
+
+async def keeps_it_until_the_end():
+    """Kept in a set, and waited for at the end, however that comes."""
+    tasks = set()
+    try:
+        tasks.add(asyncio.create_task(one_and_other()))
+        await Order.all().count()
+    finally:
+        await asyncio.wait(tasks)
+
+
+async def gives_it_to_a_worker():
+    """The worker is stopped when it has nothing to do, and never before."""
+    queue = asyncio.Queue()
+
+    async def works():
+        while True:
+            await (await queue.get())()
+            queue.task_done()
+
+    worker = asyncio.create_task(works())
+    queue.put_nowait(one_and_other)
+    try:
+        await asyncio.shield(queue.join())
+    finally:
+        await queue.join()
+        worker.cancel()
+
+
+async def takes_two_at_once():
+    """Fault, when it is cancelled between the two: whoever waits passes the cancellation on."""
+    await asyncio.gather(takes_two())
+
+
+async def waits_for_one_and_shields_another():
+    """Which of the two tasks is started first is a choice."""
+
+    async def plainly():
+        await Order.all().count()
+        await asyncio.create_task(log("plain"))
+
+    async def shielded():
+        await Order.all().count()
+        await asyncio.shield(one_and_other())
+
+    await asyncio.gather(plainly(), shielded())

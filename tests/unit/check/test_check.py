@@ -113,12 +113,46 @@ def test_each_task_is_cancelled_at_each_moment():
     assert (cancelled["task"], cancelled["at"]) == ("takes two", line("takes_two", 'name="one"'))
     again, replayed = result("takes_two", *found, "--schedule", told["schedule"])
     assert (again, replayed["verdict"], replayed["cancelled"]) == (1, "lies", told["cancelled"])
-    code, told = result("takes_two_mended", "--cancel=takes_two_mended", *found)
-    assert (code, told["verdict"], told["orders"]["swept"]) == (0, "safe", 2)
-    code, told = result("takes_two_mended", "--cancel", *found)
-    assert told["cancelled_tasks"] == ["takes two mended", "both"]
+    code, told = result("takes_two_mended", "--cancel=both", *found)
+    assert told["cancelled_tasks"] == ["both"]
     assert (code, told["verdict"]) == (1, "poisons"), "the block of the task that works is cancelled as it begins"
     assert told["like"]["scenario"] == "TXN-20"
+
+
+@pytest.mark.parametrize(
+    ("function", "left_out"),
+    [
+        ("takes_two_mended", {"both": "shielded"}),
+        ("shields_two_gathered", {"log_in_a_block": "shielded", "log_in_a_block 2": "shielded"}),
+        ("shields_a_group", {"group": "shielded", "one_and_other": "behind"}),
+        ("keeps_it_until_the_end", {"one_and_other": "kept"}),
+        ("gives_it_to_a_worker", {"works": "kept", "join": "shielded"}),
+    ],
+)
+def test_a_task_that_no_cancellation_of_the_function_reaches_is_left_out_and_that_is_said(function, left_out):
+    """Who keeps the work away from the cancellation has done right: it is not cancelled all the same."""
+    if function == "shields_a_group" and sys.version_info < (3, 11):
+        pytest.skip("task groups are new in Python 3.11")
+    code, told = result(function, "--cancel", "--setup", "shop:fill", "--orders", "4")
+    assert (code, told["verdict"]) == (0, "safe"), told["reason"]
+    assert {each["task"]: each["why"] for each in told["left_out"]} == left_out
+    assert told["cancelled_tasks"] == [function.replace("_", " ")]
+    assert told["orders"]["swept"] > 0
+
+
+def test_a_task_that_is_cancelled_with_who_waits_for_it_is_not_left_out():
+    found = ("--setup", "shop:fill", "--invariant", "SELECT count(*) IN (1, 3) FROM shop_order")
+    code, told = result("takes_two_at_once", "--cancel", *found)
+    assert (code, told["verdict"], told["left_out"]) == (1, "lies", [])
+    assert told["cancelled_tasks"] == ["takes two at once", "takes_two"]
+
+
+def test_a_shielded_task_is_spared_in_each_order_although_its_letter_is_anothers_in_some():
+    both = "SELECT count(*) <> 1 FROM shop_order WHERE name IN ('one', 'other')"
+    code, told = result("waits_for_one_and_shields_another", "--cancel", "--setup", "shop:fill", "--invariant", both)
+    assert (code, told["verdict"]) == (0, "safe"), told["reason"]
+    assert set(told["cancelled_tasks"]) >= {"plainly", "shielded", "log"}
+    assert told["left_out"] == [{"task": "one_and_other", "why": "shielded"}]
 
 
 def test_who_swallows_a_cancellation_the_driver_or_the_function():
