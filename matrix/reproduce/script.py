@@ -47,7 +47,10 @@ def made(line: Mapping[str, Any], header: Mapping[str, Any], kind: type[MakerT])
     known = declared.declared(evidence)
     tasks = unfold.tasks_of(evidence)
     setup = evidence["setup"]
-    if setup.get("connections", 0) + len(setup.get("pools") or ()) + bool(setup.get("orm")) > 1:
+    used = {step["fact"]["wire"] for step in evidence["steps"] if step["fact"]["kind"] == "deliver"} or {1}
+    # A connection on which nothing was answered is not needed to show it.
+    connections = min(setup.get("connections", 0), max(used))
+    if connections + len(setup.get("pools") or ()) + bool(setup.get("orm")) > 1:
         raise NotWritten("it needs more than one connection or pool")
     if any("FATAL 08P01" in piece["text"] for step in evidence["steps"] for piece in step["fact"].get("pieces", ())):
         raise NotWritten("no script has a server yet that hangs up by itself")
@@ -195,6 +198,7 @@ class Maker:
             chosen.append(pool if self.autocommit else AUTOCOMMIT.sub(r"\1False", pool))
         chosen += [parts["MANY"]] if "many" in kinds else []
         chosen += [parts["ROWS"]] if any(item.kind == "fetch" and not item.copied for item in everything) else []
+        chosen += [parts["HEAR"]] if "hear" in kinds else []
         chosen += [parts["COPIED"]] if any(item.copied for item in everything) else []
         return chosen + ([parts["COPY"]] if "copy" in kinds else [])
 
@@ -378,8 +382,9 @@ class Maker:
         return re.sub(r"\btold$", "by_then", self.found.observed) if self.told_later() else self.found.observed
 
     def told_later(self) -> bool:
-        """Whether who hangs is told something at the end: what waits for a silent connection is when that is cut."""
-        return self.found.hangs and self.limits()
+        """Whether who hangs is told something at the end: what waits for a silent connection, or listens on one, is
+        when that is cut."""
+        return self.found.hangs and (self.limits() or any(item.kind == "hear" for item in self.everything))
 
     def seeds(self) -> int:
         items = [item for task in self.tasks for item in within(task.items)] + list(within(self.next_user))

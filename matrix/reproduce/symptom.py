@@ -271,7 +271,10 @@ def _rows(fact: Fact) -> list[str]:
 def _hang(fact: Fact, history: Any, line: Any) -> Symptom | None:
     # Who polls looks again by itself, and would see that its socket is closed, were the number not another's by then.
     polling = tuple(each.script.polls for each in drivers().values() if each.script and each.script.polls)
-    polls = any(place in each["innermost"] for each in fact["waiting"] for place in polling)
+    # Who listens polls until something is sent.
+    listening = {o["session"] for o in _operations(history) if o["fact"]["kind"] == "hear" and o["told"] is None}
+    others = [each for each in fact["waiting"] if each["task"] not in listening]
+    polls = any(place in each["innermost"] for each in others for place in polling)
     reuses = polls and fact["clock"] is not None
     if reuses and not line["evidence"]["setup"].get("pools"):
         raise NotWritten("it waits on the number of a closed socket, which another one has got: no order decides that")

@@ -13,10 +13,9 @@ from matrix.words import LETTERS
 
 PLAIN = "plain"  # the name of the plain client in a script
 STATEMENTS: tuple[str, ...] = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
-STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping", "look", "fetch")
+STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping", "look", "fetch", "listen", "pipeline", "pipeline_end")
 UNWRITTEN = (
     "view",
-    "hear",
     "iterate",
     "update_or_create",
     "bulk_update",
@@ -281,6 +280,8 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
         return Item("get", in_words(fact), value=value, number=number, using=_using(fact.get("using")))
     if kind == "save":
         return Item("save", in_words(fact), value=value, number=number)
+    if kind == "hear":
+        return Item("hear", in_words(fact), names=tuple(short(fact["rows"])), number=number)
     using = _using(fact.get("using"))
     if kind == "fetch":
         copied = bool(fact.get("copied"))

@@ -208,6 +208,11 @@ class Writer:
         if item.kind == "acquire":
             call = self.limited("acquire()", item, "acquire")
             return [f"connection = await do({quoted(letter) if letter else None}, {quoted(item.text)}, {call})"]
+        if item.kind == "pipeline":
+            return [
+                "mode = connection.pipeline()",
+                f"await do({quoted(letter) if letter else None}, {quoted(item.text)}, {self.statement(item)})",
+            ]
         if item.kind == "get":
             return [
                 f"entry = await do({quoted(letter) if letter else None}, {quoted(item.text)}, {self.statement(item)})"
@@ -246,6 +251,10 @@ class Writer:
             "copy": f"copy_in(connection, {quoted(str(letter))}, {quoted_list(item.names)}{more})",
             "put": f"count_up({value})",
             "ping": "connection.ping()",
+            "listen": 'sql(connection, "LISTEN repro")',
+            "hear": f"hear(connection, {len(item.names)})",
+            "pipeline": "mode.__aenter__()",
+            "pipeline_end": "mode.__aexit__(None, None, None)",
             "query": f"query_{item.query}",
             "get": f"Entry.filter(token={value}).using_db({client or None}).get()",
             "save": f"save(entry, {value})",

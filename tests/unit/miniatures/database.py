@@ -47,6 +47,7 @@ class Database:
     listeners: list[tuple[str, ServerSession]] = field(default_factory=list)
     altered: set[str] = field(default_factory=set)
     tables: dict[str, str] = field(default_factory=dict)  # made by scripts: the value in each
+    impatient: bool = False  # it ends each wait for a lock by its own limit: who would wait is refused
 
     def visible(self) -> set[str]:
         """What anybody else sees: committed rows, and what careless sessions let be seen."""
@@ -102,6 +103,9 @@ class ServerSession:
         each: ServerSession | None = holder
         while each is not None and each is not self:
             each = each.waits_for
+        if each is None and self.database.impatient:
+            self.failed = self.open
+            return Answer("ERROR", error="the wait for a lock took too long")
         if each is None:
             self.waits_for = holder
             self.database.waiting.append((self, statement))

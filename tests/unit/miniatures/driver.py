@@ -467,6 +467,7 @@ class Miniature(Adapter):
         pool.close()
 
     def make_orm(self, world: Any, setup: Any) -> Orm:
+        self.database.impatient = setup.setting == "lock limit"
         return self.orm_type(self, setup.size, setup.aliases)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .database import Answer, Refusal, ServerSession
 from .driver import Connection, DriverError, Pool, Queueing
-from .orm import Orm
+from .orm import Orm, Transaction
 from .wire import MiniatureWire
 
 
@@ -205,6 +205,39 @@ class LooksWithoutLocking(Queueing):
             return int((await self.execute(f"COUNT {name}", db)).value)
 
 
+class UndoesTheStatementAlone(Queueing):
+    """Right, and unusual: where a wait for a lock took too long its server undoes that statement and no more, and goes
+    on in the transaction, as InnoDB does."""
+
+    class wire_type(MiniatureWire):
+        class server_type(ServerSession):
+            def _wait(self, statement: str, holder: ServerSession) -> Answer | None:
+                answer = super()._wait(statement, holder)
+                self.failed = self.failed and "too long" not in (answer.error if answer else "")
+                return answer
+
+            def _begin(self, rest: str) -> Answer:
+                if self.open:  # which commits what is
+                    self._commit(rest)
+                return super()._begin(rest)
+
+
+class TakesTimedOutForEnded(UndoesTheStatementAlone):
+    """Takes a transaction for ended in which a wait for a lock took too long, of which its server undoes that statement
+    alone: the next begin on its connection commits what it had written."""
+
+    expects = ("atomicity", "lies")
+    bound = 12
+
+    class transaction_type(Transaction):
+        async def execute(self, statement: str) -> Answer:
+            try:
+                return await super().execute(statement)
+            except DriverError as error:
+                self.end_sent = self.end_sent or "too long" in str(error)
+                raise
+
+
 class SendsBeginToThePool(Queueing):
     """Sends a program's BEGIN and COMMIT on whatever connection of the pool is free, and takes them for statements."""
 
@@ -248,4 +281,4 @@ class ReadsLeftStreamsToTheirEnd(Queueing):
                 yield self.read(await answer).value
 
 
-RIGHT_AND_UNUSUAL = (ReplacesChangedConnections, ReadsLeftStreamsToTheirEnd)
+RIGHT_AND_UNUSUAL = (ReplacesChangedConnections, ReadsLeftStreamsToTheirEnd, UndoesTheStatementAlone)

@@ -39,6 +39,7 @@ REFUSED_BY_THE_RIGHT_ONE += (
     "TXN-51",
     "TXN-52",
     "TXN-53",
+    "TXN-54",
 )
 
 
@@ -90,7 +91,7 @@ async def test_the_queueing_one_is_safe_everywhere(scenario):
 @pytest.mark.parametrize("right", modes.RIGHT_AND_UNUSUAL, ids=lambda right: right.__name__)
 async def test_a_right_one_is_not_accused_for_going_about_it_in_an_unusual_way(right):
     for scenario in applicable(right()):
-        if scenario.family in ("connection", "cancellation", "pool"):
+        if scenario.family in ("connection", "cancellation", "pool") or (scenario.orm and scenario.orm.setting):
             found = await line(right, scenario, BOUND)
             assert found["complies"] is not False, found["reason"]
 

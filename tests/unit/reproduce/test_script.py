@@ -354,6 +354,37 @@ def test_the_number_of_a_closed_socket_goes_to_another_one():
     assert "import socket\n" in source
 
 
+def test_who_listens_is_looked_at_before_the_connections_are_cut():
+    source = written("postgres-psycopg CON-35")
+    assert "hear(connection, 1)" in program(source)
+    assert "os.dup2(" not in source  # it polls because nothing has been sent: no socket was closed
+    end = source.split("# -- run it")[1]
+    assert end.index("by_then = dict(told)") < end.index("cut()")
+    assert 'by_then.get("read n-2") is NOTHING' in end
+
+
+def test_a_connection_on_which_something_is_answered_is_needed():
+    name = "postgres-psycopg CON-35"
+    line = recorded.line(name)
+    assert line["evidence"]["setup"]["connections"] == 2
+    answer = next(step for step in line["evidence"]["steps"] if step["fact"]["kind"] == "deliver")
+    answer["fact"]["wire"] = 2
+    with pytest.raises(NotWritten, match="more than one connection"):
+        script(line, recorded.header(name))
+
+
+def test_a_pipeline_is_begun_and_ended_by_its_task():
+    code = program(written("postgres-psycopg CON-36"))
+    begun = code.index("mode = connection.pipeline()")
+    assert (
+        begun
+        < code.index("mode.__aenter__()")
+        < code.index('"read n-1"')
+        < code.index("mode.__aexit__(None, None, None)")
+    )
+    assert 'type(told.get("read n-2")).__name__ == "AttributeError"' in written("postgres-psycopg CON-36")
+
+
 def test_what_no_order_of_calls_decides_is_not_written():
     with pytest.raises(NotWritten, match="a race in the C library"):
         crash = {"finding": {"kind": "process_ended", "signal": "SIGSEGV", "proof": None, "step": None}}
