@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.attacks import Attack, caches, failing, kills, shapes
+from tests.attacks import Attack, Tried, caches, failing, kills, shapes
 
 KINDS: dict[str, Attack] = {
     "results of the wrong shape": shapes.attack,
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="at", dir="/tmp") as folder:  # short: servers put sockets there
             Path(folder).chmod(0o755)
-            tries = list(attack(Path(folder)))
+            tries = list(attack(Path(folder))) or [Tried("nothing", "not one try")]  # that is no success
         bad = [each for each in tries if each.wrong or each.left]
         for each in bad[:SHOWN]:
             print(f"{kind}: {each.what}\n  wrong: {each.wrong}\n  left: {each.left}", flush=True)

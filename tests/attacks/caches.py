@@ -11,6 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 from matrix.servers import ServerError, acquire, builds, cache
+from matrix.servers.catalogue import catalogue
 from tests.attacks import Tried
 
 
@@ -28,10 +29,13 @@ def in_place(change: Callable[[Path], None], path: str) -> Callable[[Path], None
     return spoil
 
 
-def removed(path: str) -> Callable[[Path], None]:
-    def spoil(entry: Path) -> None:
+def removed(path: str) -> Callable[[Path], Path]:
+    """Returns where it was."""
+
+    def spoil(entry: Path) -> Path:
         found = next(entry.glob(path))
         shutil.rmtree(found) if found.is_dir() else found.unlink()
+        return found
 
     return spoil
 
@@ -44,34 +48,48 @@ def without_layout(file: Path) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), "layout": []}))
 
 
-PROGRAM = "tree/bin/postgres"
-BUILD: dict[str, Callable[[Path], None]] = {
+PROGRAM = "tree/**/bin/postgres"  # where depends on the packages
+BUILD: dict[str, Callable[[Path], object]] = {
     "the program is missing": removed(PROGRAM),
     "the program is half": in_place(half, PROGRAM),
     "the program is empty": in_place(lambda file: file.write_bytes(b""), PROGRAM),
     "the program may not be run": in_place(lambda file: file.chmod(0o644), PROGRAM),
-    "the program is a folder": lambda entry: (removed(PROGRAM)(entry), (entry / PROGRAM).mkdir()),
+    "the program is a folder": lambda entry: removed(PROGRAM)(entry).mkdir(),
     "the tree is missing": removed("tree"),
-    "a library is half": in_place(half, "tree/lib/libpq.so.5*"),
+    "a library is half": in_place(half, "tree/**/libpq.so.5*"),
     "its manifest is no JSON": in_place(lambda file: file.write_text("{"), "manifest.json"),
     "its manifest is of another shape": in_place(without_layout, "manifest.json"),
     "its manifest is a list": in_place(lambda file: file.write_text("[]"), "manifest.json"),
     "it is a file": lambda entry: (shutil.rmtree(entry), entry.write_text("")),
 }
-TEMPLATE: dict[str, Callable[[Path], None]] = {
+TEMPLATE: dict[str, Callable[[Path], object]] = {
     "the template's data is missing": removed("data"),
-    "the template's data is empty": lambda entry: (removed("data")(entry), (entry / "data").mkdir()),
+    "the template's data is empty": lambda entry: removed("data")(entry).mkdir(),
     "a file of the template is missing": removed("data/global/pg_control"),
     "a file of the template is half": in_place(half, "data/global/pg_control"),
     "the template may not be entered": lambda entry: (entry / "data").chmod(0),
 }
 
 
+def fetched() -> Path:
+    """The entry of a build from packages in this user's own cache, with the template of a server that was started of
+    it. Raises ServerError."""
+    own = {build.version for build in builds.host_builds("postgres")}  # these would be started instead
+    versions = [each for each, at in catalogue().kinds["postgres"].versions.items() if at.pypi and each not in own]
+    version = max(
+        versions, key=lambda each: (builds.cached_build(builds.Spec("postgres", each)) is not None, int(each))
+    )
+    acquire(f"postgres-{version}").stop()
+    return cache.cache_folder() / f"postgres-{version}"
+
+
 def attack(folder: Path) -> Iterator[Tried]:
-    real = cache.cache_folder()
-    entry = next((each for each in sorted(real.glob("postgres-*"), reverse=True) if (each / PROGRAM).exists()), None)
-    if entry is None:
+    try:
+        entry = fetched()
+    except ServerError as error:
+        yield Tried("nothing: no build could be fetched", str(error))
         return
+    real = entry.parent
     for what, spoil in {**BUILD, **TEMPLATE, "the lock is a folder": lambda _: None}.items():
         home = folder / "cache"
         shutil.rmtree(home, ignore_errors=True)
