@@ -41,9 +41,11 @@ NAME = re.compile(rf"(repro_)?{maker.MARK.pattern}_[0-9a-f]+")  # of a database 
 SOURCES = "MATRIX_SOURCES"  # packages that are the caller's own: what the header says of them, as JSON
 WARM = "MATRIX_WARM"  # 0: each connection of a driver is a new one of the server (warm.py)
 # What cannot be asked for through a pooler.
+NO_SETTING = "a pooler stands between: it takes no setting of a connection that it does not know"
 POOLED = {
     "server": "a pooler stands between: it decides which of the server's sessions end, and the driver hears of none",
-    "lock limit": "a pooler stands between: it takes no setting of a connection that it does not know",
+    "serializable": NO_SETTING,
+    "lock limit": NO_SETTING,
     "notifications": "a pooler in transaction mode stands between: the next statement is another session's",
 }
 ROWS = 1000  # that a server is asked to take where it may have failed

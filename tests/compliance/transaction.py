@@ -1152,7 +1152,7 @@ async def write_skew_with_statement(world):
     "TXN-52",
     "The same with connections whose transactions are serializable",
     level="loud",
-    needs=("tortoise", "isolation levels"),
+    needs=("tortoise", "isolation levels", "serializable"),
     orm=OrmSetup(size=1, aliases=("conn_1", "conn_2"), setting="serializable"),
     fresh_connections=True,
     situation=BOTH_READ,

@@ -46,6 +46,7 @@ CAPABILITIES = {
     "deferred constraints": "the database checks each constraint at once, so that it refuses no commit for one",
     "serialization": "the database has no transactions that it refuses to commit because others ran beside them",
     "isolation levels": "the database has one isolation level, which is serializable",
+    "serializable": "the driver's connections take no setting of the isolation level",
     "lock limit": "the driver's connections take no setting of the server's limit for a lock",
     "row locks": "the database locks no single rows (SELECT ... FOR UPDATE)",
 }
