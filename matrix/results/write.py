@@ -50,7 +50,7 @@ def utc_now() -> str:
 def plain(value: Any) -> Any:
     """The value with nothing in it that JSON lacks: other types become their ``repr``, NaN and infinities text."""
     if value is None or isinstance(value, (bool, str)):
-        return value if value is None or isinstance(value, bool) else str(value)
+        return value
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -64,7 +64,7 @@ def plain(value: Any) -> Any:
 
 def encode(line: Mapping[str, Any]) -> bytes:
     """One line of the file. Lone surrogates are written as JSON escapes, so that the file is always valid UTF-8."""
-    text = json.dumps(plain(line), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(line), ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 

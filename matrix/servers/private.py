@@ -223,14 +223,6 @@ class ServerProcess:
             return ""
         return "\n".join(lines[-count:])
 
-    def wait(self, seconds: float) -> bool:
-        """Whether the server ended within so many seconds."""
-        try:
-            self._supervisor.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
     def stop(self) -> None:
         """Stop the server and remove its folder. May be called again, and from several threads."""
         with self._stopping:

@@ -81,7 +81,7 @@ class Tree:
     def _target(self, written: str, folder: str, name: str) -> str:
         """Where a link is to lead: one with an absolute path means the tree, not the machine."""
         if written.startswith("/"):
-            written = os.path.relpath(f"{self.folder}/{written.lstrip('/')}", folder)
+            written = os.path.relpath(f"{self.folder}/{written}", folder)
         self._inside(os.path.join(folder, written), name)  # noqa: PTH118
         return written
 

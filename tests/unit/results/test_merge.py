@@ -64,14 +64,16 @@ def test_of_two_incomplete_runs_the_newer_one_goes_along(shards, tmp_path):
         )  # fmt: skip
 
 
-def test_of_two_runs_that_began_together_the_one_that_ended_later_wins(tmp_path):
-    for folder, ended, verdict in (("a", "2026-11-23T18:09:00Z", "safe"), ("b", "2026-11-23T18:05:00Z", "lies")):
+@pytest.mark.parametrize("later", ["safe", "lies"])
+def test_of_two_runs_that_began_together_the_one_that_ended_later_wins(tmp_path, later):
+    earlier = "lies" if later == "safe" else "safe"
+    for folder, ended, verdict in (("a", "2026-11-23T18:09:00Z", later), ("b", "2026-11-23T18:05:00Z", earlier)):
         path = write_cell(tmp_path / folder, header(started=NEW), [scenario("NST-3", verdict)])
         lines = path.read_text("utf-8").splitlines()
         path.write_text("\n".join([*lines[:-1], json.dumps({**json.loads(lines[-1]), "finished": ended})]) + "\n")
     for folders in ("ab", "ba"):
         (state,) = merge(tmp_path / each for each in folders)
-        assert state.result.by_id["NST-3"]["verdict"] == "safe"
+        assert state.result.by_id["NST-3"]["verdict"] == later
 
 
 def test_what_is_merged_or_trimmed_is_on_the_disk_before_it_has_its_name(shards, tmp_path, monkeypatch):
@@ -107,6 +109,14 @@ def test_the_newest_word_on_the_suite_itself_goes_along(shards, tmp_path):
         assert documents.read_folder(tmp_path / "out")["faults"]["finished"] == NEW
 
 
+def test_of_two_words_of_one_moment_one_wins_whatever_the_order(shards, tmp_path):
+    for folder, commit in zip(shards, ("0123abc", "0123abd"), strict=True):
+        documents.write(folder / "faults.json", faults(finished=NEW, commit=commit))
+    for folders in (shards, shards[::-1]):
+        write_merged(tmp_path / "out", folders)
+        assert documents.read_folder(tmp_path / "out")["faults"]["commit"] == "0123abd"
+
+
 def test_a_history_keeps_what_failed_this_time_and_drops_what_is_long_gone(tmp_path):
     history, results = tmp_path / "history", tmp_path / "results"
     for cell, started in (("mysql-aiomysql", OLD), ("mysql-asyncmy", OLD), ("sqlite-aiosqlite", "2026-10-01T18:00:00Z")):
@@ -119,3 +129,13 @@ def test_a_history_keeps_what_failed_this_time_and_drops_what_is_long_gone(tmp_p
         "mysql-asyncmy": OLD,
     }
     assert "evidence" not in kept["mysql-aiomysql"].by_id["NST-3"]
+
+
+def test_what_is_as_old_as_it_may_be_stays(tmp_path):
+    for cell, started in (("mysql-aiomysql", OLD), ("sqlite-aiosqlite", NEW)):  # three days between
+        write_cell(tmp_path / "history", header(cell, started=started), [scenario("NST-3"), scenario("NST-4")])
+    (tmp_path / "none").mkdir()
+    for days, left in ((3, 2), (2, 1)):
+        assert write_trimmed(tmp_path / "history", tmp_path / "none", days) == 0
+        assert len(read_folder(tmp_path / "history")) == left
+    assert write_trimmed(tmp_path / "none", tmp_path / "none", 3) == 0

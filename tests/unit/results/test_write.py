@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -17,7 +18,7 @@ import pytest
 
 from matrix.results import schema
 from matrix.results.read import read_cell, read_part
-from matrix.results.write import AlreadyWritten, CannotWrite, ResultWriter, WriterClosed
+from matrix.results.write import AlreadyWritten, CannotWrite, ResultWriter, WriterClosed, utc_now
 from matrix.words import SCHEMA
 from tests.unit.results.samples import header, scenario, write_cell
 
@@ -43,14 +44,18 @@ def test_every_line_says_what_it_is_and_how_long_the_run_took(tmp_path):
     assert [(line["type"], line["schema"]) for line in lines] == [(kind, SCHEMA) for kind in ("header", "scenario", "footer")]
     assert 60 <= lines[-1]["seconds"] < 90
     assert lines[-1]["seconds"] == round(lines[-1]["seconds"], 3)
+    assert isinstance(lines[-1]["seconds"], float)
     assert abs(datetime.fromisoformat(lines[-1]["finished"]) - datetime.now(timezone.utc)) < timedelta(minutes=1)
 
 
-def test_the_moment_is_told_in_utc_wherever_the_machine_is():
-    told = subprocess.run(
-        [sys.executable, "-c", "from matrix.results.write import utc_now; print(utc_now())"], cwd=ROOT,
-        env={**os.environ, "TZ": "Asia/Tokyo"}, stdout=subprocess.PIPE, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
+def test_the_moment_is_told_in_utc_wherever_the_machine_is(monkeypatch):
+    try:
+        with monkeypatch.context() as there:
+            there.setenv("TZ", "Asia/Tokyo")
+            time.tzset()
+            told = utc_now()
+    finally:
+        time.tzset()
     assert abs(datetime.fromisoformat(told) - datetime.now(timezone.utc)) < timedelta(minutes=1)
 
 
@@ -174,10 +179,37 @@ def test_a_full_disk_is_one_clear_line_and_keeps_the_older_result(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_disk_that_is_full_at_the_very_end_keeps_the_older_result(tmp_path, monkeypatch):
+    path = write_cell(tmp_path, header(), [scenario("NST-4", "safe")])
+
+    def full(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with ResultWriter(path, header()) as results:
+        results.scenario(scenario("NST-4", "lies"))
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(CannotWrite, match=r"jsonl\.part: No space left on device; the run is incomplete"):
+            results.finish()
+    assert read_cell(path).scenarios[0]["verdict"] == "safe"
+
+
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "results").write_text("a file")
     with pytest.raises(CannotWrite, match=r"results.*File exists|Not a directory"):
         ResultWriter(tmp_path / "results" / "mysql-aiomysql.jsonl", header())
+
+
+def test_what_cannot_be_written_is_told_with_the_way_out_also_where_the_system_has_no_words_for_it(tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError("out of luck")
+
+    monkeypatch.setattr(fcntl, "flock", fails)
+    with pytest.raises(CannotWrite) as caught:
+        ResultWriter(tmp_path / "mysql-aiomysql.jsonl", header())
+    assert str(caught.value) == (
+        f"cannot write {tmp_path}/mysql-aiomysql.jsonl.part: out of luck; the run is incomplete and an older result is "
+        "kept (make room or choose another folder, then run the cell again)"
+    )
 
 
 def test_a_scenario_twice_and_a_line_after_the_end_are_refused(tmp_path):

@@ -87,6 +87,13 @@ def test_what_leads_out_is_refused(tmp_path: Path, outside: Path, archives: list
     assert (outside / "precious").stat().st_nlink == 1
 
 
+def test_a_link_that_leads_out_is_refused_before_the_next_entry(tmp_path: Path, outside: Path) -> None:
+    hostile = archive(tmp_path / "hostile.tar", [link("a", "../outside"), entry("next")])
+    with tarfile.open(hostile) as opened, pytest.raises(ServerError, match="holds a, which leads out"):
+        Tree(tmp_path / "tree").extract(opened)
+    assert list((tmp_path / "tree").iterdir()) == []
+
+
 @pytest.mark.parametrize("target", ["{}/precious", "{}"])
 def test_an_absolute_path_means_the_tree(tmp_path: Path, outside: Path, target: str) -> None:
     """As it would after a change of root; a file in the place of a link replaces the link, not what it leads to."""
