@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from matrix.harness.drivers import Driver
-from matrix.reproduce.naming import harmless, quoted, wrapped
+from matrix.reproduce.naming import harmless, names, quoted, wrapped
 from matrix.reproduce.runtime import pins
 from matrix.reproduce.symptom import Symptom
 from matrix.reproduce.tables import Tables
@@ -61,25 +60,19 @@ def head(maker: Made, rest: str, seconds: int) -> str:
     ]
     doc = "\n".join(harmless(each) for each in description)
     dependencies = "\n".join(f'#     "{pin}",' for pin in pins(maker.header, maker.orm))
-    lines = [f"import {module}" for module in STANDARD if f"{module}." in rest + PASSWORD * (not maker.sqlite)]
-    unquoting = "unquote, " if "unquote(" in rest else ""
+    of_rest = names(rest)
+    used = of_rest if maker.sqlite else of_rest | names(PASSWORD)
+    lines = [f"import {module}" for module in STANDARD if module in used]
+    unquoting = "unquote, " if "unquote" in of_rest else ""
     lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
-    calls = rest.replace("backends.", "")
     modules = [module for module in maker.table.imports if "." not in module]
-    lines += [f"import {module}" for module in modules if re.search(rf"\b{module}\.", calls)]
+    lines += [f"import {module}" for module in modules if module in used]
     if maker.orm:
-        names = [
-            "Tortoise",
-            *(["connections"] if re.search(r"\bconnections\.(get|close_all)\(", rest) else []),
-            "fields",
-        ]
-        lines.append(f"from tortoise import {', '.join(names)}")
+        lines.append(f"from tortoise import Tortoise, {'connections, ' * ('connections' in used)}fields")
         lines += ["from tortoise.expressions import F"] * bool(maker.tables.counters) + [
             "from tortoise.models import Model"
         ]
-        lines += (
-            ["from tortoise.transactions import in_transaction"] if re.search(r"[ ,(]in_transaction[()]", rest) else []
-        )
+        lines += ["from tortoise.transactions import in_transaction"] * ("in_transaction" in used)
     imports = "\n".join(lines)
     oldest = "3.11" if any(f"{call}(" in rest for call in OF_311) else "3.10"
     return (

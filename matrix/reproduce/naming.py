@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import keyword
 import re
@@ -60,6 +61,13 @@ def name_of(operation: Mapping[str, Any]) -> str:
     if operation["what"] in UNNAMED:
         return f"{text} ({operation['session']}, operation {operation['operation']})"
     return text
+
+
+def names(code: str) -> set[str]:
+    """The names that Python code uses or looks up in something, such as ``asyncio`` and ``sleep``."""
+    nodes = list(ast.walk(ast.parse(code)))
+    own = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return own | {node.attr for node in nodes if isinstance(node, ast.Attribute)}
 
 
 def wrapped(text: str) -> list[str]:

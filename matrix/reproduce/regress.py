@@ -9,7 +9,7 @@ from typing import Any
 
 from matrix.reproduce import NotWritten
 from matrix.reproduce.head import STANDARD
-from matrix.reproduce.naming import harmless, quoted, wrapped
+from matrix.reproduce.naming import harmless, names, quoted, wrapped
 from matrix.reproduce.script import NEXT, Maker, made
 from matrix.reproduce.unfold import within
 from matrix.results.text import one_line
@@ -50,20 +50,13 @@ class Test(Maker):
 
     def text(self) -> str:
         self.refuse()
-        kinds = {item.kind for item in self.everything}
         if self.orm:
             parts = self.part("orm").replace('"DEFAULT"', quoted(self.aliases()[0]))
-            parts = parts if "fail" in kinds else parts[: parts.index("\n\nasync def fail")]
         else:
             parts = "\n\n\n".join(each.strip("\n") for each in self.driver_code())
-            parts = re.sub(r"def (is_login|ends_login)\(.*?\n\n\n", "", parts, flags=re.DOTALL)
-        order = self.part("order").partition("\n")[2].partition("async def quiet()")[0] + self.part("events")
-        if "Stop(" not in self.program():
-            order = order[order.index("NOTHING =") :]
-        if "block" not in kinds:
-            order = re.sub(r"class block:\n.*?(?=\n\ndef start)", "", order, flags=re.DOTALL)
+        order = self.part("order") + self.part("events")
         setting = TORTOISE.replace("ALIAS", quoted(self.aliases()[0])) if self.orm else DRIVER
-        rest = f"{setting}\n{parts.strip()}\n\n\n{order.strip()}\n\n\n{self.program()}\n\n\n{self.test()}"
+        rest = f"{setting}\n{parts.strip()}\n\n\n{order.strip()}\n\n\n{self.program}\n\n\n{self.test()}"
         return re.sub(r"\n{4,}", "\n\n\n", f"{self.head(rest)}\n{rest}")
 
     def refuse(self) -> None:
@@ -83,18 +76,18 @@ class Test(Maker):
             *wrapped(one_line(f"{self.line['scenario']}: {self.line.get('contract')}")),
             *wrapped(f"Seen with {self.table.name}: {self.found.sentence}"),
         ]
-        lines = [f"import {name}" for name in STANDARD if re.search(rf"\b{name}\.", rest)]
+        used = names(rest)
+        lines = [f"import {name}" for name in STANDARD if name in used]
         lines += ["from urllib.parse import unquote, urlsplit"] * (not self.orm)
         third = ["import pytest", "import pytest_asyncio" if self.orm else f"import {self.table.imports[0]}", ""]
         if self.orm:
-            names = ["connections"] * ("connections." in rest) + ["fields"]
             third += [
-                f"from tortoise import {', '.join(names)}",
+                f"from tortoise import {'connections, ' * ('connections' in used)}fields",
                 "from tortoise.contrib.test import tortoise_test_context",
             ]
             third += ["from tortoise.expressions import F"] * bool(self.tables.counters)
             third += ["from tortoise.models import Model"]
-            third += ["from tortoise.transactions import in_transaction"] * ("in_transaction" in rest)
+            third += ["from tortoise.transactions import in_transaction"] * ("in_transaction" in used)
         doc = "\n".join(harmless(each) for each in about)
         imports = "\n".join([*lines, "", *third])
         return (
@@ -115,15 +108,16 @@ class Test(Maker):
         name = re.sub(r"\W+", "_", f"{self.line['scenario']} {self.line.get('title')}".lower()).strip("_")
         shows = self.found.shows
         helpers = []
-        if "well(" in shows:
+        asked = names(shows)
+        if "well" in asked:
             helpers += ["def well(what):", "    answer = told.get(what, NOTHING)"]
             helpers += ["    return answer is not NOTHING and not isinstance(answer, BaseException)", "", ""]
-        if "failed(" in shows:
+        if "failed" in asked:
             helpers += ["def failed(what):", "    return isinstance(told.get(what), BaseException)", "", ""]
         body = [*(self.tortoise_begin() if self.orm else self.driver_begin()), *self.starts(), "await conduct(ORDER)"]
         if self.next_user:
             body.append(NEXT)
-        if "rows" in shows:
+        if "rows" in asked:
             body.append(
                 "rows = [entry.token for entry in await asyncio.wait_for(Entry.all(), PATIENCE)]"
                 if self.orm
@@ -138,8 +132,8 @@ class Test(Maker):
         body += ["assert not wrong, wrong", f"assert not shows, {quoted(f'expected: {self.found.expected}')}"]
         inside = textwrap.indent("\n".join(body), "    ")
         given = "db" if self.orm else ""
-        names = self.global_names().removeprefix(", ") if self.orm else "connection"
-        known = f"    global {names}\n" if names else ""
+        shared = self.global_names().removeprefix(", ") if self.orm else "connection"
+        known = f"    global {shared}\n" if shared else ""
         return "\n".join([*helpers, f"@pytest.mark.asyncio\nasync def test_{name}({given}):\n{known}{inside}\n"])
 
     def tortoise_begin(self) -> list[str]:

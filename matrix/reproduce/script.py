@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, TypeVar
 
 from matrix.harness.drivers import Driver, Script, drivers
 from matrix.reproduce import NotWritten, declared, symptom, unfold
 from matrix.reproduce.declared import Declared
 from matrix.reproduce.head import head
-from matrix.reproduce.naming import quoted, wrapped
+from matrix.reproduce.naming import names, quoted, wrapped
 from matrix.reproduce.runtime import part
 from matrix.reproduce.symptom import Symptom
 from matrix.reproduce.tables import KEYS, Tables
@@ -19,7 +20,6 @@ from matrix.reproduce.unfold import PLAIN, Task, within
 from matrix.reproduce.writer import LIMIT, ROWS, Writer
 
 CLOSE_FIRST = "await connections.close_all(discard=True)  # a client is made at its first use"
-AUTOCOMMIT = re.compile(r"(autocommit\"?[:=] ?)True")
 NEXT = 'await asyncio.wait([start("the next task", the_next_task)], timeout=PATIENCE)'
 MakerT = TypeVar("MakerT", bound="Maker")
 CROWD = 4  # so many tasks that do the same share one function
@@ -95,24 +95,17 @@ class Maker:
         self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
-        kinds = {item.kind for item in self.everything}
         if self.orm:
             orm = self.part("orm").replace('"DEFAULT"', quoted(self.aliases()[0]))
-            orm = orm if "fail" in kinds else orm[: orm.index("\n\nasync def fail")]
             fill = self.part("fill").replace("in_transaction()", f"in_transaction({self.writer.alias()})")
             chosen = [self.driver_parts()["DATABASE"], orm]
             chosen += [fill] if self.declared.fills_pool and self.pool_size() > 1 else []
         else:
             chosen = self.driver_code()
-        helpers = [self.part("order"), *([self.part("sweep")] if self.swept else [])]
+        helpers = [self.part("order"), self.part("conduct"), *([self.part("sweep")] if self.swept else [])]
         helpers.append(self.part("thread" if self.sqlite else "executor" if self.odbc else "wire"))
-        body = "".join([*helpers, *(f"\n\n{c.strip(chr(10))}\n" for c in chosen)])
-        if "Stop(" not in self.program():
-            body = re.sub(r'class Stop\(Exception\):\n    """[^"]*"""\n\n\n', "", body)
-        if "block" not in kinds:
-            body = re.sub(r"class block:\n.*?(?=\n\ndef start)", "", body, flags=re.S).replace("\n\n\n\n\n", "\n\n\n")
-        body = body.replace("\n\n\n\n\n", "\n\n\n")
-        rest = f"{body}\n\n{self.program()}\n\n\n{self.main()}"
+        body = "\n\n\n".join(each.strip("\n") for each in (*helpers, *chosen))
+        rest = f"{body}\n\n\n{self.program}\n\n\n{self.main()}"
         return f"{self.head(rest)}\n{rest}"
 
     @property
@@ -129,6 +122,7 @@ class Maker:
         """A part of the runtime with only those of its lines that this script needs."""
         sweep = self.sweep
         everything = [item for task in self.tasks for item in within(task.items)]
+        kinds = {item.kind for item in self.everything}
         network = self.network()
         return part(
             name,
@@ -148,21 +142,24 @@ class Maker:
                 "context": self.declared.context != "" or any(item.empty for item in everything),
                 "abandoned": self.declared.abandons,
                 "reuses": self.found.reuses_number,
-                "unreachable": self.declared.unreachable or "reachable(" in network,
-                "silence": "fall_silent(" in network,
-                "resets": "reset_connections(" in network,
+                "unreachable": self.declared.unreachable or "reachable" in network,
+                "silence": "fall_silent" in network,
+                "resets": "reset_connections" in network,
                 "limits": self.limits(),
                 "saves": any(item.kind == "save" for item in everything),
                 "again": any(item.kind == "outlives" and item.value for item in everything),
                 "using": any(item.using for item in (*everything, *within(self.next_user))),
                 "cancels": sweep is not None and not sweep.as_it_ends,
                 "events": self.by_events,
+                "blocks": "block" in kinds,
+                "fails": "fail" in kinds,
+                "stops": "Stop" in self.named,
             },
         )
 
-    def network(self) -> str:
-        """What tasks do to the network, as calls."""
-        return " ".join(item.value for item in self.everything if item.kind == "network")
+    def network(self) -> set[str]:
+        """The functions that do something to the network."""
+        return {name for item in self.everything if item.kind == "network" for name in names(item.value)}
 
     def limits(self) -> bool:
         """Whether time limits count in seconds, so that time really passes."""
@@ -180,6 +177,7 @@ class Maker:
     def driver_parts(self) -> Mapping[str, str]:
         """The parts of the driver's text by their names."""
         text = self.part(self.driver.parts).replace("DRIVER", self.table.name)
+        text = text.replace("AUTOCOMMIT", str(self.autocommit))  # of its pool
         first, *others = re.split(r"^# ([A-Z]+)\n", text, flags=re.M)
         named = dict(zip(others[::2], others[1::2], strict=True))
         return {name: part.strip("\n") for name, part in {"DATABASE": first, **named}.items()}
@@ -188,14 +186,13 @@ class Maker:
         """Those parts of the driver's text that are used where it is alone."""
         parts, everything = self.driver_parts(), self.everything
         kinds = {item.kind for item in everything}
-        chosen = [parts["DATABASE"]]
-        chosen += [parts[kind.upper()] for kind in ("read", "write", "fail", "script") if kind in kinds]
-        if "read" not in kinds:  # with which some drivers' parts have the connecting
-            chosen += [connect] if (connect := parts["READ"].partition("async def read(")[0].strip()) else []
+        used = [kind.upper() for kind in ("read", "write", "fail", "script") if kind in kinds]
+        if "CONNECT" in parts:  # most drivers' DATABASE connects too
+            used.insert(0 if "read" in kinds else len(used), "CONNECT")
+        chosen = [parts[name] for name in ("DATABASE", *used)]
         chosen += [parts["TRANSACTION"]] if any(item.kind == "block" and not item.begins for item in everything) else []
         if self.pool:
-            pool = parts["POOL"]
-            chosen.append(pool if self.autocommit else AUTOCOMMIT.sub(r"\1False", pool))
+            chosen.append(parts["POOL"])
         chosen += [parts["MANY"]] if "many" in kinds else []
         chosen += [parts["ROWS"]] if any(item.kind == "fetch" and not item.copied for item in everything) else []
         chosen += [parts["HEAR"]] if "hear" in kinds else []
@@ -221,7 +218,14 @@ class Maker:
         return f"VICTIM, WAIT, DURING = {quoted(self.sweep.victim)}, {wait}, ({during})\n{work}"
 
     # -- the program -----------------------------------------------------------------------------------------------
+    @cached_property
+    def named(self) -> set[str]:
+        """The names in the program."""
+        return names(self.program)
+
+    @cached_property
     def program(self) -> str:
+        """The tasks' functions, and what they share."""
         lines = ["# -- the program: one task each ".ljust(118, "-")]
         lines += [f"# {each}" for each in wrapped(self.order_in_words())]
         if not self.orm:
@@ -235,7 +239,7 @@ class Maker:
         else:
             for task in self.tasks:
                 lines += ["", "", *self.writer.function(task)]
-        if "let_time_pass(" in "\n".join(lines):
+        if "let_time_pass" in names("\n".join(lines)):
             given, passes = ("seconds", "seconds") if self.limits() else ("", f"{LIMIT + 0.1:g}")
             lines += ["", "", f"async def let_time_pass({given}):", '    owed.add("the clock")']
             lines += [f"    await asyncio.sleep({passes})", '    owed.discard("the clock")']
@@ -302,11 +306,12 @@ class Maker:
     def main(self) -> str:
         indent = "        "
         lines = ["# -- run it, and look ".ljust(118, "-")]
-        if "well(" in self.found.shows:
+        asked = names(self.found.shows)
+        if "well" in asked:
             lines += ["def well(what):", '    """Whether it was asked for, and told to have worked."""']
             lines += ["    answer = told.get(what, NOTHING)"]
             lines += ["    return answer is not NOTHING and not isinstance(answer, BaseException)"]
-        if "failed(" in self.found.shows:
+        if "failed" in asked:
             lines += ["def failed(what):", "    return isinstance(told.get(what), BaseException)"]
         lines += ["", ""] if len(lines) > 1 else []
         lines += [
@@ -333,7 +338,7 @@ class Maker:
         if self.told_later():
             lines.append(f"{indent}by_then = dict(told)")
         lines += [indent + each for each in self.cut()]
-        if "rows" in self.found.shows:
+        if "rows" in asked:
             lines.append(f'{indent}rows = await sql(direct, "SELECT token FROM repro_entry ORDER BY id")')
         lines.append("    finally:")
         lines += [f"{indent}reachable(True)"] * self.declared.unreachable

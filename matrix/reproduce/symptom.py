@@ -309,7 +309,7 @@ def _waited(operation: Mapping[str, Any], history: Any) -> bool:
 
 
 def _open(fact: Fact, history: Any, line: Any) -> Symptom | None:
-    if "ReadyForQuery" not in str(line["evidence"]["frames"]):
+    if not any(frame["kind"] == "ReadyForQuery" for frame in line["evidence"]["frames"]):
         return None  # only PostgreSQL tells everybody who is in a transaction
     return Symptom(
         sentence(short(fact)),
