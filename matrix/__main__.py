@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,14 +51,15 @@ def parser(lacking: dict[str, str] | None = None) -> argparse.ArgumentParser:
 
 def version() -> str:
     """The project's version, and the commit where this is a checkout."""
-    text = (ROOT / "pyproject.toml").read_text("utf-8")
-    number = re.search(r'^version = "(.+)"$', text, re.MULTILINE)
+    import tomllib
+
+    number = str(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"])
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         commit = ""
-    return " ".join(filter(None, [number.group(1) if number else "", commit and f"({commit})"]))
+    return " ".join(filter(None, [number, commit and f"({commit})"]))
 
 
 def main(arguments: list[str] | None = None) -> int:

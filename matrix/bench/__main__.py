@@ -61,7 +61,7 @@ def _results(folder: str, tell: Callable[[str], None]) -> list[CellResult]:
         return []
     for state in states:
         if state.problem:
-            tell(state.problem)
+            tell(str(state.problem))
     return [state.result for state in states if state.result is not None]
 
 

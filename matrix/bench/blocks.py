@@ -1,6 +1,6 @@
-"""What a candidate costs, in a cell's environment: ``python -m matrix.bench.blocks CELL CANDIDATE``.
+"""What a candidate costs, in a cell's environment: ``python -m matrix.bench.blocks CELL CANDIDATE FILE``.
 
-Prints a line of JSON: microseconds of processor time of a plain query, of a transaction with a query, and of one with a
+Writes JSON: microseconds of processor time of a plain query, of a transaction with a query, and of one with a
 nested block too, each with Tortoise's own classes and with the candidate's, turn about in one process.
 """
 
@@ -13,8 +13,10 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
+from matrix import files
 from matrix.candidates import wrappers
 from matrix.harness.cell import Cell
 
@@ -80,11 +82,11 @@ async def _one(work: Callable[[], Awaitable[None]], both: Sides) -> list[float]:
     return best
 
 
-def main(name: str, candidate: str) -> int:
+def main(name: str, candidate: str, file: str) -> int:
     cell = Cell(name, progress=lambda text: print(text, file=sys.stderr))
     try:
         cell.open()
-        print(json.dumps(asyncio.run(_measure(cell, sides(candidate)))))
+        files.write(Path(file), json.dumps(asyncio.run(_measure(cell, sides(candidate)))))
     finally:
         cell.close()
     return 0

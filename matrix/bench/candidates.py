@@ -8,15 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from matrix import candidates
-from matrix.bench.pairs import ROOT, spent
+from matrix.bench.pairs import ROOT, spent, tested
 from matrix.runs import cells, environments
 
 KINDS = {"query": "a plain query", "transaction": "a transaction with a query", "nested": "with a nested block too"}
@@ -79,10 +79,12 @@ def cost(base: str, pairs: int) -> None:
     taken: dict[str, list[dict[str, list[float]]]] = {}
     for _ in range(pairs):
         for candidate in candidates.NAMES:
-            one = spent([str(program), "-m", "matrix.bench.blocks", base, candidate], ROOT, {})
-            if one.code:
-                raise SystemExit(f"{base}: {one.said.strip().splitlines()[-1]}")
-            taken.setdefault(candidate, []).append(json.loads(one.said.strip().splitlines()[-1]))
+            with tempfile.TemporaryDirectory(prefix="matrix-bench-") as scratch:
+                measured = Path(scratch) / "measured.json"
+                one = spent([str(program), "-m", "matrix.bench.blocks", base, candidate, str(measured)], ROOT, {})
+                if one.code:
+                    raise SystemExit(f"{base}: {one.last_line}")
+                taken.setdefault(candidate, []).append(json.loads(measured.read_text("utf-8")))
     for kind, what in KINDS.items():
         release = min(each[kind][0] for found in taken.values() for each in found)
         ratios = [statistics.median(each[kind][1] / each[kind][0] for each in found) for found in taken.values()]
@@ -100,15 +102,14 @@ def own_tests(folder: Path, database: str, extra: Sequence[str], only: Sequence[
     path = os.pathsep.join([str(folder), str(ROOT)])
     for candidate in ("", *candidates.NAMES):
         with tempfile.TemporaryDirectory() as scratch:
-            command = [str(program), "-m", "pytest", "-q", "-n", "2", "--basetemp", scratch, *(only or ["tests"])]
-            command += ["-p", "no:cacheprovider", *(["-p", "matrix.candidates.plugin"] if candidate else [])]
-            one = spent(
-                command, folder, {"PYTHONPATH": path, "MATRIX_CANDIDATE": candidate, "TORTOISE_TEST_DB": database}
-            )
-        last = re.sub(r" in .*", "", one.said.strip().splitlines()[-1]).strip("= ")
-        print(f"| {candidate or 'release'} | {last} | {one.wall:.0f} s |", flush=True)
-        for failed in re.findall(r"^(?:FAILED|ERROR) (\S+)", one.said, re.MULTILINE):
-            print(f"    {failed}", flush=True)
+            command = [str(program), "-m", "pytest", "-n", "2", "--basetemp", scratch, *(only or ["tests"])]
+            command += ["-p", "matrix.candidates.plugin"] if candidate else []
+            variables = {"PYTHONPATH": path, "MATRIX_CANDIDATE": candidate, "TORTOISE_TEST_DB": database}
+            one, tests = tested(command, folder, variables)
+        sums = ", ".join(f"{count} {word}" for word, count in sorted(Counter(tests.values()).items()))
+        print(f"| {candidate or 'release'} | {sums or one.last_line} | {one.wall:.0f} s |", flush=True)
+        for test in (name for name, word in tests.items() if word in ("failure", "error")):
+            print(f"    {test}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,6 @@ tests of what the matrix asks too. Each is a process of its own; wall clock and 
 from __future__ import annotations
 
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from matrix import servers
 from matrix.bench.tables import Column, Table
@@ -46,6 +46,10 @@ class Spent:
     code: int
     said: str
 
+    @property
+    def last_line(self) -> str:
+        return "".join(self.said.strip().splitlines()[-1:])
+
 
 def spent(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Spent:
     """What a process takes from its start to its end."""
@@ -60,6 +64,19 @@ def spent(command: Sequence[str], folder: Path, variables: Mapping[str, str]) ->
         output.seek(0)
         said = output.read().decode(errors="replace")
     return Spent(wall, used.ru_utime + used.ru_stime, process.returncode, said)
+
+
+def tested(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> tuple[Spent, dict[str, str]]:
+    """The same of a run of pytest, and what became of each test: passed, failure, error or skipped."""
+    with tempfile.TemporaryDirectory(prefix="matrix-bench-") as scratch:
+        report = Path(scratch) / "report.xml"
+        one = spent([*command, "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"], folder, variables)
+        cases = ElementTree.parse(report).iter("testcase") if report.exists() else ()
+        return one, {f"{each.get('classname')}.{each.get('name')}": _became(each) for each in cases}
+
+
+def _became(case: ElementTree.Element) -> str:
+    return next((each.tag for each in case if each.tag in ("failure", "error", "skipped")), "passed")
 
 
 def cells(names: Sequence[str], trees: Mapping[str, Path], envs: Path, pairs: int, brief: bool, tell: Tell) -> Table:
@@ -77,11 +94,10 @@ def cells(names: Sequence[str], trees: Mapping[str, Path], envs: Path, pairs: in
                 tell(f"{name}, {turn + 1} of {pairs}, {tree}")
                 with tempfile.TemporaryDirectory(prefix="matrix-bench-") as results:
                     command = [str(python.absolute()), "-m", "matrix.cell", name, "--results", results]
-                    command += ["--brief"] if brief else _all_orders(trees[tree])
+                    command.append("--brief" if brief else "--full-first")
                     one = spent(command, trees[tree], {"PYTHONPYCACHEPREFIX": str(envs / "bytecode" / tree)})
                     if not (Path(results) / f"{name}.jsonl").exists():
-                        last = " ".join(one.said.strip().splitlines()[-1:])
-                        notes.append(f"{name}, {tree}: no result, exit code {one.code}: {last}")
+                        notes.append(f"{name}, {tree}: no result, exit code {one.code}: {one.last_line}")
                         continue
                 taken.setdefault((name, tree), []).append(one)
     what = "what is on record" if brief else "all orders"
@@ -91,11 +107,6 @@ def cells(names: Sequence[str], trees: Mapping[str, Path], envs: Path, pairs: in
         tuple(rows_of(taken, list(trees))),
         ". ".join(notes),
     )
-
-
-def _all_orders(tree: Path) -> list[str]:
-    """A tree of before asked no record first."""
-    return ["--full-first"] if "--full-first" in (tree / "conftest.py").read_text(encoding="utf-8") else []
 
 
 def rows_of(taken: Mapping[tuple[str, str], Sequence[Spent]], trees: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -126,16 +137,15 @@ def peers(checkouts: Mapping[str, Path], tell: Tell) -> Table:
         tell(f"the tests of {name}")
         try:
             with servers.acquire("postgres", progress=tell) as server:
-                one = spent(
-                    [sys.executable, "-m", "pytest", "-q", "-p", "no:asyncio", *PEERS[name]], folder, _reached(server)
+                one, tests = tested(
+                    [sys.executable, "-m", "pytest", "-p", "no:asyncio", *PEERS[name]], folder, _reached(server)
                 )
         except servers.ServerError as error:
             notes.append(f"{name}: {error}")
             continue
-        last = " ".join(one.said.strip().splitlines()[-1:])  # pytest's sum
-        count = sum(map(int, re.findall(r"(\d+) (?:passed|failed)", last)))
+        count = len(tests) - list(tests.values()).count("skipped")
         if not count:
-            notes.append(f"{name}: no test ran: {last}")
+            notes.append(f"{name}: no test ran: {one.last_line}")
         rows.append((name, count, one.wall, one.processor, one.wall / count * 1000 if count else None))
     return Table("Peers: drivers' own tests of pool and cancellation", PEER_COLUMNS, tuple(rows), ". ".join(notes))
 

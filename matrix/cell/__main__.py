@@ -12,6 +12,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def lacks_odbc(cell: str) -> bool:
+    """Whether a cell needs drivers of ODBC that this process was not started with."""
+    from matrix.harness.cell_name import parse
+
+    try:
+        return parse(cell).server == "odbc" and "MATRIX_ODBC_SQLITE" not in os.environ
+    except ValueError:
+        return False  # who opens the cell says what is wrong
+
+
 def odbc_environment() -> dict[str, str]:
     """What a process that loads pyodbc needs: library path, driver manager settings, the drivers' own files."""
     from matrix import servers
@@ -24,7 +34,7 @@ def odbc_environment() -> dict[str, str]:
 def environment_of(cell: str) -> dict[str, str]:
     """The environment that a cell's process needs before its interpreter starts. Raises servers.ServerError."""
     environment = {**os.environ, "MATRIX_CELL": cell}
-    if cell.startswith("odbc-") and "MATRIX_ODBC_SQLITE" not in environment:
+    if lacks_odbc(cell):
         environment.update(odbc_environment())
         # The drivers are C libraries: what they do with memory that they have freed shall show, and show every time.
         environment.update(MALLOC_PERTURB_="85", PYTHONMALLOC="malloc")

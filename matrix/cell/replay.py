@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from matrix.cell.__main__ import environment_of
+from matrix.cell.__main__ import environment_of, lacks_odbc
 from matrix.harness.sentences import Fact, sentence
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +146,7 @@ def main(arguments: list[str]) -> int:
     add_arguments(parser)
     options = parser.parse_args(arguments)
     options.schedule = options.schedule or ""
-    if options.cell.startswith("odbc-") and "MATRIX_ODBC_SQLITE" not in os.environ:
+    if lacks_odbc(options.cell):
         environment = environment_of(options.cell)
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, "-m", "matrix.cell.replay", *arguments], environment)

@@ -6,6 +6,7 @@ replay, then a line for each repeat of all of it. Each line is answered by one l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from matrix.cell.__main__ import environment_of
+from matrix.cell.__main__ import environment_of, lacks_odbc
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -170,9 +171,10 @@ def main(arguments: list[str]) -> int:
             "usage: python -m matrix.cell.replayer CELL (started by python -m matrix.runs.stability)", file=sys.stderr
         )
         return 2
-    if arguments[0].startswith("odbc-") and "MATRIX_ODBC_SQLITE" not in os.environ:
+    if lacks_odbc(arguments[0]):
         try:
-            environment = environment_of(arguments[0])
+            with contextlib.redirect_stdout(sys.stderr):  # what is fetched is told in plain words
+                environment = environment_of(arguments[0])
         except servers.ServerError as error:
             print(json.dumps({"error": str(error)}), flush=True)
             return 2

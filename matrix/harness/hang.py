@@ -32,14 +32,14 @@ def prove(
     """What is known when nothing can happen any more: who waits where, and what each connection's state is."""
     proof = "deadline" if quiet.stalled else ("lock" if quiet.blocked else "idle")
     waiting = [
-        {"task": session.name, "where": where(session.task)}
+        (session.name, where(session.task))
         for session in sessions
         if session.task is not None and not session.task.done()
     ]
     for number, side in enumerate(sides, 1):
-        waiting += [{"task": f"thread {number}", "where": where(task)} for task in asyncio.all_tasks(side)]
+        waiting += [(f"thread {number}", where(task)) for task in asyncio.all_tasks(side)]
     if not waiting:
-        waiting = [{"task": NEXT_USER if after else "the program", "where": where(program)}]
+        waiting = [(NEXT_USER if after else "the program", where(program))]
     connections = [
         {
             "connection": channel.label,
@@ -50,25 +50,25 @@ def prove(
     ]
     fact = {
         "kind": "hang",
-        "waiting": [{"task": entry["task"], "innermost": _innermost(entry["where"])} for entry in waiting],
+        "waiting": [{"task": name, "innermost": _innermost(chain)} for name, chain in waiting],
         "locked": bool(quiet.blocked),
         "clock": in_vain,  # seconds of the program's clock that changed nothing
     }
-    return {"proof": proof, "waiting": waiting, "connections": connections, "fact": fact}
+    shown = [{"task": name, "where": " > ".join(chain)} for name, chain in waiting]
+    return {"proof": proof, "waiting": shown, "connections": connections, "fact": fact}
 
 
-def _innermost(chain: str) -> str:
+def _innermost(chain: list[str]) -> str:
     """The last of a chain of awaits that is not asyncio's own."""
-    parts = chain.split(" > ")
-    return next((part for part in reversed(parts) if "asyncio/" not in part), parts[-1])
+    return next((place for place in reversed(chain) if "asyncio/" not in place), chain[-1] if chain else "")
 
 
-def where(task: asyncio.Task[Any] | None) -> str:
-    """The chain of awaits at whose end a task waits, outermost first."""
-    parts: list[str] = []
+def where(task: asyncio.Task[Any] | None) -> list[str]:
+    """The places in code at which a task waits, outermost first."""
+    places: list[str] = []
     for frame in frames(task):
-        parts.append(f"{_shown(frame.f_code.co_filename)}:{frame.f_lineno} {frame.f_code.co_name}")
-    return " > ".join(parts)
+        places.append(f"{_shown(frame.f_code.co_filename)}:{frame.f_lineno} {frame.f_code.co_name}")
+    return places
 
 
 def _shown(file: str) -> str:

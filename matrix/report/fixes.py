@@ -12,7 +12,7 @@ from matrix.report.markdown import escape
 from matrix.report.readme import filled
 from matrix.results.compare import Difference, of_cell
 from matrix.results.read import CellResult, CellState
-from matrix.words import ERROR, GLYPHS, HANGS, LIES, NOT_RUN, POISONS, REFUSES, SAFE
+from matrix.words import ERROR, GLYPHS, HANGS, LIES, NOT_RUN, POISONS, REFUSES, SAFE, family_of
 
 SILENT = (LIES, POISONS, HANGS)
 RELEASE = ""
@@ -83,7 +83,7 @@ def _sums(cells: Mapping[str, Sides]) -> Iterator[str]:
         parts = [str(len(both))]
         for count in (
             _failing,
-            lambda lines: _failing(line for line in lines if line["scenario"].startswith("NST-")),
+            lambda lines: _failing(line for line in lines if family_of(line["scenario"]).prefix == "NST"),
             lambda lines: sum(line["verdict"] in SILENT for line in lines),
         ):
             parts.append(" → ".join(str(count([pair[side] for pair in both])) for side in (0, 1)))

@@ -203,16 +203,9 @@ def _column(state: CellState, newest: datetime | None) -> Column:
         loop=str(axes.get("loop") or ""),
         date=_day(shown),
         age=_age(shown, newest),
-        problem=_without_folder(state),
+        problem=state.problem and state.problem.without_folder,  # pages do not depend on where they were built
         state=state,
     )
-
-
-def _without_folder(state: CellState) -> str | None:
-    """The problem with the file's name instead of its path: pages do not depend on where they were built."""
-    if state.problem is None:
-        return None
-    return re.sub(r"^.*?([^/\\]+\.jsonl(\.part)?)(?=[:,])", r"\1", state.problem)
 
 
 def _day(when: datetime | None) -> str:

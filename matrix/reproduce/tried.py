@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import tomllib
 
@@ -23,7 +25,7 @@ from matrix.results.text import clean
 from matrix.runs.sources import TORTOISE, SourceError, source
 
 PYTEST = ("pytest", "pytest-asyncio")
-ASSERTED = re.compile(r"^E +AssertionError: (.*)$", re.MULTILINE)  # any other error is not what the test is about
+ASSERTED = "AssertionError: "  # begins pytest's word of it; any other error is not what the test is about
 RELEASE, CHECKOUT = "release", "checkout"
 
 
@@ -104,17 +106,26 @@ def tries(
     with run.Databases(header["axes"], tell) as databases:
         right = True
         for name, python in pythons.items():
-            runs = []
+            runs, why = [], []
             for _ in range(times):
-                command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(path.resolve())]
-                runs.append(run.ran(command, path.parent, _database(databases, python)))
-            why = [found[1] for each in runs if (found := ASSERTED.search(each.output)) and each.code == 1]
+                with tempfile.TemporaryDirectory(prefix="matrix-regress-") as folder:
+                    report = Path(folder) / "report.xml"
+                    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}"]
+                    runs.append(run.ran([*command, str(path.resolve())], path.parent, _database(databases, python)))
+                    why += _asserted(report)
             passed = sum(each.code == 0 for each in runs)
             right &= (len(why) if name == RELEASE else passed) == times
             odd = times - len(why) - passed
             said = f"fails {len(why)} of {times} times, passes {passed}" + f", cannot be run {odd}" * bool(odd)
             print(clean(f"{name}: {said}, {runs[-1].seconds:.1f} s{f': {why[0]}' if why else ''}"), flush=True)
     return 0 if right else 1
+
+
+def _asserted(report: Path) -> list[str]:
+    """What the test found wrong, as pytest's report in XML has it."""
+    failures = ElementTree.parse(report).iter("failure") if report.exists() else ()
+    messages = (each.get("message", "").partition("\n")[0] for each in failures)
+    return [message.removeprefix(ASSERTED) for message in messages if message.startswith(ASSERTED)]
 
 
 def _database(databases: run.Databases, python: Path) -> dict[str, str]:

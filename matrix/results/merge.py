@@ -37,7 +37,7 @@ def _newest(states: list[CellState]) -> CellState:
     latest = max(attempts, key=lambda state: _age(state.attempt), default=None)
     if latest is not None and (result is None or _age(latest.attempt) > _age(result)):
         return CellState(latest.cell, result, latest.problem, latest.attempt)
-    problems = sorted(state.problem for state in states if state.problem)
+    problems = sorted((state.problem for state in states if state.problem), key=str)
     return CellState(states[0].cell, result, None if result or not problems else problems[0])
 
 

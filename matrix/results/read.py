@@ -45,6 +45,11 @@ class ResultError(Exception):
         self.path, self.text, self.line = path, text, line
         super().__init__(f"{path}{f', line {line}' if line else ''}: {one_line(text)}")
 
+    @property
+    def without_folder(self) -> str:
+        """The same with the file's name instead of its path."""
+        return str(type(self)(Path(self.path.name), self.text, self.line))
+
     def __reduce__(self) -> tuple[Any, ...]:  # so that it comes out of another process as it is
         return type(self), (self.path, self.text, self.line)
 
@@ -125,13 +130,13 @@ class CellResult:
 class CellState:
     """What a folder knows of one cell.
 
-    ``result``: the newest complete run, if there is one. ``problem``: why the newest run cannot be used, in one line;
-    None when ``result`` is the newest run. ``attempt``: what can be read of that newest run.
+    ``result``: the newest complete run, if there is one. ``problem``: why the newest run cannot be used; None when
+    ``result`` is the newest run. ``attempt``: what can be read of that newest run.
     """
 
     cell: str
     result: CellResult | None
-    problem: str | None = None
+    problem: ResultError | None = None
     attempt: CellResult | None = None
 
     @property
@@ -211,21 +216,22 @@ def _is_result(file: Path) -> bool:
 def read_state(path: Path, check: Check | None = None) -> CellState:
     """What is known of the cell whose result file this is, or would be."""
     cell, part = path.stem, path.with_name(path.name + ".part")
-    result, problem, attempt = None, None, None
+    result: CellResult | None = None
+    problem: ResultError | None = None
     if path.exists():
         try:
             result = read_cell(path, check)
         except ResultError as error:
-            problem = str(error)
+            problem = error
     if part.exists():
         try:
             attempt = read_part(part)
         except ResultError as error:
-            return CellState(cell, result, problem or str(error))
+            return CellState(cell, result, problem or error)
         if result is None or attempt.started > result.started:
             done, planned = len(attempt.scenarios), len(attempt.header["planned"])
-            text = f"{part}: the run of {attempt.header['started']} is incomplete: {done} of {planned} scenarios done"
-            return CellState(cell, result, problem or one_line(text), attempt)
+            text = f"the run of {attempt.header['started']} is incomplete: {done} of {planned} scenarios done"
+            return CellState(cell, result, problem or MissingFooter(part, text), attempt)
     return CellState(cell, result, problem)
 
 

@@ -13,28 +13,35 @@ from typing import Any
 
 from matrix.lines import Evidence, Footer, Header, ScenarioLine
 
-Wrong = Callable[[Any], "str | None"]
+# Of a value: where it is wrong, from the outside in, and last what is wrong there; None where nothing is.
+Wrong = Callable[[Any], "tuple[str, ...] | None"]
 KINDS = {"header": Header, "scenario": ScenarioLine, "footer": Footer}
 WORDS = {type(None): "null", dict: "an object", list: "a list", str: "a text", bool: "a truth value"}
-SAYS = (*WORDS.values(), "a number", "lacks")
 PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (str,), bool: (bool,)}
 
 
 def wrong(line: Mapping[str, Any]) -> str | None:
     """What in a line is not as its type says, in one sentence such as 'planned/0: a list'; None for nothing. Evidence
     is looked at by ``wrong_evidence``: it is most of a line, and few read it."""
-    return _checker(KINDS[line["type"]])(line)
+    return _in_words(_checker(KINDS[line["type"]])(line))
 
 
 def wrong_evidence(evidence: Any) -> str | None:
     """The same of a line's evidence, or of a cure's."""
-    return _of_type(Evidence)(evidence)
+    return _in_words(_of_type(Evidence)(evidence))
+
+
+def _in_words(found: tuple[str, ...] | None) -> str | None:
+    if found is None:
+        return None
+    *places, what = found
+    return f"{'/'.join(places)}: {what}" if places else what
 
 
 @cache
 def _checker(kind: Any) -> Wrong:
     if kind is Evidence:
-        return lambda value: None if isinstance(value, Mapping) else _told(value)
+        return lambda value: None if isinstance(value, Mapping) else _misplaced(value)
     return _of_type(kind)
 
 
@@ -53,7 +60,7 @@ def _of_type(kind: Any) -> Wrong:
         return _all(Mapping, lambda value: value.items(), _checker(parts[1]))
     allowed = PLAIN[kind]
     return lambda value: (
-        None if isinstance(value, allowed) and (kind is bool or value is not True and value is not False) else _told(value)
+        None if isinstance(value, allowed) and (kind is bool or value is not True and value is not False) else _misplaced(value)
     )
 
 
@@ -61,11 +68,11 @@ def _typed(kind: Any) -> Wrong:
     fields = {name: _checker(hint) for name, hint in typing.get_type_hints(kind).items()}
     needed = kind.__required_keys__
 
-    def check(value: Any) -> str | None:
+    def check(value: Any) -> tuple[str, ...] | None:
         if not isinstance(value, Mapping):
-            return _told(value)
+            return _misplaced(value)
         if lacking := needed - value.keys():
-            return f"lacks {min(lacking)!r}"
+            return (f"lacks {min(lacking)!r}",)
         return _first((name, fields[name](value[name])) for name in fields if name in value)
 
     return check
@@ -74,7 +81,7 @@ def _typed(kind: Any) -> Wrong:
 def _one_of(parts: list[Any], *, optional: bool) -> Wrong:
     checks = [_checker(part) for part in parts]
 
-    def check(value: Any) -> str | None:
+    def check(value: Any) -> tuple[str, ...] | None:
         if value is None and optional:
             return None
         found = [each(value) for each in checks]
@@ -85,16 +92,13 @@ def _one_of(parts: list[Any], *, optional: bool) -> Wrong:
 
 def _all(kind: type, items: Callable[[Any], Any], check: Wrong) -> Wrong:
     return lambda value: (
-        _first((name, check(item)) for name, item in items(value)) if isinstance(value, kind) else _told(value)
+        _first((name, check(item)) for name, item in items(value)) if isinstance(value, kind) else _misplaced(value)
     )
 
 
-def _first(found: Iterator[tuple[Any, str | None]]) -> str | None:
-    for name, text in found:
-        if text is not None:
-            return f"{name}{': ' if text.startswith(SAYS) else '/'}{text}"
-    return None
+def _first(found: Iterator[tuple[Any, tuple[str, ...] | None]]) -> tuple[str, ...] | None:
+    return next(((str(name), *wrong) for name, wrong in found if wrong is not None), None)
 
 
-def _told(value: Any) -> str:
-    return f"{next((word for kind, word in WORDS.items() if type(value) is kind), 'a number')} does not belong there"
+def _misplaced(value: Any) -> tuple[str]:
+    return (f"{next((word for kind, word in WORDS.items() if type(value) is kind), 'a number')} does not belong there",)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from matrix.runs import process
+from matrix.runs import process, registry
 from matrix.runs.children import Children
 
 # Of lower priority than the repeats, which shall come to an end: no core rests, and who is interrupted waits; several
@@ -70,14 +70,13 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith("{"):  # what is fetched is told in plain words
-                answer: dict[str, Any] = json.loads(line)
-                if "error" in answer:
-                    raise StabilityError(str(answer["error"]))
-                return answer
-        last = self.log.read_text("utf-8", "replace").strip().splitlines()[-1:]
-        raise StabilityError(f"its process ended with {self.process.wait()}{': ' if last else ''}{''.join(last)}")
+        if line := self.process.stdout.readline():
+            answer: dict[str, Any] = json.loads(line)
+            if "error" in answer:
+                raise StabilityError(str(answer["error"]))
+            return answer
+        last = registry.last_line(self.log.read_text("utf-8", "replace"))
+        raise StabilityError(f"its process ended with {self.process.wait()}: {last}")
 
     def __enter__(self) -> Worker:
         return self

@@ -187,7 +187,7 @@ def alive(stat: Path) -> bool:
 STAND_IN = """#!{python}
 import json, sys
 asked = json.loads(sys.stdin.readline())
-print("  fetching something")
+print("  fetching something", file=sys.stderr)
 print(json.dumps({{"rule": "{rule}", "replays": asked["replays"]}}), flush=True)
 seen = {{"replay": 0, "verdict": "safe", "properties": [], "schedule": "A.1.A", "sentence": "fine", "evidence": None}}
 for number, _ in enumerate(sys.stdin):

@@ -109,7 +109,7 @@ def test_a_newer_part_marks_the_cell_and_keeps_the_older_result(tmp_path):
     write_cell(tmp_path, header(), [scenario("NST-3")], finish=False)
     (state,) = read_folder(tmp_path)
     assert not state.complete
-    assert "1 of 2 scenarios done" in state.problem
+    assert "1 of 2 scenarios done" in str(state.problem)
     assert state.result.header["started"] == "2026-11-20T18:00:00Z"
     assert len(state.attempt.scenarios) == 1
 
@@ -129,7 +129,7 @@ def test_a_part_that_died_at_once_marks_the_cell(tmp_path, content):
     (tmp_path / "mysql-aiomysql.jsonl.part").write_text(content)
     (state,) = read_folder(tmp_path)
     assert state.result is None
-    assert "the run ended before it began" in state.problem
+    assert "the run ended before it began" in str(state.problem)
 
 
 def test_a_part_cut_in_mid_line_is_read_up_to_there(tmp_path):
@@ -145,7 +145,7 @@ def test_a_broken_result_is_a_problem_of_its_cell_only(tmp_path):
     good, bad = read_folder(tmp_path)
     assert good.complete
     assert bad.result is None
-    assert "line 1" in bad.problem
+    assert "line 1" in str(bad.problem)
 
 
 def test_evidence_need_not_be_checked(tmp_path):
