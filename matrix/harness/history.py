@@ -58,7 +58,7 @@ class Operation:
     number: int
     session: str
     # read, write, look, ensure, take, seize, put, fail, script, orphan, isolate, begin, commit, rollback, leave,
-    # acquire, release, connect, close, ping, set, probe
+    # delete, touch, acquire, release, connect, close, ping, set, probe
     kind: str
     asks: Fact  # what it asks for (sentences.py)
     block: int | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 from tortoise import Tortoise, connections
@@ -16,6 +17,14 @@ from .witness import ORPHAN
 from .world import World
 
 DEFAULT = "conn_1"
+
+
+@dataclass
+class Taken:
+    """A counter as ``values()`` gives it."""
+
+    name: str
+    value: int
 
 
 class Orm:
@@ -89,9 +98,9 @@ class Orm:
     def build_write_many(self, tokens: list[str], db: Any) -> Any:
         return Entry.bulk_create([Entry(token=token) for token in tokens], using_db=self.using(db))
 
-    def build_look(self, token: str, bound: bool, db: Any) -> Any:
+    def build_look(self, token: str, bound: bool, db: Any, *, whole: bool = False) -> Any:
         """As ``look``; ``bound``: by a call of the model itself, else by a filter."""
-        wanted = {"token__endswith": token[1:]}
+        wanted = {"token": token} if whole else {"token__endswith": token[1:]}
         if bound:
             return Entry.get_or_none(using_db=self.using(db), **wanted)
         return self._on(Entry.filter(**wanted), db)
@@ -99,6 +108,13 @@ class Orm:
     async def run(self, query: Any) -> str:
         """Await a query that was built before; of a look, what it has found."""
         return SEEN if await query else UNSEEN
+
+    async def change(self, query: Any, token: str) -> None:
+        """Give the row that a query looks for another token."""
+        await query.update(token=token)
+
+    async def delete(self, token: str, db: Any) -> None:
+        await self._on(Entry.filter(token=token), db).delete()
 
     async def fetch(self, token: str, db: Any) -> Entry:
         return await self._on(Entry.filter(token=token), db).get()
@@ -109,6 +125,9 @@ class Orm:
     async def save(self, entry: Entry, token: str, db: Any) -> None:
         entry.token = token
         await entry.save(using_db=self.using(db))
+
+    async def save_unchanged(self, entry: Entry, db: Any) -> None:
+        await entry.save(force_update=True, using_db=self.using(db))
 
     async def change_many(self, spare: list[str], tokens: list[str], db: Any) -> None:
         """Give stored rows other tokens, all by one ``bulk_update``."""
@@ -125,14 +144,18 @@ class Orm:
         row, created = await Entry.update_or_create(defaults={"value": value}, token=token, using_db=self.using(db))
         return IGNORED if row.value != value else CREATED if created else FOUND
 
-    async def lock(self, name: str, db: Any, *, nowait: bool = False) -> Any:
-        """A counter, locked for update."""
-        return await self._on(Counter.select_for_update(nowait=nowait).filter(name=name), db).get()
+    async def lock(self, name: str, db: Any, *, nowait: bool = False, values: bool = False) -> Any:
+        """A counter, locked for update; ``values``: as what ``values()`` gives."""
+        query = self._on(Counter.select_for_update(nowait=nowait).filter(name=name), db).get()
+        return Taken(**await query.values("name", "value")) if values else await query
 
     async def put(self, counter: Any, db: Any) -> None:
         """Store a counter that was taken, one higher."""
         counter.value += 1
-        await counter.save(update_fields=["value"], using_db=self.using(db))
+        if isinstance(counter, Taken):
+            await self._on(Counter.filter(name=counter.name), db).update(value=counter.value)
+        else:
+            await counter.save(update_fields=["value"], using_db=self.using(db))
 
     async def view(self, name: str, db: Any) -> int:
         counter = await self._on(Counter.filter(name=name), db).get()

@@ -213,10 +213,10 @@ class OrmPort(Port):
         asks = {"kind": "await_bulk_create", "rows": list(rows), **self._built("bulk_create")}
         return Built("write", asks, rows, self._orm.build_write_many(list(rows), self.db), self._around())
 
-    def build_look(self, row: str, *, bound: bool) -> Built:
+    def build_look(self, row: str, *, bound: bool = False, spare: bool = False) -> Built:
         """Build a query that looks for a row. ``bound``: by ``get_or_none``, one of the calls that may choose their
-        connection at once; else by ``filter``."""
-        query = self._orm.build_look(row, bound, self.db)
+        connection at once; else by ``filter``. ``spare``: for one of ``world.spare_rows``, by its whole token."""
+        query = self._orm.build_look(row, bound, self.db, **({"whole": True} if spare else {}))
         asks = {"kind": "await_look", "row": row, **self._built("get_or_none" if bound else "filter")}
         return Built("look", asks, (row,), query, self._around())
 
@@ -234,9 +234,21 @@ class OrmPort(Port):
         """Await a query that was built before; some can be awaited again. It belongs where it is awaited. Nobody
         promises that it can be where a block has ended meanwhile in which it was built or awaited."""
         rows = built.rows if built.kind == "write" else ()
+        misuse = self._outlives_a_block(built)
+        await self._ask(built.kind, built.asks, lambda: self._orm.run(built.query), built.rows[0], rows, misuse=misuse)
+
+    def _outlives_a_block(self, built: Built) -> bool:
+        """Whether a block has ended in which a query was built or awaited; it is awaited here now."""
         ended = any(self.world.history.blocks[number - 1].outcome != "open" for number in built.blocks)
         built.blocks.extend(self._around())
-        await self._ask(built.kind, built.asks, lambda: self._orm.run(built.query), built.rows[0], rows, misuse=ended)
+        return ended
+
+    async def change(self, built: Built) -> None:
+        """Give the spare row that a query looks for another token, by an ``update`` that is derived from the query. It
+        belongs where it is awaited, as with ``run``."""
+        row, misuse = self.world.token(), self._outlives_a_block(built)
+        asks = {"kind": "derived_update", "row": row, "of": built.asks["query"]}
+        await self._ask("write", asks, lambda: self._orm.change(built.query, row), row, misuse=misuse)
 
     def make(self) -> Any:
         """An object of a model, not yet saved."""
@@ -257,6 +269,14 @@ class OrmPort(Port):
         row = self.world.token()
         await self._ask("write", {"kind": "save", "row": row}, lambda: self._orm.save(made, row, self.db), row)
 
+    async def save_unchanged(self, made: Any) -> None:
+        """``save`` an object as it was fetched, with ``force_update``."""
+        await self._ask("touch", {"kind": "save_unchanged"}, lambda: self._orm.save_unchanged(made, self.db), "")
+
+    async def delete(self, row: str) -> None:
+        """Delete a spare row by a query."""
+        await self._ask("delete", {"kind": "delete", "row": row}, lambda: self._orm.delete(row, self.db), "")
+
     async def change_many(self, spare: list[str]) -> None:
         """Give spare rows (``world.spare_rows``) new tokens by one ``bulk_update``."""
         rows = tuple(self.world.token() for _ in spare)
@@ -275,14 +295,14 @@ class OrmPort(Port):
         asks = {"kind": "update_or_create", "row": row, "value": value}
         await self._ask("ensure", asks, lambda: self._orm.update_or_create(row, value, self.db), row)
 
-    async def lock(self, counter: str) -> None:
-        """Read a counter (``world.counter``), locked for update."""
+    async def lock(self, counter: str, *, values: bool = False) -> None:
+        """Read a counter (``world.counter``), locked for update. ``values``: by ``values()``, not as an object."""
 
         async def lock() -> int:
-            self._locked_value = await self._orm.lock(counter, self.db)
+            self._locked_value = await self._orm.lock(counter, self.db, **({"values": True} if values else {}))
             return int(self._locked_value.value)
 
-        await self._ask("take", {"kind": "take", "row": counter}, lock, counter)
+        await self._ask("take", {"kind": "take_values" if values else "take", "row": counter}, lock, counter)
 
     async def lock_nowait(self, counter: str) -> None:
         """The same without waiting (``nowait``): who finds it locked is to be refused."""

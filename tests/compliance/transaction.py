@@ -1121,6 +1121,171 @@ async def not_serializable(world, remedy):
     await world.together(first=worker, second=worker)
 
 
+# More of what crosses a transaction's edge (TXN-29 to 36): what is derived from a query, and which connection a call
+# takes that was given one. Then what an object is told of a row that is not there, or is.
+
+
+@scenario(
+    "TXN-43",
+    "An update in the transaction, derived from a query awaited before it",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+)
+async def derived_inside(world):
+    """A query is awaited before a block, as to see whether anything is to be done, and an update derived from it is
+    awaited inside: it belongs to the block, and nothing of it is stored when the block fails."""
+    (spare,) = world.spare_rows(1)
+
+    async def parent(session):
+        db = session.orm()
+        look = db.build_look(spare, spare=True)
+        await db.run(look)
+        async with db.transaction():
+            await db.write()
+            await db.change(look)
+            raise session.deliberate()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-44",
+    "An update derived from a query that was awaited in the transaction before",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+)
+async def derived_in_the_next(world):
+    """A query is awaited in one block, and an update derived from it in the next, beside another task's transactions:
+    it belongs to the block that it is awaited in, which fails, or is refused."""
+    (spare,) = world.spare_rows(1)
+
+    async def parent(session):
+        db = session.orm()
+        look = db.build_look(spare, spare=True)
+        async with db.transaction():
+            await db.write()
+            await db.run(look)
+        async with db.transaction():
+            await db.write()
+            await db.change(look)
+            raise session.deliberate()
+
+    async def neighbour(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+
+    await world.together(parent=parent, neighbour=neighbour)
+
+
+@scenario(
+    "TXN-45",
+    "get_or_create with the transaction's client as using_db in another task",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(size=3),
+)
+async def ensured_on_a_handed_client(world):
+    """A task outside of the transaction is given its client as using_db, and creates a row by get_or_create and one by
+    update_or_create: they belong to the transaction, and are not stored when it fails."""
+    got, updated = world.token(), world.token()
+    handed_on, done = world.loop.create_future(), asyncio.Event()
+
+    async def helper(session):
+        block = await handed_on
+        try:
+            db = session.orm(inside=block)
+            await db.get_or_create(got)
+            await db.update_or_create(updated)
+        finally:
+            done.set()
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction() as block:
+            await db.write()
+            handed_on.set_result(block)
+            await done.wait()
+            raise session.deliberate()
+
+    await world.together(parent=parent, helper=helper)
+
+
+@scenario(
+    "TXN-46",
+    "select_for_update with values() serialises read and write",
+    level="must",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=2),
+)
+async def locked_values(world):
+    """Two tasks each read a counter by select_for_update() and values() and store it one higher, in transactions that
+    are open at once: none of their increments is lost."""
+    counter = world.counter()
+    begun = {name: asyncio.Event() for name in ("first", "second")}
+
+    async def worker(session):
+        db = session.orm()
+        async with db.transaction():
+            begun[session.name].set()
+            for other in begun.values():
+                await other.wait()
+            await db.lock(counter, values=True)
+            await db.put(counter)
+
+    await world.together(first=worker, second=worker)
+
+
+@scenario(
+    "TXN-47",
+    "An object is saved whose row another task has deleted",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2),
+)
+async def saved_after_delete(world):
+    """A task fetches an object, another one deletes its row, and the first changes the object and saves it: it is
+    stored as reported, or the save is refused."""
+    (spare,) = world.spare_rows(1)
+    fetched, gone = asyncio.Event(), asyncio.Event()
+
+    async def keeper(session):
+        db = session.orm()
+        made = await db.fetch(spare)
+        fetched.set()
+        await gone.wait()
+        await db.save(made)
+
+    async def remover(session):
+        await fetched.wait()
+        await session.orm().delete(spare)
+        gone.set()
+
+    await world.together(keeper=keeper, remover=remover)
+
+
+@scenario(
+    "TXN-48",
+    "An object that has not changed is saved with force_update",
+    level="must",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+)
+async def forced_update(world):
+    """An object is fetched and saved as it is, with force_update, as code does that is to fail where the row is gone:
+    the row is there, and the save succeeds."""
+    (spare,) = world.spare_rows(1)
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.save_unchanged(await db.fetch(spare))
+
+    await world.together(parent=parent)
+
+
 @scenario(
     "TXN-50",
     "Two transactions each look at what the other changes",

@@ -23,6 +23,9 @@ class Answer:
     aborted: bool = False  # the refusal's only reason is an earlier error in the same transaction
 
 
+GONE = " gone"  # behind the token of a row that is deleted
+
+
 class Refusal(Exception):
     """The server refuses a statement."""
 
@@ -204,6 +207,11 @@ class ServerSession:
         self._write(*new.split())
         return Answer("UPDATE")
 
+    def _delete(self, token: str) -> Answer:
+        self.lock(token)
+        self._write(f"{token}{GONE}")
+        return Answer("DELETE")
+
     def _take(self, name: str) -> Answer:
         self.lock(name)
         return self._count(name)
@@ -238,6 +246,8 @@ class ServerSession:
             name, is_counter, value = change.partition("=")
             if is_counter:
                 self.database.counters[name] = int(value)
+            elif change.endswith(GONE):
+                self.database.entry.discard(change.removesuffix(GONE))
             else:
                 self.database.entry.add(change)
         self.uncommitted.clear()

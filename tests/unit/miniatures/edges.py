@@ -33,7 +33,7 @@ class BindsQueriesWhenBuilt(Queueing):
         def build_write_many(self, tokens: list[str], db: Any) -> Query:
             return super().build_write_many(tokens, self.chosen(db))
 
-        def build_look(self, token: str, bound: bool, db: Any) -> Query:
+        def build_look(self, token: str, bound: bool, db: Any, *, whole: bool = False) -> Query:
             return super().build_look(token, bound, self.chosen(db) if bound else db)
 
 
@@ -57,15 +57,61 @@ class QueriesRememberTheirFirstAwait(Queueing):
     transaction_type = Lending
 
     class orm_type(Orm):
-        def build_look(self, token: str, bound: bool, db: Any) -> Query:
+        def build_look(self, token: str, bound: bool, db: Any, *, whole: bool = False) -> Query:
             chosen: list[Any] = []
 
-            async def query() -> str:
+            async def ask() -> str:
                 if not chosen:
                     chosen.append(self.transaction(self.aliases[0]) or Plain(self.aliases[0]))
                 return await self.exists(token, chosen[0])
 
-            return query
+            return Query(ask, token, db)
+
+
+class UpdatesWhereTheQueryWasAwaited(Queueing):
+    """Sends an update that is derived from a query where that was awaited before."""
+
+    expects = ("atomicity", "lies")
+    bound = 12
+    transaction_type = Lending
+
+    class orm_type(Orm):
+        async def run(self, query: Query) -> str | None:
+            query.db = query.db or self.transaction(self.aliases[0]) or Plain(self.aliases[0])
+            return await super().run(query)
+
+
+class EnsuresInATransactionOfItsOwn(Queueing):
+    """Creates the row of a get_or_create in a block of where it is asked, whichever client it is given."""
+
+    expects = ("atomicity", "lies")
+
+    class orm_type(Orm):
+        def inside(self, db: Any) -> Transaction:
+            return self.in_transaction(None)
+
+
+class ValuesLockNothing(Queueing):
+    """Forgets about the lock where a query for update gives values, not objects."""
+
+    expects = ("durability", "lies")
+
+    class orm_type(Orm):
+        async def lock(self, name: str, db: Any, *, nowait: bool = False, values: bool = False) -> Counter:
+            if not values:
+                return await super().lock(name, db, nowait=nowait)
+            return Counter(name, int((await self.execute(f"COUNT {name}", db)).value))
+
+
+class TakesUnchangedForGone(Queueing):
+    """Counts the rows that an update has changed, and takes one that was as it should be for one that is not there."""
+
+    expects = ("loudness", "breaks")
+
+    class orm_type(Orm):
+        async def save_unchanged(self, row: Row, db: Any) -> None:
+            await super().save_unchanged(row, db)
+            raise self.driver.errors[0]("the object is not there")
 
 
 class TrustsObjectsOverRollback(Queueing):
@@ -107,8 +153,8 @@ class LockedObjectsKeepTheirConnection(Queueing):
     transaction_type = Lending
 
     class orm_type(Orm):
-        async def lock(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
-            taken = await super().lock(name, db, nowait=nowait)
+        async def lock(self, name: str, db: Any, *, nowait: bool = False, values: bool = False) -> Counter:
+            taken = await super().lock(name, db, nowait=nowait, values=values)
             taken.home = self.transaction(self.aliases[0]) or db
             return taken
 

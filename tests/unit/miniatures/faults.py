@@ -830,7 +830,7 @@ class LocksNothing(Queueing):
     expects = ("durability", "lies")
 
     class orm_type(Orm):
-        async def lock(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
+        async def lock(self, name: str, db: Any, *, nowait: bool = False, values: bool = False) -> Counter:
             return Counter(name, int((await self.execute(f"COUNT {name}", db)).value))
 
 
@@ -919,7 +919,7 @@ class RefusesFreeRows(Queueing):
     expects = ("loudness", "breaks")
 
     class orm_type(Orm):
-        async def lock(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
+        async def lock(self, name: str, db: Any, *, nowait: bool = False, values: bool = False) -> Counter:
             if nowait:
                 raise DriverError(f"{name} is locked")
             return await super().lock(name, db)

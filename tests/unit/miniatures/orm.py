@@ -40,7 +40,13 @@ class Row:
     db: Any = None
 
 
-Query = Callable[[], Awaitable[str | None]]  # a query that was built; it belongs where it is awaited
+@dataclass
+class Query:
+    """A query that was built; it belongs where it is awaited. ``row``: which it looks for."""
+
+    ask: Callable[[], Awaitable[str | None]]
+    row: str = ""
+    db: Any = None
 
 
 class Orm:
@@ -82,13 +88,19 @@ class Orm:
         await self.execute(f"UPDATE {' '.join(spare)} TO {' '.join(tokens)}", db)
 
     def build_write_many(self, tokens: list[str], db: Any) -> Query:
-        return lambda: self.write_many(tokens, db)
+        return Query(lambda: self.write_many(tokens, db))
 
-    def build_look(self, token: str, bound: bool, db: Any) -> Query:
-        return lambda: self.exists(token, db)
+    def build_look(self, token: str, bound: bool, db: Any, *, whole: bool = False) -> Query:
+        return Query(lambda: self.exists(token, db), token, db)
 
     async def run(self, query: Query) -> str | None:
-        return await query()
+        return await query.ask()
+
+    async def change(self, query: Query, token: str) -> None:
+        await self.execute(f"UPDATE {query.row} TO {token}", query.db)
+
+    async def delete(self, token: str, db: Any) -> None:
+        await self.execute(f"DELETE {token}", db)
 
     def make(self) -> Row:
         return Row()
@@ -105,13 +117,17 @@ class Orm:
             await self.write(token, db)
         row.token = token
 
+    async def save_unchanged(self, row: Row, db: Any) -> None:
+        await self.execute(f"UPDATE {row.token} TO {row.token}", db or row.db)
+
     async def get_or_create(self, token: str, db: Any) -> str:
-        """A nested block of its own, as in Tortoise: its failure must not harm the transaction around it."""
+        """A nested block of its own, as in Tortoise: its failure must not harm the transaction around it, which is that
+        of the client that was given, if it is one."""
         if await self.exists(token, db) == SEEN:
             return FOUND
         try:
-            async with self.in_transaction(None):
-                await self.write(token, None)
+            async with self.inside(db) as block:
+                await self.write(token, block)
         except self.driver.errors[0] as error:
             if "is there already" not in str(error):
                 raise
@@ -124,7 +140,7 @@ class Orm:
             await self.execute(f"UPDATE {token} TO {token}", db)
         return said
 
-    async def lock(self, name: str, db: Any, *, nowait: bool = False) -> Counter:
+    async def lock(self, name: str, db: Any, *, nowait: bool = False, values: bool = False) -> Counter:
         return Counter(name, int((await self.execute(f"{'SEIZE' if nowait else 'TAKE'} {name}", db)).value))
 
     async def put(self, counter: Counter, db: Any) -> None:
@@ -162,6 +178,12 @@ class Orm:
     def in_transaction(self, alias: str | None) -> Transaction:
         name = alias or self.aliases[0]
         return self.driver.transaction_type(self, name, self.transaction(name))
+
+    def inside(self, db: Any) -> Transaction:
+        """A block in the transaction of a client that was given, else in the one around this code."""
+        if isinstance(db, Transaction):
+            return self.driver.transaction_type(self, db.alias, db)
+        return self.in_transaction(None)
 
     def atomic(self, alias: str | None) -> Any:
         def decorator(function: Any) -> Any:
