@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from matrix import files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,12 +70,16 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     made = parser(lacking)
     if arguments and arguments[0] in lacking:
-        needed = lacking[arguments[0]]
-        print(f"{arguments[0]} needs the package {needed}: pip install -r ci/requirements.txt", file=sys.stderr)
+        listed = os.path.relpath(ROOT / "ci" / "requirements.txt")
+        print(
+            f"{arguments[0]} needs uv and some packages; {lacking[arguments[0]]} is not here\n"
+            f"Install them: python -m pip install -r {listed}",
+            file=sys.stderr,
+        )
         return 2
     options = made.parse_args(arguments)
     try:
-        return int(options.handler(options) or 0)
+        return files.until_read(lambda: int(options.handler(options) or 0))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

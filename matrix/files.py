@@ -1,4 +1,5 @@
-"""Files that appear whole or not at all; an older one stays until then. Standard library only: for every room."""
+"""Files that appear whole or not at all, and output that nobody reads to its end. Standard library only: for every
+room."""
 
 from __future__ import annotations
 
@@ -6,7 +7,9 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -42,3 +45,14 @@ def copy(source: Path, target: Path) -> None:
     """Copy a file and its time of change. Raises OSError."""
     with replacing(target) as temporary:
         shutil.copy2(source, temporary)
+
+
+def until_read(command: Callable[[], int]) -> int:
+    """The exit code of what prints; where who reads has read enough, as `head` does, that of one whom SIGPIPE ends."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at the end
+        return 128 + signal.SIGPIPE
+    return code

@@ -14,6 +14,7 @@ GUARD = Path(__file__).parents[1]
 SUITE = """
 import asyncio
 import pytest
+from app import models
 from app.models import Note
 from tortoise.transactions import in_transaction
 
@@ -45,11 +46,21 @@ async def test_unknown_option(): ...
 @orders()
 async def test_no_cell(): ...
 
-@orders("sqlite-aiosqlite")
+@orders("sqlite-aiosqlite", here=True)
 async def test_fixture(tmp_path): ...
 
-@orders("sqlite-aiosqlite")
+@orders("sqlite-aiosqlite", here=True)
 def test_no_coroutine(): ...
+
+class TestClass:
+    @orders("sqlite-aiosqlite")
+    async def test_method(self): ...
+
+@orders("sqlite-aiosqlite", here=True, setup=fill, models=models, invariant="SELECT count(*) = 1 FROM note")
+async def test_objects(): ...
+
+@orders("sqlite-aiosqlite", here=True, setup=lambda: None)
+async def test_no_name(): ...
 
 @pytest.mark.skip(reason="not today")
 @orders("sqlite-aiosqlite")
@@ -113,12 +124,24 @@ def test_each_cell_is_a_test(tmp_path):
         ("unknown_option", "tortoise_orders has no hear"),
         ("no_cell", "tortoise_orders names no cell"),
         ("fixture", "takes tmp_path"),
-        ("no_coroutine", "is no `async def` of a module"),
+        ("no_coroutine", "is no coroutine function"),
+        ("method", "is no function of a module"),
+        ("no_name", 'has no name of its own\nGive a coroutine function of a module, or its name: setup="fill".'),
     ],
 )
 def test_wrong_use_is_said(tmp_path, test, said):
     code, out = run(tmp_path, "-k", test)
     assert (code, said in out, "Traceback" in out) == (1, True, False), out
+
+
+def test_a_function_and_a_module_are_named_as_well_as_their_names(tmp_path):
+    code, out = run(tmp_path, "-k", "objects")
+    assert (code, "1 passed" in out) == (0, True), out
+
+
+def test_a_failure_to_run_says_which_python_was_asked(tmp_path):
+    _, out = run(tmp_path, "-k", "bad_option")
+    assert f"(asked of {sys.executable}; tortoise_orders_python in pytest's settings names another one)" in out
 
 
 def test_other_marks_count(tmp_path):
@@ -128,4 +151,5 @@ def test_other_marks_count(tmp_path):
 
 def test_a_matrix_that_is_not_there_is_said(tmp_path):
     code, out = run(tmp_path, "-k", "late", matrix=tmp_path)
-    assert (code, "the matrix is not found" in out) == (1, True), out
+    named = f"the matrix is not found: TORTOISE_MATRIX names {tmp_path}, which is not its folder"
+    assert (code, named in out) == (1, True), out

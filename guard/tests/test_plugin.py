@@ -145,6 +145,45 @@ def test_bad_settings_are_refused_in_one_line(suite, ini, said):
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ('("late", reason="why")', "there is no rule 'late'"),
+        ('("late-query")', "say why"),
+        ('(reason="why")', "there is no rule None"),
+    ],
+)
+def test_a_bad_marker_is_refused_before_any_test_runs(suite, tmp_path, marker, said):
+    text = f"import pytest\n\n@pytest.mark.tortoise_guard_allow{marker}\ndef test_marked():\n    pass\n"
+    (tmp_path / "test_marked.py").write_text(text, encoding="utf-8")
+    code, output = suite()
+    assert code == 4
+    assert f"test_marked.py::test_marked: tortoise_guard_allow: {said}" in output
+    assert "Traceback" not in output
+    assert "def _marked" not in output
+
+
+def test_what_a_marker_allows_and_was_not_met_is_said(suite, tmp_path):
+    text = '@pytest.mark.tortoise_guard_allow("script", "why not")\ndef test_marked():\n    pass\n'
+    (tmp_path / "test_marked.py").write_text(f"import pytest\n\n{text}", encoding="utf-8")
+    output = suite("tortoise_guard = report\n")[1]
+    assert "allowed but not seen: script in test_marked.py::test_marked: why not" in output
+    assert output.count("allowed but not seen") == 1
+
+
+@pytest.mark.parametrize("first", ["plugin", "orders"])
+def test_two_lists_in_conftest_are_refused_as_the_second_takes_the_firsts_place(suite, tmp_path, first):
+    second = "orders" if first == "plugin" else "plugin"
+    lines = [f'pytest_plugins = ["tortoise_guard.{name}"]\n' for name in (first, second)]
+    (tmp_path / "conftest.py").write_text("".join(lines), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(GUARD), "PYTEST_ADDOPTS": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert f"so that tortoise_guard.{first} is not loaded" in done.stderr
+    assert f"pytest_plugins = ['tortoise_guard.{first}', 'tortoise_guard.{second}']" in done.stderr
+
+
 def test_links_lead_to_the_pages(suite):
     output = suite("tortoise_guard_pages = https://example.org/matrix/\n", "-k", "test_wrong_again")[1]
     assert "(https://example.org/matrix/scenarios/CTX-3.html)" in output

@@ -12,23 +12,29 @@ what it says is the failure. The function takes no fixtures, and Tortoise is ini
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from _pytest.mark.structures import get_unpacked_marks
 
+from .switched_on import in_one_list
+
 NAME = "tortoise_orders"
 USE = (
-    f"{NAME}(*cells, models=(), setup=None, invariant=None, orders=None, cancel=False, allow=(), here=False): "
-    "run this coroutine function under owned orders in these cells of the matrix; the options are those of "
-    "python -m matrix check"
+    f"{NAME}(*cells, models='app.models', setup='fill', invariant='SELECT …', orders=30, cancel=True, allow='NAME', "
+    "here=True): run this coroutine function under owned orders in these cells of the matrix, such as "
+    "'postgres-asyncpg'; each option may be left out, and means what it means to python -m matrix check"
 )
+USES = {
+    "setup": 'a coroutine function of a module, or its name: setup="fill"',
+    "models": 'modules, or their names: models="app.models"',
+}
 OPTIONS = ("models", "setup", "invariant", "orders", "cancel", "allow", "here")
 
 
@@ -39,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", USE)
+    in_one_list(config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -81,7 +88,8 @@ class OrdersItem(pytest.Item):
         variables["MATRIX_CHECK_FROM"] = str(Path.cwd())  # the command that it prints shall run from there
         done = subprocess.run(command, cwd=self._tree(), env=variables, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise OrdersFailed((done.stdout or done.stderr).strip())
+            by = f"\n(asked of {python}; {NAME}_python in pytest's settings names another one)"
+            raise OrdersFailed(done.stdout.strip() or done.stderr.strip() + by)
         self.add_report_section("call", "tortoise orders", done.stdout.strip())
 
     def _wrong(self) -> str:
@@ -91,24 +99,30 @@ class OrdersItem(pytest.Item):
             return f'{NAME} names no cell\nGive one, such as @pytest.mark.{NAME}("postgres-asyncpg").'
         if unknown:
             return f"{NAME} has no {', '.join(unknown)}\nThere are {', '.join(OPTIONS)}."
-        if not isinstance(self.parent, pytest.Module) or not inspect.iscoroutinefunction(self.function):
-            return f"{self.name} is no `async def` of a module\n{NAME} runs these only."
-        if taken := list(inspect.signature(self.function).parameters):
-            return (
-                f"{self.name} takes {', '.join(taken)}\nLeave it out: fixtures are not known where the orders are run."
-            )
+        if not isinstance(self.parent, pytest.Module):
+            return f"{self.name} is no function of a module\n{NAME} runs these only."
+        for name in ("setup", "models"):
+            for each in _several(self.options.get(name, ())):
+                if _named(each) is None:
+                    return f"{NAME}: {name}={each!r} has no name of its own\nGive {USES[name]}."
         if self._tree() is None:
+            said = self._said()
+            where = f": {said[0]} names {self.config.rootpath / said[1]}, which is not its folder" if said else ""
             return (
-                f"the matrix is not found\nSay in which folder it is: {NAME}_matrix in pytest's settings, or the "
-                "variable TORTOISE_MATRIX."
+                f"the matrix is not found{where}\nSay in which folder it is: {NAME}_matrix in pytest's settings, or "
+                "the variable TORTOISE_MATRIX."
             )
         return ""
 
+    def _said(self) -> tuple[str, str] | None:
+        """Where it is said in which folder the matrix is, and what; None where it is not said."""
+        setting, variable = self.config.getini(f"{NAME}_matrix"), os.environ.get("TORTOISE_MATRIX")
+        return (f"{NAME}_matrix", setting) if setting else ("TORTOISE_MATRIX", variable) if variable else None
+
     def _tree(self) -> Path | None:
         """The folder of the matrix; None where there is none."""
-        said = self.config.getini(f"{NAME}_matrix") or os.environ.get("TORTOISE_MATRIX")
-        if said:
-            folder = self.config.rootpath / said
+        if said := self._said():
+            folder = self.config.rootpath / said[1]
             return folder if (folder / "matrix" / "check").is_dir() else None
         found = importlib.util.find_spec("matrix")
         folders = [Path(each) for each in (found.submodule_search_locations or [])] if found else []
@@ -117,14 +131,15 @@ class OrdersItem(pytest.Item):
     def _arguments(self) -> list[str]:
         folder, module = _module(self.path)
         made = [f"{module}:{self.function.__name__}", "--folder", str(folder)]
-        if setup := self.options.get("setup"):
-            made += ["--setup", setup if ":" in setup else f"{module}:{setup}"]
+        if setup := _named(self.options.get("setup") or ""):
+            own = setup.removeprefix(f"{self.function.__module__}:")  # the module may have another name there
+            made += ["--setup", own if ":" in own else f"{module}:{own}"]
         for name in ("invariant", "orders"):
             if name in self.options:
                 made += [f"--{name}", str(self.options[name])]
         for name in ("models", "allow"):
             for each in _several(self.options.get(name, ())):
-                made += [f"--{name}", each]
+                made += [f"--{name}", _named(each) or ""]
         if cancel := self.options.get("cancel"):
             made.append("--cancel" if cancel is True else f"--cancel={cancel}")
         return [*made, *["--here"] * bool(self.options.get("here"))]
@@ -147,5 +162,15 @@ def _module(file: Path) -> tuple[Path, str]:
     return folder, ".".join(parts)
 
 
-def _several(value: str | Iterable[str]) -> Sequence[str]:
-    return [value] if isinstance(value, str) else list(value)
+def _several(value: Any) -> Sequence[Any]:
+    return list(value) if isinstance(value, (list, tuple, set)) else [value] if value else []
+
+
+def _named(value: Any) -> str | None:
+    """A name as it is; of a function or a module, what the command calls it; None where that is not to be had."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, ModuleType):
+        return value.__name__
+    name = getattr(value, "__qualname__", "<")
+    return None if "<" in name else f"{value.__module__}:{name}"

@@ -17,6 +17,7 @@ from .guard import Guard
 from .happened import Finding
 from .hooks import watching
 from .report import Allowed, not_allowed, rules, text
+from .switched_on import in_one_list
 
 MODES = ("fail", "warn", "report", "off")
 
@@ -37,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "tortoise_guard_allow(rule, reason): findings of this rule are accepted in this test"
     )
+    in_one_list(config)
     mode = config.getoption("--tortoise-guard") or config.getini("tortoise_guard")
     if mode not in MODES:
         raise pytest.UsageError(f"tortoise_guard = {mode}: it can be {', '.join(MODES)}")
@@ -58,6 +60,7 @@ class Watcher:
     def __init__(self, guard: Guard, mode: str, allowed: list[Allowed], pages: str) -> None:
         self._guard, self._mode, self._allowed, self._pages = guard, mode, allowed, pages
         self._met: set[Allowed] = set()
+        self._marked: dict[tuple[str, Allowed], bool] = {}  # by test: whether what its marker allows was found
         self._reported: list[tuple[str, str]] = []
 
     @pytest.hookimpl(wrapper=True)
@@ -71,6 +74,10 @@ class Watcher:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield from self._phase(item, "teardown"))
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            _marked(item)
 
     def _phase(self, item: pytest.Item, phase: str) -> Generator[None, Any, Any]:
         try:
@@ -92,27 +99,35 @@ class Watcher:
         return result
 
     def _new(self, item: pytest.Item) -> list[Finding]:
-        findings = self._guard.take()
-        self._met |= {each for each in self._allowed for finding in findings if each.covers(finding)}
-        return not_allowed(findings, [*self._allowed, *_marked(item)])
+        findings, marked = self._guard.take(), _marked(item)
+        self._marked.update(dict.fromkeys(((item.nodeid, each) for each in marked), False) | self._marked)
+        for finding in findings:
+            self._met |= {each for each in self._allowed if each.covers(finding)}
+            self._marked |= {(item.nodeid, each): True for each in marked if each.covers(finding)}
+        return not_allowed(findings, [*self._allowed, *marked])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        unmet = [each for each in self._allowed if each not in self._met]
+        unmet = [(f"{each.rule} {each.where}", each) for each in self._allowed if each not in self._met]
+        unmet += [(f"{each.rule} in {name}", each) for (name, each), met in self._marked.items() if not met]
         if self._reported or unmet:
             terminalreporter.section("tortoise guard")
         for name, said in self._reported:
             terminalreporter.write_line(f"{name}\n{said}")
-        for each in unmet:
-            terminalreporter.write_line(f"allowed but not seen: {each.rule} {each.where}: {each.reason}")
+        for what, each in unmet:
+            terminalreporter.write_line(f"allowed but not seen: {what}: {each.reason}")
 
 
 def _marked(item: pytest.Item) -> list[Allowed]:
     allowed = []
     for mark in item.iter_markers("tortoise_guard_allow"):
-        rule = mark.args[0] if mark.args else mark.kwargs.get("rule")
-        reason = mark.kwargs.get("reason")
+        rule, reason = (*mark.args, None, None)[:2]
+        rule, reason = mark.kwargs.get("rule", rule), mark.kwargs.get("reason", reason)
         if rule not in rules() or not reason:
             known = ", ".join(rules())
-            raise pytest.UsageError(f"{item.nodeid}: tortoise_guard_allow needs a reason, and a rule of {known}")
+            wrong = f"there is no rule {rule!r}" if rule not in rules() else "say why"
+            raise pytest.UsageError(
+                f"{item.nodeid}: tortoise_guard_allow: {wrong}\n"
+                f'Write tortoise_guard_allow("RULE", reason="WHY"); the rules are {known}.'
+            )
         allowed.append(Allowed(rule, "*", reason))
     return allowed

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import inspect
-import itertools
 import json
 import os
 import shlex
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from matrix.words import ERROR, GLYPHS, MUST, complies
+from matrix import files
+from matrix.words import ERROR, MUST, complies
 
-from .arguments import AGAIN, EVERY, HERE, add_arguments, words
+from .arguments import AGAIN, COMMAND, EVERY, HERE, add_arguments, words
+from .logged import gathered
 from .pattern import like, rows
+from .told import not_run, refuse, show
 
 POOL = 3  # connections of Tortoise's pool at most
 
@@ -29,13 +33,19 @@ POOL = 3  # connections of Tortoise's pool at most
 def check(options: argparse.Namespace) -> dict[str, Any]:
     """The result, as JSON data. Raises UserError or what a cell raises where nothing can be run."""
     from matrix.harness.cell import Cell, check_python
+    from matrix.harness.cell_name import parse
+    from matrix.harness.drivers import drivers
     from matrix.harness.loop import MatrixLoop
 
+    from . import imports
     from .allow import Allowed
     from .places import UserError
-    from .program import UserProgram
 
     check_python()
+    with contextlib.suppress(KeyError, ValueError):  # no cell at all, as Cell says
+        imports.all_there(drivers()[parse(options.cell).driver])
+    from .program import UserProgram  # Tortoise is there
+
     if not 1 <= options.orders <= 10_000:
         raise UserError(f"--orders {options.orders}: give a number from 1 to 10000")
     folder = Path(options.folder).resolve()
@@ -52,10 +62,14 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
     if MatrixLoop.eager:
         raise UserError(f"{options.cell}: eager tasks are not checked; take the cell without eager")
     program = UserProgram(options.function, options.setup, options.invariant, models, Allowed(options.allow or []))
-    function = program.function(options.function)
-    program.allowed.put_in_place(program.imported)
+    function = imports.function(options.function)
+    program.allowed.put_in_place(imports.imported)
     if options.setup:
-        program.function(options.setup)
+        imports.function(options.setup)
+    for name in options.models or []:
+        imports.module(name, f"--models {name}")
+    if options.invariant:
+        imports.reads_only(options.invariant)
     loop = MatrixLoop()
     try:
         cell.open()
@@ -81,7 +95,11 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
     async def one_run(world: Any) -> None:
         await program.run(world)
 
-    setattr(one_run, "source", inspect.getsource(function))  # noqa: B010
+    try:
+        source = inspect.getsource(function)
+    except OSError:  # made by exec
+        source = ""
+    setattr(one_run, "source", source)  # noqa: B010
     scenario = Scenario(
         *("CTX-0", options.function, "your function", MUST, ("tortoise",), OrmSetup(size=POOL), False, (3, 10)),
         *(one_run, "", "", ()),
@@ -119,11 +137,27 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
         "cancelled": cancelled(evidence),
         "schedule": outcome.schedule,
         "replay": replay_command(options, outcome.schedule),
+        "notes": list(notes(options, program, outcome)),
         "rows": {row: at for row, at in rows(evidence).items() if row in sentences},
         "like": None
         if complied
         else like(evidence, frozenset(str(each.fact["kind"]) for each in outcome.violations), driver),
+        "explain": f"{os.environ.get(AGAIN, COMMAND)} explain",
     }
+
+
+def notes(options: argparse.Namespace, program: Any, outcome: Any) -> Iterator[dict[str, Any]]:
+    """What else to know of a result; ``kind`` as in NOTES (told.py)."""
+    from matrix.harness.schedule import parse
+
+    if not program.asked:
+        yield {"kind": "nothing_asked"}
+    failed = {each.fact["error"]["type"] for each in outcome.violations if each.fact["kind"] == "program_failed"}
+    if options.setup is None and failed & {"DoesNotExist", "ObjectDoesNotExistError"}:
+        yield {"kind": "empty_tables"}
+    given, taken = (len(parse(text)) for text in (options.schedule or outcome.schedule, outcome.schedule))
+    if given < taken:
+        yield {"kind": "rest_chosen", "given": given, "taken": taken}
 
 
 async def make_tables(adapter: Any, database: Any, models: tuple[str, ...]) -> list[str]:
@@ -159,59 +193,7 @@ async def make_tables(adapter: Any, database: Any, models: tuple[str, ...]) -> l
 def replay_command(options: argparse.Namespace, schedule: str) -> str:
     """The command that runs this order again."""
     asked = [*words(options, "orders", "schedule"), "--schedule", schedule, *["--here"] * (HERE in os.environ)]
-    return f"{os.environ.get(AGAIN, 'python -m matrix check')} {shlex.join(asked)}"
-
-
-def show(told: dict[str, Any]) -> None:
-    """The result in words."""
-    from .explore import WHY
-
-    word = told["verdict"]
-    print(f"{GLYPHS.get(word, '?')} {word}: {told['function']} on {told['cell']} ({told['server']})")
-    print(f"  {told['reason']}")
-    for each in told["allowed"]:
-        print(f"  allowed: {allowed(each)}")
-    if word == ERROR:
-        return
-    verdicts = ", ".join(f"{count} {name}" for name, count in told["orders"]["verdicts"].items())
-    every = " (all there are)" if told["orders"].get("possible") else ""
-    print(f"  orders: {verdicts}{every}, in {told['seconds']:.1f} s")
-    if told["cancelled_tasks"]:
-        count, names = told["orders"]["swept"], ", ".join(told["cancelled_tasks"])
-        print(f"  cancellations: {count} orders with one, of {names}")
-    for each in told["left_out"]:
-        print(f"  not cancelled: {each['task']}, {WHY[each['why']]} (--cancel={shlex.quote(each['task'])} does it)")
-    if told["complies"]:
-        return
-    for each in told["cancelled"]:
-        where = f"where it waits in {each['at']}" if each["at"] else "where it waits"
-        print(f"  cancelled: {each['task']}, {where}{', as that wait ends' * each['as_it_ends']}")
-    for violation in told["violations"]:
-        print(f"  {violation['property']}: {violation['text']}")
-    for row, at in told["rows"].items():
-        print(f"  {row}: the suite's row behind the statement of {at}")
-    print("\nthe order:")
-    for (action, text), same in itertools.groupby(told["steps"], lambda step: (step["action"], step["text"])):
-        count = len(list(same))
-        print(f"  {action:>4}  {text}{f' ({count} times)' * (count > 1)}")
-    if found := told["like"]:
-        print(f"\nlike {found['scenario']}: {found['title']}")
-        for identifier, title in found["remedies"].items():
-            print(f"  {identifier}: {title}")
-        if not found["remedies"]:
-            print("  no remedy was measured to hold here")
-        print(f"  more: python -m matrix explain {found['scenario']}")
-    else:
-        print("\nlike no pattern of ours")
-    print(f"\nschedule: {told['schedule'] or '(a single order)'}\nagain: {told['replay']}")
-
-
-def allowed(each: dict[str, Any]) -> str:
-    """What was allowed, in words."""
-    if "stub" in each:
-        return f"{each['name']} is replaced by {each['stub']}"
-    ran = f"ran to its end {each['times']} times, while the program stood still" if each["times"] else "was not met"
-    return f"in a thread, {each['name']}: {ran}"
+    return f"{os.environ.get(AGAIN, COMMAND)} check {shlex.join(asked)}"
 
 
 def main(arguments: list[str]) -> int:
@@ -224,11 +206,15 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m matrix.check", description=__doc__)
     add_arguments(parser)
     options = parser.parse_args(arguments)
-    try:
-        told = check(options)
-    except (UserError, CellError, WitnessError) as problem:
-        print(problem, file=sys.stderr)
-        return 2
+    # The result stands alone in what is printed; what the function prints goes beside it, what is logged into it.
+    with contextlib.redirect_stdout(sys.stderr), gathered() as logged:
+        try:
+            told = check(options)
+        except (UserError, CellError, WitnessError) as problem:
+            told = not_run(options, str(problem))
+    if "server" not in told:
+        return refuse(options, told)
+    told["logged"] = logged.told()
     if options.json:
         print(json.dumps(told, indent=2))
     else:
@@ -237,4 +223,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(files.until_read(lambda: main(sys.argv[1:])))

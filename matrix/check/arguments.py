@@ -6,7 +6,8 @@ import argparse
 
 EVERY = "every task"
 HERE = "MATRIX_CHECK_HERE"  # set: the Python was chosen by --here
-AGAIN = "MATRIX_CHECK_AGAIN"  # how the command begins that runs an order again, as it is pasted where the caller stands
+AGAIN = "MATRIX_CHECK_AGAIN"  # COMMAND with the folder it needs, what is imported from where, and which Python
+COMMAND = "python -m matrix"
 ORDERS = 30  # one by one at most, and half as many drawn at random
 
 

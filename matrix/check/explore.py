@@ -16,12 +16,13 @@ from matrix.words import LETTERS, MUST, badness, complies
 from .arguments import EVERY
 from .places import UserError
 from .program import UserProgram
+from .told import plain
 
 
 @dataclass
 class Explored:
     """What came of it. ``orders`` as in a result's line; ``swept``: the tasks that were cancelled, by name;
-    ``left_out``: those that were not, and why (WHY)."""
+    ``left_out``: those that were not, and why (as in told.py)."""
 
     outcome: Outcome | None
     error: str
@@ -29,14 +30,6 @@ class Explored:
     orders: dict[str, Any]
     swept: list[str]
     left_out: dict[str, str] = field(default_factory=dict)
-
-
-# Why a task is not cancelled unless it is named.
-WHY = {
-    "shielded": "it is waited for through asyncio.shield",
-    "behind": "only such tasks wait for it",
-    "kept": "no task that waits for it passes a cancellation on to it",
-}
 
 
 async def once(runner: Runner, scenario: Scenario, schedule: str) -> Explored:
@@ -83,9 +76,9 @@ def _victims(program: UserProgram, cancel: str) -> list[str]:
             found = sorted(program.reaches.get(found.pop(), set()) - reached) + found
             reached |= set(found)
         return sorted(reached)
-    named = [letter for letter, names in program.tasks.items() if cancel in (*map(_plain, names), *names)]
+    named = [letter for letter, names in program.tasks.items() if cancel in (*map(plain, names), *names)]
     if not named:
-        known = ", ".join(sorted(set().union(*program.tasks.values())))
+        known = ", ".join(sorted(map(plain, set().union(*program.tasks.values()))))
         raise UserError(f"--cancel={cancel}: no task of the function is called so\nThere are: {known}")
     return sorted(named)
 
@@ -99,10 +92,6 @@ def _left_out(program: UserProgram, victims: Container[str]) -> dict[str, str]:
             why = "shielded" if shielded else "behind" if behind else "kept"
             found |= dict.fromkeys(sorted(names - program.swept.keys()), why)
     return found
-
-
-def _plain(name: str) -> str:
-    return name.replace(" ", "_")
 
 
 def cancelled(evidence: Any) -> list[dict[str, Any]]:

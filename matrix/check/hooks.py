@@ -36,6 +36,7 @@ class Program(Protocol):
     """What is asked here of the function's run (program.py)."""
 
     blocks: dict[int, TransactionBlock]
+    asked: int
 
     def session(self) -> UserSession | None: ...
 
@@ -74,6 +75,7 @@ class UserBlock:
         session = self.program.asking()
         if session is None:
             return await self.context.__aenter__()
+        self.program.asked += 1
         self.block = TransactionBlock(OrmPort(session, None, None, False), lambda: self.context, nested=True)
         token = BUSY.set(True)
         try:
@@ -103,6 +105,7 @@ def _statement(program: Program, original: Call, *, script: bool = False) -> Cal
         session = program.asking()
         if session is None:
             return await original(client, query, *arguments, **named)
+        program.asked += 1
         text = " ".join(str(query).split())
         shown = text if len(text) <= TEXT_LENGTH else text[: TEXT_LENGTH - 1] + "…"
         asks: dict[str, Any] = {"kind": "words", "text": shown}

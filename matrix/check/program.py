@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
-import inspect
-import operator
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from matrix.harness.blocks import TransactionBlock
@@ -22,10 +19,10 @@ from matrix.harness.witness import SEEDS, Witness, WitnessError
 from matrix.harness.world import World
 from matrix.words import ATOMICITY, LETTERS, LOUDNESS
 
-from . import hooks
+from . import hooks, imports
 from .allow import Allowed, StillRunning, alone, name_of
 from .clock import Clock
-from .places import UserError, here, is_the_users, raised_at
+from .places import here, is_the_users, raised_at
 from .tasks import UserSession, UserTask
 
 APP = "models"  # the name of the user's app, as in ForeignKeyField("models.Tournament")
@@ -69,6 +66,7 @@ class UserProgram:
         self.tasks: dict[str, set[str]] = {}  # a letter -> the names of the tasks that had it in a run
         self.reaches: dict[str, set[str]] = {}  # a letter -> those whose tasks its cancellation is passed on to
         self.shielded: set[str] = set()  # the letters of tasks that somebody waits for through asyncio.shield
+        self.asked = 0  # how often the function has asked something of Tortoise, in all runs
         self.swept: dict[str, None] = {}  # the names of tasks that a sweep has cancelled, the first one first
         self.spares = False  # whether sweeps leave alone what is waited for through asyncio.shield only
         self.clock: Clock | None = None
@@ -84,26 +82,6 @@ class UserProgram:
         for name in set(sys.modules) - self._others:
             if is_the_users(getattr(sys.modules[name], "__file__", None)):
                 del sys.modules[name]
-
-    def function(self, target: str) -> Callable[[], Coroutine[Any, Any, Any]]:
-        """``MODULE:FUNCTION``, imported. Raises UserError."""
-        found: Any = self.imported(target)
-        if not inspect.iscoroutinefunction(found):
-            raise UserError(f"{target} is no coroutine function\nGive the name of an `async def` without arguments.")
-        return found
-
-    def imported(self, target: str) -> Any:
-        """What ``MODULE:NAME`` names; a name may have dots. Raises UserError."""
-        module, _, name = target.partition(":")
-        try:
-            return operator.attrgetter(name)(importlib.import_module(module))
-        except Exception as error:
-            where = raised_at(error.__traceback__)
-            what = f"{type(error).__name__}: {error}" + (f" ({where})" if where else "")
-            raise UserError(
-                f"{target} cannot be imported: {what}\nGive MODULE:FUNCTION, the folder it is in as --folder, and "
-                "install what it needs in the cell's environment (or use --here)."
-            ) from error
 
     # -- whose call it is ------------------------------------------------------------------------------------------
     def session(self) -> UserSession | None:
@@ -137,15 +115,15 @@ class UserProgram:
         self._questions = 0
         self.blocks.clear()
         empty(world.witness, world.cell.kind, self.tables)
-        self.allowed.put_in_place(self.imported)
+        self.allowed.put_in_place(imports.imported)
         if self.setup:
             try:
-                await self.function(self.setup)()
+                await imports.function(self.setup)()
             except Exception as error:
                 self.problem = f"{self.setup} failed: {type(error).__name__}: {error}"
                 raise HarnessError(self.problem) from error
             await world.conductor.nothing_in_flight()
-        function = self.function(self.target)
+        function = imports.function(self.target)
         self.world = world
         world.session_type = UserSession
         loop: Any = world.loop

@@ -153,8 +153,10 @@ class Cell:
         except (LookupError, ValueError) as error:
             raise CellError(f"unknown cell {name!r}: {error}") from None
         except ImportError as error:
-            driver = self.parts.driver
-            raise CellError(f"{driver} cannot be imported here: {error} (run it with: tox -e {name})") from None
+            raise CellError(
+                f"{self.parts.driver} cannot be imported here: {error}\n"
+                f"Install {' '.join(self.table.requirements)}, or run it in the cell's own environment: tox -e {name}"
+            ) from None
         if self.parts.candidate:
             from matrix.candidates import wrappers
 

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from matrix.check.arguments import AGAIN, HERE, add_arguments, words
+from matrix.check.told import not_run, refuse
+from matrix.harness.cell_name import CellName
 from matrix.harness.drivers import bases, drivers
 from matrix.runs import process
 from matrix.runs.inputs import ROOT
 from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
 from matrix.runs.replay import environment
+from matrix.runs.sources import Source
 
 FROM = "MATRIX_CHECK_FROM"  # the folder in which the caller stands, where that is not this process's
 
@@ -57,28 +60,32 @@ def register(commands: Any) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     try:
-        cell, own = with_factors(cells_read(options.cell), options)
-        own = own or sources_of(cell)
+        cell, own = _cell(options)
+        options.cell = str(cell)
+        python = Path(sys.executable) if options.here else environment(cell, dict(own), "check")
     except (LookupError, RunError) as problem:
-        print(problem.args[0], file=sys.stderr)
-        return 2
-    options.cell = str(cell)
-    if not drivers()[cell.driver].orm:
-        able = ", ".join(bases(orm=True))
-        print(
-            f"{cell}: Tortoise has no client for it, so a function of yours cannot run there\ntake one of {able}",
-            file=sys.stderr,
-        )
-        return 2
-    python = Path(sys.executable) if options.here else environment(cell, dict(own), "check")
-    if python is None:
-        return 2
+        return refuse(options, not_run(options, problem.args[0]))
     options.folder = str(Path(options.folder).resolve())
     variables = {AGAIN: again(), **({HERE: "1"} if options.here else {})}
     if path := import_path():
         variables["PYTHONPATH"] = path
     with process.start(python, *words(options), module="matrix.check", variables=variables) as check:
         return check.wait()
+
+
+def _cell(options: argparse.Namespace) -> tuple[CellName, tuple[tuple[str, Source], ...]]:
+    """The cell that is asked for, and its sources. Raises RunError."""
+    able = ", ".join(bases(orm=True))
+    try:
+        named = cells_read(options.cell)
+    except RunError as problem:
+        raise RunError(f"{problem}\nThe cells are {able}.") from None
+    cell, own = with_factors(named, options)
+    if not drivers()[cell.driver].orm:
+        raise RunError(
+            f"{cell}: Tortoise has no client for it, so a function of yours cannot run there\ntake one of {able}"
+        )
+    return cell, own or sources_of(cell)
 
 
 def import_path() -> str:
@@ -96,6 +103,6 @@ def again() -> str:
     parts = [
         "" if stands == ROOT else f"cd {shlex.quote(str(ROOT))} &&",
         f"PYTHONPATH={shlex.quote(path)}" if path else "",
-        f"{shlex.quote(python)} -m matrix check",
+        f"{shlex.quote(python)} -m matrix",
     ]
     return " ".join(filter(None, parts))

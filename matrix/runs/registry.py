@@ -35,7 +35,8 @@ def uv() -> list[str]:
     found = shutil.which("uv") or shutil.which("uv", path=str(beside))
     if found:
         return [found]
-    raise RegistryError("uv is needed and was not found: python -m pip install uv")
+    listed = os.path.relpath(Path(__file__).resolve().parents[2] / "ci" / "requirements.txt")
+    raise RegistryError(f"uv is needed and was not found; it is one of these: python -m pip install -r {listed}")
 
 
 def environment() -> dict[str, str]:

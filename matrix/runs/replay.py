@@ -68,16 +68,18 @@ def _replay(options: argparse.Namespace) -> int:
     for name in ("remedy", "database"):
         if getattr(options, name):
             arguments += [f"--{name}", getattr(options, name)]
-    python = environment(cell, dict(own), "replay")
-    if python is None:
+    try:
+        python = environment(cell, dict(own), "replay")
+    except RunError as problem:
+        print(problem.args[0], file=sys.stderr)
         return 2
     with process.start(python, *arguments, module="matrix.cell.replay") as replay:
         return replay.wait()
 
 
-def environment(name: CellName, own: Mapping[str, Source], command: str) -> Path | None:
-    """The Python of a cell's environment, made where neither tox nor this program has made it; None, and said why,
-    where it cannot be had. ``own``: what stands in the place of releases."""
+def environment(name: CellName, own: Mapping[str, Source], command: str) -> Path:
+    """The Python of a cell's environment, made where neither tox nor this program has made it. ``own``: what stands in
+    the place of releases. Raises RunError where it cannot be had."""
     made = ROOT / ".tox" / str(name) / "bin" / "python"
     if made.exists():
         return made
@@ -93,8 +95,7 @@ def environment(name: CellName, own: Mapping[str, Source], command: str) -> Path
         releases.ReleasesError,
         servers.ServerError,
     ) as problem:
-        print(clean(f"{command}: the environment of {name} cannot be made: {problem}"), file=sys.stderr)
-        return None
+        raise RunError(clean(f"{command}: the environment of {name} cannot be made: {problem}")) from None
 
 
 def line_of(file: Path, scenario: str) -> Mapping[str, Any]:

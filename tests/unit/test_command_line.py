@@ -1,5 +1,7 @@
 """``python -m matrix`` as a whole: its commands, and what is left of it where only Python is installed."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +28,19 @@ def test_the_servers_need_only_python():
     assert "postgres" in done.stdout
 
 
-def test_a_command_that_needs_more_says_so_in_one_line():
+def test_a_command_that_needs_more_says_all_of_it_in_two_lines():
     done = bare("plan")
     assert done.returncode == 2
-    assert done.stderr == "plan needs the package packaging: pip install -r ci/requirements.txt\n"
+    assert done.stderr.splitlines() == [
+        "plan needs uv and some packages; packaging is not here",
+        "Install them: python -m pip install -r ci/requirements.txt",
+    ]
+
+
+def test_who_reads_no_further_is_no_error():
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "matrix", "scenarios"]
+    done = subprocess.run(command, cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

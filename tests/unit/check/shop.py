@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 
 from tortoise import connections, fields
 from tortoise.exceptions import IntegrityError
@@ -350,3 +351,17 @@ async def waits_for_one_and_shields_another():
         await asyncio.shield(one_and_other())
 
     await asyncio.gather(plainly(), shielded())
+
+
+async def gets_what_is_not_there():
+    await Order.get(name="first")
+
+
+async def asks_nothing():
+    await asyncio.sleep(0)
+
+
+async def logs_and_prints():
+    print("as people do")
+    logging.getLogger("shop").error("not paid", exc_info=ValueError("no money"))
+    await Order.all().count()

@@ -212,8 +212,19 @@ def test_what_cannot_be_owned_is_said(function, said):
     ("arguments", "said"),
     [
         (("shop:no_coroutine",), "shop:no_coroutine is no coroutine function"),
-        (("shop:nothing",), "shop:nothing cannot be imported"),
+        (("shop:nothing",), "shop:nothing cannot be imported: shop (shop.py) has no nothing"),
+        (("shop:backgruond",), "has no backgruond\nDid you mean shop:background?"),
+        (("shop.background",), "Give MODULE:FUNCTION, such as shop:background."),
+        (("shop",), "Give MODULE:FUNCTION, such as shop:checkout."),
         (("nowhere:nothing",), "nowhere:nothing cannot be imported: ModuleNotFoundError"),
+        (("shoop:nothing",), "Did you mean shop? Say with --folder where it is, if not in "),
+        (("shop:log",), "shop:log takes name\n"),
+        (("shop:Order.save",), "shop:Order.save takes self\n"),
+        (("shop:asks_twice", "--setup", "shop:log"), "shop:log takes name\n"),
+        (("shop:background", "--models", "shoop"), "--models shoop cannot be imported: ModuleNotFoundError"),
+        (("shop:background", "--invariant", "DELETE FROM shop_order"), "it does not ask for anything"),
+        (("shop:background", "--invariant", "SELECT 1; DELETE FROM shop_order"), "it does more than ask"),
+        (("shop:background", "--invariant", "WITH x AS (delete FROM y) SELECT 1"), "it does more than ask"),
         (("shop:background", "--models", "json"), "there are no models in it"),
         (("shop:charges", "--allow", "shop:charge=nothing"), "give MODULE:NAME=MODULE:STUB"),
         (("shop:charges", "--allow", "shop:charge=shop:nothing"), "shop:nothing cannot be imported"),
@@ -222,7 +233,7 @@ def test_what_cannot_be_owned_is_said(function, said):
         (("shop:background", "--schedule", "B.B"), "step 1 of the schedule is 'B'; possible: A"),
         (("shop:asks_twice", "--setup", "shop:own_error"), "shop:own_error failed: KeyError"),
         (
-            ("shop:asks_twice", "--setup", "shop:fill", "--invariant", "SELEC"),
+            ("shop:asks_twice", "--setup", "shop:fill", "--invariant", "SELECT nothing"),
             "--invariant cannot be asked: SQLite says",
         ),
     ],
@@ -232,6 +243,43 @@ def test_wrong_use_is_told_in_two_lines(arguments, said):
     assert code == 2
     assert said in out + problem
     assert len((out + problem).splitlines()) <= 2
+
+
+def test_what_else_is_to_know_is_said_beside_the_verdict():
+    code, told = result("gets_what_is_not_there")
+    assert (code, told["verdict"], told["notes"]) == (1, "breaks", [{"kind": "empty_tables"}])
+    assert result("gets_what_is_not_there", "--setup", "shop:fill")[1]["notes"] == []
+    code, told = result("asks_nothing")
+    assert (code, told["notes"]) == (0, [{"kind": "nothing_asked"}])
+    whole = result("background")[1]["schedule"]
+    assert result("background", "--schedule", whole)[1]["notes"] == []
+    start = whole.partition(".")[0]
+    code, told = result("background", "--schedule", start)
+    assert told["notes"][0] == {"kind": "rest_chosen", "given": 1, "taken": told["schedule"].count(".") + 1}
+    code, out, _ = check("shop:background", "--schedule", start)
+    assert "note: the schedule that was given ends after 1 of " in out
+
+
+def test_what_is_logged_is_in_the_result_and_what_is_printed_beside_it():
+    code, out, problem = check("shop:logs_and_prints", "--json")
+    logged = json.loads(out)["logged"]
+    assert [(each["logger"], each["level"], each["text"]) for each in logged] == [
+        ("shop", "error", "not paid (ValueError: no money)")
+    ]
+    assert code == 0
+    assert set(problem.splitlines()) == {"as people do"}
+    out = check("shop:logs_and_prints")[1]
+    assert "logged: shop: not paid (ValueError: no money)" in out
+
+
+def test_what_could_not_be_run_is_data_too_where_that_is_asked_for():
+    code, told = result("no_coroutine")
+    assert (code, told["verdict"], told["complies"]) == (2, "error", None)
+    assert told["reason"].startswith("shop:no_coroutine is no coroutine function")
+    command = [sys.executable, "-m", "matrix", "check", "sqlite-asyncpg", "shop:background", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "The cells are sqlite-aiosqlite, postgres-asyncpg, " in json.loads(done.stdout)["reason"]
 
 
 def test_a_cell_without_a_client_of_tortoise_s_is_refused_with_those_that_have_one():

@@ -22,7 +22,7 @@ def plain(monkeypatch):
 
 def test_who_stands_in_the_suites_folder_needs_no_more_than_the_command(monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert check.again() == "python -m matrix check"
+    assert check.again() == "python -m matrix"
 
 
 def test_who_stands_elsewhere_is_led_there_with_what_is_imported_and_by_the_same_python(monkeypatch, tmp_path):
@@ -31,12 +31,12 @@ def test_who_stands_elsewhere_is_led_there_with_what_is_imported_and_by_the_same
     monkeypatch.chdir(project)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([".", "", "/lib/of mine"]))
     assert check.import_path() == f"{project}{os.pathsep}/lib/of mine"
-    assert check.again() == f"cd {ROOT} && PYTHONPATH='{project}:/lib/of mine' python -m matrix check"
+    assert check.again() == f"cd {ROOT} && PYTHONPATH='{project}:/lib/of mine' python -m matrix"
     monkeypatch.setenv("PATH", "/nowhere")
-    assert check.again().endswith(f"' {sys.executable} -m matrix check")
+    assert check.again().endswith(f"' {sys.executable} -m matrix")
 
 
 def test_a_test_suite_says_where_its_caller_stands(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv(check.FROM, str(tmp_path))
-    assert check.again() == f"cd {ROOT} && python -m matrix check"
+    assert check.again() == f"cd {ROOT} && python -m matrix"
