@@ -70,6 +70,9 @@ def extract(tmp_path: Path, *archives: Sequence[Entry]) -> Path:
         pytest.param([[entry("f", tarfile.LNKTYPE, "../outside/precious")]], id="a hard link to what is outside"),
         pytest.param([[link("d/a", "."), link("b", "d/a/../../outside")]], id="links that lead out together"),
         pytest.param([[link("p/q/e", "d/.."), link("p/q/d", "../..")]], id="links that lead out together, later"),
+        pytest.param(
+            [[link("p/q/e", "d/.."), link("p/q/d", "../..")], [entry("p/q/e", tarfile.DIRTYPE)]], id="a folder there"
+        ),
         pytest.param([[entry("f", tarfile.LNKTYPE, "nothing")]], id="a hard link to nothing"),
         pytest.param([[entry("f")], [entry("f/g")]], id="a file below a file"),
         pytest.param([[entry("d/g")], [entry("d")]], id="a file in the place of a folder"),
@@ -105,8 +108,11 @@ def test_an_absolute_path_means_the_tree(tmp_path: Path, outside: Path, target: 
 
 
 def test_an_absolute_name_and_a_link_below_links_stay_inside(tmp_path: Path) -> None:
-    tree = extract(tmp_path, [entry("./usr/lib/x.so"), link("lib", "usr/lib")], [entry("/lib/y.so"), link("l", "lib")])
-    assert (tree / "usr/lib/y.so").read_text() == "text"
+    entries = [entry("/lib/y.so"), link("l", "lib"), entry("/X11/bin"), entry("hard", tarfile.LNKTYPE, "/X11/bin")]
+    tree = extract(tmp_path, [entry("./usr/lib/x.so"), link("lib", "usr/lib")], entries)
+    assert (
+        (tree / "usr/lib/y.so").read_text() == (tree / "X11/bin").read_text() == (tree / "hard").read_text() == "text"
+    )
     assert (tree / "l/x.so").read_text() == "text"
 
 
