@@ -184,4 +184,6 @@ def test_who_matches_them_again_is_found(fault):
 
 
 def test_no_source_of_a_scenario_is_parsed():
-    assert [path.name for path in ROOT.glob("matrix/reproduce/*.py") if "import ast" in path.read_text("utf-8")] == []
+    """naming.py asks which names the script uses that is being written: for its imports and its helpers."""
+    parsing = [path.name for path in ROOT.glob("matrix/reproduce/*.py") if "import ast" in path.read_text("utf-8")]
+    assert parsing == ["naming.py"]
