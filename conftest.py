@@ -133,10 +133,10 @@ class CellOfPytest:
     """The run of a cell (matrix/cell/run.py), in pytest's words: its options, its terminal, its ways to fail."""
 
     def __init__(self, config: pytest.Config, selected: list[Any]) -> None:
-        from matrix.cell.run import CellRun, Options
+        from matrix.cell.run import CellRun, RunOptions
 
         ask = config.getoption
-        options = Options(
+        options = RunOptions(
             orders=int(ask("orders") or config.getini("orders")),
             only=ask("only"),
             results=ask("results"),

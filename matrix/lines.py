@@ -142,7 +142,7 @@ class ExceptionSeen(TypedDict, total=False):
     classed: str | None
 
 
-class Witness(TypedDict, total=False):
+class WitnessReading(TypedDict, total=False):
     """What the witness read, against what the tasks were told."""
 
     rows: list[Any] | None
@@ -198,7 +198,7 @@ class Evidence(TypedDict, total=False):
     history: list[Event]
     frames: list[Frame]
     exceptions: list[ExceptionSeen]
-    witness: Witness | None
+    witness: WitnessReading | None
     aftermath: list[RecoveryCheck]
     hang: Hang | None
     loop_errors: list[Any] | None
@@ -317,7 +317,7 @@ class Generated(_Generated, total=False):
     deciding: list[Any]
 
 
-class Source(TypedDict, total=False):
+class Quotation(TypedDict, total=False):
     """Where a promise is made."""
 
     text: str
@@ -355,7 +355,7 @@ class _ScenarioLine(TypedDict):
 class ScenarioLine(_ScenarioLine, total=False):
     """One scenario in one cell; ``remedy`` and ``cures`` where it is a remedy, ``generated`` where it is programs."""
 
-    source: Source | None
+    source: Quotation | None
     links: list[str]
     finding: Fact | None
     reason: str | None

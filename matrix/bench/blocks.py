@@ -24,7 +24,7 @@ ROUNDS, EACH = 60, 15  # the quickest of so many rounds of so many
 Sides = list[list[tuple[dict[str, Any], dict[str, Any]]]]
 
 
-def sides(candidate: str) -> Sides:
+def both_sides(candidate: str) -> Sides:
     """Tortoise's own classes and the candidate's: for each module its names, and what they stand for."""
     modules = [wrappers.base]
     for place, *_ in wrappers.PLACES:
@@ -86,7 +86,7 @@ def main(name: str, candidate: str, file: str) -> int:
     cell = Cell(name, progress=lambda text: print(text, file=sys.stderr))
     try:
         cell.open()
-        files.write(Path(file), json.dumps(asyncio.run(_measure(cell, sides(candidate)))))
+        files.write(Path(file), json.dumps(asyncio.run(_measure(cell, both_sides(candidate)))))
     finally:
         cell.close()
     return 0

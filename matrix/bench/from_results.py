@@ -6,29 +6,29 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from matrix.bench.tables import Column, Table
+from matrix.bench.tables import Heading, Measured
 from matrix.lines import ScenarioLine
 from matrix.results.read import CellResult
 
 CELL_COLUMNS = (
-    Column("cell"),
-    Column("run", "s"),
-    Column("scenarios run"),
-    Column("median scenario", "ms"),
-    Column("worst scenario", "ms"),
-    Column("which"),
-    Column("schedules"),
-    Column("per schedule", "ms"),
+    Heading("cell"),
+    Heading("run", "s"),
+    Heading("scenarios run"),
+    Heading("median scenario", "ms"),
+    Heading("worst scenario", "ms"),
+    Heading("which"),
+    Heading("schedules"),
+    Heading("per schedule", "ms"),
 )
 
 
-def cells(results: Iterable[CellResult]) -> Table:
+def cells(results: Iterable[CellResult]) -> Measured:
     """One row per complete cell."""
     note = (
         "run: from an open server to the last line. A schedule's time is over the scenarios that are no remedies; the "
         "deciding schedule is run twice and counts twice. It is left out where a cell covers several databases."
     )
-    return Table("Cells, from the result files", CELL_COLUMNS, tuple(_cell_row(each) for each in results), note)
+    return Measured("Cells, from the result files", CELL_COLUMNS, tuple(_cell_row(each) for each in results), note)
 
 
 def _cell_row(result: CellResult) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from matrix.bench.tables import Column, Table, milliseconds
+from matrix.bench.tables import Heading, Measured, milliseconds
 from matrix.harness.cell import Backing, Cell, CellError
 from matrix.harness.conductor import HarnessError
 from matrix.harness.drivers import drivers
@@ -93,14 +93,14 @@ class Taken:
 
 FLOORS: tuple[tuple[str, Any], ...] = (("CON-1", _bare_reads), ("NST-1", _bare_nested))
 FLOOR_COLUMNS = (
-    Column("driver"),
-    Column("scenario"),
-    Column("bare driver, median", "ms"),
-    Column("one schedule, median", "ms"),
-    Column("one schedule, p95", "ms"),
-    Column("ratio", "x"),
-    Column("bare, own CPU", "ms"),
-    Column("schedule, own CPU", "ms"),
+    Heading("driver"),
+    Heading("scenario"),
+    Heading("bare driver, median", "ms"),
+    Heading("one schedule, median", "ms"),
+    Heading("one schedule, p95", "ms"),
+    Heading("ratio", "x"),
+    Heading("bare, own CPU", "ms"),
+    Heading("schedule, own CPU", "ms"),
 )
 
 
@@ -130,13 +130,13 @@ async def floor_rows(backing: Backing, repeats: int) -> list[tuple[Any, ...]]:
 # -- schedules -------------------------------------------------------------------------------------------------
 
 SCHEDULE_COLUMNS = (
-    Column("cell"),
-    Column("scenarios"),
-    Column("schedules"),
-    Column("median", "ms"),
-    Column("p95", "ms"),
-    Column("worst", "ms"),
-    Column("CPU, mean", "ms"),
+    Heading("cell"),
+    Heading("scenarios"),
+    Heading("schedules"),
+    Heading("median", "ms"),
+    Heading("p95", "ms"),
+    Heading("worst", "ms"),
+    Heading("CPU, mean", "ms"),
 )
 
 
@@ -183,7 +183,7 @@ def importable(cell: str) -> bool:
     return all(importlib.util.find_spec(module.partition(".")[0]) is not None for module in modules)
 
 
-def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str], None]) -> list[Table]:
+def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str], None]) -> list[Measured]:
     """Measure in each of these cells; what cannot be opened is said in a note."""
     found = Found()
     missing = []
@@ -194,7 +194,7 @@ def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str]
         except (CellError, WitnessError, HarnessError, ImportError, OSError) as error:
             missing.append(f"{name} was not measured: {error}")
     return [
-        Table(
+        Measured(
             f"Schedule: the same statements bare and under the harness, {options.repeats} times",
             FLOOR_COLUMNS,
             tuple(found.floors),
@@ -202,7 +202,7 @@ def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str]
                 ["under the harness: with gate, conductor, witness, look afterwards, checker and evidence", *missing]
             ),
         ),
-        Table(
+        Measured(
             "Schedules: both base orders of every scenario that applies",
             SCHEDULE_COLUMNS,
             tuple(found.schedules),

@@ -17,18 +17,18 @@ from typing import Any
 from xml.etree import ElementTree
 
 from matrix import servers
-from matrix.bench.tables import Column, Table
+from matrix.bench.tables import Heading, Measured
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL_COLUMNS = (
-    Column("cell"),
-    Column("tree"),
-    Column("wall, median", "s"),
-    Column("CPU, median", "s"),
-    Column("wall, ratio", "x"),
-    Column("CPU, ratio", "x"),
+    Heading("cell"),
+    Heading("tree"),
+    Heading("wall, median", "s"),
+    Heading("CPU, median", "s"),
+    Heading("wall, ratio", "x"),
+    Heading("CPU, ratio", "x"),
 )
-PEER_COLUMNS = (Column("peer"), Column("cases"), Column("wall", "s"), Column("CPU", "s"), Column("a case", "ms"))
+PEER_COLUMNS = (Heading("peer"), Heading("cases"), Heading("wall", "s"), Heading("CPU", "s"), Heading("a case", "ms"))
 # A driver's own tests, in a checkout of it: of its pool, and of cancelling.
 PEERS = {
     "asyncpg": ("tests/test_pool.py", "tests/test_cancellation.py"),
@@ -79,7 +79,7 @@ def _became(case: ElementTree.Element) -> str:
     return next((each.tag for each in case if each.tag in ("failure", "error", "skipped")), "passed")
 
 
-def cells(names: Sequence[str], trees: Mapping[str, Path], envs: Path, pairs: int, brief: bool, tell: Tell) -> Table:
+def cells(names: Sequence[str], trees: Mapping[str, Path], envs: Path, pairs: int, brief: bool, tell: Tell) -> Measured:
     """Each cell in each tree, ``pairs`` times: what is on record (``brief``), or all orders. ``envs`` has the cells'
     environments."""
     taken: dict[tuple[str, str], list[Spent]] = {}
@@ -101,7 +101,7 @@ def cells(names: Sequence[str], trees: Mapping[str, Path], envs: Path, pairs: in
                         continue
                 taken.setdefault((name, tree), []).append(one)
     what = "what is on record" if brief else "all orders"
-    return Table(
+    return Measured(
         f"Cells, {what}: {pairs} times in each tree, turn about",
         CELL_COLUMNS,
         tuple(rows_of(taken, list(trees))),
@@ -130,7 +130,7 @@ def rows_of(taken: Mapping[tuple[str, str], Sequence[Spent]], trees: Sequence[st
     return rows
 
 
-def peers(checkouts: Mapping[str, Path], tell: Tell) -> Table:
+def peers(checkouts: Mapping[str, Path], tell: Tell) -> Measured:
     """The drivers' own tests, in checkouts of them, against a private PostgreSQL."""
     rows, notes = [], []
     for name, folder in checkouts.items():
@@ -147,7 +147,7 @@ def peers(checkouts: Mapping[str, Path], tell: Tell) -> Table:
         if not count:
             notes.append(f"{name}: no test ran: {one.last_line}")
         rows.append((name, count, one.wall, one.processor, one.wall / count * 1000 if count else None))
-    return Table("Peers: drivers' own tests of pool and cancellation", PEER_COLUMNS, tuple(rows), ". ".join(notes))
+    return Measured("Peers: drivers' own tests of pool and cancellation", PEER_COLUMNS, tuple(rows), ". ".join(notes))
 
 
 def _reached(server: Any) -> dict[str, str]:

@@ -21,7 +21,7 @@ from matrix import files
 
 
 @dataclass(frozen=True)
-class Column:
+class Heading:
     """A heading; ``unit`` is that of every number below it."""
 
     name: str
@@ -32,11 +32,11 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class Measured:
     """What is printed. A cell is a text, a number, or None for what was not measured."""
 
     title: str
-    columns: tuple[Column, ...]
+    columns: tuple[Heading, ...]
     rows: tuple[tuple[Any, ...], ...]
     note: str = ""
 
@@ -77,11 +77,11 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def _numeric(table: Table) -> list[bool]:
+def _numeric(table: Measured) -> list[bool]:
     return [any(isinstance(row[place], (int, float)) for row in table.rows) for place in range(len(table.columns))]
 
 
-def show(tables: Iterable[Table], where: dict[str, Any]) -> None:
+def show(tables: Iterable[Measured], where: dict[str, Any]) -> None:
     """Print them."""
     heading = f"{where['cores']} cores, {where['python']}, {where['system']}"
     console = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 120)
@@ -98,7 +98,7 @@ def show(tables: Iterable[Table], where: dict[str, Any]) -> None:
             console.print(Text(table.note, style="dim"))
 
 
-def write_json(path: Path, tables: Sequence[Table], where: dict[str, Any]) -> None:
+def write_json(path: Path, tables: Sequence[Measured], where: dict[str, Any]) -> None:
     """The same numbers, unrounded, for programs. Raises OSError."""
     text = json.dumps({"machine": where, "tables": [asdict(table) for table in tables]}, ensure_ascii=False, indent=1)
     files.write(path, text + "\n")

@@ -47,13 +47,13 @@ class Trace:
 
 def show(outcome: Any) -> None:
     """The outcome, as the evidence has it."""
-    told = outcome.evidence
+    evidence = outcome.evidence
     print(f"\n{outcome.verdict}: {outcome.reason}")
     for violation in outcome.violations:
         print(f"  {violation.property}: {violation.sentence}")
-    for line in told.get("witness", {}).get("sentences", []):
+    for line in evidence.get("witness", {}).get("sentences", []):
         print(f"  witness: {line}")
-    for error in told.get("exceptions", []):
+    for error in evidence.get("exceptions", []):
         print(f"  {error['session']}: {error['type']}: {error['message']} ({error['classed']})")
     if outcome.proof:
         print(f"  proof of the hang: {outcome.proof}")

@@ -44,19 +44,19 @@ class Replayer:
     def repeat(self) -> dict[str, Any]:
         """Every replay once, or as often as the rule of the cell allows."""
         began = time.monotonic()
-        told: dict[str, Any] = {"runs": 0, "first_tries": 0, "disagreements": []}
+        counts: dict[str, Any] = {"runs": 0, "first_tries": 0, "disagreements": []}
         for number, replay in enumerate(self.replays):
             first = self._once(replay)
             tries, differs = 0, self._differs(number, replay, first)
             agreed = not differs
-            told["first_tries"] += agreed
+            counts["first_tries"] += agreed
             if not agreed and self.cell.adapter.isolated:
                 tries, agreed = self._tried_again(replay, first)
-            told["runs"] += 1 + tries
+            counts["runs"] += 1 + tries
             if not agreed:
-                told["disagreements"].append({"replay": number, **_told(first), "sentence": differs})
-        told["seconds"] = round(time.monotonic() - began, 3)
-        return told
+                counts["disagreements"].append({"replay": number, **_instead(first), "sentence": differs})
+        counts["seconds"] = round(time.monotonic() - began, 3)
+        return counts
 
     def _differs(self, number: int, replay: dict[str, Any], seen: Any) -> str:
         """What was seen instead, in words; empty when the verdict is that on record and, where the harness owns the
@@ -113,7 +113,7 @@ def _signature(seen: Any) -> tuple[str, tuple[str, ...], str]:
     return (*seen.signature, seen.schedule)
 
 
-def _told(seen: Any) -> dict[str, Any]:
+def _instead(seen: Any) -> dict[str, Any]:
     """What was seen instead, with its evidence, for people."""
     verdict, properties, schedule = _signature(seen)
     if isinstance(seen, Exception):
@@ -148,9 +148,9 @@ def serve(name: str) -> int:
         again = Replayer(cell, loop, asked["replays"])
         answer({"rule": again.rule, "replays": again.replays})
         for _ in sys.stdin:
-            told = again.repeat()
+            counts = again.repeat()
             failing = [problem for backing in cell.backings if (problem := backing.failing())]
-            answer({"error": failing[0]} if failing else told)
+            answer({"error": failing[0]} if failing else counts)
             if failing:
                 return 3
     except CellError as error:

@@ -53,7 +53,7 @@ class Terminal(Protocol):
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """What is asked of a run. None: the default, or what an environment variable says."""
 
     orders: int
@@ -71,7 +71,7 @@ class Options:
 class CellRun:
     """A run of these scenarios; ``open`` it, ``judge`` each, ``close`` it in any case."""
 
-    def __init__(self, options: Options, selected: Sequence[Scenario], terminal: Terminal) -> None:
+    def __init__(self, options: RunOptions, selected: Sequence[Scenario], terminal: Terminal) -> None:
         self.options = options
         self.catalogue = catalogue()
         self.planned = [name for name in self.catalogue if options.only is None or name in options.only.split(",")]
@@ -275,14 +275,14 @@ class CellRun:
         seed = self.options.seed
         budget = self.options.programs or search.PROGRAMS
         on_record = self.known_schedules if depth == RECORD else None
-        told = known if self.whole and on_record is None else None
-        return search.run(cell, scenario, search.SEED if seed is None else seed, budget, told, on_record)
+        explained = known if self.whole and on_record is None else None
+        return search.run(cell, scenario, search.SEED if seed is None else seed, budget, explained, on_record)
 
     # -- printing --------------------------------------------------------------------------------------------------
     def _show(self, line: ScenarioLine, before: ScenarioLine | None) -> None:
         """Print a line, and tell who follows; ``before``: what it replaces."""
         verdict = line["verdict"]
-        fact = following.Scenario(
+        fact = following.ScenarioDone(
             scenario=line["scenario"],
             count=len(self.lines),
             planned=len(self.planned),

@@ -231,14 +231,14 @@ def _ensured(history: History) -> Iterator[Violation]:
         if operation.kind == "ensure":
             rows.setdefault(operation.nonce, []).append(operation)
     for token, tries in rows.items():
-        told = [o for o in tries if o.outcome == "ok" and history.fate(o.block) == "committed"]
-        created = [o for o in told if o.result == CREATED]
-        if told and token not in history.stored:
-            yield _violation(history, told[0], DURABILITY, "found_and_lost", row=token)
+        committed = [o for o in tries if o.outcome == "ok" and history.fate(o.block) == "committed"]
+        created = [o for o in committed if o.result == CREATED]
+        if committed and token not in history.stored:
+            yield _violation(history, committed[0], DURABILITY, "found_and_lost", row=token)
         elif len(created) > 1:
             who = [each.by for each in created]
             yield _violation(history, created[1], DURABILITY, "created_twice", sessions=who, row=token)
-        for ignored in (o for o in told if o.result == IGNORED):
+        for ignored in (o for o in committed if o.result == IGNORED):
             yield _violation(history, ignored, DURABILITY, "not_updated", row=token)
         if token in history.stored and not created and not _may_have_created(history, tries):
             yield _violation(history, tries[0], ATOMICITY, "not_created", row=token)
@@ -259,18 +259,18 @@ def _counted(history: History) -> Iterator[Violation]:
     """A counter went up by one for each increment that was told to be committed; those of unknown fate may count."""
     for name, (before, after) in history.counters.items():
         puts = [o for o in history.operations if o.kind == "put" and o.nonce == name]
-        told = [o for o in puts if o.outcome == "ok" and history.fate(o.block) == "committed"]
+        committed = [o for o in puts if o.outcome == "ok" and history.fate(o.block) == "committed"]
         open_ended = [
             o
             for o in puts
             if (_unheard(history, o) and history.fate(o.block) != "dropped")
             or (o.outcome == "ok" and history.fate(o.block) == "unknown")
         ]
-        facts = {"row": name, "told": len(told), "before": before, "after": after}
-        if after - before < len(told):
+        facts = {"row": name, "told": len(committed), "before": before, "after": after}
+        if after - before < len(committed):
             both = _same_value_taken(history, name)
-            yield _violation(history, told[-1], DURABILITY, "increment_lost", both_read=both, **facts)
-        elif after - before > len(told) + len(open_ended):
+            yield _violation(history, committed[-1], DURABILITY, "increment_lost", both_read=both, **facts)
+        elif after - before > len(committed) + len(open_ended):
             kind = "increment_unasked"
             alone = Violation(ATOMICITY, {"kind": kind, **facts})
             yield _violation(history, puts[-1], ATOMICITY, kind, **facts) if puts else alone
@@ -415,8 +415,8 @@ def _cancellation(history: History) -> Iterator[Violation]:
         if session.ended == "cancelled" and not asked:
             yield Violation(CANCELLATION, {"kind": "wrongly_cancelled", "session": session.name})
         if session.cancelled and session.error is not None and session.error.classed in (DOCUMENTED, ABORTED, INTERNAL):
-            told = {"operations": [], "session": session.name, "error": session.error.fact}
-            yield Violation(CANCELLATION, {"kind": "cancelled_with_error", **told})
+            facts = {"operations": [], "session": session.name, "error": session.error.fact}
+            yield Violation(CANCELLATION, {"kind": "cancelled_with_error", **facts})
         if session.cancelled and session.cancelled_in is not None:
             operation = history.operations[session.cancelled_in - 1]
             if operation.outcome == "error":

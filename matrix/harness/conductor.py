@@ -18,7 +18,7 @@ from .quiet import Quiet
 from .recording import Recording
 from .schedule import Action, Execution
 from .sentences import Fact
-from .sweep import Sweep, Turn
+from .sweep import HarnessWait, Sweep
 from .workers import WorkerChannel
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Conductor:
         # Two tasks of one session (wait_for makes one) queue up one behind the other.
         while session.turn is not None:
             await asyncio.wait([session.turn])
-        session.turn = Turn(loop=self.loop)
+        session.turn = HarnessWait(loop=self.loop)
         session.next_step = step
         try:
             await session.turn
@@ -127,7 +127,7 @@ class Conductor:
         if asyncio.get_running_loop() is not self.loop:
             await self._from_the_main_loop(self.nothing_in_flight())
             return
-        waiter = Turn(loop=self.loop)
+        waiter = HarnessWait(loop=self.loop)
         self._waiters.append(waiter)
         await waiter
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from matrix.lines import Error, Evidence, ExceptionSeen, Frame, Hang, Witness
+from matrix.lines import Error, Evidence, ExceptionSeen, Frame, Hang, WitnessReading
 
 from .history import ErrorRecord, History, Operation
 from .sentences import Fact, sentence
@@ -111,7 +111,7 @@ def _exception(session: str, operation: int | None, error: ErrorRecord) -> Excep
     }
 
 
-def _witness(history: History) -> Witness:
+def _witness(history: History) -> WitnessReading:
     writes = history.written()
     readings: list[Fact | None] = [_reading(history, operation) for operation in writes]
     return {

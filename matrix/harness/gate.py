@@ -16,7 +16,7 @@ from typing import Any
 
 from .channel import Timeline
 from .relayed import Wire
-from .sockets import Listening, aside, relay_until
+from .sockets import ListeningSocket, aside, relay_until
 from .warm import Kept, Login, WarmConnections
 
 
@@ -81,7 +81,7 @@ class Gate:
         self._unseen = False  # there were requests beside the loop: whom they cancelled is not known
 
     async def start(self) -> None:
-        listening = Listening()
+        listening = ListeningSocket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", 0))
         self.port = listening.getsockname()[1]

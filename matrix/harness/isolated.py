@@ -86,16 +86,16 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
     finished = next((m for m in messages if "outcome" in m or "error" in m), None)
     execution.waits, execution.victim = (finished or {}).get("waits", (0, ""))
     if finished is not None and "outcome" in finished:
-        told = finished["outcome"]
-        violations = [Violation(**each) for each in told["violations"]]
+        sent = finished["outcome"]
+        violations = [Violation(**each) for each in sent["violations"]]
         return Outcome(
-            told["verdict"],
+            sent["verdict"],
             violations,
-            told["refused"],
-            told["schedule"],
-            lambda: told["evidence"],
-            told["proof"],
-            met=told["met"],
+            sent["refused"],
+            sent["schedule"],
+            lambda: sent["evidence"],
+            sent["proof"],
+            met=sent["met"],
         )
     if finished is not None:
         raise HarnessError(finished["error"])
@@ -245,7 +245,7 @@ class Pump(threading.Thread):
     def _watch(self) -> None:
         seen: tuple[int, int] = (-1, -1)
         still = 0
-        told = False
+        announced = False
         while not self.world.over:
             time.sleep(0.02)  # how often to look; no outcome hangs on it
             asleep, switches = thread_rests(self.loop_thread)
@@ -254,8 +254,8 @@ class Pump(threading.Thread):
             seen = now
             if still >= STUCK:
                 self._relay()
-                if not told:
-                    told = True
+                if not announced:
+                    announced = True
                     self.relayed(threading.get_native_id())
 
     def _relay(self) -> None:

@@ -45,8 +45,8 @@ class Outcome:
     def told_untrue(self) -> bool:
         """Whether a task of the program itself was told something untrue: stronger than what shows afterwards, or in
         the way that a row took, when its writer was refused."""
-        told = (ROUTING, DURABILITY, ATOMICITY)
-        return any(violation.property in told and not violation.after for violation in self.violations)
+        silent = (ROUTING, DURABILITY, ATOMICITY)
+        return any(violation.property in silent and not violation.after for violation in self.violations)
 
     @property
     def finding(self) -> Fact:

@@ -113,11 +113,11 @@ class Processes:
         """Wait until one of the busy processes answers or dies, and take what there is."""
         busy = [process for process in self._processes if process.running]
         loop = asyncio.get_running_loop()
-        told = asyncio.Event()
+        readable = asyncio.Event()
         for process in busy:
-            loop.add_reader(process.pipe.fileno(), told.set)
+            loop.add_reader(process.pipe.fileno(), readable.set)
         try:
-            await told.wait()
+            await readable.wait()
         finally:
             for process in busy:
                 loop.remove_reader(process.pipe.fileno())

@@ -62,18 +62,18 @@ async def _use(port: Port) -> bool:
         await port.write()
         await port.world.conductor.nothing_in_flight()
     except Exception as error:
-        _told(port.session, error)
+        _record_error(port.session, error)
         return False
     port.world.recording.aftermath.append(({"kind": "answered"}, True))
     return True
 
 
-def _told(user: Session, error: BaseException) -> None:
+def _record_error(user: Session, error: BaseException) -> None:
     world = user.world
     if world.recording.classify(error) == CANCELLED:
         raise error
-    told = {"type": type(error).__name__, "message": str(error)}
-    world.recording.aftermath.append(({"kind": "was_told", "error": told}, False))
+    seen = {"type": type(error).__name__, "message": str(error)}
+    world.recording.aftermath.append(({"kind": "was_told", "error": seen}, False))
 
 
 async def _use_pool(world: World, user: Session, pool: Any, size: int) -> None:
@@ -83,14 +83,14 @@ async def _use_pool(world: World, user: Session, pool: Any, size: int) -> None:
         for _ in range(size):
             taken.append(await user.acquire(pool))
     except Exception as error:
-        _told(user, error)
+        _record_error(user, error)
     for connection in taken:
         await _use_driver(DriverPort(user, connection))
     for connection in taken:
         try:
             await user.release(pool, connection)
         except Exception as error:
-            _told(user, error)
+            _record_error(user, error)
 
 
 def _no_open_transaction(world: World) -> None:
@@ -120,7 +120,7 @@ async def _fill_orm_pool(world: World) -> None:
                 await port.write()
                 await world.conductor.nothing_in_flight()
         except Exception as error:
-            _told(user, error)
+            _record_error(user, error)
             begun.set()
 
     await asyncio.gather(*(one(number + 1) for number in range(size)))

@@ -344,7 +344,7 @@ def _was_told(f: Any) -> str:
 def _reading(f: Any) -> str:
     """A row as reported to its writer against what the witness read."""
     stored = "is stored" if f["stored"] else "is not stored"
-    told = {
+    answer = {
         "ok": {
             "committed": "commit was reported as done" if f["in_block"] else "write was reported as done",
             "dropped": "transaction was reported as not committed",
@@ -354,7 +354,7 @@ def _reading(f: Any) -> str:
         "cancelled": "write was cancelled",
         "pending": "write was never answered",
     }[f["outcome"]]
-    return f"{f['session']}'s {told}: row {f['row']} {stored}."
+    return f"{f['session']}'s {answer}: row {f['row']} {stored}."
 
 
 @_of("seen_once")

@@ -94,8 +94,8 @@ def _timed_out(history: History) -> bool:
 
 def _met_silence(history: History) -> bool:
     """The network falls silent while an operation is under way, or before one is asked."""
-    told = [line for line in history.lines if line.fact["kind"] == "silent"]
-    fallen = [line.sequence for line in told if line.fact["open"] or line.fact["new"]]
+    silences = [line for line in history.lines if line.fact["kind"] == "silent"]
+    fallen = [line.sequence for line in silences if line.fact["open"] or line.fact["new"]]
     return any(not o.ended or o.ended > moment for moment in fallen for o in _program(history) if o.started)
 
 

@@ -212,7 +212,7 @@ def aside(connection: socket.socket) -> socket.socket:
     return made
 
 
-class Listening(socket.socket):
+class ListeningSocket(socket.socket):
     """A listening socket whose connections are set aside."""
 
     def accept(self) -> tuple[socket.socket, Any]:

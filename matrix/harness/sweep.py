@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 AGAIN = 100  # times at most that a session is cancelled once more
 
 
-class Turn(asyncio.Future[None]):
+class HarnessWait(asyncio.Future[None]):
     """What a session waits for when the harness, not the program, makes it wait."""
 
 
@@ -69,7 +69,9 @@ class Sweep:
                 resume, value = coroutine.throw, error
 
     def _begins(self, awaited: Any, doer: Session) -> None:
-        if isinstance(awaited, Turn) or (self.during and self.during.isdisjoint((doer.doing, self.session.doing))):
+        if isinstance(awaited, HarnessWait) or (
+            self.during and self.during.isdisjoint((doer.doing, self.session.doing))
+        ):
             return
         if self.session.scope == "left" or self.session.spared():
             return  # the program goes on behind the cancellation, or no cancellation would reach it

@@ -30,7 +30,7 @@ OWN_SETTING = re.compile(r"(^|;)\s*set\s+((session|local)\s+)?[\w\"]+\.|\bset_co
 
 
 @dataclass
-class Turn:
+class LoginTurn:
     """Of a login: what the driver asked, whole, and what the server said until it was the driver's turn again."""
 
     asked: bytes
@@ -41,7 +41,7 @@ class Turn:
 class Kept:
     """A connection of the server that waits for its next driver. ``backend_id``: the server's own of the session."""
 
-    turns: list[Turn]
+    turns: list[LoginTurn]
     backend_id: int | None
     connection: socket.socket
 
@@ -104,7 +104,7 @@ class Login:
 
     warm: WarmConnections
     reach: Callable[[Kept | None], None]
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[LoginTurn] = field(default_factory=list)
     kept: Kept | None = None
     at: int = 0  # turns so far
     marked: bool = False  # the session keeps what no reset takes away
@@ -117,7 +117,7 @@ class Login:
             self.reach(self.kept)
         self.at += 1
         if self.kept is None:
-            self.turns.append(Turn(data))
+            self.turns.append(LoginTurn(data))
             return None
         self.turns = self.kept.turns
         if self.at > len(self.turns) or self.turns[self.at - 1].asked != data:

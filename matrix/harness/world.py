@@ -260,7 +260,7 @@ class World:
         return session
 
     def _note_start(self, name: str, grouped: bool, shields: str, **more: Any) -> None:
-        """Remember which session started another one, and where in its own course: reproducers unfold from it."""
+        """Remember which session started another one, and where in its own course: reproducers are made from it."""
         current = asyncio.current_task()
         starter = next((session for session in self.sessions.values() if session.task is current), None)
         if starter is not None:

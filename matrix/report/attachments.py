@@ -24,11 +24,11 @@ def diagram(line: ScenarioLine) -> Markup:
     return Markup(draw(line).replace(f"<style>{STYLE}</style>", "", 1))
 
 
-def issue_text(line: ScenarioLine, header: Header, script: str | None, fault: str, absent: str = "") -> str:
+def upstream_text(line: ScenarioLine, header: Header, script: str | None, fault: str, absent: str = "") -> str:
     """A text for an upstream issue of whose ``fault`` it is; empty for what complies, for what is so by design, and for
     remedies: nobody can be told of those."""
-    told = line["complies"] is False and not line.get("remedy") and fault != "by design"
-    return upstream.issue_text(line, header, script, fault, absent) if told else ""
+    fileable = line["complies"] is False and not line.get("remedy") and fault != "by design"
+    return upstream.issue_text(line, header, script, fault, absent) if fileable else ""
 
 
 def reproducers(results: Path, line: ScenarioLine, header: Header) -> dict[str, str]:
@@ -65,7 +65,7 @@ class UnderLoop:
     others: tuple[tuple[str, str, str], ...]
 
 
-def under_loop(table: Table, driver: str | None = None, loop: str = "uvloop") -> list[UnderLoop]:
+def loops_of(table: Table, driver: str | None = None, loop: str = "uvloop") -> list[UnderLoop]:
     """What is known of the scripts of these cells under another event loop (``reproduce --loop``)."""
     found = []
     for column in table.columns:
@@ -73,8 +73,8 @@ def under_loop(table: Table, driver: str | None = None, loop: str = "uvloop") ->
             continue
         entries = (e for e in _written(column.result.path.parent / "reproducers") if e.get("cell") == column.cell)
         for shown, others in shown_under(entries, loop).values():
-            told = [(e["scenario"], table.page_of(column.cell, _line(e)), e["loops"][loop]["why"]) for e in others]
-            found.append(UnderLoop(column.cell, len(shown), len(shown) + len(others), tuple(told)))
+            missing = [(e["scenario"], table.page_of(column.cell, _line(e)), e["loops"][loop]["why"]) for e in others]
+            found.append(UnderLoop(column.cell, len(shown), len(shown) + len(others), tuple(missing)))
     return found
 
 

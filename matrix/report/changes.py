@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as xml
 
 from matrix.lines import word_of
-from matrix.report.junit import text
+from matrix.report.junit import xml_text
 from matrix.results import compare
 from matrix.results.read import CellResult, CellState
 
@@ -74,18 +74,18 @@ def feed(found: Sequence[Change], newest: str, address: str, page_of: Callable[[
     _add(root, "updated", newest)
     xml.SubElement(xml.SubElement(root, "author"), "name").text = "Tortoise driver compliance matrix"
     if address:
-        xml.SubElement(root, "link", rel="self", href=text(f"{address}feed.xml"))
-        xml.SubElement(root, "link", rel="alternate", href=text(f"{address}changes.html"))
+        xml.SubElement(root, "link", rel="self", href=xml_text(f"{address}feed.xml"))
+        xml.SubElement(root, "link", rel="alternate", href=xml_text(f"{address}changes.html"))
     for change in found:
         entry = xml.SubElement(root, "entry")
         _add(entry, "id", f"{FEED_ID}:{change.cell}:{change.scenario}:{change.started}")
         _add(entry, "title", change.sentence)
         _add(entry, "updated", change.started)
         if change.after:
-            xml.SubElement(entry, "link", href=text(address + page_of(change.cell, change.scenario)))
+            xml.SubElement(entry, "link", href=xml_text(address + page_of(change.cell, change.scenario)))
         _add(entry, "summary", f"{change.title}. {'; '.join(change.versions)}. {change.reason}")
     return b'<?xml version="1.0" encoding="utf-8"?>\n' + xml.tostring(root, encoding="utf-8") + b"\n"
 
 
 def _add(parent: xml.Element, name: str, content: str) -> None:
-    xml.SubElement(parent, name).text = text(content)
+    xml.SubElement(parent, name).text = xml_text(content)

@@ -129,7 +129,7 @@ def _publish(
     table, out = view.build(states, options.expectations, problems), Path(options.out)
     table = dataclasses.replace(table, documents=documents)
     address = f"{options.address.rstrip('/')}/" if options.address else ""
-    how = pages.Options(
+    how = pages.SiteOptions(
         runs.runs(table, older, options.expectations), address, repository=options.repository.rstrip("/")
     )
     try:

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from matrix.harness.sentences import AFTER, NEXT_USER, in_pieces
-from matrix.report.drawing import DATABASE, Row, draw
+from matrix.report.drawing import DATABASE, DiagramRow, draw
 from matrix.results.text import one_line
 
 TASKS = 6  # more tasks than this share a column
@@ -79,7 +79,7 @@ def _fact(event: Mapping[str, Any]) -> Mapping[str, Any]:
     return fact if isinstance(fact, Mapping) else {}
 
 
-def _story(evidence: Mapping[str, Any], finding: Mapping[str, Any]) -> tuple[list[Row], list[str]]:
+def _story(evidence: Mapping[str, Any], finding: Mapping[str, Any]) -> tuple[list[DiagramRow], list[str]]:
     events = _events(evidence)
     run = _Run()
     spoken_of = _spoken_of(finding)
@@ -96,24 +96,24 @@ def _story(evidence: Mapping[str, Any], finding: Mapping[str, Any]) -> tuple[lis
         rows += _waiting(hang, run)
     if left_out:
         note = f"afterwards: {NEXT_USER}'s questions are left out, the history below has them"
-        rows.append(Row("", "", note, ("fold",)))
+        rows.append(DiagramRow("", "", note, ("fold",)))
     used = {name for row in rows for name in (row.left, row.right)}
     lifelines = [*run.tasks, *dict.fromkeys(run.wires.values()), DATABASE]
     return rows, [name for name in lifelines if name in used]
 
 
-def _marked_after(rows: Iterable[Row]) -> list[Row]:
+def _marked_after(rows: Iterable[DiagramRow]) -> list[DiagramRow]:
     """Whatever happens once the next user has come belongs to the time afterwards, frames too."""
-    made: list[Row] = []
+    made: list[DiagramRow] = []
     for row in rows:
         made.append(row._replace(after=True) if made and made[-1].after and not row.after else row)
     return made
 
 
-def _compressed(rows: Sequence[Row]) -> list[Row]:
+def _compressed(rows: Sequence[DiagramRow]) -> list[DiagramRow]:
     """A run of requests that were answered one by one (a driver's own set-up) is one arrow and its last request."""
     plain = _let_through(rows)
-    made: list[Row] = []
+    made: list[DiagramRow] = []
     at = 0
     while at < len(plain):
         pairs = 0
@@ -129,13 +129,13 @@ def _compressed(rows: Sequence[Row]) -> list[Row]:
     return made
 
 
-def _let_through(rows: Sequence[Row]) -> list[Row]:
+def _let_through(rows: Sequence[DiagramRow]) -> list[DiagramRow]:
     """Rows in which each delivery says which held answer it is, as far as that is certain. An answer that was let
     through at once, with no other one before it, was not held for anything."""
     if not any("held" in row.marks for row in rows):
         return list(rows)
-    made: list[Row] = []
-    waiting: dict[str, list[Row]] = {}  # held answers per connection, oldest first
+    made: list[DiagramRow] = []
+    waiting: dict[str, list[DiagramRow]] = {}  # held answers per connection, oldest first
     for row in rows:
         queue = waiting.setdefault(row.left if row.delivers else row.right, [])
         if "held" in row.marks:
@@ -153,7 +153,7 @@ def _let_through(rows: Sequence[Row]) -> list[Row]:
     return made
 
 
-def _is_pair(rows: Sequence[Row], at: int, first: Row) -> bool:
+def _is_pair(rows: Sequence[DiagramRow], at: int, first: DiagramRow) -> bool:
     """A request at this place and its answer on one connection with nothing in between."""
     if at + 1 >= len(rows):
         return False
@@ -202,7 +202,7 @@ def _wires(evidence: Mapping[str, Any], events: Iterable[tuple[str, Mapping[str,
     return {wire: by_number.get(wire, f"{worker} {wire}") for wire in wires}
 
 
-def _rows(events: Sequence[tuple[str, Mapping[str, Any]]], run: _Run) -> Iterator[Row]:
+def _rows(events: Sequence[tuple[str, Mapping[str, Any]]], run: _Run) -> Iterator[DiagramRow]:
     index = 0
     while index < len(events):
         kind, event = events[index]
@@ -246,13 +246,13 @@ def _is_ask(frame: Mapping[str, Any]) -> bool:
     return frame.get("direction") == "->" and (kind in ASKS or kind.startswith("COM_"))
 
 
-def _frames(frames: list[Mapping[str, Any]], run: _Run) -> Row:
+def _frames(frames: list[Mapping[str, Any]], run: _Run) -> DiagramRow:
     first = frames[0]
     wire = _text(first.get("wire"))
     column = run.wires.get(wire, DRIVER)
     if wire not in run.logged_in and not _is_ask(first):
         what = f"log in ({len(frames)} frames)" if len(frames) > 1 else _text(first.get("kind"))
-        return Row(column, DATABASE, what, ("quiet",))
+        return DiagramRow(column, DATABASE, what, ("quiet",))
     run.logged_in.add(wire)
     marks, tag = [], []
     if first.get("overlap"):
@@ -265,7 +265,7 @@ def _frames(frames: list[Mapping[str, Any]], run: _Run) -> Row:
     outermost = tuple(_text(frame.get("kind")) for frame in (first, frames[-1]))
     if outermost[0] in ("answer", "error"):  # a worker's: its steps name the request, not the kind
         outermost = (_text(first.get("text")),) * 2
-    return Row(*ends, _summary(frames), tuple(marks), ", ".join(tag), ends=outermost)
+    return DiagramRow(*ends, _summary(frames), tuple(marks), ", ".join(tag), ends=outermost)
 
 
 def _summary(frames: list[Mapping[str, Any]]) -> str:
@@ -283,14 +283,14 @@ def _summary(frames: list[Mapping[str, Any]]) -> str:
     return f"answer ({len(frames)} frames){inside}"
 
 
-def _delivery(step: Mapping[str, Any], run: _Run) -> Row:
+def _delivery(step: Mapping[str, Any], run: _Run) -> DiagramRow:
     fact = _fact(step)
     pieces = [{"text": "", **piece, "kind": _text(piece.get("kind"))} for piece in _dicts(fact.get("pieces"))]
     kinds = [piece["kind"] for piece in pieces]
     last = "" if fact.get("ends") and len(kinds) > 1 else kinds[-1] if kinds else ""
     column = run.wires.get(_text(fact.get("wire")), _text(fact.get("channel")))
     ends = (kinds[0] if kinds else "", last)
-    return Row(
+    return DiagramRow(
         column,
         "",
         LET_THROUGH + _text(in_pieces({"pieces": pieces, "ends": bool(fact.get("ends"))})),
@@ -300,36 +300,38 @@ def _delivery(step: Mapping[str, Any], run: _Run) -> Row:
     )
 
 
-def _happening(events: Sequence[tuple[str, Mapping[str, Any]]], at: int, run: _Run) -> Row | None:
+def _happening(events: Sequence[tuple[str, Mapping[str, Any]]], at: int, run: _Run) -> DiagramRow | None:
     """A line of the history: a question, an answer, or a word on the task's own lifeline."""
     event = events[at][1]
     session, kind, text = _text(event.get("session")), _text(event.get("event")), _text(event.get("text"))
     fact, after = _fact(event), session.startswith(AFTER)
     run.next_user = run.next_user or after
     if session == "event loop" or not session:
-        return Row(run.tasks[0] if run.tasks else DATABASE, "", f"event loop: {text}", ("note", "bad"), after=after)
+        return DiagramRow(
+            run.tasks[0] if run.tasks else DATABASE, "", f"event loop: {text}", ("note", "bad"), after=after
+        )
     task = session if session in run.tasks else OTHERS
     whose = f"{session}: " if task == OTHERS else ""
     if kind == "invoke":
         wire = _next_wire(events, at, run.wire_of.get(session, ""))
         if not wire:
-            return Row(task, "", f"{whose}asks: {text}", ("note",), after=after)
+            return DiagramRow(task, "", f"{whose}asks: {text}", ("note",), after=after)
         run.wire_of[session] = wire
-        return Row(task, _column(run, session), f"{whose}{text}", ("ask",), after=after)
+        return DiagramRow(task, _column(run, session), f"{whose}{text}", ("ask",), after=after)
     if kind in ANSWERS and event.get("operation") is not None:
-        said, bad = _told(event, kind, text)
+        said, bad = _reported(event, kind, text)
         marks = ("told", "bad") if bad else ("told",)
-        return Row(_column(run, session), task, f"{whose}{said}", marks, after=after)
+        return DiagramRow(_column(run, session), task, f"{whose}{said}", marks, after=after)
     if fact.get("kind") == "start":
         child = _text(fact.get("session"))
-        return Row(task, child if child in run.tasks else OTHERS, text, ("ask",), after=after)
+        return DiagramRow(task, child if child in run.tasks else OTHERS, text, ("ask",), after=after)
     text = "fails on purpose" if fact.get("own") else text
     failed = fact.get("kind") == "ended" and bool(fact.get("error")) and not fact.get("own")
     marks = ("note", "bad") if kind in ("error", "cancelled") or failed else ("note",)
-    return Row(task, "", f"{whose}{'is told: ' if kind == 'told' else ''}{text}", marks, after=after)
+    return DiagramRow(task, "", f"{whose}{'is told: ' if kind == 'told' else ''}{text}", marks, after=after)
 
 
-def _told(event: Mapping[str, Any], kind: str, text: str) -> tuple[str, bool]:
+def _reported(event: Mapping[str, Any], kind: str, text: str) -> tuple[str, bool]:
     """What a task is told, and whether that is bad news or another's answer."""
     error = event.get("error")
     if kind == "error" and isinstance(error, Mapping):
@@ -364,14 +366,14 @@ def _column(run: _Run, session: str) -> str:
     return run.wires.get(run.wire_of.get(session, ""), wires[0] if wires else DATABASE)
 
 
-def _waiting(hang: Mapping[str, Any], run: _Run) -> Iterator[Row]:
+def _waiting(hang: Mapping[str, Any], run: _Run) -> Iterator[DiagramRow]:
     names = [_text(task.get("task")) for task in _dicts(hang.get("waiting"))]
     others = [name for name in names if name not in run.tasks] if OTHERS in run.tasks else []
     for name in names:
         if name not in others:
-            yield Row(name if name in run.tasks else "", "", f"∞ {name} waits for ever", ("note", "bad"))
+            yield DiagramRow(name if name in run.tasks else "", "", f"∞ {name} waits for ever", ("note", "bad"))
     if others:
-        yield Row(OTHERS, "", f"∞ {len(others)} wait for ever: {', '.join(others)}", ("note", "bad"))
+        yield DiagramRow(OTHERS, "", f"∞ {len(others)} wait for ever: {', '.join(others)}", ("note", "bad"))
 
 
 def _final_words(evidence: Mapping[str, Any]) -> list[tuple[str, bool]]:
@@ -380,13 +382,13 @@ def _final_words(evidence: Mapping[str, Any]) -> list[tuple[str, bool]]:
     if not isinstance(witness, Mapping):
         return []
     stored = {_text(row) for row in _list(witness.get("rows"))}
-    told = {_text(row) for row in _list(witness.get("expected"))}
+    expected = {_text(row) for row in _list(witness.get("expected"))}
     words: list[tuple[str, bool]] = []
     readings = _dicts(witness.get("readings"))
     for at, sentence in enumerate(_list(witness.get("sentences"))):
         reading = readings[at] if at < len(readings) else {}
         unknown = reading.get("outcome") == "cancelled" or _unheard(reading)
-        odd = _text(reading.get("row")) in stored ^ told and not unknown
+        odd = _text(reading.get("row")) in stored ^ expected and not unknown
         if odd or not reading.get("after"):
             words.append((_text(sentence), odd))
     ours = words
@@ -415,14 +417,14 @@ def _text(value: Any) -> str:
     return "" if value is None else one_line(value)
 
 
-def _bounded(rows: list[Row]) -> list[Row]:
+def _bounded(rows: list[DiagramRow]) -> list[DiagramRow]:
     """At most ROWS rows: the middle is folded, but for what went wrong and the first overlaps."""
     if len(rows) <= ROWS:
         return rows
-    told = [row for row in rows if row.marks or row.left != DATABASE]
-    if len(told) < len(rows):  # what the database answers at once is the least that can be missed
-        note = Row("", "", f"{len(rows) - len(told)} answers that came at once are left out", ("fold",))
-        return _bounded([note, *told])
+    shown_rows = [row for row in rows if row.marks or row.left != DATABASE]
+    if len(shown_rows) < len(rows):  # what the database answers at once is the least that can be missed
+        note = DiagramRow("", "", f"{len(rows) - len(shown_rows)} answers that came at once are left out", ("fold",))
+        return _bounded([note, *shown_rows])
     head, tail = ROWS // 3, ROWS // 5
     middle = range(head, len(rows) - tail)
     bad = [at for at in middle if "bad" in rows[at].marks]
@@ -438,5 +440,5 @@ def _bounded(rows: list[Row]) -> list[Row]:
     return [*made, *rows[-tail:]]
 
 
-def _fold(count: int) -> Row:
-    return Row("", "", f"{count} rows are left out here; the history below has them all", ("fold",))
+def _fold(count: int) -> DiagramRow:
+    return DiagramRow("", "", f"{count} rows are left out here; the history below has them all", ("fold",))

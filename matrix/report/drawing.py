@@ -42,7 +42,7 @@ STYLE = """
 """.replace("\n", "")
 
 
-class Row(NamedTuple):
+class DiagramRow(NamedTuple):
     """One thing that happened. ``left`` and ``right`` are columns; ``right`` is empty for a word on one lifeline.
 
     ``marks`` are style classes: told, held, overlap, bad, quiet, note, fold.
@@ -58,7 +58,7 @@ class Row(NamedTuple):
     delivers: bool = False  # a held answer is let through
 
 
-def draw(columns: list[str], rows: list[Row], words: list[tuple[str, bool]], name: str) -> str:
+def draw(columns: list[str], rows: list[DiagramRow], words: list[tuple[str, bool]], name: str) -> str:
     places = {column: LEFT + PITCH * at for at, column in enumerate(columns)}
     if DATABASE in places and len(columns) > 1:
         places[DATABASE] += WIDE - PITCH
@@ -91,7 +91,7 @@ def _head(column: str, x: int, y: int) -> str:
     )
 
 
-def _row(row: Row, places: Mapping[str, int], y: int, width: int) -> str:
+def _row(row: DiagramRow, places: Mapping[str, int], y: int, width: int) -> str:
     full = _escaped(f"{row.text}{f' ({row.tag})' if row.tag else ''}")
     marks = _classes(row.marks)
     if "fold" in row.marks:
@@ -111,14 +111,14 @@ def _classes(marks: tuple[str, ...]) -> str:
     return " ".join(f"sq-{mark}" for mark in marks)
 
 
-def _beside(row: Row, x: int, y: int, width: int) -> str:
+def _beside(row: DiagramRow, x: int, y: int, width: int) -> str:
     """A word on a lifeline, on the side where there is more room."""
     if x <= width // 2:
         return f'<text x="{x + 10}" y="{y}">{_cut(row.text, width - x - 14, _is_bold(row))}</text>'
     return f'<text x="{x - 10}" y="{y}" text-anchor="end">{_cut(row.text, x - 14, _is_bold(row))}</text>'
 
 
-def _arrow(row: Row, x: int, to: int, y: int, width: int) -> str:
+def _arrow(row: DiagramRow, x: int, to: int, y: int, width: int) -> str:
     step = 1 if to >= x else -1
     start, text = min(x, to) + 8, f"{'✖ ' if 'bad' in row.marks else ''}{row.text}"
     band = ""
@@ -150,7 +150,7 @@ def _words(words: list[tuple[str, bool]], y: int) -> Iterator[str]:
         yield f'<g class="{marks}"><text x="12" y="{y + 20 * at}">{_escaped(sign + text)}</text></g>'
 
 
-def _is_bold(row: Row) -> bool:
+def _is_bold(row: DiagramRow) -> bool:
     """Rows that matter are in bold type."""
     return "overlap" in row.marks or "bad" in row.marks
 
@@ -168,7 +168,7 @@ def _cut(text: str, pixels: float, bold: bool) -> str:
     return _escaped(text)
 
 
-def _description(columns: Sequence[str], rows: Sequence[Row], words: Sequence[tuple[str, bool]]) -> str:
+def _description(columns: Sequence[str], rows: Sequence[DiagramRow], words: Sequence[tuple[str, bool]]) -> str:
     """The drawing in words, at a length that can be listened to."""
     text = one_line(f"Columns: {', '.join(columns)}. Time goes down.")
     for part in chain(map(_in_words, rows), (text for text, _ in words)):
@@ -178,7 +178,7 @@ def _description(columns: Sequence[str], rows: Sequence[Row], words: Sequence[tu
     return text
 
 
-def _in_words(row: Row) -> str:
+def _in_words(row: DiagramRow) -> str:
     where = f"{row.left} to {row.right}: " if row.right else f"{row.left}: " if row.left else ""
     return f"{where}{row.text}{f' ({row.tag})' if row.tag else ''}."
 

@@ -30,7 +30,7 @@ BEGIN_WITH_THEIR_KIND = {"read", "write", "look", "acquire", "close", "close_poo
 BEGIN_WITH_THEIR_KIND |= {"begin_and_forget", "commit", "rollback", "leave"}
 
 
-class Event(NamedTuple):
+class ShownEvent(NamedTuple):
     """One line of the history. ``waiting`` holds, per lane, whether a question of that session is open."""
 
     kind: str
@@ -56,7 +56,7 @@ class Lanes:
     """A part of the history in which the same sessions act; later parts are those of other sessions."""
 
     sessions: tuple[str, ...]
-    events: tuple[Event, ...]
+    events: tuple[ShownEvent, ...]
 
     @property
     def beside(self) -> bool:
@@ -72,7 +72,7 @@ class Reading(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ShownEvidence:
     """The evidence of one run of a scenario, ready to be shown."""
 
     history: tuple[Lanes, ...] = ()
@@ -93,15 +93,15 @@ class Evidence:
         return sum(1 for frame in self.frames if frame.get("overlap"))
 
 
-def read(raw: Any) -> Evidence:
+def read(raw: Any) -> ShownEvidence:
     """The evidence out of a result line; whatever is absent is empty."""
     if not isinstance(raw, Mapping):
-        return Evidence()
+        return ShownEvidence()
     history, witness = _dicts(raw.get("history")), raw.get("witness")
     has_witness = isinstance(witness, Mapping)
     witness = witness if isinstance(witness, Mapping) else {}
     rows, expected = _compared(_list(witness.get("rows")), _list(witness.get("expected")))
-    return Evidence(
+    return ShownEvidence(
         history=tuple(_lanes(part) for part in _parts(history)),
         frames=_dicts(raw.get("frames")),
         exceptions=_dicts(raw.get("exceptions")),
@@ -166,7 +166,7 @@ def _sessions(history: tuple[dict[str, Any], ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in named if name))
 
 
-def _events(history: tuple[dict[str, Any], ...], sessions: tuple[str, ...]) -> tuple[Event, ...]:
+def _events(history: tuple[dict[str, Any], ...], sessions: tuple[str, ...]) -> tuple[ShownEvent, ...]:
     """The history with, for every lane, whether its session waits for an answer at that moment."""
     open_now: dict[str, set[str]] = {name: set() for name in sessions}
     lanes = {name: lane for lane, name in enumerate(sessions)}
@@ -191,7 +191,7 @@ def _events(history: tuple[dict[str, Any], ...], sessions: tuple[str, ...]) -> t
         error = raw.get("error")
         error = {key: _text(item) for key, item in error.items()} if isinstance(error, dict) else None
         ms, lane = milliseconds(raw.get("ms")), lanes.get(session)
-        events.append(Event(kind, verb, ms, session, lane, operation, what, text, block, result, error, waiting))
+        events.append(ShownEvent(kind, verb, ms, session, lane, operation, what, text, block, result, error, waiting))
     return tuple(events)
 
 

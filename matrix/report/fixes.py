@@ -96,8 +96,8 @@ def _cells(cells: Mapping[str, Sides]) -> Iterator[str]:
     yield f"|---|{'---|' * len(names)}"
     for base, own in cells.items():
         found = [[*pairs(own, name)] for name in names]
-        told = [f"{_failing(b for b, _ in both)} → {_failing(a for _, a in both)}" if both else "" for both in found]
-        yield f"| {base} | {' | '.join(told)} |"
+        counts = [f"{_failing(b for b, _ in both)} → {_failing(a for _, a in both)}" if both else "" for both in found]
+        yield f"| {base} | {' | '.join(counts)} |"
 
 
 def _scenarios(cells: Mapping[str, Sides]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from matrix.report.summary import Group, Summary, summarise
-from matrix.results.questions import BY_DESIGN, DRIVER, MISUSE, SERVER, asked, questions
+from matrix.results.questions import BY_DESIGN, DRIVER, MISUSE, SERVER, questions, questions_asked
 from matrix.words import (
     ANSWERS,
     BREAKS,
@@ -30,7 +30,7 @@ from matrix.words import (
 )
 
 if TYPE_CHECKING:
-    from matrix.report.view import Column, Family, Mark, Row, Table
+    from matrix.report.view import Column, Mark, Row, Section, Table
 
 CAPTION = (
     "A row for each question: the worst word over its scenarios of ordinary and shared use, and how many of them "
@@ -62,19 +62,20 @@ class HeadlineRow(NamedTuple):
     places: list[Summary]
 
 
-def rows(families: Iterable[Family]) -> tuple[tuple[Family, ...], tuple[Family, ...]]:
+def by_question(families: Iterable[Section]) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
     """The scenarios by question: those of ordinary and shared use, and those of misuse; in the headline's order."""
-    from matrix.report.view import Family
+    from matrix.report.view import Section
 
-    known = [(asked()[row.scenario], row) for family in families for row in family.rows if row.scenario in asked()]
-    kinds: list[tuple[Family, ...]] = []
+    asked = questions_asked()
+    known = [(asked[row.scenario], row) for family in families for row in family.rows if row.scenario in asked]
+    kinds: list[tuple[Section, ...]] = []
     for misuse in (False, True):
         own = {key: [r for a, r in known if a.question == key and (a.use == MISUSE) is misuse] for key in questions()}
-        kinds.append(tuple(Family(key, questions()[key].title, tuple(of)) for key, of in own.items() if of))
+        kinds.append(tuple(Section(key, questions()[key].title, tuple(of)) for key, of in own.items() if of))
     return kinds[0], kinds[1]
 
 
-def worst_of(question: Family, columns: Sequence[Column], places: Sequence[int]) -> Mark:
+def worst_of(question: Section, columns: Sequence[Column], places: Sequence[int]) -> Mark:
     """The worst word of a question's judged scenarios in some cells, linked to the evidence, with how many comply. In a
     question on drivers what is the server's or so by design is named apart, unless nothing else is judged."""
     from matrix.report.view import Mark
@@ -105,7 +106,7 @@ def _of_others(question: str, mark: Mark) -> bool:
     return mark.complies is False and mark.fault in (SERVER, BY_DESIGN) and questions()[question].of == DRIVER
 
 
-def sharing(question: Family, places: Sequence[int]) -> Mark:
+def sharing(question: Section, places: Sequence[int]) -> Mark:
     """In words what a driver does with queries of several tasks on one connection, in some cells.
 
     What most scenarios of the question show; of equals the worse. One scenario with wrong data takes the 'yes' away.
@@ -159,7 +160,7 @@ def lines(table: Table, drivers: Sequence[Sequence[Group]]) -> list[HeadlineRow]
 
     First the answer in words, then the questions, then the misuse. A line is there when the results ask its question.
     """
-    used, misused = rows(table.families)
+    used, misused = by_question(table.families)
     found: list[HeadlineRow] = []
     if used and used[0].key == next(iter(questions())):
         found.append(

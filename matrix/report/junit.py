@@ -27,7 +27,7 @@ def junit(suites: Iterable[tuple[str, Iterable[ScenarioLine]]]) -> bytes:
         suite = xml.SubElement(
             root,
             "testsuite",
-            name=text(name),
+            name=xml_text(name),
             tests=str(len(cases)),
             failures=str(kinds.count("failure")),
             errors=str(kinds.count("error")),
@@ -37,32 +37,36 @@ def junit(suites: Iterable[tuple[str, Iterable[ScenarioLine]]]) -> bytes:
     return b'<?xml version="1.0" encoding="utf-8"?>\n' + xml.tostring(root, encoding="utf-8") + b"\n"
 
 
-def text(value: Any) -> str:
+def xml_text(value: Any) -> str:
     """Foreign text that an XML document may hold."""
     return NOT_XML.sub("?", clean(value))
 
 
 def _case(suite: str, line: ScenarioLine) -> xml.Element:
-    case = xml.Element("testcase", classname=text(suite), name=text(f"{line['scenario']} {line.get('title') or ''}"))
+    case = xml.Element(
+        "testcase", classname=xml_text(suite), name=xml_text(f"{line['scenario']} {line.get('title') or ''}")
+    )
     if isinstance(line.get("seconds"), (int, float)):
         case.set("time", f"{line['seconds']:.3f}")
     verdict = line["verdict"]
-    word, reason = line.get("remedy") or verdict, text(line.get("reason") or "")
+    word, reason = line.get("remedy") or verdict, xml_text(line.get("reason") or "")
     properties = xml.SubElement(case, "properties")
     for key, value in (("verdict", verdict), ("remedy", line.get("remedy")), ("level", line["level"])):
         if value:
-            xml.SubElement(properties, "property", name=key, value=text(value))
+            xml.SubElement(properties, "property", name=key, value=xml_text(value))
     expectation = line.get("expectation")
     if verdict == "error":
         xml.SubElement(case, "error", message=reason, type="error")
     elif verdict in NOT_VERDICTS:
         xml.SubElement(case, "skipped", message=f"{verdict}: {reason}")
     elif expectation and expectation["met"] and line["complies"] is False:
-        known = text(expectation["reason"] or "")
+        known = xml_text(expectation["reason"] or "")
         xml.SubElement(case, "skipped", message=f"{word}, as expected ({expectation['category']}): {known}")
     elif line["complies"] is False or (expectation and not expectation["met"]):
         failure = xml.SubElement(case, "failure", message=reason, type=word)
-        failure.text = "\n".join(text(f"{each.get('property')}: {each.get('sentence')}") for each in violations(line))
+        failure.text = "\n".join(
+            xml_text(f"{each.get('property')}: {each.get('sentence')}") for each in violations(line)
+        )
     return case
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from matrix.report.evidence import ANSWERS, Event, Evidence, Lanes, milliseconds
+from matrix.report.evidence import ANSWERS, Lanes, ShownEvent, ShownEvidence, milliseconds
 
 FRAMES_AT_MOST = 300
 TO_SERVER = '<td class="out">server</td>'  # with an arrow of the style sheet's
@@ -20,12 +20,12 @@ TO_DRIVER = '<td class="in">driver</td>'
 escape = lru_cache(maxsize=8192)(html.escape)  # names, statements and answers come again and again
 
 
-def history(seen: Evidence, name: str) -> Markup:
+def history(seen: ShownEvidence, name: str) -> Markup:
     """The history, part by part: a column per task where they are few, otherwise a list. ``name`` makes ids unique."""
     return Markup("\n".join(_part(part, name, at == 0) for at, part in enumerate(seen.history)))
 
 
-def frames(seen: Evidence) -> Markup:
+def frames(seen: ShownEvidence) -> Markup:
     """The rows of the table of frames; past ``FRAMES_AT_MOST`` the page says how many there are in the JSON."""
     rows = [_frame(frame) for frame in seen.frames[:FRAMES_AT_MOST]]
     rest = len(seen.frames) - len(rows)
@@ -80,7 +80,7 @@ def _lanes(part: Lanes) -> Iterator[str]:
         yield "".join([*row, "</tr>"])
 
 
-def _phrase(event: Event) -> str:
+def _phrase(event: ShownEvent) -> str:
     parts = []
     if event.operation:
         parts.append(f'<span class="op">{escape(event.operation)}</span>')

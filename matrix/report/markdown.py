@@ -72,8 +72,8 @@ def headline_lines(table: Table) -> Iterator[str]:
 
 
 def _answer(place: Summary) -> str:
-    told = place.count or place.detail
-    return f"{place.glyph} {place.word}{f' ({escape(told)})' if told else ''}"
+    detail = place.count or place.detail
+    return f"{place.glyph} {place.word}{f' ({escape(detail)})' if detail else ''}"
 
 
 def _grid(corner: str, heads: Sequence[str], rows: Iterable[tuple[str, Sequence[Mark]]]) -> Iterator[str]:

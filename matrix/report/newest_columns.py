@@ -23,8 +23,8 @@ class OtherReleases:
         """In one line."""
         if not self.differs:
             return f"{self.column.cell}: as {self.of}"
-        told = ", ".join(f"{scenario} {word} (there {newest})" for scenario, word, newest in self.differs)
-        return f"{self.column.cell}: {told}"
+        differences = ", ".join(f"{scenario} {word} (there {newest})" for scenario, word, newest in self.differs)
+        return f"{self.column.cell}: {differences}"
 
 
 def newest_only(table: Table) -> tuple[Table, list[OtherReleases]]:

@@ -16,7 +16,7 @@ import jinja2
 from matrix.report import attachments, evidence, files, headline, listing, patterns, view
 from matrix.report.marks import glyph, style_class
 from matrix.report.patterns import Pattern
-from matrix.report.runs import Run
+from matrix.report.runs import OlderRun
 from matrix.results.text import clean
 from matrix.words import LEVEL_MEANS, LEVEL_NAMES, NOT_VERDICTS, REMEDY_MEANS, VERDICT_MEANS, VERDICTS, rank
 
@@ -25,12 +25,12 @@ RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
-class Options:
+class SiteOptions:
     """How a site is built. ``older``: the runs before, newest first. ``address``: where the site will be, for what
     cannot be relative. ``workers``: processes, None for as many as make sense. ``repository``: its address, without an
     ending."""
 
-    older: tuple[Run, ...] = ()
+    older: tuple[OlderRun, ...] = ()
     address: str = ""
     workers: int | None = None
     repository: str = ""
@@ -48,7 +48,7 @@ class Site:
 
     table: view.Table
     folder: Path
-    options: Options = field(default_factory=Options)
+    options: SiteOptions = field(default_factory=SiteOptions)
     drivers: dict[str, str] = field(default_factory=dict)  # name -> file name without its ending
     releases: dict[str, str] = field(default_factory=dict)  # of Tortoise, newest first -> the same
     programs: dict[str, str] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Site:
 
 
 @cache
-def environment() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
     """Templates in which every value is escaped; keys that a result line may lack are empty."""
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
@@ -107,8 +107,8 @@ def environment() -> jinja2.Environment:
 
 def compile_templates() -> None:
     """All of them, so that processes that are forked from this one have them already."""
-    for name in environment().list_templates():
-        environment().get_template(name)
+    for name in templates().list_templates():
+        templates().get_template(name)
 
 
 def is_link(text: Any) -> bool:
@@ -157,7 +157,7 @@ def render(site: Site, path: str, template: str, **values: Any) -> str:
         "table": site.table,
         "path": path,
     }
-    return clean(environment().get_template(template).render(**{**shared, **values}))
+    return clean(templates().get_template(template).render(**{**shared, **values}))
 
 
 def page(site: Site, path: str, template: str, **values: Any) -> None:

@@ -26,7 +26,7 @@ class Coded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cure:
+class Alternative:
     """A remedy, or a scenario of the safe form, on one pattern: a mark per group, and how many of them comply."""
 
     scenario: str
@@ -76,14 +76,14 @@ class Pattern:
     seen: Mark | None
     seen_in: str
     per_driver: tuple[Sentence, ...]
-    cures: tuple[Cure, ...]
+    cures: tuple[Alternative, ...]
 
     @property
     def measured(self) -> bool:
         return any(rank(place.word) >= 0 for place in self.places)
 
     @property
-    def advice(self) -> Cure | None:
+    def advice(self) -> Alternative | None:
         """The remedy to recommend, if one complies anywhere: the first, rather one with code."""
         holding = [cure for cure in self.cures if cure.holds]
         return next((cure for cure in holding if cure.code), holding[0] if holding else None)
@@ -169,11 +169,11 @@ def _per_driver(table: Table, marks: Sequence[Mark]) -> tuple[Sentence, ...]:
     return tuple(Sentence(", ".join(names), word, text) for (word, text), names in drivers.items())
 
 
-def _best_first(cures: Iterable[Cure], preferred: Sequence[str]) -> tuple[Cure, ...]:
+def _best_first(cures: Iterable[Alternative], preferred: Sequence[str]) -> tuple[Alternative, ...]:
     """Of those that hold wherever they were run, the one that keeps most of what was meant, then the one that holds in
     most places. One that holds in some only comes after them, whatever it keeps: there it keeps nothing."""
 
-    def place(cure: Cure) -> tuple[int, ...]:
+    def place(cure: Alternative) -> tuple[int, ...]:
         whole = cure.holds == cure.tried
         liked = preferred.index(cure.scenario) if cure.scenario in preferred else len(preferred)
         return not whole, -cure.kept * whole, -cure.holds, -cure.kept, liked
@@ -187,12 +187,12 @@ def _worst(marks: Sequence[Mark]) -> Mark:
 
 def _cure(
     row: Row, marks: Sequence[Mark], meant: Sequence[str], coded: Mapping[str, Coded], advice: str | None = None
-) -> Cure:
+) -> Alternative:
     judged = [mark for mark in marks if rank(mark.word) >= 0]
     holds = sum(mark.complies is True for mark in judged)
     own = coded.get(row.scenario, Coded())
     title = advice or row.title
-    return Cure(
+    return Alternative(
         row.scenario, title, tuple(marks), holds, len(judged), own.code, own.keeps, tuple(meant), written=not advice
     )
 

@@ -16,11 +16,11 @@ from matrix.words import SCHEMA
 def summary(site: Site) -> dict[str, Any]:
     """All cells with a word for each scenario, and why the whole is not green."""
     table = site.table
-    cells = [short(column) for column in table.columns]
+    cells = [cell_summary(column) for column in table.columns]
     return {"schema": SCHEMA, "newest": table.newest, "problems": list(table.problems), "cells": cells}
 
 
-def short(column: view.Column) -> dict[str, Any]:
+def cell_summary(column: view.Column) -> dict[str, Any]:
     """One cell: its state, the header, a word for each scenario, the footer of the result shown, and its page."""
     state, result = column.state, column.state.result
     return {
@@ -37,12 +37,12 @@ def short(column: view.Column) -> dict[str, Any]:
 def cell(column: view.Column) -> dict[str, Any]:
     """The same with the scenario lines in the words' place, without evidence."""
     lines = [without_evidence(line) for line in column.result.scenarios] if column.result else []
-    return {**{key: value for key, value in short(column).items() if key != "words"}, "scenarios": lines}
+    return {**{key: value for key, value in cell_summary(column).items() if key != "words"}, "scenarios": lines}
 
 
 def driver(site: Site, name: str) -> dict[str, Any]:
     """All cells of a driver with a word for each scenario."""
-    cells = [short(column) for column in site.table.columns if column.driver == name]
+    cells = [cell_summary(column) for column in site.table.columns if column.driver == name]
     return {"schema": SCHEMA, "driver": name, "cells": cells}
 
 

@@ -17,7 +17,7 @@ from matrix.results.read import CellResult, CellState
 
 
 @dataclass(frozen=True)
-class Run:
+class OlderRun:
     """Results of before. ``name`` is that of its folder on the site, ``table`` has the cells that there still are."""
 
     name: str
@@ -33,7 +33,7 @@ class Said:
     """What one earlier run of a cell said of a scenario."""
 
     stamp: str
-    run: Run
+    run: OlderRun
     scenario: str
     word: str
     reason: str
@@ -45,20 +45,22 @@ def stamp(result: CellResult) -> str:
     return "run-" + re.sub(r"[^0-9TZ]", "", str(result.header["started"]))
 
 
-def runs(now: view.Table, older: Iterable[Sequence[CellState]], folder: str | os.PathLike[str]) -> tuple[Run, ...]:
+def runs(now: view.Table, older: Iterable[Sequence[CellState]], folder: str | os.PathLike[str]) -> tuple[OlderRun, ...]:
     """The runs of several folders of older results, newest first; two of the same moment are one. ``folder`` holds the
     expectations. Raises ExpectationError."""
     complete = [[state for state in states if state.result] for states in older]
     dated = {max(state.result.started for state in states if state.result): states for states in complete if states}
-    found: dict[str, Run] = {}
+    found: dict[str, OlderRun] = {}
     for moment, states in sorted(dated.items(), reverse=True):
         day = moment.strftime("%Y-%m-%d")
         name = day if day not in found else moment.strftime("%Y-%m-%dT%H%M%S")
-        found[name] = Run(name, _then(now, states, folder), between(states, [column.state for column in now.columns]))
+        found[name] = OlderRun(
+            name, _then(now, states, folder), between(states, [column.state for column in now.columns])
+        )
     return tuple(found.values())
 
 
-def earlier(all_runs: Iterable[Run], now: CellResult) -> Iterator[tuple[Run, CellResult]]:
+def earlier(all_runs: Iterable[OlderRun], now: CellResult) -> Iterator[tuple[OlderRun, CellResult]]:
     """The runs of a cell before the one that is shown, newest first, each once."""
     seen = {stamp(now)}
     for run in all_runs:
@@ -68,23 +70,23 @@ def earlier(all_runs: Iterable[Run], now: CellResult) -> Iterator[tuple[Run, Cel
             yield run, then
 
 
-def said_of(all_runs: Iterable[Run], now: CellResult, scenario: str) -> list[Said]:
+def said_of(all_runs: Iterable[OlderRun], now: CellResult, scenario: str) -> list[Said]:
     """What the earlier runs of a cell said of one scenario."""
     found = earlier(all_runs, now)
     return [_said(run, then, scenario) for run, then in found if scenario in then.by_id]
 
 
-def otherwise(all_runs: Iterable[Run], now: CellResult) -> list[tuple[Run, CellResult, str, list[Said]]]:
+def otherwise(all_runs: Iterable[OlderRun], now: CellResult) -> list[tuple[OlderRun, CellResult, str, list[Said]]]:
     """For each earlier run of a cell its link's name and what it said that is not said any more."""
     found = []
     for run, then in earlier(all_runs, now):
-        kept = {shared.finding(line) for line in now.scenarios}
-        gone = [line["scenario"] for line in then.scenarios if shared.finding(line) not in kept]
+        kept = {shared.fingerprint(line) for line in now.scenarios}
+        gone = [line["scenario"] for line in then.scenarios if shared.fingerprint(line) not in kept]
         found.append((run, then, stamp(then), [_said(run, then, name) for name in gone]))
     return found
 
 
-def _said(run: Run, then: CellResult, scenario: str) -> Said:
+def _said(run: OlderRun, then: CellResult, scenario: str) -> Said:
     line = then.by_id[scenario]
     reason, schedule = str(line.get("reason") or ""), str(line.get("schedule") or "")
     return Said(stamp(then), run, scenario, word_of(line), reason, schedule)

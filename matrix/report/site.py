@@ -38,7 +38,7 @@ from matrix.report.changes import feed
 from matrix.report.coverage import coverage
 from matrix.report.drawing import STYLE
 from matrix.report.marks import style_rules
-from matrix.report.pages import HERE, Options, Site, compile_templates, environment, page, put
+from matrix.report.pages import HERE, Site, SiteOptions, compile_templates, page, put, templates
 from matrix.report.summary import Group, Summary, axis_ranges, by_driver, group, summarise
 from matrix.report.workers import Call, each
 from matrix.results import schema
@@ -51,10 +51,10 @@ FEW = 4  # cells that are built faster without more processes
 METHODS = HERE.parents[1] / "docs" / "methods.md"
 
 
-def build(table: view.Table, out: str | os.PathLike[str], options: Options | None = None) -> Path:
+def build(table: view.Table, out: str | os.PathLike[str], options: SiteOptions | None = None) -> Path:
     """Writes ``<out>/site`` and ``<out>/results.json``; returns the index page. Raises OSError, and a ResultError when
     a result file has changed since it was read."""
-    out, options = Path(out), options or Options()
+    out, options = Path(out), options or SiteOptions()
     with files.replaced_folder(out / "site") as folder:
         names = _drivers(table), _releases(table)
         site = Site(table, folder, options, *names, _programs(table))
@@ -200,7 +200,7 @@ def _prose(file: Path) -> dict[str, Any]:
 
 def _methods(site: Site) -> None:
     facts, cover = suite.facts(site.table.documents), coverage(site.table)
-    loops = attachments.under_loop(site.table)
+    loops = attachments.loops_of(site.table)
     page(site, "methods.html", "methods.html", **_prose(METHODS), facts=facts, cover=cover, loops=loops)
 
 
@@ -239,7 +239,7 @@ def _changes(site: Site) -> None:
         page(site, "404.html", "missing.html", root=address)
 
 
-def _run(site: Site, run: runs.Run) -> None:
+def _run(site: Site, run: runs.OlderRun) -> None:
     """The table of an older run, and what changed since."""
     page(site, f"runs/{run.name}/changes.html", "changes.html", since=run)
     then = Site(run.table, site.folder, site.options, site.drivers)
@@ -320,7 +320,7 @@ def _driver(site: Site, driver: str) -> None:
         places=places,
         answers=answers,
         badges=shown,
-        loops=attachments.under_loop(table, driver),
+        loops=attachments.loops_of(table, driver),
         rows=[(family, [(row, _row_places(row, own)) for row in family.rows]) for family in table.families],
     )
     put(site, f"drivers/{name}.json", files.as_json_lines(published.driver(site, driver), "cells"))
@@ -330,10 +330,10 @@ def _driver(site: Site, driver: str) -> None:
 
 def _badge(site: Site, name: str, driver: str, place: Summary) -> dict[str, Any]:
     label = f"{driver} coroutine-safe"
-    told = badges.message(f"({place.detail})" if place.detail else "", place.versions)
-    put(site, f"badges/{name}.svg", files.encode(badges.svg(label, place.word, told)))
-    put(site, f"badges/{name}.json", files.as_json(badges.endpoint(label, place.word, told)))
-    alt = f"{label}: {badges.message(place.word, told)}"
+    message = badges.message(f"({place.detail})" if place.detail else "", place.versions)
+    put(site, f"badges/{name}.svg", files.encode(badges.svg(label, place.word, message)))
+    put(site, f"badges/{name}.json", files.as_json(badges.endpoint(label, place.word, message)))
+    alt = f"{label}: {badges.message(place.word, message)}"
     return {"file": f"badges/{name}", "label": label, "alt": alt, "word": place.word}
 
 
@@ -343,10 +343,10 @@ def _badge(site: Site, name: str, driver: str, place: Summary) -> dict[str, Any]
 def _cell(site: Site, column: view.Column) -> None:
     """All pages of one cell, with their data."""
     run = column.result
-    told: dict[str, Any] = {"run": run or column.state.attempt}
+    values: dict[str, Any] = {"run": run or column.state.attempt}
     if run is not None:
-        told |= {"stamp": runs.stamp(run), "earlier": runs.otherwise(site.options.older, run)}
-    page(site, f"cells/{column.cell}/index.html", "cell.html", column=column, **told)
+        values |= {"stamp": runs.stamp(run), "earlier": runs.otherwise(site.options.older, run)}
+    page(site, f"cells/{column.cell}/index.html", "cell.html", column=column, **values)
     put(site, f"cells/{column.cell}.json", files.as_json_lines(published.cell(column), "scenarios"))
     put(site, f"cells/{column.cell}.xml", junit.junit([(column.cell, run.scenarios if run else ())]))
     if run is None:
@@ -356,7 +356,7 @@ def _cell(site: Site, column: view.Column) -> None:
     if len(raw) != len(run.scenarios):
         raise BadLine(run.path, "the file has changed since it was read: build the report again", 1)
     put(site, f"cells/{column.cell}.jsonl.xz", lzma.compress(whole, preset=1))
-    versions = Markup(environment().get_template("versions.html").render(header=run.header))
+    versions = Markup(templates().get_template("versions.html").render(header=run.header))
     for text, short in zip(raw, run.scenarios, strict=True):
         if site.table.pages[column.cell, short["scenario"]] == column.cell:
             _evidence(site, column, run, parse(text), versions)
@@ -385,7 +385,7 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
         stamp=runs.stamp(run),
         replay=replay_command(cell, name, line.get("schedule")),
         absent=absent,
-        upstream=attachments.issue_text(
+        upstream=attachments.upstream_text(
             line, run.header, scripts.get(name), site.table.faults.get((cell, name), ""), absent
         ),
         reproducers={scenario: f"{scenario}.py" for scenario in scripts},

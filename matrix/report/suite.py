@@ -47,9 +47,9 @@ def _stability(document: dict[str, Any]) -> str:
     """Cells in which the harness owns the order first; where threads race inside the driver is another matter."""
     owned = [cell["replays"] for cell in document["cells"] if cell["rule"] == "each time"]
     repeats, disagreeing = (sum(cell[key] for cell in owned) for key in ("repeats", "disagreements"))
-    told = f"{disagreeing} of {repeats} repeats of {len(owned)} cells disagreed"
+    sentence = f"{disagreeing} of {repeats} repeats of {len(owned)} cells disagreed"
     for cell in document["cells"]:
         if cell["rule"] != "each time":
             share = f"{cell['replays']['disagreements']} of {cell['replays']['repeats']}"
-            told += f"; {share} of {cell['cell']}, whose threads race"
-    return told
+            sentence += f"; {share} of {cell['cell']}, whose threads race"
+    return sentence

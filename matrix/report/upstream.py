@@ -158,11 +158,11 @@ def _history(history: list[Mapping[str, Any]]) -> Iterator[str]:
     for event in history[:LINES]:
         kind, who = str(event.get("event")), event.get("session") or ""
         verb = VERBS.get(kind, "") if event.get("operation") is not None else ""
-        told = f": {event['result']}" if event.get("result") is not None else ""
+        answer = f": {event['result']}" if event.get("result") is not None else ""
         error = _mapping(event.get("error"))
         if error:
-            told = f": {error.get('type')}: {error.get('message')}"
-        yield one_line(f"{who} {verb} {event.get('text') or ''}{told}")
+            answer = f": {error.get('type')}: {error.get('message')}"
+        yield one_line(f"{who} {verb} {event.get('text') or ''}{answer}")
     if len(history) > LINES:
         yield f"({len(history) - LINES} more lines)"
 

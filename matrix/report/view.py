@@ -113,7 +113,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Family:
+class Section:
     """The rows of one family."""
 
     key: str
@@ -126,7 +126,7 @@ class Table:
     """Everything that is shown of a folder of results. ``problems`` are the reasons why it is not green."""
 
     columns: tuple[Column, ...]
-    families: tuple[Family, ...]
+    families: tuple[Section, ...]
     drivers: tuple[str, ...]
     remedies: tuple[Row, ...]
     newest: str
@@ -203,7 +203,7 @@ def _column(state: CellState, newest: datetime | None) -> Column:
         loop=str(axes.get("loop") or ""),
         date=_day(shown),
         age=_age(shown, newest),
-        problem=state.problem and state.problem.without_folder,  # pages do not depend on where they were built
+        problem=state.problem.without_folder if state.problem else None,  # a page does not depend on its folder
         state=state,
     )
 
@@ -265,7 +265,7 @@ def _families(
     expected: Mapping[tuple[str, str], Expectation],
     pages: Mapping[tuple[str, str], str],
     faults: Mapping[tuple[str, str], str],
-) -> tuple[Family, ...]:
+) -> tuple[Section, ...]:
     lines: dict[str, ScenarioLine] = {}
     for column in columns:
         run = column.result or column.state.attempt
@@ -279,7 +279,7 @@ def _families(
         row = Row(name, title, line.get("contract", ""), line["level"], marks, family_of(name).key)
         grouped.setdefault(prefix, []).append(row)
     order = list(dict.fromkeys([*FAMILIES, *sorted(grouped)]))
-    return tuple(Family(*family_of(prefix)[1:], tuple(grouped[prefix])) for prefix in order if prefix in grouped)
+    return tuple(Section(*family_of(prefix)[1:], tuple(grouped[prefix])) for prefix in order if prefix in grouped)
 
 
 def _budget(columns: Sequence[Column], scenario: str) -> str:

@@ -1,7 +1,7 @@
 """Reproducers: one file per finding that a maintainer can run, unfolded from a recorded run, executed before it counts.
 
-``unfold`` makes each task's code out of the history, ``symptom`` says what the script looks at, ``script`` joins them
-with the runtime in ``parts/``, ``run`` executes, ``cli`` is the command.
+``reconstruct`` makes each task's code out of the history, ``symptom`` says what the script looks at, ``script`` joins
+them with the runtime in ``parts/``, ``run`` executes, ``cli`` is the command.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def _try(
     """Run a script as often as asked; keep it when the symptom showed every time. Says in words what came of it."""
     from matrix.reproduce import run
 
-    python = run.environment(run.pins_of(source), job.header, environments)
+    python = run.script_python(run.pins_of(source), job.header, environments)
     with tempfile.TemporaryDirectory(prefix="matrix-reproduce-") as folder:
         path = Path(folder) / "repro.py"
         path.write_text(source, encoding="utf-8")

@@ -54,8 +54,8 @@ def run_kept(
             failed = 1
             print(f"{result.cell}: {clean(problem)}", file=sys.stderr)
         reproducers.write_index(out, index)  # after each cell: an interrupted run keeps what it has
-    told = [entry for entry in index.get("reproducers", []) if options.loop in entry.get("loops", {})]
-    progress("\n".join(["", *table(told, options.loop)]))
+    tried = [entry for entry in index.get("reproducers", []) if options.loop in entry.get("loops", {})]
+    progress("\n".join(["", *table(tried, options.loop)]))
     return failed
 
 
@@ -73,8 +73,8 @@ def _one(
         raise CannotRun(
             f"{entry['scenario']}: its script is not the one that was run: python -m matrix reproduce first"
         )
-    python = run.environment([*run.pins_of(source), options.loop], header, Path(options.environments).resolve())
-    runs: list[run.Run] = []
+    python = run.script_python([*run.pins_of(source), options.loop], header, Path(options.environments).resolve())
+    runs: list[run.ScriptRun] = []
     with tempfile.TemporaryDirectory(prefix="matrix-reproduce-") as folder:
         path = Path(folder) / "repro.py"
         path.write_text(source, encoding="utf-8")

@@ -10,8 +10,8 @@ from typing import Any
 from matrix.reproduce import NotWritten
 from matrix.reproduce.head import STANDARD
 from matrix.reproduce.naming import harmless, names, quoted, wrapped
+from matrix.reproduce.reconstruct import within
 from matrix.reproduce.script import NEXT, Maker, made
-from matrix.reproduce.unfold import within
 from matrix.results.text import one_line
 
 WRONG = "{what: answer for what, answer in told.items() if answer is NOTHING or isinstance(answer, BUGS)}"

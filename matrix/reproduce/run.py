@@ -37,7 +37,7 @@ class CannotRun(Exception):
 
 
 @dataclass(frozen=True)
-class Run:
+class ScriptRun:
     """One run of a script. ``code``: its exit code, None when it did not end within LIMIT."""
 
     code: int | None
@@ -62,7 +62,7 @@ def pins_of(source: str) -> list[str]:
     return re.findall(r'^#     "([^"]+)",$', block[1], re.MULTILINE) if block else []
 
 
-def environment(pins: Sequence[str], header: Mapping[str, Any], folder: Path) -> Path:
+def script_python(pins: Sequence[str], header: Mapping[str, Any], folder: Path) -> Path:
     """The interpreter of an environment with these packages, as an installer gives it to a reader, on the Python that
     the cell ran on. Raises CannotRun."""
     try:
@@ -159,12 +159,12 @@ def execute(
     arguments: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     launcher: Sequence[str] = (),
-) -> Run:
+) -> ScriptRun:
     """Run a script once, by the interpreter's words ``launcher`` where there are any."""
     return ran([str(python), *launcher, str(script), address, *arguments], script.parent, variables or {})
 
 
-def ran(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> Run:
+def ran(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> ScriptRun:
     """A process that gets no more of our environment than any process has, and these variables."""
     began = time.monotonic()
     settings = {key: value for key, value in os.environ.items() if not key.startswith(("MATRIX_", "PYTHON"))}
@@ -181,8 +181,8 @@ def ran(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> R
             errors="replace",
         )
     except subprocess.TimeoutExpired as late:
-        return Run(None, _decoded(late.stdout), _decoded(late.stderr), time.monotonic() - began)
-    return Run(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+        return ScriptRun(None, _decoded(late.stdout), _decoded(late.stderr), time.monotonic() - began)
+    return ScriptRun(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
 
 
 def _decoded(text: bytes | str | None) -> str:

@@ -9,14 +9,14 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from matrix.harness.drivers import Driver, Script, drivers
-from matrix.reproduce import NotWritten, declared, symptom, unfold
+from matrix.reproduce import NotWritten, declared, reconstruct, symptom
 from matrix.reproduce.declared import Declared
 from matrix.reproduce.head import head
 from matrix.reproduce.naming import names, quoted, wrapped
+from matrix.reproduce.reconstruct import PLAIN, Task, within
 from matrix.reproduce.runtime import part
 from matrix.reproduce.symptom import Symptom
 from matrix.reproduce.tables import KEYS, Tables
-from matrix.reproduce.unfold import PLAIN, Task, within
 from matrix.reproduce.writer import LIMIT, ROWS, Writer
 
 CLOSE_FIRST = "await connections.close_all(discard=True)  # a client is made at its first use"
@@ -45,7 +45,7 @@ def made(line: Mapping[str, Any], header: Mapping[str, Any], kind: type[MakerT])
     if not line.get("schedule"):
         raise NotWritten("no schedule decides")
     known = declared.declared(evidence)
-    tasks = unfold.tasks_of(evidence)
+    tasks = reconstruct.tasks_of(evidence)
     setup = evidence["setup"]
     used = {step["fact"]["wire"] for step in evidence["steps"] if step["fact"]["kind"] == "deliver"} or {1}
     # A connection on which nothing was answered is not needed to show it.
@@ -92,7 +92,7 @@ class Maker:
         order = (declared.order_in_threads(line) if self.odbc else declared.order_of(line)).split(".")
         late = {task.letter for task in tasks if task.late}
         self.order = ".".join(token for token in order if not (self.swept and "@" in token) and token not in late)
-        self.next_user = unfold.afterwards(line["evidence"], found.after) if found.after is not None else []
+        self.next_user = reconstruct.afterwards(line["evidence"], found.after) if found.after is not None else []
 
     def text(self) -> str:
         if self.orm:
@@ -109,7 +109,7 @@ class Maker:
         return f"{self.head(rest)}\n{rest}"
 
     @property
-    def everything(self) -> list[unfold.Item]:
+    def everything(self) -> list[reconstruct.Item]:
         """What all tasks do, and the next one."""
         return [*(item for task in self.tasks for item in within(task.items)), *within(self.next_user)]
 
@@ -246,7 +246,7 @@ class Maker:
         if self.declared.unreachable:
             lines += ["", "", *self.the_rest()]
         if self.next_user:
-            self.writer.mine = unfold.AFTER[0]
+            self.writer.mine = reconstruct.AFTER[0]
             inside = self.writer.body(self.next_user, None, False)
             lines += ["", "", "async def the_next_task():", *(f"    {each}" for each in inside)]
         text = "\n".join(lines)

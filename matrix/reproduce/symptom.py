@@ -10,7 +10,7 @@ from matrix.harness.drivers import drivers
 from matrix.harness.sentences import Fact, sentence
 from matrix.reproduce import NotWritten
 from matrix.reproduce.naming import name_of, quoted, short
-from matrix.reproduce.unfold import AFTER
+from matrix.reproduce.reconstruct import AFTER
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matrix.reproduce.naming import quoted, quoted_list
-from matrix.reproduce.unfold import Task, within
+from matrix.reproduce.reconstruct import Task, within
 
 KEYS = {
     "mysql": "id integer PRIMARY KEY AUTO_INCREMENT",

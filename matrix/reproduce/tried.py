@@ -77,11 +77,11 @@ def environments_of(header: Mapping[str, Any], line: Any, checkout: str | None, 
     CannotRun."""
     orm = bool(line["evidence"]["setup"].get("orm"))
     wanted = pins(header, orm)
-    found = {RELEASE: run.environment([*wanted, *PYTEST], header, folder)}
+    found = {RELEASE: run.script_python([*wanted, *PYTEST], header, folder)}
     if checkout:
         package, place = _package(Path(checkout), str(header["axes"]["driver"]))
         rest = [pin for pin in wanted if distribution(pin) != package]
-        found[CHECKOUT] = run.environment([*rest, f"{package} @ {place}", *PYTEST], header, folder)
+        found[CHECKOUT] = run.script_python([*rest, f"{package} @ {place}", *PYTEST], header, folder)
     return found
 
 

@@ -8,7 +8,7 @@ from matrix.harness.drivers import Script
 from matrix.reproduce import NotWritten
 from matrix.reproduce.declared import Declared
 from matrix.reproduce.naming import quoted, quoted_list
-from matrix.reproduce.unfold import Item, Task, within
+from matrix.reproduce.reconstruct import Item, Task, within
 from matrix.results.text import one_line
 
 ROWS = 3  # that a program iterates over

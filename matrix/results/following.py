@@ -15,7 +15,7 @@ from matrix.words import GLYPHS, SAFE
 FOLLOW = "MATRIX_FOLLOW"
 
 
-class Scenario(TypedDict):
+class ScenarioDone(TypedDict):
     """A scenario is through. ``count`` of ``planned`` are; ``before``: its word on record, where all orders follow."""
 
     scenario: str
@@ -38,7 +38,7 @@ def word(verdict: str, remedy: str | None) -> str:
     return f"{GLYPHS.get(verdict, '?')} {verdict}" + (f", {remedy}" if remedy else "")
 
 
-def shown(fact: Scenario, width: int) -> str:
+def shown(fact: ScenarioDone, width: int) -> str:
     """The line of a scenario, of at most about so many characters."""
     own = word(fact["verdict"], fact["remedy"])
     text = f"  {fact['count']:>3}/{fact['planned']} {fact['scenario']:<7} {own:<18} "
@@ -50,7 +50,7 @@ def shown(fact: Scenario, width: int) -> str:
     return text + (reason if len(reason) <= available else reason[: max(available - 1, 20)] + "…")
 
 
-def tell(fact: Scenario | End) -> None:
+def tell(fact: ScenarioDone | End) -> None:
     """Add a fact, where somebody follows. A cell runs on where it cannot be followed."""
     if path := os.environ.get(FOLLOW):
         with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8", errors="backslashreplace") as file:
@@ -66,7 +66,7 @@ class Follower:
         self._file = path.open("ab+")
         self._rest = b""
 
-    def read(self) -> list[Scenario]:
+    def read(self) -> list[ScenarioDone]:
         """The scenarios that are through since the last look."""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")  # the rest is still being written
         facts = [json.loads(line) for line in lines]

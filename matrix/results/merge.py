@@ -56,7 +56,7 @@ def write_merged(out: str | os.PathLike[str], folders: Iterable[str | os.PathLik
     """
     folders = list(folders)
     out, states = Path(out), merge(folders)
-    told = _newest_documents(folders)
+    newest = _newest_documents(folders)
     unusable = [state.problem for state in states if state.result is None and state.attempt is None]
     if unusable:
         raise MergeError(str(unusable[0]))
@@ -66,7 +66,7 @@ def write_merged(out: str | os.PathLike[str], folders: Iterable[str | os.PathLik
     try:
         for name, content in sorted(contents.items()):
             files.write(out / name, content, durable=True)
-        for kind, document in told.items():
+        for kind, document in newest.items():
             documents.write(out / f"{kind}.json", document)
         for state in states:
             if state.complete:

@@ -49,7 +49,7 @@ def questions() -> dict[str, Question]:
 
 
 @functools.cache
-def asked() -> dict[str, Asked]:
+def questions_asked() -> dict[str, Asked]:
     """What each scenario asks; remedies ask nothing."""
     said = _read(PROMISES).items()
     return {name: Asked(each["question"], each["use"]) for name, each in said if "question" in each}
@@ -65,7 +65,7 @@ def fault(scenario: str, category: str | None, ran: Collection[str], failing: Co
     ``category``: what is on record of it. ``ran`` and ``failing``: the drivers with a verdict for the scenario, and
     those of them that do not comply. What Tortoise does wrong with every driver is Tortoise's.
     """
-    known = asked().get(scenario)
+    known = questions_asked().get(scenario)
     of = questions()[known.question].of if known else ""
     if of == ORM and len(ran) >= DIFFERENT and set(ran) <= set(failing):
         return ORM

@@ -53,7 +53,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Change:
+class VersionChange:
     """Between two neighbouring tested versions the word is another one."""
 
     old: str
@@ -94,11 +94,11 @@ def ranges(points: Iterable[tuple[str, str]]) -> tuple[Range, ...]:
     return tuple(Range(run[0][1], run[0][0], run[-1][0], at == 0, at == last) for at, run in enumerate(runs))
 
 
-def changes(points: Iterable[tuple[str, str]]) -> tuple[Change, ...]:
+def changes(points: Iterable[tuple[str, str]]) -> tuple[VersionChange, ...]:
     """Where the word changes: between the last tested version of a range and the first of the next."""
     found = ranges(points)
     return tuple(
-        Change(one.word, other.word, one.high, other.low) for one, other in zip(found, found[1:], strict=False)
+        VersionChange(one.word, other.word, one.high, other.low) for one, other in zip(found, found[1:], strict=False)
     )
 
 

@@ -45,10 +45,10 @@ def markers(body: str) -> list[str]:
 def issues(differences: Sequence[dict[str, Any]], known: Sequence[str], link: str = "") -> list[tuple[str, str]]:
     """Title and text of the issues that are missing; ``known`` are the markers of all that were ever opened."""
     worse = [each for each in differences if each["kind"] == "worse" and marker(each["key"]) not in known]
-    made = [(title(each), text([each], link)) for each in worse[:MOST]]
+    made = [(title(each), issue_body([each], link)) for each in worse[:MOST]]
     for start in range(MOST, len(worse), TOGETHER):
         rest = worse[start : start + TOGETHER]
-        made.append((f"{len(rest)} more verdicts got worse", text(rest, link)))
+        made.append((f"{len(rest)} more verdicts got worse", issue_body(rest, link)))
     return made
 
 
@@ -57,9 +57,9 @@ def title(difference: dict[str, Any]) -> str:
     return one_line(f"{what}: {difference['before']} -> {difference['after']}")[:200]
 
 
-def text(differences: Sequence[dict[str, Any]], link: str) -> str:
-    told = [(code(title(each)), code(each["reason"][:LONGEST]) or "no reason given") for each in differences]
-    lines = [f"- **{what}**: {why}" for what, why in told]
+def issue_body(differences: Sequence[dict[str, Any]], link: str) -> str:
+    changes = [(code(title(each)), code(each["reason"][:LONGEST]) or "no reason given") for each in differences]
+    lines = [f"- **{what}**: {why}" for what, why in changes]
     found = "Found by the scheduled run" + (f": {link}" if link else "") + "."
     return "\n".join([*(marker(each["key"]) for each in differences), "", found, "", *lines])
 

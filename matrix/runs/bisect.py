@@ -46,7 +46,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Change:
+class ReleaseChange:
     """Between ``last`` and ``first`` the word changes; ``between`` are releases that could not be tested."""
 
     last: str
@@ -62,7 +62,7 @@ class Change:
 
 def search(
     candidates: Sequence[str], first: Iterable[str], probe: Callable[[Sequence[str]], Iterable[Probe]]
-) -> tuple[dict[str, Probe], list[Change]]:
+) -> tuple[dict[str, Probe], list[ReleaseChange]]:
     """Test ``first`` (and both ends), then halve between neighbours that differ. ``probe`` tests some at once.
 
     Returns everything that was tested, in the order of the candidates, and the changes, oldest first. A change that is
@@ -95,9 +95,9 @@ def _gaps(candidates: Sequence[str], known: Mapping[str, Probe]) -> list[list[st
     return found
 
 
-def _changes(candidates: Sequence[str], known: Mapping[str, Probe]) -> list[Change]:
+def _changes(candidates: Sequence[str], known: Mapping[str, Probe]) -> list[ReleaseChange]:
     return [
-        Change(
+        ReleaseChange(
             low,
             high,
             str(known[low].word),
@@ -258,7 +258,7 @@ def _about(package: Package | None, version: str) -> str:
     if package is None:
         return ""
     release = next((each for each in package.tested if each.version == version), None)
-    told = [release.uploaded] if release and release.uploaded else []
-    told += [package.page(version)] if package.release else []
-    told += [package.changes] if package.changes else []
-    return f"\n    {', '.join(told)}" if told else ""
+    facts = [release.uploaded] if release and release.uploaded else []
+    facts += [package.page(version)] if package.release else []
+    facts += [package.changes] if package.changes else []
+    return f"\n    {', '.join(facts)}" if facts else ""

@@ -20,7 +20,7 @@ from matrix.harness.drivers import bases, drivers
 from matrix.runs import process
 from matrix.runs.inputs import ROOT
 from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
-from matrix.runs.replay import environment
+from matrix.runs.replay import cell_python
 from matrix.runs.sources import Source
 
 FROM = "MATRIX_CHECK_FROM"  # the folder in which the caller stands, where that is not this process's
@@ -38,8 +38,8 @@ def checked(cell: str, function: str, folder: Path, *arguments: str, path: Seque
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     if not done.stdout.startswith("{"):
         raise NotChecked(f"{cell} {function}: {done.stderr.strip()}")
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def register(commands: Any) -> None:
@@ -62,7 +62,7 @@ def _check(options: argparse.Namespace) -> int:
     try:
         cell, own = _cell(options)
         options.cell = str(cell)
-        python = Path(sys.executable) if options.here else environment(cell, dict(own), "check")
+        python = Path(sys.executable) if options.here else cell_python(cell, dict(own), "check")
     except (LookupError, RunError) as problem:
         return refuse(options, not_run(options, problem.args[0]))
     options.folder = str(Path(options.folder).resolve())

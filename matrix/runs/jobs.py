@@ -15,7 +15,7 @@ from matrix.results.read import CellResult
 from matrix.runs import cells
 from matrix.runs.cells import CellName
 from matrix.runs.plan import OTHERS, OVERHEAD, UNKNOWN_COST, Planned, read_costs, read_shard, shard
-from matrix.runs.plan import chosen as planned_by
+from matrix.runs.plan import chosen_cells as planned_by
 from matrix.runs.sources import TORTOISE, Source, SourceError, of_cell, source
 from matrix.words import FULL, RECORD
 

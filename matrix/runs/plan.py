@@ -327,7 +327,7 @@ def _given(kind: str) -> str | None:
         raise PlanError(str(problem)) from None
 
 
-def chosen(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Planned]:
+def chosen_cells(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Planned]:
     """The part of the plan that the options name. Raises ReleasesError or PlanError."""
     found = whole(tell)
     if options.filters:
@@ -370,7 +370,7 @@ def _plan(options: argparse.Namespace) -> int:
     try:
         if options.measure:
             _measure(options.measure)
-        found = chosen(options, lambda text: print(text, file=sys.stderr))
+        found = chosen_cells(options, lambda text: print(text, file=sys.stderr))
     except (ReleasesError, TableError, PlanError, ResultError, expectations.ExpectationError) as problem:
         print(problem, file=sys.stderr)
         return 2

@@ -59,7 +59,7 @@ class Progress:
         self._started[job.cell] = time.monotonic()
         self._describe(f"{job.cell} …")
 
-    def scenario(self, job: Job, fact: following.Scenario) -> None:
+    def scenario(self, job: Job, fact: following.ScenarioDone) -> None:
         """A scenario of a cell that is through: worth a line where somebody waits for few cells."""
         if self._bar is not None:
             self._describe(f"{job.cell} {one_line(following.shown(fact, 60))}")
@@ -73,7 +73,7 @@ class Progress:
         if done.how == "ran":
             self._estimated += done.job.seconds
             self._took += time.monotonic() - self._started[done.job.cell]
-        self.say(f"{self.count:>4}/{self.total} {done.job.cell:<48} {describe(done)}{self._left(done)}")
+        self.say(f"{self.count:>4}/{self.total} {done.job.cell:<48} {outcome_in_words(done)}{self._left(done)}")
         if self._bar is not None:
             self._bar.update(self._task, advance=1)
         self._describe("")
@@ -111,7 +111,7 @@ class Progress:
                 self.say(f"  {each.job.cell}: {one_line(each.said)}")
 
 
-def describe(done: Done) -> str:
+def outcome_in_words(done: Done) -> str:
     """What became of a cell, in some words."""
     if done.how in ("failed", "absent"):
         return f"{HOW[done.how]}: {one_line(done.said)[:160]}"

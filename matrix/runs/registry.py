@@ -39,7 +39,7 @@ def uv() -> list[str]:
     raise RegistryError(f"uv is needed and was not found; it is one of these: python -m pip install -r {listed}")
 
 
-def environment() -> dict[str, str]:
+def client_environment() -> dict[str, str]:
     """The environment for the clients: no interpreter is fetched, and the machine's certificates count."""
     made = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     known = [ssl.get_default_verify_paths().openssl_cafile, "/etc/ssl/certs/ca-certificates.crt"]
@@ -53,7 +53,7 @@ def run(
     command: list[str], asked: str = "", variables: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """A client's run, with ``variables`` added to its environment; its exit code is the caller's to judge."""
-    own = {**environment(), **(variables or {})}
+    own = {**client_environment(), **(variables or {})}
     return subprocess.run(
         command, input=asked, capture_output=True, text=True, check=False, env=own, cwd=Path.cwd().anchor
     )

@@ -164,7 +164,7 @@ def _package(name: str, policy: Mapping[str, Any], found: Mapping[str, Any]) -> 
     )
 
 
-def chosen(versions: Iterable[str], each: str, prereleases: bool) -> list[str]:
+def by_policy(versions: Iterable[str], each: str, prereleases: bool) -> list[str]:
     """The releases that the policy takes, oldest first: the oldest, the newest of each minor (or each release), and the
     newest pre-release where it is beyond the newest release."""
     ordered = sorted(versions, key=Version)
@@ -184,7 +184,7 @@ def refreshed(current: Releases, names: Iterable[str], tell: Any = print) -> Rel
         for name, versions in listed.items():
             policy = packages[name]
             since = [v for v in versions if Version(v) >= Version(policy.since) and not Version(v).is_devrelease]
-            wanted = chosen(since, policy.each, policy.prereleases)
+            wanted = by_policy(since, policy.each, policy.prereleases)
             found = threads.map(lambda v, name=policy.wheels: registry.wheels(name, v, pythons), wanted)
             tested = [Release(v, each.pythons, each.uploaded) for v, each in zip(wanted, found, strict=True)]
             packages[name] = Package(

@@ -88,7 +88,7 @@ def named(replay: dict[str, Any]) -> str:
 
 
 @dataclass
-class Done:
+class Journal:
     """Repeats that were done, one JSON line each: kept in a file, so that a second start goes on."""
 
     path: Path
@@ -122,7 +122,7 @@ def left(plan: Sequence[bool], done: Sequence[dict[str, Any]]) -> list[bool]:
     return [loaded for loaded in (False, True) for _ in range(plan.count(loaded) - had[loaded])]
 
 
-class Progress:
+class RepeatsShown:
     """How far a cell is and how long it will take: a line that changes in a terminal, lines now and then elsewhere."""
 
     def __init__(self, cell: str, what: str, total: int, done: int) -> None:
@@ -153,7 +153,7 @@ class RepeatedCell:
 
     result: CellResult
     python: Path
-    done: Done
+    done: Journal
     options: argparse.Namespace
 
     def run(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class RepeatedCell:
     ) -> list[dict[str, Any]]:
         """What is left of a plan, as many at once as there is somebody to ask."""
         undone = left(plan, had)
-        progress = Progress(self.result.cell, what, len(plan), len(plan) - len(undone))
+        progress = RepeatsShown(self.result.cell, what, len(plan), len(plan) - len(undone))
         free: queue.SimpleQueue[Ask] = queue.SimpleQueue()
         for ask in asks:
             free.put(ask)

@@ -49,7 +49,7 @@ def _replay(options: argparse.Namespace) -> int:
     options.cell, options.scenario, options.remedy = str(cell), scenario, remedy
     schedule = options.schedule
     try:
-        line = line_of(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
+        line = line_in(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
     except ResultError as problem:
         if schedule is None:
             print(clean(problem), file=sys.stderr)
@@ -69,7 +69,7 @@ def _replay(options: argparse.Namespace) -> int:
         if getattr(options, name):
             arguments += [f"--{name}", getattr(options, name)]
     try:
-        python = environment(cell, dict(own), "replay")
+        python = cell_python(cell, dict(own), "replay")
     except RunError as problem:
         print(problem.args[0], file=sys.stderr)
         return 2
@@ -77,7 +77,7 @@ def _replay(options: argparse.Namespace) -> int:
         return replay.wait()
 
 
-def environment(name: CellName, own: Mapping[str, Source], command: str) -> Path:
+def cell_python(name: CellName, own: Mapping[str, Source], command: str) -> Path:
     """The Python of a cell's environment, made where neither tox nor this program has made it. ``own``: what stands in
     the place of releases. Raises RunError where it cannot be had."""
     made = ROOT / ".tox" / str(name) / "bin" / "python"
@@ -98,6 +98,6 @@ def environment(name: CellName, own: Mapping[str, Source], command: str) -> Path
         raise RunError(clean(f"{command}: the environment of {name} cannot be made: {problem}")) from None
 
 
-def line_of(file: Path, scenario: str) -> Mapping[str, Any]:
+def line_in(file: Path, scenario: str) -> Mapping[str, Any]:
     """A scenario's line in a result file; empty if there is none. Raises ResultError."""
     return read_cell(file).by_id.get(scenario, {}) if file.exists() else {}

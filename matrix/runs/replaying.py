@@ -60,8 +60,8 @@ class Worker:
 
     def begin(self, replays: Sequence[dict[str, Any]]) -> None:
         """Say what to replay. Raises StabilityError."""
-        told = self.ask({"replays": list(replays)})
-        self.rule, self.replays = told["rule"], told["replays"]
+        answer = self.ask({"replays": list(replays)})
+        self.rule, self.replays = answer["rule"], answer["replays"]
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """One line there, one line back. Raises StabilityError when the process says that it cannot, or ends."""

@@ -161,13 +161,13 @@ def _one_part(runner: JobRunner, jobs: Sequence[Job], workers: int, recorded: bo
     done: dict[str, Done] = {}
     with Progress(jobs, workers) as progress:
 
-        def told(each: Done) -> None:
+        def done_with(each: Done) -> None:
             done[each.job.cell] = each
             progress.done(each)
 
         runner.scenario = progress.scenario
         try:
-            runner.run(jobs, workers, told, progress.began)
+            runner.run(jobs, workers, done_with, progress.began)
         except KeyboardInterrupt:
             kept = "the others are as on record" if recorded else "the same command goes on"
             progress.say(f"interrupted: {len(done)} of {len(jobs)} cells are done and kept; {kept}")

@@ -25,7 +25,7 @@ from matrix.harness import known_schedules
 from matrix.harness.cell_name import UVLOOP as uvloop_reason
 from matrix.harness.drivers import drivers
 from matrix.lines import Axes, Header
-from matrix.results.following import Follower, Scenario
+from matrix.results.following import Follower, ScenarioDone
 from matrix.results.read import CellResult, ResultError, read_cell
 from matrix.results.write import ResultWriter, WriteError, utc_now
 from matrix.runs import cells, environments, process, registry, releases
@@ -84,7 +84,7 @@ class JobRunner:
         )
         self._children = Children()
         self._stopping = False
-        self.scenario: Callable[[Job, Scenario], None] = lambda job, fact: None  # hears of each that is through
+        self.scenario: Callable[[Job, ScenarioDone], None] = lambda job, fact: None  # hears of each that is through
 
     def specs(self, job: Job) -> list[str]:
         """The servers of a job: where its name says no version, the newest of the axis, on every machine."""
@@ -98,11 +98,11 @@ class JobRunner:
         self,
         jobs: Sequence[Job],
         workers: int,
-        told: Callable[[Done], None],
+        on_done: Callable[[Done], None],
         began: Callable[[Job], None] = lambda job: None,
     ) -> None:
         """These jobs, ``workers`` at a time: first what the store has, then the others, the newest releases and the
-        costliest first. ``told`` hears of each as it is done. Servers that later jobs need stay.
+        costliest first. ``on_done`` hears of each as it is done. Servers that later jobs need stay.
 
         A KeyboardInterrupt ends the cells that run and is raised again; what is done is kept.
         """
@@ -110,7 +110,7 @@ class JobRunner:
         self.processes = max(1, (os.cpu_count() or 1) // workers)
         with ThreadPoolExecutor(workers * LOOKUPS) as threads:
             try:
-                waiting = self._from_the_store(jobs, threads, told)
+                waiting = self._from_the_store(jobs, threads, on_done)
                 running: set[Future[Done]] = set()
                 while waiting or running:
                     while waiting and len(running) < workers:
@@ -119,14 +119,14 @@ class JobRunner:
                         running.add(threads.submit(self._guarded, ready.job, self._run, ready))
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     for each in done:
-                        told(each.result())
+                        on_done(each.result())
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
                 self.end_children()
                 raise
 
     def _from_the_store(
-        self, jobs: Sequence[Job], threads: ThreadPoolExecutor, told: Callable[[Done], None]
+        self, jobs: Sequence[Job], threads: ThreadPoolExecutor, on_done: Callable[[Done], None]
     ) -> list[Ready]:
         """Tells of the jobs that need not run. Returns the others in the order in which they begin."""
         waiting = []
@@ -135,7 +135,7 @@ class JobRunner:
             if isinstance(found, Ready):
                 waiting.append(found)
             else:
-                told(found)
+                on_done(found)
         return sorted(waiting, key=lambda ready: (not ready.job.name.default, -ready.job.seconds, ready.job.cell))
 
     def end_children(self) -> None:

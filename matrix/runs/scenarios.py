@@ -68,11 +68,11 @@ def _explain(options: argparse.Namespace) -> int:
         name = one(options.scenario)
         found = [version_or_source(text) for text in (options.tortoise, options.driver) if text]
         labels = [each if isinstance(each, str) else each.label for each in found]
-        told = list(explained(catalogue()[name], Path(options.results), labels))
+        lines = list(explained(catalogue()[name], Path(options.results), labels))
     except (LookupError, expectations.ExpectationError, RunError) as problem:
         print(problem.args[0], file=sys.stderr)
         return 2
-    for line in told:
+    for line in lines:
         print(clean(line))
     return 0
 

@@ -20,7 +20,7 @@ from matrix.results import documents
 from matrix.results.read import CellResult, ResultError, read_folder
 from matrix.results.text import clean
 from matrix.results.write import utc_now
-from matrix.runs.repeated import Done, RepeatedCell
+from matrix.runs.repeated import Journal, RepeatedCell
 from matrix.runs.replaying import StabilityError
 
 
@@ -110,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--repeats and --whole must not be negative, --workers must be 1 or more")
     cells, failed = [], False
     try:
-        done = Done(Path(options.done))
+        done = Journal(Path(options.done))
         runs = [RepeatedCell(each, python_of(each.cell, options), done, options) for each in results_of(options)]
     except (StabilityError, ResultError) as error:
         print(clean(error), file=sys.stderr)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from matrix.servers import builds
-from matrix.servers.address import Address, check_reachable, given_address
+from matrix.servers.address import ServerAddress, check_reachable, given_address
 from matrix.servers.catalogue import TOOL, Kind, Spec, kind_of, parse_spec
 from matrix.servers.errors import ServerError
 from matrix.servers.server import Server
 from matrix.servers.start import start
-from matrix.servers.tools import Progress, quiet
+from matrix.servers.tools import Progress, no_progress
 
 
-def acquire(spec: Spec | str, *, progress: Progress = quiet) -> Server:
+def acquire(spec: Spec | str, *, progress: Progress = no_progress) -> Server:
     """A server of this kind and version, ready for connections.
 
     In this order: the address in the kind's ``MATRIX_…_URL`` · a server program of that very version on the machine,
@@ -38,7 +38,7 @@ def _needs_address(kind: Kind) -> str:
     return f"{kind.title} cannot be started here: set {kind.variable} to the address of one ({example})"
 
 
-def _given(spec: Spec, address: Address) -> Server:
+def _given(spec: Spec, address: ServerAddress) -> Server:
     return Server(
         kind=spec.kind,
         version=spec.version,

@@ -16,7 +16,7 @@ SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])  # of PostgreSQL: answered wit
 
 
 @dataclass(frozen=True)
-class Address:
+class ServerAddress:
     """A parsed ``scheme://user:password@host:port/database?options``."""
 
     host: str
@@ -28,7 +28,7 @@ class Address:
     socket: str | None = None
 
 
-def parse_address(text: str, kind: Kind) -> Address:
+def parse_address(text: str, kind: Kind) -> ServerAddress:
     """Read an address of this kind of server. Raises ServerError (which never quotes the text)."""
     form = f"{kind.schemes[0]}://user:password@host:port/"
     malformed = ServerError(
@@ -42,7 +42,7 @@ def parse_address(text: str, kind: Kind) -> Address:
     unix_socket = parse_qs(parts.query).get("socket", [None])[0]
     if parts.scheme not in kind.schemes or parts.fragment or not parts.username or not (host or unix_socket):
         raise malformed
-    return Address(
+    return ServerAddress(
         host=host or "localhost",
         port=port,
         user=unquote(parts.username),
@@ -53,18 +53,18 @@ def parse_address(text: str, kind: Kind) -> Address:
     )
 
 
-def given_address(kind: Kind, environment: Mapping[str, str] = os.environ) -> Address | None:
+def given_address(kind: Kind, environment: Mapping[str, str] = os.environ) -> ServerAddress | None:
     """The address that the caller gave for this kind, or None. Raises ServerError if it is malformed."""
     text = environment.get(kind.variable, "") if kind.variable else ""
     return parse_address(text, kind) if text.strip() else None
 
 
-def reachable(address: Address, seconds: float = CONNECT_SECONDS) -> str | None:
+def reachable(address: ServerAddress, seconds: float = CONNECT_SECONDS) -> str | None:
     """None if something accepts connections there within so many seconds, else the reason in a few words."""
     return _asked(address, seconds, lambda probe: None)
 
 
-def _asked(address: Address, seconds: float, ask: Callable[[socket.socket], str | None]) -> str | None:
+def _asked(address: ServerAddress, seconds: float, ask: Callable[[socket.socket], str | None]) -> str | None:
     """What ``ask`` says of a connection to there, or why there is none, in a few words."""
     try:
         if address.socket:
@@ -101,7 +101,7 @@ def _of_its_kind(kind: str) -> Callable[[socket.socket], str | None]:
     return ask
 
 
-def check_reachable(address: Address, kind: Kind) -> None:
+def check_reachable(address: ServerAddress, kind: Kind) -> None:
     """Raises ServerError in two lines when nothing listens at the given address, or something else."""
     reason = _asked(address, CONNECT_SECONDS, _of_its_kind(kind.name))
     if reason:

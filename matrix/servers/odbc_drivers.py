@@ -16,7 +16,7 @@ from matrix import files
 from matrix.servers import cache, debian, tools
 from matrix.servers.catalogue import catalogue
 from matrix.servers.errors import CommandFailed, NoSpaceError, ServerError
-from matrix.servers.tools import Progress, quiet
+from matrix.servers.tools import Progress, no_progress
 
 Runner = Callable[..., str]
 ENTRY = "odbc"
@@ -130,7 +130,7 @@ def in_cache() -> OdbcDrivers | None:
     return _result(drivers, folders, plugins, str(manifest["origin"]))
 
 
-def odbc(*, progress: Progress = quiet, run: Runner = tools.run) -> OdbcDrivers:
+def odbc(*, progress: Progress = no_progress, run: Runner = tools.run) -> OdbcDrivers:
     """The ODBC drivers: the machine's, else cached ones, else those of the machine's own Debian suite, unpacked.
 
     Raises ServerError with what was tried and what to install.

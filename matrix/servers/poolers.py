@@ -12,7 +12,7 @@ from matrix.servers.catalogue import parse_spec
 from matrix.servers.launch import Prepared, launch
 from matrix.servers.private import Order, ServerProcess
 from matrix.servers.server import Server
-from matrix.servers.tools import Progress, quiet
+from matrix.servers.tools import Progress, no_progress
 
 # Pools are as large as they are by default. The console says which session of the server a client has, and lets
 # go of those that are left.
@@ -46,7 +46,7 @@ class Pooler:
         self.process.stop()
 
 
-def start(spec: str, server: Server, *, progress: Progress = quiet) -> Pooler:
+def start(spec: str, server: Server, *, progress: Progress = no_progress) -> Pooler:
     """A pooler in front of a server, for all of its databases and its user. Raises ServerError."""
     build = builds.resolve(parse_spec(spec), progress)
     progress(f"starting {build.kind} {build.release}")

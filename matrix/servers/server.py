@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from urllib.parse import quote
 
-from matrix.servers.address import Address, reachable
+from matrix.servers.address import ServerAddress, reachable
 from matrix.servers.catalogue import Spec, kind_of
 from matrix.servers.private import ServerProcess
 
@@ -65,7 +65,7 @@ class Server:
         """Whether it still runs; for a given address, whether it accepts connections (within a second)."""
         if self.process:
             return self.process.alive()
-        address = Address(self.host, self.port, self.user, "", socket=self.socket)
+        address = ServerAddress(self.host, self.port, self.user, "", socket=self.socket)
         return self.given and reachable(address, ALIVE_SECONDS) is None
 
     def log_tail(self, count: int = 20) -> str:

@@ -14,7 +14,7 @@ KEPT_OPTIONS = ("signed-by", "trusted", "check-valid-until", "check-date", "allo
 
 
 @dataclass(frozen=True)
-class Source:
+class Mirror:
     """A mirror with one suite: what a line of sources.list says."""
 
     uri: str
@@ -27,7 +27,7 @@ def _kept(options: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple((name.lower(), value) for name, value in options if name.lower() in KEPT_OPTIONS)
 
 
-def parse_list(text: str) -> Iterator[Source]:
+def parse_list(text: str) -> Iterator[Mirror]:
     """The sources of a one-line-style file (``deb [options] uri suite component …``)."""
     for raw in text.splitlines():
         line = raw.partition("#")[0].strip()
@@ -35,7 +35,7 @@ def parse_list(text: str) -> Iterator[Source]:
         if match:
             words = (word.partition("=") for word in (match["options"] or "").split())
             options = _kept((name, value) for name, _, value in words)
-            yield Source(match["uri"], match["suite"], tuple(match["components"].split()), options)
+            yield Mirror(match["uri"], match["suite"], tuple(match["components"].split()), options)
 
 
 def _stanzas(text: str) -> Iterator[dict[str, str]]:
@@ -57,7 +57,7 @@ def _stanzas(text: str) -> Iterator[dict[str, str]]:
             fields[name] = value.strip()
 
 
-def parse_deb822(text: str) -> Iterator[Source]:
+def parse_deb822(text: str) -> Iterator[Mirror]:
     """The sources of a ``.sources`` file (stanzas of fields). An embedded key (Signed-By with a block) is not kept."""
     for stanza in _stanzas(text):
         if "deb" not in stanza.get("types", "").split() or stanza.get("enabled", "yes").lower() in ("no", "false"):
@@ -68,12 +68,12 @@ def parse_deb822(text: str) -> Iterator[Source]:
         options = _kept((name, ",".join(value.split())) for name, value in stanza.items())
         for uri in stanza.get("uris", "").split():
             for suite in stanza.get("suites", "").split():
-                yield Source(uri, suite, tuple(stanza.get("components", "").split()), options)
+                yield Mirror(uri, suite, tuple(stanza.get("components", "").split()), options)
 
 
-def read_sources(folder: Path) -> list[Source]:
+def read_sources(folder: Path) -> list[Mirror]:
     """All sources below an ``/etc/apt``; unreadable files are left out."""
-    found: list[Source] = []
+    found: list[Mirror] = []
     files = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
     for path in files:
         parse = {".list": parse_list, ".sources": parse_deb822}.get(path.suffix)
@@ -86,13 +86,13 @@ def read_sources(folder: Path) -> list[Source]:
     return found
 
 
-def mirrors(sources: Iterable[Source], codename: str) -> list[Source]:
+def mirrors(sources: Iterable[Mirror], codename: str) -> list[Mirror]:
     """Those that carry the whole distribution, first named first: the release itself with component ``main``.
 
     `codename` is the machine's release; rolling names of the same archive count as well.
     """
     names = {codename, "stable", "testing", "unstable", "sid", "oldstable"} - {""}
-    unique: dict[str, Source] = {}
+    unique: dict[str, Mirror] = {}
     for source in sources:
         whole = source.suite in names and not POCKET.search(source.suite) and "main" in source.components
         if whole and not source.uri.startswith("cdrom:"):
@@ -100,7 +100,7 @@ def mirrors(sources: Iterable[Source], codename: str) -> list[Source]:
     return list(unique.values())
 
 
-def as_line(mirror: Source, suite: str) -> str:
+def as_line(mirror: Mirror, suite: str) -> str:
     """The line of sources.list that asks this mirror for another suite."""
     options = " ".join(f"{name}={value}" for name, value in mirror.options)
     return f"deb {f'[{options}] ' if options else ''}{mirror.uri} {suite} main"

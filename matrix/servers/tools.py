@@ -45,7 +45,7 @@ def write_secret(path: Path, text: str, account: Account | None = None) -> None:
         os.chown(path, account.uid, account.gid)
 
 
-def quiet(_line: str) -> None:
+def no_progress(_line: str) -> None:
     """A progress function that says nothing."""
 
 

@@ -19,7 +19,7 @@ from matrix.servers.errors import ServerError
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
-class Tree:
+class Unpacked:
     """A folder to unpack into; several threads may. Owners, set-id bits and write rights of others are not kept."""
 
     def __init__(self, folder: Path) -> None:

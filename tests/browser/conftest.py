@@ -61,7 +61,7 @@ def built(tmp_path_factory) -> Path:
     write_cell(older, header(planned=["NST-4"]), [scenario("NST-4", "safe")])
     states = read_folder(folder)
     table = view.build(states, base, ["a: a reason why it is not as expected"])
-    options = pages.Options(runs.runs(table, [read_folder(older)], base), "https://example.org/", workers=1)
+    options = pages.SiteOptions(runs.runs(table, [read_folder(older)], base), "https://example.org/", workers=1)
     return site.build(table, base / "build", options).parent
 
 
@@ -69,7 +69,7 @@ def built(tmp_path_factory) -> Path:
 def hostile_site(tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("hostile")
     table = view.build(read_folder(hostile.write(base / "results")), base)
-    return site.build(table, base / "build", pages.Options(workers=1)).parent
+    return site.build(table, base / "build", pages.SiteOptions(workers=1)).parent
 
 
 @pytest.fixture

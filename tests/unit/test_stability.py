@@ -138,7 +138,7 @@ def test_what_is_left_of_a_plan():
 
 
 def test_what_was_done_is_found_again_but_for_other_cells_and_other_suites(tmp_path):
-    done = repeated.Done(tmp_path / "deep" / "done.jsonl")
+    done = repeated.Journal(tmp_path / "deep" / "done.jsonl")
     assert done.load("a-b", "1") == []
     for cell, fingerprint in (("a-b", "1"), ("a-b", "2"), ("a-c", "1")):
         done.add({"cell": cell, "fingerprint": fingerprint, "loaded": False})

@@ -227,6 +227,6 @@ def reason_of(problem: Exception) -> str:
     return str(problem) if isinstance(problem, Garbage) else f"not understood ({type(problem).__name__})"
 
 
-def short(text: str) -> str:
+def shortened(text: str) -> str:
     """Return at most TEXT_LIMIT characters of a text."""
     return text if len(text) <= TEXT_LIMIT else text[: TEXT_LIMIT - 1] + "…"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from matrix.harness.wire.frames import TEXT_LIMIT, Garbage, short, speaks_of_secrets
+from matrix.harness.wire.frames import TEXT_LIMIT, Garbage, shortened, speaks_of_secrets
 
 CONTINUES, ASKS, ENDS = range(3)
 
@@ -360,7 +360,7 @@ def error_text(payload: bytes) -> str:
     before, near, statement = message.partition("near '")
     if speaks_of_secrets(statement):
         message = f"{before}{near}***'"  # the server quotes the statement that it did not understand
-    return short(f"{int.from_bytes(payload[1:3], 'little')}{state} {message}")
+    return shortened(f"{int.from_bytes(payload[1:3], 'little')}{state} {message}")
 
 
 def length_encoded(payload: bytes, position: int) -> tuple[int, int]:
@@ -399,7 +399,7 @@ def _text_row(payload: bytes, columns: int) -> str:
         length += len(values[-1])
         if length > TEXT_LIMIT:
             break
-    return short(", ".join(values))
+    return shortened(", ".join(values))
 
 
 def _column_type(payload: bytes) -> int:
@@ -436,4 +436,4 @@ def _binary_row(payload: bytes, types: list[int]) -> str:
         else:
             values.append("…")
             break
-    return short(", ".join(values))
+    return shortened(", ".join(values))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from matrix.harness.wire.frames import TEXT_LIMIT, short, sql_text
+from matrix.harness.wire.frames import TEXT_LIMIT, shortened, sql_text
 
 _INTEGERS = {20, 21, 23, 26}
 _STRINGS = {18, 19, 25, 1042, 1043}
@@ -122,7 +122,7 @@ def row(body: bytes, columns: list[int], binary: bool | None) -> str:
         length += len(values[-1])
         if length > TEXT_LIMIT:
             break
-    return short(", ".join(values))
+    return shortened(", ".join(values))
 
 
 def _binary(value: bytes, kind: int | None) -> str:
@@ -143,7 +143,7 @@ def error(body: bytes) -> tuple[str, str]:
     """Return (severity in English, text such as 'ERROR 42601 syntax error ...') of an ErrorResponse."""
     fields = {field[:1]: field[1:].decode("utf-8", "replace") for field in body.split(b"\0") if field}
     severity = fields.get(b"V") or fields.get(b"S", "ERROR")
-    return severity, short(f"{severity} {fields.get(b'C', '?????')} {fields.get(b'M', '')}")
+    return severity, shortened(f"{severity} {fields.get(b'C', '?????')} {fields.get(b'M', '')}")
 
 
 def notice(body: bytes) -> str:

@@ -56,7 +56,7 @@ def checker(evidence: bool = True) -> Callable[[Mapping[str, Any]], str | None]:
         with suppress(UnicodeEncodeError):  # lone surrogates, which a result may hold
             if quick[line["type"]](checked):
                 return None
-        return _told(jsonschema.exceptions.best_match(kinds[line["type"]].iter_errors(checked)), line["type"])
+        return _wrong(jsonschema.exceptions.best_match(kinds[line["type"]].iter_errors(checked)), line["type"])
 
     return check
 
@@ -66,7 +66,7 @@ def document_checker(kind: str) -> Callable[[Mapping[str, Any]], str | None]:
     import jsonschema
 
     validator = jsonschema.Draft202012Validator(load(kind), registry=_registry())
-    return lambda document: _told(jsonschema.exceptions.best_match(validator.iter_errors(document)), kind)
+    return lambda document: _wrong(jsonschema.exceptions.best_match(validator.iter_errors(document)), kind)
 
 
 @cache
@@ -80,7 +80,7 @@ def _registry() -> Any:
     return Registry().with_resources((resource.contents["$id"], resource) for resource in found)
 
 
-def _told(error: Any, whole: str) -> str | None:
+def _wrong(error: Any, whole: str) -> str | None:
     """What is wrong where, in one sentence."""
     if error is None:
         return None

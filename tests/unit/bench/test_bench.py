@@ -15,7 +15,7 @@ import pytest
 
 from matrix.bench import __main__ as command
 from matrix.bench import from_results, measure, pairs, tables
-from matrix.bench.tables import Column, Table
+from matrix.bench.tables import Heading, Measured
 from matrix.results.read import CellResult
 
 
@@ -111,7 +111,7 @@ def test_bad_input_is_told(arguments, capsys):
 
 
 def test_every_number_is_printed_under_its_unit_and_a_gap_as_a_dash(capsys):
-    table = Table("A title", (Column("what"), Column("time", "ms")), (("a", 1234.5), ("b", None)))
+    table = Measured("A title", (Heading("what"), Heading("time", "ms")), (("a", 1234.5), ("b", None)))
     tables.show([table], tables.machine())
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[1:3] == [["A", "title"], ["what", "time", "(ms)"]]
@@ -119,7 +119,7 @@ def test_every_number_is_printed_under_its_unit_and_a_gap_as_a_dash(capsys):
 
 
 def test_the_file_holds_the_unrounded_numbers(tmp_path):
-    table = Table("A title", (Column("time", "ms"),), ((1.23456,),))
+    table = Measured("A title", (Heading("time", "ms"),), ((1.23456,),))
     tables.write_json(tmp_path / "bench.json", [table], tables.machine())
     read = json.loads((tmp_path / "bench.json").read_text("utf-8"))
     assert read["tables"][0]["rows"] == [[1.23456]]

@@ -121,7 +121,7 @@ class Setting:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         made = type("Server", (SmallServer,), {"servers": self.servers})
-        listening = sockets.Listening()  # deaf to no connection either
+        listening = sockets.ListeningSocket()  # deaf to no connection either
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
         self.listener = await loop.create_server(made, sock=listening)

@@ -260,9 +260,9 @@ async def test_another_password_than_before_is_no_ones_login(place):
 
 
 async def test_a_login_that_draws_numbers_is_the_servers_each_time(place, server, tmp_path):
-    turns = [warm.Turn(b"startup", b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0")]
+    turns = [warm.LoginTurn(b"startup", b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0")]
     assert not warm.Login(place.connections, lambda _: None, turns).can_be_kept()
-    turns = [warm.Turn(b"startup", b"R\0\0\0\x08\0\0\0\x03")]
+    turns = [warm.LoginTurn(b"startup", b"R\0\0\0\x08\0\0\0\x03")]
     assert warm.Login(place.connections, lambda _: None, turns).can_be_kept()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from matrix.report import runs, site
-from matrix.report.pages import Options
+from matrix.report.pages import SiteOptions
 from matrix.results.read import read_folder
 from tests.unit.report.conftest import table_of
 from tests.unit.report.test_site import Page, test_every_internal_link_resolves
@@ -30,7 +30,7 @@ def built(tmp_path):
     write_cell(tmp_path / "2026-11-08", header("mysql-asyncmy", started="2026-11-08T03:00:00Z"), [scenario("NST-3")])
     table = table_of(tmp_path / "now", tmp_path)
     older = runs.runs(table, [read_folder(tmp_path / day) for day in WEEKS], tmp_path)
-    return site.build(table, tmp_path / "build", Options(older, "https://example.org/m/")).parent
+    return site.build(table, tmp_path / "build", SiteOptions(older, "https://example.org/m/")).parent
 
 
 def text(path):

@@ -73,5 +73,5 @@ DIFFERENT = [
 @pytest.mark.parametrize("change", DIFFERENT, ids=lambda change: str(change)[:60])
 def test_other_words_are_another_finding(change):
     line = scenario("NST-3", "lies", cures={"NST-3": CURE})
-    assert shared.finding(line) == shared.finding({**line, "seconds": 9.0, "schedule": "B", "evidence": None})
-    assert shared.finding(line) != shared.finding({**line, **change})
+    assert shared.fingerprint(line) == shared.fingerprint({**line, "seconds": 9.0, "schedule": "B", "evidence": None})
+    assert shared.fingerprint(line) != shared.fingerprint({**line, **change})

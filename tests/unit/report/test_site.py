@@ -15,7 +15,7 @@ import pytest
 
 from matrix.report import badges, errors, files, junit, patterns, readme, runs, search, site
 from matrix.report.marks import style_class
-from matrix.report.pages import HERE, Options, orders_in_words
+from matrix.report.pages import HERE, SiteOptions, orders_in_words
 from matrix.results import read
 from matrix.results.read import ResultError, read_folder
 from matrix.results.reproducers import write_index
@@ -177,7 +177,7 @@ def test_a_build_that_fails_leaves_the_older_site(built, table, tmp_path, monkey
 
     monkeypatch.setattr(files, "put", full)
     with pytest.raises(OSError, match="No space"):
-        site.build(table, tmp_path, Options(workers=workers))
+        site.build(table, tmp_path, SiteOptions(workers=workers))
     assert snapshot(tmp_path) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "site"]
 
@@ -186,7 +186,7 @@ def test_hostile_texts_stay_texts(hostile_table, tmp_path):
     older = read_folder(hostile.write_older(tmp_path / "older"))
     found_runs = runs.runs(hostile_table, [older], tmp_path)
     assert {change.direction for change in found_runs[0].changes} == {"worse", "new"}
-    site.build(hostile_table, tmp_path / "out", Options(found_runs, "https://example.org/x/"))
+    site.build(hostile_table, tmp_path / "out", SiteOptions(found_runs, "https://example.org/x/"))
     built = tmp_path / "out" / "site"
     found = pages(built)
     assert len([path for path in found if path.parent.name == "tortoise"]) == 3
@@ -220,7 +220,7 @@ def test_hostile_texts_stay_texts(hostile_table, tmp_path):
 
 def test_many_processes_build_the_same(results, expectations, tmp_path):
     for workers in (1, 3):
-        site.build(table_of(results, expectations), tmp_path / str(workers), Options(workers=workers))
+        site.build(table_of(results, expectations), tmp_path / str(workers), SiteOptions(workers=workers))
     assert snapshot(tmp_path / "1") == snapshot(tmp_path / "3")
 
 
@@ -471,7 +471,7 @@ def test_every_pair_of_colours_is_wcag_aa(scheme):
 
 
 def test_every_page_says_how_to_run_it_again_and_where_the_project_is(table, tmp_path):
-    index = site.build(table, tmp_path, Options(repository="https://example.org/me/matrix", workers=1))
+    index = site.build(table, tmp_path, SiteOptions(repository="https://example.org/me/matrix", workers=1))
     said = {
         "index.html": "git clone https://example.org/me/matrix && cd matrix && uvx --with tox-uv tox",
         "drivers/aiomysql.html": "tox -e mysql-aiomysql,mariadb-aiomysql",

@@ -89,7 +89,7 @@ def many(tmp_path_factory):
 
 
 def test_110_cells_make_a_home_page_that_is_small_and_has_a_column_per_driver_and_server(many, tmp_path):
-    shared = pages.Site(many, tmp_path, pages.Options(), site.file_names(many.drivers))
+    shared = pages.Site(many, tmp_path, pages.SiteOptions(), site.file_names(many.drivers))
     html = pages.render(shared, "index.html", "home.html", tortoise="", **site.home_tables(shared, range(110)))
     assert len(html.encode()) < 300 * 1024
     heads = re.search(r'<table class="matrix full">.*?</thead>', html, re.S).group()

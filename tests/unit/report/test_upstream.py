@@ -62,8 +62,8 @@ def test_its_title_names_whose_it_is(fault, subject):
 
 def test_what_is_so_by_design_is_nobodys_issue():
     line = scenario(verdict="lies")
-    assert attachments.issue_text(line, header(), None, "driver")
-    assert attachments.issue_text(line, header(), None, "by design") == ""
+    assert attachments.upstream_text(line, header(), None, "driver")
+    assert attachments.upstream_text(line, header(), None, "by design") == ""
 
 
 def test_with_a_reproducer_it_holds_the_script_and_without_one_the_program():
@@ -145,4 +145,4 @@ def test_where_there_is_no_script_it_says_why_or_how_to_get_one(tmp_path, index,
     line = scenario(verdict="lies")
     absent = attachments.no_script(tmp_path, line, header())
     assert words in absent
-    assert absent.split(":")[0] in attachments.issue_text(line, header(), None, "driver", absent)
+    assert absent.split(":")[0] in attachments.upstream_text(line, header(), None, "driver", absent)

@@ -16,7 +16,7 @@ from matrix.__main__ import main
 from matrix.harness.sentences import words
 from matrix.reproduce import head, loops, run
 from matrix.reproduce import script as written
-from matrix.reproduce.run import CannotRun, Run, execute
+from matrix.reproduce.run import CannotRun, ScriptRun, execute
 from matrix.reproduce.script import script
 from matrix.results import reproducers
 from matrix.runs import registry
@@ -44,7 +44,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def executed(folder: Path, text: str, *arguments: str) -> Run:
+def executed(folder: Path, text: str, *arguments: str) -> ScriptRun:
     address = arguments[0] if arguments else f"sqlite:///{folder}/x.db"
     return execute(write(folder, text), Path(sys.executable), address)
 
@@ -109,7 +109,7 @@ def test_a_script_that_never_ends_is_ended(tmp_path, monkeypatch):
 @pytest.fixture
 def here(monkeypatch):
     """Scripts run in the environment of the tests: what is tested is not whether a network is there."""
-    monkeypatch.setattr(run, "environment", lambda pins, python, folder: Path(sys.executable))
+    monkeypatch.setattr(run, "script_python", lambda pins, python, folder: Path(sys.executable))
 
 
 def results(folder: Path, *names: str, **changes) -> Path:
@@ -290,7 +290,7 @@ def test_an_environment_that_cannot_be_made_is_a_defect(tmp_path, monkeypatch, c
     def fails(*_):
         raise CannotRun("uv pip: no such version")
 
-    monkeypatch.setattr(run, "environment", fails)
+    monkeypatch.setattr(run, "script_python", fails)
     folder = results(tmp_path, STORED)
     assert main(["reproduce", "--results", str(folder)]) == 1
     (defect,) = reproducers.read_index(folder / "reproducers")["defects"]
@@ -350,13 +350,13 @@ def test_an_environment_is_that_of_the_pins_on_the_cells_python(tmp_path, monkey
     monkeypatch.setattr(registry, "run", played)
     monkeypatch.setattr(registry, "uv", lambda: ["uv"])
     header = {"axes": {"python": ".".join(map(str, sys.version_info[:3]))}}
-    first = run.environment(["a==1", "b==2"], header, tmp_path / "kept")
+    first = run.script_python(["a==1", "b==2"], header, tmp_path / "kept")
     assert first.is_relative_to(tmp_path / "kept")
     made = len(calls)
-    assert run.environment(["b==2", "a==1"], header, tmp_path / "kept") == first
+    assert run.script_python(["b==2", "a==1"], header, tmp_path / "kept") == first
     assert len(calls) == made
     answer.returncode, answer.stderr = 1, "No solution found when resolving dependencies: there is no a==3"
     with pytest.raises(CannotRun, match="no a==3"):
-        run.environment(["a==3"], header, tmp_path / "kept")
+        run.script_python(["a==3"], header, tmp_path / "kept")
     with pytest.raises(CannotRun, match="is not on this machine"):
-        run.environment(["a==1"], {"axes": {"python": "3.99.1"}}, tmp_path / "kept")
+        run.script_python(["a==1"], {"axes": {"python": "3.99.1"}}, tmp_path / "kept")

@@ -83,7 +83,7 @@ def test_tortoise_is_tested_with_its_own_context_and_events():
 @pytest.fixture
 def here(monkeypatch):
     """Tests run in the environment of the tests: what is tested is not whether a network is there."""
-    monkeypatch.setattr(run, "environment", lambda pins, python, folder: Path(sys.executable))
+    monkeypatch.setattr(run, "script_python", lambda pins, python, folder: Path(sys.executable))
 
 
 def test_it_fails_with_what_has_the_finding(tmp_path, here, capsys):

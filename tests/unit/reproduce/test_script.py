@@ -14,10 +14,10 @@ from matrix.harness.drivers import Script
 from matrix.harness.sentences import words
 from matrix.reproduce import NotWritten, symptom
 from matrix.reproduce.declared import Declared
+from matrix.reproduce.reconstruct import Item, Task
 from matrix.reproduce.run import pins_of
 from matrix.reproduce.runtime import PARTS
 from matrix.reproduce.script import script
-from matrix.reproduce.unfold import Item, Task
 from matrix.reproduce.writer import Writer
 from tests.unit.report.hostile import TEXT
 from tests.unit.reproduce import recorded

@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 
 from matrix.harness.scenario import catalogue
-from matrix.results.questions import USES, asked, fault, questions
+from matrix.results.questions import USES, questions_asked, fault, questions
 
 
 def test_every_scenario_but_remedies_asks_a_question():
     asking = [name for name, each in catalogue().items() if not each.cures]
-    assert sorted(asked()) == sorted(asking)
-    for name, said in asked().items():
+    assert sorted(questions_asked()) == sorted(asking)
+    for name, said in questions_asked().items():
         assert said.question in questions(), name
         assert said.use in USES, name
 
 
 def test_every_question_is_asked_and_misuse_has_a_title():
-    assert {each.question for each in asked().values()} == set(questions())
-    for said in asked().values():
+    assert {each.question for each in questions_asked().values()} == set(questions())
+    for said in questions_asked().values():
         assert said.use != "misuse" or questions()[said.question].misuse
 
 
 def test_a_question_of_the_driver_is_asked_by_scenarios_that_need_no_orm():
-    for name, said in asked().items():
+    for name, said in questions_asked().items():
         assert (questions()[said.question].of == "orm") is ("tortoise" in catalogue()[name].needs), name
 
 

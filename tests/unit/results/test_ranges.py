@@ -35,7 +35,7 @@ def test_ranges_in_words(points, said):
 
 def test_a_change_names_both_neighbours():
     found = ranges.changes([("0.29.0", "lies"), ("0.30.0", "refuses"), ("0.32.0", "refuses")])
-    assert found == (ranges.Change("lies", "refuses", "0.29.0", "0.30.0"),)
+    assert found == (ranges.VersionChange("lies", "refuses", "0.29.0", "0.30.0"),)
 
 
 @given(st.lists(st.tuples(VERSIONS, WORDS), max_size=12), st.randoms())

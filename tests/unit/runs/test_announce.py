@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 
 from matrix.results.compare import Difference, markdown
 from matrix.results.text import code
-from matrix.runs.announce import MOST, TOGETHER, announce, issues, marker, text
+from matrix.runs.announce import MOST, TOGETHER, announce, issue_body, issues, marker
 
 HOSTILE = [
     "@maintainer and @org/team, see #1, GH-1 and owner/name#1",
@@ -88,8 +88,8 @@ def test_an_issue_with_very_many_changes_is_no_longer_than_github_takes():
 def test_foreign_text_is_nothing_but_code(reason):
     hostile = {**difference(reason=reason), "cell": reason, "scenario": reason}
     plain = {**difference(reason="x"), "cell": "x", "scenario": "x"}
-    known = list(outside_of_code(text([plain], "")))
-    assert [each for each in outside_of_code(text([hostile], "")) if "<!-- change: " not in each[1]] == [
+    known = list(outside_of_code(issue_body([plain], "")))
+    assert [each for each in outside_of_code(issue_body([hostile], "")) if "<!-- change: " not in each[1]] == [
         each for each in known if "<!-- change: " not in each[1]
     ]
     table = markdown([Difference(*[reason] * 6)])

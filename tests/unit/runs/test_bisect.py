@@ -2,7 +2,7 @@
 
 import pytest
 
-from matrix.runs.bisect import Change, Probe, axis_of, cell_of, search
+from matrix.runs.bisect import Probe, ReleaseChange, axis_of, cell_of, search
 from matrix.runs.cells import read
 from matrix.runs.jobs import RunError
 from matrix.runs.releases import load
@@ -25,7 +25,7 @@ class World:
 def test_the_exact_release_is_found_without_testing_all():
     world = World(lambda n: "lies" if n < 13 else "refuses")
     tested, changes = search(VERSIONS, [], world)
-    assert changes == [Change("1.12", "1.13", "lies", "refuses")]
+    assert changes == [ReleaseChange("1.12", "1.13", "lies", "refuses")]
     assert len(world.asked) == len(set(world.asked)) <= 7
     assert list(tested) == [version for version in VERSIONS if version in world.asked]
 
@@ -33,7 +33,7 @@ def test_the_exact_release_is_found_without_testing_all():
 def test_several_changes_are_found_between_those_that_are_tested_first():
     world = World(lambda n: "lies" if n < 3 else "breaks" if n < 11 else "lies")
     _, changes = search(VERSIONS, ["1.5", "1.10"], world)
-    assert changes == [Change("1.2", "1.3", "lies", "breaks"), Change("1.10", "1.11", "breaks", "lies")]
+    assert changes == [ReleaseChange("1.2", "1.3", "lies", "breaks"), ReleaseChange("1.10", "1.11", "breaks", "lies")]
 
 
 def test_nothing_more_is_tested_where_nothing_changes():
@@ -45,7 +45,7 @@ def test_nothing_more_is_tested_where_nothing_changes():
 def test_releases_that_cannot_be_had_are_passed_over_and_named():
     world = World(lambda n: None if n in (9, 10, 11) else "lies" if n < 10 else "safe")
     _, changes = search(VERSIONS, [], world)
-    assert changes == [Change("1.8", "1.12", "lies", "safe", ("1.9", "1.10", "1.11"))]
+    assert changes == [ReleaseChange("1.8", "1.12", "lies", "safe", ("1.9", "1.10", "1.11"))]
     assert str(changes[0]) == "lies up to 1.8, safe from 1.12 (1.9, 1.10, 1.11 in between cannot be had)"
 
 

@@ -90,7 +90,7 @@ def judged(tmp_path, monkeypatch):
         monkeypatch.setattr(Jobs, "worse", worse or {})
         said: list[str] = []
         terminal = SimpleNamespace(say=lambda text, **markup: said.append(text), width=lambda: 430)
-        made = cell_run.Options(orders=10, results=str(tmp_path), **options)
+        made = cell_run.RunOptions(orders=10, results=str(tmp_path), **options)
         done = cell_run.CellRun(made, [known[name] for name in NAMES], terminal)
         done.said = said
         done.open()

@@ -5,19 +5,19 @@ import tomllib
 
 from matrix.runs import registry, releases
 from matrix.runs.registry import Wheels, fits, reason
-from matrix.runs.releases import chosen
+from matrix.runs.releases import by_policy
 
 SOME = ["0.19.3", "0.20.0", "0.20.1", "1.0.0", "1.1.0", "1.1.9", "1.2.0rc1", "0.9.9rc1"]
 
 
 def test_the_policy_takes_the_oldest_the_newest_of_each_minor_and_a_prerelease_beyond():
-    assert chosen(SOME, "minor", True) == ["0.19.3", "0.20.1", "1.0.0", "1.1.9", "1.2.0rc1"]
-    assert chosen(SOME, "minor", False) == ["0.19.3", "0.20.1", "1.0.0", "1.1.9"]
-    assert chosen(["3.1.8", "3.1.9", "3.2.0"], "minor", False) == ["3.1.8", "3.1.9", "3.2.0"]
+    assert by_policy(SOME, "minor", True) == ["0.19.3", "0.20.1", "1.0.0", "1.1.9", "1.2.0rc1"]
+    assert by_policy(SOME, "minor", False) == ["0.19.3", "0.20.1", "1.0.0", "1.1.9"]
+    assert by_policy(["3.1.8", "3.1.9", "3.2.0"], "minor", False) == ["3.1.8", "3.1.9", "3.2.0"]
 
 
 def test_each_patch_may_be_taken_and_an_old_prerelease_never_is():
-    assert chosen([*SOME[:6], "1.1.9rc1"], "patch", True) == SOME[:6]
+    assert by_policy([*SOME[:6], "1.1.9rc1"], "patch", True) == SOME[:6]
 
 
 @pytest.fixture

