@@ -14,7 +14,7 @@ ORDERS = 30  # one by one at most, and half as many drawn at random
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds them."""
     parser.add_argument("cell", help="such as mysql-aiomysql")
-    parser.add_argument("function", metavar="MODULE:FUNCTION", help="an `async def` without arguments")
+    parser.add_argument("function", metavar="MODULE:FUNCTION", help="an `async def` that needs no argument")
     parser.add_argument("--folder", default=".", help="where the module is; the present folder without it")
     parser.add_argument("--models", action="append", metavar="MODULE", help="where the models are, if elsewhere")
     parser.add_argument("--setup", metavar="MODULE:FUNCTION", help="a coroutine function that fills the tables before")
@@ -24,8 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=EVERY,
         metavar="TASK",
-        help="where it complies: cancel each task of the function, once at each moment at which it waits; or the one "
-        "that has this name in the order (behind MODULE:FUNCTION, or --cancel=TASK)",
+        help="where it complies: cancel the function, and each task that is cancelled with it, once at each moment at "
+        "which it waits; or the task that has this name in the order, however it is waited for (behind "
+        "MODULE:FUNCTION, or --cancel=TASK)",
     )
     parser.add_argument(
         "--allow",
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--orders", type=int, default=ORDERS, help=f"how many are run one by one ({ORDERS})")
     parser.add_argument("--schedule", metavar="S", help="run this one order again, such as A.A.B.1")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, an error too")
 
 
 def words(options: argparse.Namespace, *left_out: str) -> list[str]:

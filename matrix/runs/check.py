@@ -91,7 +91,8 @@ def _cell(options: argparse.Namespace) -> tuple[CellName, tuple[tuple[str, Sourc
 def import_path() -> str:
     """``PYTHONPATH`` without places that depend on where one stands: the check stands in the suite's folder."""
     given = os.environ.get("PYTHONPATH")
-    return os.pathsep.join(str(Path(each).absolute()) for each in given.split(os.pathsep) if each) if given else ""
+    places = [str(Path(each).absolute()) for each in given.split(os.pathsep) if each] if given else []
+    return os.pathsep.join(dict.fromkeys(places))
 
 
 def again() -> str:
