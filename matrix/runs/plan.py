@@ -255,7 +255,8 @@ def _stays(cell: str, planned: Collection[str], at_hand: Collection[str]) -> boo
 
 def variants(folder: str, planned: Collection[str], at_hand: Collection[str]) -> dict[str, dict[str, str] | None]:
     """What cells of other releases show beside what is expected of all (expectations/variants.json), from the result
-    files. A cell on record that is not planned any more goes, unless this machine lacks its Python."""
+    files; of a selection what was run takes the place of what is on record of a cell, and the rest stays. A cell on
+    record that is not planned any more goes, unless this machine lacks its Python."""
     kept = expectations.read_variants(VARIANTS).items()
     made = {c: words for c, words in kept if _stays(c, planned, at_hand)}
     for state in read_folder(folder):
@@ -264,7 +265,13 @@ def variants(folder: str, planned: Collection[str], at_hand: Collection[str]) ->
             continue
         if result.not_installed or result.header.get("depth") == RECORD:
             entries = expectations.load_driver(result.axes["driver"])
-            made[state.cell] = judging.deviations(result.scenarios, entries, result.header)
+            words = judging.deviations(result.scenarios, entries, result.header)
+            if words is not None and (catalogue := result.header.get("catalogue")):
+                if (before := made.get(state.cell)) is None:
+                    continue  # nothing is on record of it: a selection does not tell what is
+                stays = {name: word for name, word in before.items() if name not in result.by_id}
+                words = {name: word for name in catalogue if (word := (stays | words).get(name))}
+            made[state.cell] = words
     return dict(sorted(made.items()))
 
 

@@ -215,6 +215,19 @@ def test_a_measured_run_is_kept_as_costs_and_as_the_record_of_its_cells(tmp_path
     assert entries["sqlite-aiosqlite0.20"] == {}  # as with the newest releases
 
 
+def test_of_a_selection_what_was_run_takes_the_place_of_what_is_on_record(tmp_path, monkeypatch):
+    cell, kept = "sqlite-aiosqlite0.20", tmp_path / "variants.json"
+    kept.write_text(json.dumps({cell: {"NST-3": "lies", "NST-99": "lies"}}))
+    monkeypatch.setattr(plan, "VARIANTS", kept)
+    names = ["NST-9", "NST-99"]
+    header = samples.header("sqlite-aiosqlite") | {"cell": cell, "planned": names, "catalogue": ["NST-3", *names]}
+    lines = [samples.scenario("NST-9", "safe"), samples.scenario("NST-99", "safe")]  # NST-9 lies with the newest
+    samples.write_cell(tmp_path / "results", header | {"depth": "record"}, lines)
+    assert plan.variants(str(tmp_path / "results"), {cell}, HAND) == {cell: {"NST-3": "lies", "NST-9": "safe"}}
+    kept.write_text("{}")
+    assert plan.variants(str(tmp_path / "results"), {cell}, HAND) == {}
+
+
 def test_what_is_measured_is_written_with_a_line_for_each_entry(tmp_path, monkeypatch):
     cell, lines = "sqlite-aiosqlite", [samples.scenario("NST-3"), samples.scenario("NST-4", "lies")]
     samples.write_cell(tmp_path / "results", samples.header(cell), lines)
