@@ -280,9 +280,9 @@ def _hang(fact: Fact, history: Any, line: Any) -> Symptom | None:
         raise NotWritten("it waits on the number of a closed socket, which another one has got: no order decides that")
     waiting, sessions = [], set()
     for operation in _operations(history):
-        if operation["told"] is None and operation["session"] not in sessions and not _waited(operation, history):
-            waiting.append(operation)  # what a task asks behind that is the run being taken down
-            sessions.add(operation["session"])
+        if operation["told"] is None and operation["session"] not in sessions:
+            waiting += [] if _waited(operation, history) else [operation]
+            sessions.add(operation["session"])  # what a task asks behind that is the run being taken down
     if not waiting:
         return None
     ours = [o for o in waiting if _after(o) is None] or waiting[:1]

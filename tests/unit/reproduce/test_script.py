@@ -363,6 +363,12 @@ def test_who_listens_is_looked_at_before_the_connections_are_cut():
     assert 'by_then.get("read n-2") is NOTHING' in end
 
 
+def test_what_who_waits_for_another_asks_when_the_run_is_taken_down_is_no_symptom():
+    assert symptom.of(recorded.line("mysql-asyncmy NST-22")).shows == (
+        'told.get("begin child\'s nested transaction 3") is NOTHING'
+    )
+
+
 def test_a_connection_on_which_something_is_answered_is_needed():
     name = "postgres-psycopg CON-35"
     line = recorded.line(name)
