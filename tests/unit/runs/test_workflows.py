@@ -118,7 +118,8 @@ exec "$REAL" -c "$RULE" "$@"
 
 
 def test_the_history_is_appended_to(tmp_path):
-    """ci/history.sh against a repository of its own: the first run makes the branch, the next one adds to it."""
+    """ci/history.sh against a repository of its own: the first run makes the branch, the next one adds to it; finds
+    have their own, as each commit of the history is a week."""
     remote, program = tmp_path / "remote.git", tmp_path / "bin"
     subprocess.run(["git", "init", "--quiet", "--bare", remote], check=True)
     program.mkdir()
@@ -145,15 +146,16 @@ def test_the_history_is_appended_to(tmp_path):
     (tmp_path / "found" / "finds.json").write_text("{}")
     command = [ROOT / "ci" / "history.sh", "found", "finds"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
-    told = ["git", "-C", remote, "log", "--format=%s", "history"]
-    subjects = subprocess.run(told, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert [subject.split()[0] for subject in subjects] == ["Finds", "Results", "Results"]
-    files = ["git", "-C", remote, "ls-tree", "-r", "--name-only", "history"]
-    assert subprocess.run(files, check=True, capture_output=True, text=True).stdout.split() == [
-        "finds/finds.json",
+
+    def told(*arguments):
+        return subprocess.run(["git", "-C", remote, *arguments], check=True, capture_output=True, text=True).stdout
+
+    assert [line.split()[0] for line in told("log", "--format=%s", "history").splitlines()] == ["Results", "Results"]
+    assert told("ls-tree", "-r", "--name-only", "history").split() == [
         "results/mysql-aiomysql.jsonl",
         "results/sqlite-aiosqlite.jsonl",
     ]
+    assert told("ls-tree", "-r", "--name-only", "finds").split() == ["finds/finds.json"]
     assert "username=x-access-token\npassword=secret\n" in (tmp_path / "logins").read_text()
     assert "push" in (tmp_path / "arguments").read_text()
     assert "secret" not in (tmp_path / "arguments").read_text()
