@@ -164,7 +164,8 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 def build(states: Sequence[CellState], folder: str | os.PathLike[str], problems: Iterable[str] = ()) -> Table:
     """The table of these states. ``folder`` holds the expectations. Raises ExpectationError."""
-    newest = max((run.started for state in states if (run := state.result or state.attempt)), default=None)
+    runs = [run for state in states if (run := state.result or state.attempt)]
+    newest = max((run.started for run in runs if not run.ahead), default=None)
     columns = tuple(_column(state, newest) for state in sorted(states, key=_column_order))
     expected = _expected(columns, folder)
     groups = group(columns, range(len(columns)))
@@ -217,7 +218,9 @@ def _age(shown: datetime | None, newest: datetime | None) -> str:
     if shown is None or newest is None:
         return ""
     days = (newest.date() - shown.date()).days
-    return "" if days <= 0 else f"{days} day{'s' if days > 1 else ''} older than the newest run"
+    if days < 0:
+        return "its machine's clock was wrong"
+    return f"{days} day{'s' if days > 1 else ''} older than the newest run" if days else ""
 
 
 # Rows

@@ -42,10 +42,11 @@ def _newest(states: list[CellState]) -> CellState:
 
 
 def _age(run: CellResult | None) -> tuple[object, ...]:
-    """Orders runs by start, then end; two files of the very same run are told apart by what they hold."""
+    """Orders runs by start, then end; two files of the very same run are told apart by what they hold. Who began later
+    than now comes before all others."""
     assert run is not None
     ended = parse_timestamp(run.footer["finished"]) if run.footer else run.started
-    return run.started, ended, run.path.read_bytes()
+    return not run.ahead, run.started, ended, run.path.read_bytes()
 
 
 def write_merged(out: str | os.PathLike[str], folders: Iterable[str | os.PathLike[str]]) -> list[CellState]:
@@ -104,7 +105,7 @@ def write_trimmed(out: str | os.PathLike[str], folder: str | os.PathLike[str], d
 
 def _drop_older(folder: Path, span: timedelta) -> None:
     runs = [state.result for state in read_folder(folder) if state.result]
-    newest = max((run.started for run in runs), default=None)
+    newest = max((run.started for run in runs if not run.ahead), default=None)
     for run in runs:
         if newest is not None and newest - run.started > span:
             run.path.unlink()

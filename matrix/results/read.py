@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -28,6 +28,7 @@ NEEDED = {
 
 Check = Callable[[Mapping[str, Any]], "str | None"]
 
+AHEAD = timedelta(days=1)  # clocks of two machines may differ by as much
 DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 LONG = b"0" * 19  # digits: from here on orjson may make a float of a whole number
 
@@ -106,6 +107,11 @@ class CellResult:
     @property
     def started(self) -> datetime:
         return parse_timestamp(self.header["started"])
+
+    @property
+    def ahead(self) -> bool:
+        """Whether it began later than now, by the clock of a machine where that was wrong: it is newer than nothing."""
+        return self.started > datetime.now(timezone.utc) + AHEAD
 
     def without_evidence(self) -> CellResult:
         """The same run with lines that are small: what was seen stays in the file."""

@@ -36,6 +36,14 @@ def test_an_older_result_says_its_age_and_an_incomplete_cell_says_so(table):
     assert columns["mysql-asyncmy"].problem.startswith("mysql-asyncmy.jsonl.part: the run of 2026-11-23T19:00:00Z")
 
 
+def test_a_result_of_a_machine_whose_clock_was_wrong_makes_no_other_one_old(tmp_path):
+    lines = [samples.scenario("NST-3"), samples.scenario("NST-4")]
+    samples.write_cell(tmp_path, samples.header("mysql-aiomysql", started="2099-01-01T00:00:00Z"), lines)
+    samples.write_cell(tmp_path, samples.header("mysql-asyncmy"), lines)
+    ahead, other = view.build(read_folder(tmp_path), tmp_path).columns
+    assert (ahead.age, other.age) == ("its machine's clock was wrong", "")
+
+
 def test_a_cell_without_any_complete_run_is_an_error(tmp_path):
     samples.write_cell(tmp_path, samples.header(), [samples.scenario("NST-3", "lies")], finish=False)
     table = view.build(read_folder(tmp_path), tmp_path)

@@ -139,3 +139,18 @@ def test_what_is_as_old_as_it_may_be_stays(tmp_path):
         assert write_trimmed(tmp_path / "history", tmp_path / "none", days) == 0
         assert len(read_folder(tmp_path / "history")) == left
     assert write_trimmed(tmp_path / "none", tmp_path / "none", 3) == 0
+
+
+def test_what_began_later_than_now_is_newer_than_nothing(tmp_path):
+    """A clock that was wrong once neither keeps its result for ever nor makes all others too old for the history."""
+    history, results = tmp_path / "history", tmp_path / "results"
+    write_cell(history, header("mysql-aiomysql", started="2099-01-01T00:00:00Z"), [scenario("NST-3"), scenario("NST-4")])
+    write_cell(history, header("mysql-asyncmy", started=OLD), [scenario("NST-3"), scenario("NST-4")])
+    for cell in ("mysql-aiomysql", "sqlite-aiosqlite"):
+        write_cell(results, header(cell, started=NEW), [scenario("NST-3"), scenario("NST-4")])
+    for folders in ((history, results), (results, history)):
+        states = merge(folders)
+        assert [state.result.header["started"] for state in states] == [NEW, OLD, NEW]
+    write_cell(tmp_path / "other", header("postgres-asyncpg", started="2099-01-01T00:00:00Z"), [scenario()])
+    assert write_trimmed(history, tmp_path / "other", 35) == 1
+    assert [state.cell for state in read_folder(history)] == ["mysql-aiomysql", "mysql-asyncmy", "postgres-asyncpg"]

@@ -29,6 +29,14 @@ signal.signal(signal.SIGINT, end)
 print(flush=True)
 signal.pause()
 """
+# It goes when it is told to; what it has started does not.
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+child.wait()
+"""
 KILLED = """
 import os, signal, subprocess, sys
 from matrix.runs.children import Children
@@ -71,11 +79,25 @@ def test_what_is_left_of_a_killed_run_is_told_to_end_then_killed_and_its_folder_
     said += [f">{folders[0]}", f">{folders[1]}", f"<{folders[1]}"]
     began = time.monotonic()
     children.watch(io.StringIO("\n".join(said) + "\n"))
-    assert time.monotonic() - began < 5
-    assert polite.wait(5) == 7
-    assert stubborn.wait(5) == -signal.SIGKILL
+    assert time.monotonic() - began < 30
+    assert polite.wait(30) == 7
+    assert stubborn.wait(30) == -signal.SIGKILL
     assert through.poll() is None
     assert [each.exists() for each in folders] == [False, True]
+
+
+@pytest.mark.parametrize("script", ["import time; print(flush=True); time.sleep(60)", STUBBORN])
+def test_what_a_process_of_a_killed_run_has_started_is_ended_too(monkeypatch, script):
+    monkeypatch.setattr(children, "GRACE", 1.0)
+    command = [sys.executable, "-c", PARENT, script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as parent:
+        child = int(parent.stdout.readline())
+        began = maker.start_time(child)
+        children.watch(io.StringIO(f"+{parent.pid}\n"))
+    until = time.monotonic() + 30
+    while maker.start_time(child) == began and time.monotonic() < until:
+        time.sleep(0.01)
+    assert maker.start_time(child) != began
 
 
 def test_what_a_killed_run_started_is_ended_by_its_watchman(tmp_path):
@@ -102,6 +124,6 @@ def test_a_run_that_ends_tells_its_children_and_kills_who_does_not_listen(begin,
     began = time.monotonic()
     with run.one(polite), run.one(stubborn), run.one(over):
         run.end()
-    assert time.monotonic() - began < 5
-    assert polite.wait(5) == 7
-    assert stubborn.wait(5) == -signal.SIGKILL
+    assert time.monotonic() - began < 30
+    assert polite.wait(30) == 7
+    assert stubborn.wait(30) == -signal.SIGKILL
