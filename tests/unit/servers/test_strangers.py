@@ -21,6 +21,7 @@ import mysql.connector
 import pg8000.native
 import pytest
 
+from matrix import maker
 from matrix.harness.cell import Cell
 from matrix.harness.drivers import drivers
 from matrix.harness.witness import Address, MySQLWitness, PostgresWitness, Witness, WitnessError
@@ -29,6 +30,7 @@ from matrix.servers import mysql as mysql_family
 from matrix.servers.server import Server
 from tests.unit.mutation.reach import scope_of_servers
 
+ROOT = Path(__file__).parents[3]
 STRANGER: Mapping[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
 COMMAND_LINES = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
 SERVERS_OWN = {"mysql.infoschema", "mysql.session", "mysql.sys", "mariadb.sys"}  # nobody can log in as these
@@ -227,11 +229,20 @@ def test_the_file_with_the_password_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_a_cell_leaves_no_database_at_a_given_address(met: Met, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is still in it: the server is somebody's."""
+    """Whoever is still in it: the server is somebody's. It takes what killed runs have left there, and nothing else."""
     monkeypatch.setenv(f"MATRIX_{met.kind.upper()}_URL", met.server.url)
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     asked = "SELECT datname FROM pg_database" if met.kind == "postgres" else "SHOW DATABASES"
-    before = met.execute(asked)
+    over = subprocess.run(
+        [sys.executable, "-c", "from matrix import maker; print(maker.mark())"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout.strip()
+    kept = ["precious", f"{maker.mark()}_a1b2c3", f"precious_{over}_a1b2c3"]
+    for name in (*kept, f"{over}_a1b2c3", f"repro_{over}_1f"):
+        met.execute(f"CREATE DATABASE {name}")
+    before = [row for row in met.execute(asked) if not str(row[0]).startswith((over, f"repro_{over}"))]
     cell = Cell("sqlite-aiosqlite", server=met.kind)
     cell.kind = met.kind
     of_its_kind = drivers()["asyncpg" if met.kind == "postgres" else "aiomysql"]
@@ -246,3 +257,5 @@ def test_a_cell_leaves_no_database_at_a_given_address(met: Met, monkeypatch: pyt
         gc.unfreeze()
     assert sorted(met.execute(asked)) == sorted(before)
     left.close()
+    for name in kept:
+        met.execute(f"DROP DATABASE {name}")
