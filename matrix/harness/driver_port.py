@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .blocks import TransactionBlock
-from .history import THE_END, Block, Iteration
+from .history import SEEN, THE_END, UNSEEN, Block, Iteration
 from .ports import Port
 from .sentences import Fact
+from .witness import ENTRY
 
 if TYPE_CHECKING:
     from .session import Session
@@ -65,16 +66,27 @@ class DriverPort(Port):
         """Look whether the connection is alive."""
         await self._ask("ping", {"kind": "ping"}, lambda: self.world.adapter.ping(self.connection), "")
 
-    async def iterate(self, *, streamed: bool, leave: int = 0, copied: bool = False) -> None:
+    async def exists(self, row: str) -> None:
+        """Look whether somebody's row is there."""
+        found = f"EXISTS (SELECT 1 FROM {ENTRY} WHERE token LIKE '%{row[1:]}')"  # not its whole token, as with Tortoise
+        question = f"SELECT CASE WHEN {found} THEN '{SEEN}' ELSE '{UNSEEN}' END"
+        look = functools.partial(self.world.adapter.setting, self.connection, question)
+        await self._ask("look", {"kind": "look", "row": row}, look, row)
+
+    async def iterate(self, *, streamed: bool, leave: int = 0, copied: bool = False, fails: bool = False) -> None:
         """Walk through a result of three rows, one fetch at a time. Every row must be the one that was asked for, and
         the end must come behind the last. ``leave``: after so many rows; ``copied``: the rows of a COPY, whose loop is
-        left without an error, so that the end comes behind those."""
+        left without an error, so that the end comes behind those; ``fails``: streamed by a call that is no cursor of
+        the server's, and the second row is an error."""
         world, session, scope = self.world, self.session, self.scope(None)
         nonces = [world.nonce() for _ in range(3)]
         rows = world.adapter.rows(self.connection, nonces, streamed=streamed)
         if copied:
             rows = world.adapter.copy_out(self.connection, nonces, leave)
-        own = streamed and not copied and world.adapter.streams_in_transaction
+        if fails:
+            rows = world.adapter.stream(self.connection, nonces)
+        how = {"copied": True} if copied else {"fails": True} if fails else {}
+        own = streamed and not copied and not fails and world.adapter.streams_in_transaction
 
         async def fetch() -> str:
             return await anext(rows, THE_END)
@@ -83,7 +95,7 @@ class DriverPort(Port):
         try:
             wanted = (*nonces[: leave or None], *[THE_END] * (copied or not leave))
             for nonce in wanted:
-                asks = {"kind": "fetch", "row": nonce, **({"copied": True} if copied else {})}
+                asks = {"kind": "fetch", "row": nonce, **how}
                 await session.step(asks)
                 if iteration is None:
                     iteration = Iteration(session.name, scope, world.timeline.sequence)

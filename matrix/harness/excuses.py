@@ -118,8 +118,19 @@ def entitled(history: History, operation: Operation) -> bool:
         or _would_not_be_serial(history, operation)
         or _writes_on_an_old_state(history, operation)
         or _finds_it_dead(history, operation)
+        or _leaves_an_error(history, operation)
         or _not_serializable(history, operation)
         or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
+    )
+
+
+def _leaves_an_error(history: History, operation: Operation) -> bool:
+    """Whether it is the commit of a transaction in which a result was left before a row that is an error."""
+    begin = asked(history, operation.block, "begin")
+    return operation.kind == "commit" and any(
+        other.asks.get("fails") and other.scope == operation.scope and begin.started < other.started < operation.started
+        for other in history.operations
+        if begin is not None and other.kind == "read"
     )
 
 

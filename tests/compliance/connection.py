@@ -238,6 +238,42 @@ async def stream_left(world):
     await world.together(reader=reader)
 
 
+@scenario("CON-17", "A caught error, then the commit, without Tortoise", level="loud", needs=("connection",))
+async def caught_error(world):
+    """A statement fails inside a transaction of the driver's own, its error is caught, and the block ends well: all of
+    its rows are stored, or its end says no."""
+    connection = await world.connect()
+
+    async def worker(session):
+        port = session.on(connection)
+        async with port.transaction():
+            await port.write()
+            with contextlib.suppress(Exception):
+                await port.fail()
+
+    await world.together(worker=worker)
+
+
+@scenario(
+    "CON-16",
+    "A streamed result is left before its error, inside a transaction",
+    level="loud",
+    needs=("connection", "stream"),
+)
+async def stream_left_before_its_error(world):
+    """Inside a transaction a task leaves a streamed result after its first row, where the next one is an error, and
+    the block ends well: all of its rows are stored, or its end says no."""
+    connection = await world.connect()
+
+    async def reader(session):
+        port = session.on(connection)
+        async with port.transaction():
+            await port.write()
+            await port.iterate(streamed=True, leave=1, fails=True)
+
+    await world.together(reader=reader)
+
+
 @scenario("CON-31", "The source of a COPY fails", level="loud", needs=("connection", "copy"))
 async def copy_source_fails(world):
     """What gives the rows of a COPY raises after two of them, alone and inside a transaction: its own error comes out,

@@ -1,5 +1,7 @@
 """POOL: the driver's own pool."""
 
+import asyncio
+
 from matrix.harness.scenario import scenario
 from matrix.harness.situations import BOTH_WANT_MORE, MET_SILENCE, STALLED, USED_BY_NEXT_OWNER, cancelled, waits_at
 
@@ -655,3 +657,42 @@ def limited_use(pool):
                 await session.release(pool, connection)
 
     return user
+
+
+@scenario(
+    "POOL-33",
+    "Without autocommit: a connection that has read is given back without an end",
+    level="loud",
+    needs=("pool", "no autocommit"),
+    fresh_connections=True,
+)
+async def old_state_without_autocommit(world):
+    """In a pool without autocommit a task reads and gives its connection back without commit or rollback, another one
+    commits a row on a connection of its own, and the first one acquires again: it sees the row."""
+    pool = await world.create_pool(2, autocommit=False)
+    row, held, read, stored, seen = world.token(), *(asyncio.Event() for _ in range(4))
+
+    async def reader(session):
+        await held.wait()
+        try:
+            for look in (False, True):
+                connection = await session.acquire(pool)
+                port = session.on(connection)
+                await (port.exists(row) if look else port.read())
+                await session.release(pool, connection)
+                read.set()
+                await stored.wait()
+        finally:
+            seen.set()
+
+    async def writer(session):
+        connection = await session.acquire(pool)
+        held.set()
+        await read.wait()
+        async with session.on(connection).transaction(implicit=True):
+            await session.on(connection).write(row)
+        stored.set()
+        await seen.wait()
+        await session.release(pool, connection)
+
+    await world.together(reader=reader, writer=writer)

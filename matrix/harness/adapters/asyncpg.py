@@ -45,6 +45,7 @@ class AsyncpgAdapter(Adapter):
         "no autocommit",
         "switched autocommit",
         "copied rows",
+        "stream",
         "pipeline",
     }
     states = POSTGRES

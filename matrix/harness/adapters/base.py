@@ -34,6 +34,7 @@ CAPABILITIES = {
     "copy": "the driver has no calls for COPY",
     "notifications": "the database sends no notifications, or the driver has no call for them",
     "pipeline": "the driver has no pipeline mode",
+    "stream": "no call streams what the server sends at once, or an error ends no transaction there",
     "copied rows": "the driver has no loop over the rows of a COPY that could be left",
     "no autocommit": "the driver has autocommit and no other mode",
     "switched autocommit": "the driver has no call that switches autocommit off",
@@ -67,6 +68,7 @@ HOOKS = {
         "rollback",
     ),
     "copy": ("copy_in",),
+    "stream": ("stream",),
     "copied rows": ("copy_out",),
     "notifications": ("listen", "hear"),
     "pipeline": ("pipeline",),
@@ -192,6 +194,11 @@ class Adapter:
     def copy_out(self, connection: Any, nonces: Sequence[str], count: int) -> AsyncIterator[str]:
         """The rows of a COPY ... TO STDOUT (``select_rows``), by the driver's call for it; after so many it leaves the
         loop over them, and that call, without an error."""
+        raise NotImplementedError
+
+    def stream(self, connection: Any, nonces: Sequence[str]) -> AsyncIterator[str]:
+        """Iterate over a result whose first row is that of ``rows`` and whose second is an error, by a call that
+        streams what the server sends at once: an async generator, closed early where the reader leaves."""
         raise NotImplementedError
 
     async def listen(self, connection: Any, channel: str) -> Any:

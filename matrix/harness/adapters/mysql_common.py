@@ -22,6 +22,7 @@ class MySQLAdapter(Adapter):
         "check",
         "copy",
         "copied rows",
+        "stream",
         "notifications",
         "pipeline",
         "serialization",

@@ -14,7 +14,7 @@ import psycopg_pool
 from psycopg.rows import dict_row
 
 from ..tls import CERTIFICATE
-from ..witness import ENTRY, Address
+from ..witness import ENTRY, SEED, Address
 from .base import CAPABILITIES, Adapter
 from .states import POSTGRES
 
@@ -92,6 +92,13 @@ class PsycopgAdapter(Adapter):
             cursor.itersize = 1
             await cursor.execute(self.select_rows, nonces)
             async for row in cursor:
+                yield row[0]
+
+    async def stream(self, connection: Any, nonces: Sequence[str]) -> AsyncIterator[str]:
+        numbered = f"SELECT nonce, row_number() OVER (ORDER BY id) AS n FROM {SEED} WHERE nonce IN (%s, %s, %s)"
+        failing = f"SELECT nonce FROM ({numbered}) AS each WHERE 1 / (2 - n) IS NOT NULL"  # at the second row
+        async with connection.cursor() as cursor, contextlib.aclosing(cursor.stream(failing, nonces)) as rows:
+            async for row in rows:
                 yield row[0]
 
     async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:

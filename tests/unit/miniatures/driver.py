@@ -411,6 +411,9 @@ class Miniature(Adapter):
         return connection.rows(nonces, streamed)
 
     async def setting(self, connection: Connection, question: str) -> str:
+        _, looks, ending = question.partition("LIKE '%")
+        if looks:
+            return (await connection.execute(f"LOOK {ending.partition(chr(39))[0]}")).value
         _, from_table, table = question.partition("SELECT * FROM ")
         return (await connection.execute(f"ROWS {table}" if from_table else "SHOW")).value
 
@@ -431,6 +434,15 @@ class Miniature(Adapter):
                 count -= 1
                 if not count:
                     break
+
+    async def stream(self, connection: Connection, nonces: Sequence[str]) -> AsyncIterator[str]:
+        """The server has met its error before the first row is looked at."""
+        first = await connection.execute(f"SELECT {nonces[0]}")
+        try:
+            await self.fail(connection)
+        except self.errors[0] as error:
+            yield first.value
+            raise error
 
     async def fail(self, connection: Connection) -> None:
         await connection.execute("SELECT FROM no_such_table")

@@ -8,8 +8,10 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from matrix.harness.history import UNSEEN
+
 from .database import Answer, Refusal, ServerSession
-from .driver import Connection, DriverError, Pool, Queueing
+from .driver import Aborted, Connection, DriverError, Pool, Queueing
 from .orm import Orm, Transaction
 from .wire import MiniatureWire
 
@@ -82,6 +84,43 @@ class LeftCopiesBlockTheConnection(Queueing):
         if self.blocked:
             raise DriverError("another command is under way")
         return await super().read(connection, nonce)
+
+
+class HidesWhatALeftResultMeant(Queueing):
+    """Takes a transaction for committed that the server has given up for an error in rows that nobody looked at."""
+
+    expects = ("durability", "lies")
+    left = False
+
+    async def stream(self, connection: Connection, nonces: Sequence[str]) -> AsyncIterator[str]:
+        self.left = True
+        async for row in super().stream(connection, nonces):
+            yield row
+
+    async def commit(self, connection: Connection, state: Any) -> None:
+        with contextlib.suppress(*[Aborted] * self.left):
+            await super().commit(connection, state)
+
+
+class KeepsAnOldState(Queueing):
+    """Shows the next user of a connection what its last one could have seen, where neither has ended a transaction."""
+
+    expects = ("durability", "lies")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.old: dict[Connection, frozenset[str]] = {}
+
+    async def read(self, connection: Connection, nonce: str) -> str:
+        self.old.setdefault(connection, frozenset(self.database.visible()))
+        return await super().read(connection, nonce)
+
+    async def setting(self, connection: Connection, question: str) -> str:
+        told = await super().setting(connection, question)
+        ending = question.partition("LIKE '%")[2].partition("'")[0]
+        if ending and connection in self.old and not any(row.endswith(ending) for row in self.old[connection]):
+            return UNSEEN
+        return told
 
 
 class FailedCopiesKeepRows(Queueing):

@@ -28,6 +28,7 @@ REFUSED_BY_THE_RIGHT_ONE = ("CON-7", "POOL-6", "POOL-7", "POOL-9", "POOL-12", "P
 REFUSED_BY_THE_RIGHT_ONE += (
     "CON-10",
     "CON-11",
+    "CON-16",
     "NST-17",
     "NST-18",
     "NST-20",

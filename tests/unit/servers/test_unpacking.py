@@ -93,7 +93,7 @@ def test_what_leads_out_is_refused(tmp_path: Path, outside: Path, archives: list
 def test_a_link_that_leads_out_is_refused_before_the_next_entry(tmp_path: Path, outside: Path) -> None:
     hostile = archive(tmp_path / "hostile.tar", [link("a", "../outside"), entry("next")])
     with tarfile.open(hostile) as opened, pytest.raises(ServerError, match="holds a, which leads out"):
-        Tree(tmp_path / "tree").extract(opened)
+        Unpacked(tmp_path / "tree").extract(opened)
     assert list((tmp_path / "tree").iterdir()) == []
 
 
