@@ -11,7 +11,7 @@ import asyncodbc
 import pyodbc
 
 from ..witness import Address
-from .base import Adapter
+from .cursors import CursorAdapter
 from .states import MYSQL, POSTGRES, SQLITE
 
 # Where the ODBC drivers are: set by the cell before pyodbc is loaded (matrix.servers.odbc).
@@ -23,16 +23,16 @@ SETTINGS = {  # per database: change, show, what else a session keeps
 }
 
 
-class AsyncodbcAdapter(Adapter):
+class AsyncodbcAdapter(CursorAdapter):
     name = "asyncodbc"
     capabilities = frozenset({"connection", "pool", "server", "no autocommit"})
     documented = (pyodbc.Error,)
     isolated = True
     orders = 5  # each costs a process, on each of three databases
     steps = 250  # of a crowd's hundreds of steps each costs a look at every thread
-    select = Adapter.select.replace("%s", "?")
-    insert = Adapter.insert.replace("%s", "?")
-    select_rows = Adapter.select_rows.replace("%s", "?")
+    select = CursorAdapter.select.replace("%s", "?")
+    insert = CursorAdapter.insert.replace("%s", "?")
+    select_rows = CursorAdapter.select_rows.replace("%s", "?")
 
     def _dsn(self, address: Address) -> str:
         driver = f"Driver={os.environ[DRIVERS[address.kind]]};"
@@ -51,39 +51,11 @@ class AsyncodbcAdapter(Adapter):
     async def close(self, connection: Any) -> None:
         await connection.close()
 
-    async def read(self, connection: Any, nonce: str) -> str:
-        async with connection.cursor() as cursor:
-            await cursor.execute(self.select, (nonce,))
-            row = await cursor.fetchone()
-            return row[0] if row else "no row"
-
-    async def write(self, connection: Any, token: str) -> None:
-        await self._execute(connection, self.insert, (token,))
-
-    async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
-        async with connection.cursor() as cursor:
-            await cursor.executemany(self.insert, [(token,) for token in tokens])
-
-    async def fail(self, connection: Any) -> None:
-        await self._execute(connection, self.refused)
-
-    async def _execute(self, connection: Any, statement: str, *parameters: Any) -> None:
-        async with connection.cursor() as cursor:
-            await cursor.execute(statement, *parameters)
-
-    async def script(self, connection: Any, text: str) -> None:
-        await self._execute(connection, text)
-
     async def rows(self, connection: Any, nonces: Sequence[str], *, streamed: bool) -> AsyncIterator[str]:
         async with connection.cursor() as cursor:
             await cursor.execute(self.select_rows, *nonces)
             while row := await cursor.fetchone():
                 yield row[0]
-
-    async def setting(self, connection: Any, question: str) -> str:
-        async with connection.cursor() as cursor:
-            await cursor.execute(question)
-            return str((await cursor.fetchone())[0] or "unset")
 
     async def begin(self, connection: Any) -> str:
         await self._execute(connection, "BEGIN")
@@ -98,15 +70,8 @@ class AsyncodbcAdapter(Adapter):
     async def create_pool(self, address: Address, size: int, *, autocommit: bool = True) -> Any:
         return await asyncodbc.create_pool(minsize=1, maxsize=size, dsn=self._dsn(address), autocommit=autocommit)
 
-    async def acquire(self, pool: Any) -> Any:
-        return await pool.acquire()
-
     async def release(self, pool: Any, connection: Any) -> None:
         await pool.release(connection)
-
-    async def close_pool(self, pool: Any) -> None:
-        pool.close()
-        await pool.wait_closed()
 
     def install(self, world: Any) -> None:
         """Hold the results of the loop's thread pool too: which thread goes on first is then the schedule's choice.

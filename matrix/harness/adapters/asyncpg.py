@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import asyncpg
 
 from ..witness import ENTRY, SEED, Address
-from .base import CAPABILITIES, Adapter
+from .base import CAPABILITIES, Adapter, login
 from .states import POSTGRES
 
 
@@ -56,15 +56,7 @@ class AsyncpgAdapter(Adapter):
     change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
 
     def _arguments(self, address: Address) -> dict[str, Any]:
-        return {
-            "host": address.host,
-            "port": address.port,
-            "user": address.user,
-            "password": address.password,
-            "database": address.database,
-            "ssl": self.tls or False,
-            **self.chosen,
-        }
+        return {**login(address), "ssl": self.tls or False, **self.chosen}
 
     async def connect(self, address: Address, **limits: float) -> Any:
         return await asyncpg.connect(**self._arguments(address), **self.limits(limits))

@@ -262,15 +262,7 @@ class Adapter:
     def credentials(self, address: Address, size: int) -> dict[str, Any]:
         """Tortoise's ``credentials`` for a pool of 1 to ``size`` connections: as ``connect``. Called once
         per connection name and run, before Tortoise connects."""
-        return {
-            "host": address.host,
-            "port": address.port,
-            "user": address.user,
-            "password": address.password,
-            "database": address.database,
-            "minsize": 1,
-            "maxsize": size,
-        }
+        return {**login(address), "minsize": 1, "maxsize": size}
 
     def make_orm(self, world: World, setup: OrmSetup) -> Any:
         """Tortoise for one run, not yet initialised. Drivers leave this as it is; the miniatures bring an ORM of their
@@ -289,6 +281,12 @@ class Adapter:
 
     def remove(self) -> None:
         """Undo ``install``: the driver is as it was. Called after each run, also after a failed one."""
+
+
+def login(address: Address, database: str = "database") -> dict[str, Any]:
+    """Where a server is and who logs in, as clients take it; ``database`` is what they call that."""
+    who = {"host": address.host, "port": address.port, "user": address.user, "password": address.password}
+    return {**who, database: address.database}
 
 
 def _orm_errors() -> tuple[type[BaseException], ...]:

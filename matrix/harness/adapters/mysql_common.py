@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, ClassVar
 
 from ..witness import Address
-from .base import CAPABILITIES, Adapter
+from .base import CAPABILITIES, login
+from .cursors import CursorAdapter
 from .states import MYSQL
 
 
-class MySQLAdapter(Adapter):
+class MySQLAdapter(CursorAdapter):
     """``module`` is the driver's package: ``connect``, ``create_pool``, cursors as context managers."""
 
     engine = "tortoise.backends.mysql"
@@ -41,15 +42,7 @@ class MySQLAdapter(Adapter):
     module: Any
 
     def _arguments(self, address: Address) -> dict[str, Any]:
-        return {
-            "host": address.host,
-            "port": address.port,
-            "user": address.user,
-            "password": address.password,
-            "db": address.database,
-            "autocommit": True,
-            **self._encryption(),
-        }
+        return {**login(address, "db"), "autocommit": True, **self._encryption()}
 
     def _encryption(self) -> dict[str, Any]:
         return {"ssl": self.tls} if self.tls else {}
@@ -67,28 +60,6 @@ class MySQLAdapter(Adapter):
     async def close(self, connection: Any) -> None:
         await connection.ensure_closed()
 
-    async def read(self, connection: Any, nonce: str) -> str:
-        async with connection.cursor() as cursor:
-            await cursor.execute(self.select, (nonce,))
-            row = await cursor.fetchone()
-            return row[0] if row else "no row"
-
-    async def write(self, connection: Any, token: str) -> None:
-        async with connection.cursor() as cursor:
-            await cursor.execute(self.insert, (token,))
-
-    async def write_many(self, connection: Any, tokens: Sequence[str]) -> None:
-        async with connection.cursor() as cursor:
-            await cursor.executemany(self.insert, [(token,) for token in tokens])
-
-    async def fail(self, connection: Any) -> None:
-        async with connection.cursor() as cursor:
-            await cursor.execute(self.refused)
-
-    async def script(self, connection: Any, text: str) -> None:
-        async with connection.cursor() as cursor:
-            await cursor.execute(text)
-
     async def ping(self, connection: Any) -> None:
         await connection.ping()
 
@@ -100,11 +71,6 @@ class MySQLAdapter(Adapter):
 
     async def switch_autocommit_off(self, connection: Any) -> None:
         await connection.autocommit(False)
-
-    async def setting(self, connection: Any, question: str) -> str:
-        async with connection.cursor() as cursor:
-            await cursor.execute(question)
-            return str((await cursor.fetchone())[0] or "unset")
 
     async def begin(self, connection: Any) -> None:
         await connection.begin()
@@ -119,14 +85,7 @@ class MySQLAdapter(Adapter):
         arguments = {**self._arguments(address), "autocommit": autocommit}
         return await self.module.create_pool(minsize=1, maxsize=size, **arguments)
 
-    async def acquire(self, pool: Any) -> Any:
-        return await pool.acquire()
-
     async def release(self, pool: Any, connection: Any) -> None:
         done = pool.release(connection)
         if done is not None:
             await done
-
-    async def close_pool(self, pool: Any) -> None:
-        pool.close()
-        await pool.wait_closed()

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from ..tls import CERTIFICATE
 from ..witness import ENTRY, SEED, Address
-from .base import CAPABILITIES, Adapter
+from .base import CAPABILITIES, Adapter, login
 from .states import POSTGRES
 
 if TYPE_CHECKING:
@@ -47,14 +47,7 @@ class PsycopgAdapter(Adapter):
     change_setting, show_setting = "SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)"
 
     def _arguments(self, address: Address) -> dict[str, Any]:
-        return {
-            "host": address.host,
-            "port": address.port,
-            "user": address.user,
-            "password": address.password,
-            "dbname": address.database,
-            **self._encryption(),
-        }
+        return {**login(address, "dbname"), **self._encryption()}
 
     def _encryption(self) -> dict[str, str]:
         ours = {"sslmode": "verify-full", "sslrootcert": str(CERTIFICATE)} if self.tls else {"sslmode": "disable"}

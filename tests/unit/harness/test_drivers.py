@@ -129,7 +129,9 @@ def test_an_adapter_that_is_not_whole_is_told_in_one_line(tmp_path, monkeypatch,
 
 def test_the_adapters_in_the_tree_are_those_of_the_tables():
     files = {path.stem for path in (drivers.__globals__["ADAPTERS"]).glob("*.py")}
-    assert files - {"__init__", "base", "mysql_common", "states"} == {each.adapter for each in drivers().values()}
+    assert files - {"__init__", "base", "cursors", "mysql_common", "states"} == {
+        each.adapter for each in drivers().values()
+    }
     assert issubclass(type(load("aiosqlite")), Adapter)
 
 
