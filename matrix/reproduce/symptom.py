@@ -24,11 +24,11 @@ class Symptom:
     long it takes until it shows.
     """
 
-    sentence: str
     expected: str
     shows: str
     observed: str
     after: Any = None
+    sentence: str = ""  # what was found
     watched: str = ""
     looks_at_server: bool = False
     hangs: bool = False
@@ -54,9 +54,8 @@ def of(line: Mapping[str, Any]) -> Symptom:
         made = KINDS[fact["kind"]](fact, history, line) if fact["kind"] in KINDS else None
         if made is not None:
             once = line["finding"].get("finding") if line["finding"]["kind"] == "in_database" else line["finding"]
-            if fact is decides and once and once["kind"] == "seen_once":
-                return replace(made, sentence=sentence(short(once)))
-            return made
+            seen_once = fact is decides and once and once["kind"] == "seen_once"
+            return replace(made, sentence=sentence(short(once if seen_once else fact)))
     if decides["kind"] == "unhandled_error":
         raise NotWritten(f"nobody but a loop that a thread has left behind is told of it: {sentence(decides)}")
     raise NotWritten(f"what decides is seen on the wire only: {sentence(short(decides))}")
@@ -94,7 +93,6 @@ def _wrong_answer(fact: Fact, history: Any, line: Any) -> Symptom | None:
         return None
     key, value = _told(wrong), short(fact["row"])
     return Symptom(
-        sentence(short(fact)),
         f"{fact['session']}, who asks for {value}, is given {value} or an error",
         f"isinstance({key}, str) and {key} not in ({quoted(value)}, NOTHING)",
         _print(f"{fact['session']} asked for {value} and was given", key),
@@ -110,7 +108,6 @@ def _error(fact: Fact, history: Any, line: Any) -> Symptom | None:
     what = sentence(short(operation["fact"]))
     own = ", or sees an error of its own" * (fact["kind"] == "foreign_error")
     return Symptom(
-        sentence(short(fact)),
         f"{operation['session']} can {what}{own}",
         f"type({key}).__name__ == {quoted(kind)}",
         _print(f"{operation['session']} tried to {what}:", key),
@@ -135,18 +132,27 @@ def _print(words: str, *expressions: str) -> str:
 
 
 STORED = ', "stored are:", rows'
+Kind = Callable[[Fact, Any, Any], "Symptom | None"]
 
 
-def _lost(fact: Fact, history: Any, line: Any) -> Symptom | None:
-    write = _write(history, fact["row"])
-    if write is None:
-        return None
+def _of_write(of: Kind) -> Kind:
+    """Of a finding about a row: ``of`` is given the operation that wrote it."""
+
+    def made(fact: Fact, history: Any, line: Any) -> Symptom | None:
+        writes = (o for o in _operations(history) if o["what"] == "write")
+        write = next((o for o in writes if fact["row"] in (o["fact"].get("rows") or [o["fact"].get("row")])), None)
+        return None if write is None else of(fact, write, history)
+
+    return made
+
+
+@_of_write
+def _lost(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
     token = short(fact["row"])
     ours = [o for o in _operations(history) if _after(o) is None]
     commits = [_key(o) for o in ours if o["what"] == "commit" and o["told"] and o["told"]["event"] == "ok"]
     keys = [_key(write), *(commits if write["block"] else [])]
     return Symptom(
-        sentence(short(fact)),
         f"row {token}, whose write by {write['session']} was reported as done, is stored",
         " and ".join([f"well({quoted(key)})" for key in keys] + [f"{quoted(token)} not in rows"]),
         _print(f"{write['session']}'s write of row {token} was reported as done;") + STORED,
@@ -154,10 +160,8 @@ def _lost(fact: Fact, history: Any, line: Any) -> Symptom | None:
     )
 
 
-def _stored(fact: Fact, history: Any, line: Any) -> Symptom | None:
-    write = _write(history, fact["row"])
-    if write is None:
-        return None
+@_of_write
+def _stored(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
     token, key = short(fact["row"]), _key(write)
     shows, what = f"failed({quoted(key)})", "the write failed:"
     if write["told"] is None or write["told"]["event"] == "ok":
@@ -169,7 +173,6 @@ def _stored(fact: Fact, history: Any, line: Any) -> Symptom | None:
         if ends[-1]["what"] == "rollback":
             shows, what = f"{quoted(key)} in told", "its transaction is rolled back:"
     return Symptom(
-        sentence(short(fact)),
         f"row {token}, whose write by {write['session']} was reported as failed, is not stored",
         f"{shows} and {quoted(token)} in rows",
         _print(f"reported to {write['session']}: {what}", f"told.get({quoted(key)})") + STORED,
@@ -183,7 +186,6 @@ def _setting(fact: Fact, history: Any, line: Any) -> Symptom | None:
         return None
     key = _told(look)
     return Symptom(
-        sentence(short(fact)),
         f"{fact['session']} finds the setting as in a new session",
         f"{quoted(fact['given'])} in map(str, {key} or ())",
         _print(f"{fact['session']} looked at the setting and found", key),
@@ -194,20 +196,16 @@ def _setting(fact: Fact, history: Any, line: Any) -> Symptom | None:
 def _swallowed(fact: Fact, history: Any, line: Any) -> Symptom | None:
     task = f"tasks[{quoted(fact['session'])}]"
     return Symptom(
-        sentence(short(fact)),
         f"{fact['session']}, whose task is cancelled, ends with CancelledError",
         f"{task}.cancelling() and {task}.done() and not {task}.cancelled()",
         _print(f"{fact['session']} was cancelled and ended as", task),
     )
 
 
-def _sent(fact: Fact, history: Any, line: Any) -> Symptom | None:
-    write = _write(history, fact["row"])
-    if write is None:
-        return None
+@_of_write
+def _sent(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
     token, key = short(fact["row"]), _key(write)
     return Symptom(
-        sentence(short(fact)),
         f"row {token}, whose write was cancelled before anything was sent, is not stored",
         f"failed({quoted(key)}) and {quoted(token)} in rows",
         _print(f"reported to {write['session']}: the write of {token} is cancelled:", f"told.get({quoted(key)})")
@@ -215,13 +213,10 @@ def _sent(fact: Fact, history: Any, line: Any) -> Symptom | None:
     )
 
 
-def _early(fact: Fact, history: Any, line: Any) -> Symptom | None:
-    write = _write(history, fact["row"])
-    if write is None:
-        return None
+@_of_write
+def _early(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
     token = short(fact["row"])
     return Symptom(
-        sentence(short(fact)),
         f"nobody else sees row {token} before its transaction commits",
         f"seen.get({quoted(token)}, False)",
         _print(f"whether another connection saw row {token} before the commit:", f"seen.get({quoted(token)})"),
@@ -230,23 +225,16 @@ def _early(fact: Fact, history: Any, line: Any) -> Symptom | None:
     )
 
 
-def _unseen(fact: Fact, history: Any, line: Any) -> Symptom | None:
-    write = _write(history, fact["row"])
-    if write is None:
-        return None
+@_of_write
+def _unseen(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
     token = short(fact["row"])
     return Symptom(
-        sentence(short(fact)),
         f"row {token} is visible when its write was reported to {write['session']} as done",
         f"well({quoted(_key(write))}) and not seen.get({quoted(token)}, True)",
         _print(f"whether another connection saw row {token} then:", f"seen.get({quoted(token)})"),
         _after(write),
         watched=token,
     )
-
-
-def _write(history: Any, token: str) -> Mapping[str, Any] | None:
-    return next((o for o in _operations(history) if o["what"] == "write" and token in _rows(o["fact"])), None)
 
 
 def _looked(fact: Fact, history: Any, line: Any) -> Symptom | None:
@@ -256,16 +244,11 @@ def _looked(fact: Fact, history: Any, line: Any) -> Symptom | None:
         return None
     finds, row, key = fact["kind"] == "seen_uncommitted", short(fact["row"]), _key(look)
     return Symptom(
-        sentence(short(fact)),
         f"{fact['session']} {'does not see' if finds else 'sees'} row {row}",
         f"well({quoted(key)}) and {'' if finds else 'not '}told[{quoted(key)}]",
         _print(f"{fact['session']} looked for {row} and was given", f"told.get({quoted(key)})"),
         _after(look),
     )
-
-
-def _rows(fact: Fact) -> list[str]:
-    return [fact["row"]] if "row" in fact else list(fact["rows"])
 
 
 def _hang(fact: Fact, history: Any, line: Any) -> Symptom | None:
@@ -289,7 +272,6 @@ def _hang(fact: Fact, history: Any, line: Any) -> Symptom | None:
     keys = [f"told.get({quoted(_key(o))}) is NOTHING" for o in ours]
     names = ", ".join(str(o["session"]) for o in ours)
     return Symptom(
-        sentence(short(fact)),
         f"{names} can go on, or {'get' if len(ours) > 1 else 'gets'} an error",
         " and ".join(keys),
         '"nothing more came in", PATIENCE, "s; told so far:", told',
@@ -312,7 +294,6 @@ def _open(fact: Fact, history: Any, line: Any) -> Symptom | None:
     if not any(frame["kind"] == "ReadyForQuery" for frame in line["evidence"]["frames"]):
         return None  # only PostgreSQL tells everybody who is in a transaction
     return Symptom(
-        sentence(short(fact)),
         "afterwards no transaction is open",
         "open_transactions > 0",
         '"connections that the server says are idle in a transaction:", open_transactions',
@@ -323,7 +304,6 @@ def _open(fact: Fact, history: Any, line: Any) -> Symptom | None:
 def _opened(fact: Fact, history: Any, line: Any) -> Symptom | None:
     most = int(fact["size"]) * len(line["evidence"]["setup"]["orm"]["aliases"])
     return Symptom(
-        sentence(short(fact)),
         f"no more than {most} connections are opened",
         f"len(held) > {most}",
         '"connections that were opened:", len(held)',
@@ -334,7 +314,6 @@ def _over_limit(fact: Fact, history: Any, line: Any) -> Symptom | None:
     """A limit that ended its block late, or one that ended what should have been served within it."""
     name, who, limit, late = fact["session"], quoted(fact["session"]), f"{fact['seconds']:g} s", fact["kind"] == "late"
     return Symptom(
-        sentence(short(fact)),
         f"{name}'s time limit of {limit} ends its block" if late else f"{name} is served within {limit}",
         f"over.get({who}, 0) > 1" if late else f"{who} in over",
         _print(f"seconds by which {name} was over its limit:", f"over.get({who})"),
@@ -342,7 +321,6 @@ def _over_limit(fact: Fact, history: Any, line: Any) -> Symptom | None:
     )
 
 
-Kind = Callable[[Fact, Any, Any], "Symptom | None"]
 KINDS: dict[str, Kind] = {
     "wrong_answer": _wrong_answer,
     "row_lost": _lost,
