@@ -14,7 +14,7 @@ from typing import Any
 
 from matrix.results import cli as results
 from matrix.results.read import CellState
-from matrix.results.text import clean
+from matrix.results.text import clean, refuse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,10 +66,10 @@ def _headline(options: argparse.Namespace) -> int:
     try:
         table = view.build(read(options.results), FOLDER)
     except (ResultError, ExpectationError) as problem:
-        return _fail(str(problem))
+        return refuse(problem, 1)
     lines = list(headline_lines(table))
     if not lines:
-        return _fail(f"{options.results}: no complete result in the folder; run the cells first (tox)")
+        return refuse(f"{options.results}: no complete result in the folder; run the cells first (tox)", 1)
     print("\n".join(lines))
     return 0
 
@@ -82,7 +82,7 @@ def _fixes(options: argparse.Namespace) -> int:
         states = [state for folder in options.results for state in read_folder(folder)]
         worse = update(states, Path(options.page))
     except (ResultError, ValueError, OSError) as problem:
-        return _fail(str(problem))
+        return refuse(problem, 1)
     for each in worse:
         print(clean(each))
     print(f"{options.page}: {len(worse)} lines are worse with a candidate")
@@ -99,21 +99,21 @@ def _report(options: argparse.Namespace) -> int:
     for name in ("address", "repository"):
         given = getattr(options, name)
         if given and not given.startswith(("https://", "http://")):
-            return _fail(f"--{name} {given}: not an address that begins with https:// or http://")
+            return refuse(f"--{name} {given}: not an address that begins with https:// or http://", 1)
     clean_up_when_told_to_end()
     try:
         states = read(options.results)
         if not states:
-            return _fail(f"{options.results}: no result file in the folder; run the cells first (tox)")
+            return refuse(f"{options.results}: no result file in the folder; run the cells first (tox)", 1)
         older = [read(folder) for folder in options.older]
         wanted = [name for name in options.expect_cells.split(",") if name]
         problems = results.problems(states, options.expectations, results.is_strict(options), wanted)
         return _publish(states, older, problems, documents.read_folder(options.results), options)
     except (ResultError, ExpectationError) as problem:
-        return _fail(str(problem))
+        return refuse(problem, 1)
     except ImportError as problem:
         needed = "rich jinja2 jsonschema packaging markdown-it-py"
-        return _fail(f"the report needs {problem.name}, which is not installed (pip install {needed})")
+        return refuse(f"the report needs {problem.name}, which is not installed (pip install {needed})", 1)
 
 
 def _publish(
@@ -137,9 +137,9 @@ def _publish(
         files.write(out / "table.md", files.encode(markdown(table)))
         documents_written = readme.update(table, ROOT) if options.docs else []
     except ValueError as problem:
-        return _fail(f"README.md: {problem}")
+        return refuse(f"README.md: {problem}", 1)
     except OSError as problem:
-        return _fail(f"cannot write to {out}: {problem.strerror or problem}")
+        return refuse(f"cannot write to {out}: {problem.strerror or problem}", 1)
     _tolerant(sys.stdout)
     terminal.show(table)
     for fact in suite.facts(documents):
@@ -155,8 +155,3 @@ def _tolerant(stream: Any) -> None:
     if isinstance(stream, io.TextIOWrapper):
         with contextlib.suppress(ValueError, OSError):
             stream.reconfigure(errors="replace")
-
-
-def _fail(line: str) -> int:
-    print(clean(line), file=sys.stderr)
-    return 1

@@ -18,7 +18,7 @@ from typing import Any
 from matrix.harness.cell_name import parse
 from matrix.lines import CureLine, Header, ScenarioLine
 from matrix.results import reproducers
-from matrix.results.text import clean, one_line
+from matrix.results.text import clean, one_line, refuse
 from matrix.runs import sources
 from matrix.words import HOLDS, REMEDIES, VERDICTS
 
@@ -91,18 +91,18 @@ def _reproduce(options: argparse.Namespace) -> int:
         options.scenario = one(options.scenario) if options.scenario else None
         states = read_folder(options.results)
     except LookupError as problem:
-        print(problem.args[0], file=sys.stderr)
-        return 2
+        return refuse(problem)
     except ResultError as problem:
-        return _fail(str(problem))
+        return refuse(problem, 1)
     results = [state.result for state in states if state.result and options.cell in (None, state.cell)]
     if not results:
-        return _fail(
-            f"{options.results}: no complete result{f' of cell {options.cell}' if options.cell else ''} to read"
+        return refuse(
+            f"{options.results}: no complete result{f' of cell {options.cell}' if options.cell else ''} to read",
+            1,
         )
     refused = {result.header["cell"]: why for result in results if (why := not_installable(result.header))}
     for why in dict.fromkeys(refused.values()):
-        print("\n".join(map(clean, why.splitlines())), file=sys.stderr)
+        refuse(why)
     results = [result for result in results if result.header["cell"] not in refused]
     if refused and not results:
         return 2
@@ -119,7 +119,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     try:
         _work(jobs, report, out, Path(options.environments).resolve(), options.times)
     except OSError as problem:
-        return _fail(f"cannot write to {out}: {problem.strerror or problem}")
+        return refuse(f"cannot write to {out}: {problem.strerror or problem}", 1)
     return _summary(report, jobs, out)
 
 
@@ -127,11 +127,11 @@ def _under_loop(results: Sequence[Any], options: argparse.Namespace, out: Path) 
     from matrix.reproduce.loops import run_kept
 
     if not reproducers.read_index(out).get("reproducers"):
-        return _fail(f"{out}: there are no scripts to run: python -m matrix reproduce first")
+        return refuse(f"{out}: there are no scripts to run: python -m matrix reproduce first", 1)
     try:
         return run_kept(results, options, out)
     except OSError as problem:
-        return _fail(f"cannot write to {out}: {problem.strerror or problem}")
+        return refuse(f"cannot write to {out}: {problem.strerror or problem}", 1)
 
 
 def not_installable(header: Header) -> str:
@@ -310,8 +310,3 @@ def _summary(report: Report, jobs: Sequence[FindingLine], out: Path) -> int:
     all_of_them = len({job.finding for job in jobs})
     print(f"{len(report.kept)} of {all_of_them} findings have a reproducer: {out / reproducers.INDEX}")
     return 1 if report.defects else 0
-
-
-def _fail(line: str) -> int:
-    print(clean(line), file=sys.stderr)
-    return 1

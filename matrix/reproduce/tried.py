@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from matrix.reproduce.cli import TIMES, not_installable, positive, progress
 from matrix.reproduce.regress import URL, regression_test
 from matrix.reproduce.runtime import pins
 from matrix.results.read import ResultError, read_cell
-from matrix.results.text import clean
+from matrix.results.text import clean, refuse
 from matrix.runs.sources import TORTOISE, SourceError, source
 
 PYTEST = ("pytest", "pytest-asyncio")
@@ -67,9 +66,7 @@ def _regress(options: argparse.Namespace) -> int:
         pythons = environments_of(result.header, line, options.checkout, Path(options.environments).resolve())
         return tries(path, result.header, pythons, options.times, progress)
     except (LookupError, ResultError, NotWritten, run.CannotRun, OSError) as problem:
-        said = problem.args[0] if isinstance(problem, LookupError) else problem
-        print("\n".join(map(clean, str(said).splitlines())), file=sys.stderr)
-        return 2
+        return refuse(problem)
 
 
 def environments_of(header: Mapping[str, Any], line: Any, checkout: str | None, folder: Path) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from matrix.results import expectations, finds, judging
 from matrix.results.read import CellResult, CellState, ResultError, read_cell, read_folder
-from matrix.results.text import clean
+from matrix.results.text import clean, refuse
 from matrix.words import RECORD
 
 
@@ -138,15 +138,15 @@ def _check(options: argparse.Namespace) -> int:
                 if state.result and judging.is_newest(state.result.header) and state.result.header.get("depth") == RECORD
             ]
     except (ResultError, expectations.ExpectationError) as problem:
-        return _fail([str(problem)])
+        return refuse(problem, 1)
     except ImportError as problem:
-        return _fail([f"the check needs a package that is not installed here: {problem.name} (pip install jsonschema)"])
+        return refuse(f"the check needs a package that is not installed here: {problem.name} (pip install jsonschema)", 1)
     if not states:
         found.append(f"{options.folder}: no result file in the folder; run the cells first (tox)")
     if options.cells is not None and len(states) < options.cells:
         found.append(f"{options.folder}: {len(states)} cells, {options.cells} were planned")
     if found:
-        return _fail(found)
+        return refuse("\n".join(found), 1)
     scenarios = sum(len(state.result.scenarios) for state in states if state.result)
     print(f"{len(states)} cells, {scenarios} scenarios: complete, valid and as expected")
     return 0
@@ -167,7 +167,7 @@ def _merge(options: argparse.Namespace) -> int:
     try:
         states = write_merged(options.out, options.folders)
     except (ResultError, MergeError) as problem:
-        return _fail([str(problem)])
+        return refuse(problem, 1)
     print(f"{len(states)} cells in {clean(options.out)}")
     return 0
 
@@ -180,8 +180,7 @@ def _finds(options: argparse.Namespace) -> int:
         known = {s.cell: finds.known_of(s.result) for s in read_folder(options.folder) if s.result}
         made = [state.result for state in read_folder(options.generated) if state.result]
     except (finds.FindsError, ResultError) as problem:
-        print(clean(problem), file=sys.stderr)
-        return 2
+        return refuse(problem)
     missing = [result.cell for result in made if result.cell not in known]
     for cell in missing:
         print(f"{cell}: left out, {options.folder} does not say what its scenarios show", file=sys.stderr)
@@ -198,7 +197,7 @@ def _trim(options: argparse.Namespace) -> int:
     try:
         count = write_trimmed(options.out, options.folder, options.drop_older)
     except (ResultError, MergeError) as problem:
-        return _fail([str(problem)])
+        return refuse(problem, 1)
     print(f"{count} cells in {clean(options.out)}")
     return 0
 
@@ -210,7 +209,7 @@ def _diff(options: argparse.Namespace) -> int:
         lost: list[str] = []
         sides = [_side(Path(text), lost) for text in (options.before, options.after)]
     except ResultError as problem:
-        return _fail([str(problem)], 2)
+        return refuse(problem)
     files = all(Path(text).is_file() for text in (options.before, options.after))
     if files:
         (one,), (other,) = sides[0].values(), sides[1].values()
@@ -229,15 +228,12 @@ def _diff(options: argparse.Namespace) -> int:
         counts = Counter(each.kind for each in found)
         print(", ".join(f"{counts[kind]} {kind}" for kind in compare.KINDS if counts[kind]) or "nothing changed")
     if lost:
-        return _fail([*lost, "What changed in these cells is not known: run them again."], 2)
+        return refuse("\n".join([*lost, "What changed in these cells is not known: run them again."]))
     if not files and not compare.matched(*sides):
         names = [", ".join(sorted(side)) or "no cell" for side in sides]
-        return _fail(
-            [
-                f"nothing was compared: {options.before} has {names[0]}; {options.after} has {names[1]}",
-                "Give folders that have a cell in common, or the two files to be held against each other.",
-            ],
-            2,
+        return refuse(
+            f"nothing was compared: {options.before} has {names[0]}; {options.after} has {names[1]}\n"
+            "Give folders that have a cell in common, or the two files to be held against each other."
         )
     return 1 if any(each.kind == "worse" for each in found) else 0
 
@@ -256,9 +252,3 @@ def _side(path: Path, lost: list[str]) -> dict[str, CellResult]:
     states = read_folder(path, check)
     lost += [str(state.problem) for state in states if state.result is None]
     return {state.cell: state.result for state in states if state.result}
-
-
-def _fail(lines: Iterable[str], code: int = 1) -> int:
-    for line in lines:
-        print(clean(line), file=sys.stderr)
-    return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 # C0 without tab and newline, DEL and C1, lone surrogates, line separators, and the characters that turn the direction
 # of text around or hide: what a terminal obeys, what is no character at all, what makes a line read as it is not.
@@ -45,3 +46,11 @@ def code(text: object) -> str:
 def _spelled(match: re.Match[str]) -> str:
     code = ord(match.group())
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def refuse(problem: object, code: int = 2) -> int:
+    """Say on the standard error why a command does nothing, or not all of it, in the problem's lines; its exit code."""
+    said = problem.args[0] if isinstance(problem, LookupError) else problem  # KeyError's text would be in quotes
+    for line in str(said).splitlines():
+        print(clean(line), file=sys.stderr)
+    return code

@@ -13,12 +13,11 @@ import itertools
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix.results.text import code, one_line
+from matrix.results.text import code, one_line, refuse
 
 LABEL = "verdict got worse"
 MOST = 20  # a broken release changes many verdicts at once: what is more than this goes into issues together
@@ -76,14 +75,11 @@ def _announce(options: argparse.Namespace) -> int:
     try:
         found = announce(json.loads(Path(options.diff).read_text(encoding="utf-8")), options.link, _gh)
     except (OSError, ValueError) as problem:
-        print(f"{options.diff} cannot be read: {problem}", file=sys.stderr)
-        return 2
+        return refuse(f"{options.diff} cannot be read: {problem}")
     except (AttributeError, KeyError, TypeError) as problem:
-        print(f"{options.diff} is not what `diff --json` prints: {problem!r}", file=sys.stderr)
-        return 2
+        return refuse(f"{options.diff} is not what `diff --json` prints: {problem!r}")
     except AnnounceError as problem:
-        print(problem, file=sys.stderr)
-        return 1
+        return refuse(problem, 1)
     print(f"{len(found)} issues opened")
     return 0
 

@@ -23,7 +23,7 @@ from matrix.harness.drivers import drivers
 from matrix.harness.scenario import one
 from matrix.lines import word_of
 from matrix.maker import clean_up_when_told_to_end
-from matrix.results.text import one_line
+from matrix.results.text import one_line, refuse
 from matrix.runs import cells, environments
 from matrix.runs.cells import CellName
 from matrix.runs.jobs import Done, Job, RunError, cells_read
@@ -213,8 +213,7 @@ def _bisect(options: argparse.Namespace) -> int:
         axis = axis_of(name, options.axis, releases)
         runner = JobRunner([], environments.state_folder() / "bisect")
     except (LookupError, RunError, ReleasesError) as problem:
-        print(problem.args[0], file=sys.stderr)
-        return 2
+        return refuse(problem)
     specs = {spec for version in axis.candidates for spec in cells.server_specs(axis.at(version), releases.servers)}
     runner.servers = Servers(Counter(dict.fromkeys(specs, ALWAYS)))
     print(f"{options.scenario} on {name}, {len(axis.candidates)} versions of {options.axis}", flush=True)
@@ -229,8 +228,7 @@ def _bisect(options: argparse.Namespace) -> int:
         runner.servers.stop()
     judged = [each for each in tested.values() if each.word is not None]
     if not judged:
-        print(f"{options.scenario} could be tested at no version: {next(iter(tested.values())).why}", file=sys.stderr)
-        return 1
+        return refuse(f"{options.scenario} could be tested at no version: {next(iter(tested.values())).why}", 1)
     print(f"\ntested {len(tested)} of {len(axis.candidates)} in {time.monotonic() - began:.0f} s: {', '.join(tested)}")
     for each in changes:
         print(f"  {each}{_about(axis.package, each.first)}")

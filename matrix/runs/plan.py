@@ -23,6 +23,7 @@ from matrix.harness import known_schedules
 from matrix.harness.drivers import TableError, bases, drivers
 from matrix.results import expectations, judging
 from matrix.results.read import ResultError, read_folder
+from matrix.results.text import refuse
 from matrix.runs import cells, environments
 from matrix.runs.cells import CellName
 from matrix.runs.releases import Package, Release, Releases, ReleasesError, load
@@ -379,8 +380,7 @@ def _plan(options: argparse.Namespace) -> int:
             _measure(options.measure)
         found = chosen_cells(options, lambda text: print(text, file=sys.stderr))
     except (ReleasesError, TableError, PlanError, ResultError, expectations.ExpectationError) as problem:
-        print(problem, file=sys.stderr)
-        return 2
+        return refuse(problem)
     seconds = round(sum(each.seconds for each in found), 1)
     if options.json:
         made: dict[str, Any] = {"cells": [each.as_json() for each in found], "count": len(found), "seconds": seconds}

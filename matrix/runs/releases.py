@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from packaging.version import Version
 
 from matrix import files
 from matrix.harness.drivers import TableError, drivers
+from matrix.results.text import refuse
 from matrix.runs import registry
 
 PATH = Path(__file__).parents[1] / "axes" / "releases.toml"
@@ -237,16 +237,14 @@ def _update(options: argparse.Namespace) -> int:
         wanted = options.packages or [name for name, package in current.packages.items() if package.since]
         found = refreshed(current, wanted)
     except (ReleasesError, registry.RegistryError) as problem:
-        print(problem, file=sys.stderr)
-        return 2
+        return refuse(problem)
     text = PATH.read_text(encoding="utf-8")
     new = text.partition(GENERATED)[0].rstrip() + "\n\n" + written(found)
     if new == text:
         print(f"{PATH.name} is up to date")
         return 0
     if options.check:
-        print(f"{PATH.name} is not up to date: run python -m matrix releases update", file=sys.stderr)
-        return 1
+        return refuse(f"{PATH.name} is not up to date: run python -m matrix releases update", 1)
     files.write(PATH, new)
     print(f"wrote {PATH.name}")
     return 0
@@ -256,8 +254,7 @@ def _list(options: argparse.Namespace) -> int:
     try:
         releases = load()
     except ReleasesError as problem:
-        print(problem, file=sys.stderr)
-        return 2
+        return refuse(problem)
     for name, package in releases.packages.items():
         print(f"{name}: {len(package.all)} releases since {package.since}")
         for each in package.tested:

@@ -13,7 +13,7 @@ from matrix import servers
 from matrix.harness.cell_name import CellName
 from matrix.harness.scenario import one
 from matrix.results.read import ResultError, read_cell
-from matrix.results.text import clean
+from matrix.results.text import clean, refuse
 from matrix.runs import cells, environments, process, registry, releases
 from matrix.runs.inputs import ROOT
 from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
@@ -44,16 +44,14 @@ def _replay(options: argparse.Namespace) -> int:
         own, scenario = own or sources_of(cell), one(options.scenario)
         remedy = one(options.remedy) if options.remedy else None
     except (LookupError, RunError) as problem:
-        print(problem.args[0], file=sys.stderr)
-        return 2
+        return refuse(problem)
     options.cell, options.scenario, options.remedy = str(cell), scenario, remedy
     schedule = options.schedule
     try:
         line = line_in(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
     except ResultError as problem:
         if schedule is None:
-            print(clean(problem), file=sys.stderr)
-            return 2
+            return refuse(problem)
         line = {}
     if schedule is None:
         schedule = ((line.get("cures") or {}).get(options.scenario, {}) if options.remedy else line).get("schedule")

@@ -15,7 +15,7 @@ from matrix.maker import clean_up_when_told_to_end
 from matrix.results import compare, expectations, judging
 from matrix.results.cli import unmet_of
 from matrix.results.read import CellState, read_state
-from matrix.results.text import clean
+from matrix.results.text import clean, refuse
 from matrix.runs import registry, releases
 from matrix.runs.jobs import BRIEF, DEEPEN, FULL_FIRST, Done, Job, RunError, add_sources, jobs_of, parts
 from matrix.runs.plan import NoCell, PlanError, add_choice
@@ -87,8 +87,7 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 130
     except expectations.ExpectationError as problem:
-        print(problem, file=sys.stderr)
-        return 2
+        return refuse(problem)
     named = options.tortoise or options.driver or options.server or options.python
     if named and (absent := [each for each in done if each.how == "absent" and not each.job.own]):
         return _not_to_be_had(absent, results)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from matrix.harness.scenario import Scenario, catalogue, chosen, one
 from matrix.lines import word_of
 from matrix.results import expectations, keeps
 from matrix.results.read import read_folder
-from matrix.results.text import clean, one_line
+from matrix.results.text import clean, one_line, refuse
 from matrix.runs.jobs import RunError, add_sources, version_or_source
 
 WIDTH = 100
@@ -52,8 +51,7 @@ def _list(options: argparse.Namespace) -> int:
     try:
         names = chosen(" ".join(options.names)) if options.names else list(known)
     except LookupError as problem:
-        print(problem.args[0], file=sys.stderr)
-        return 2
+        return refuse(problem)
     if options.json:
         fields = ("id", "title", "contract", "level", "family", "url")
         print(json.dumps([{field: getattr(known[name], field) for field in fields} for name in names], indent=2))
@@ -70,8 +68,7 @@ def _explain(options: argparse.Namespace) -> int:
         labels = [each if isinstance(each, str) else each.label for each in found]
         lines = list(explained(catalogue()[name], Path(options.results), labels))
     except (LookupError, expectations.ExpectationError, RunError) as problem:
-        print(problem.args[0], file=sys.stderr)
-        return 2
+        return refuse(problem)
     for line in lines:
         print(clean(line))
     return 0

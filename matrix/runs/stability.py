@@ -18,7 +18,7 @@ from typing import Any
 from matrix.maker import clean_up_when_told_to_end
 from matrix.results import documents
 from matrix.results.read import CellResult, ResultError, read_folder
-from matrix.results.text import clean
+from matrix.results.text import clean, refuse
 from matrix.results.write import utc_now
 from matrix.runs.repeated import Journal, RepeatedCell
 from matrix.runs.replaying import StabilityError
@@ -113,8 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         done = Journal(Path(options.done))
         runs = [RepeatedCell(each, python_of(each.cell, options), done, options) for each in results_of(options)]
     except (StabilityError, ResultError) as error:
-        print(clean(error), file=sys.stderr)
-        return 2
+        return refuse(error)
     clean_up_when_told_to_end()
     for run in runs:
         try:
