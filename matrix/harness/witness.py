@@ -64,6 +64,8 @@ def cycle(waits: LockWaits) -> LockWaits:
 class Witness:
     """What all witnesses can do. Raises WitnessError when the server is gone."""
 
+    key = "id serial PRIMARY KEY"
+    engine = ""  # that tables are made with; it has no deferred constraints
     one_writer = False  # the database lets one transaction write at a time, and only who has seen its newest state
 
     def __init__(self, address: Address) -> None:
@@ -78,7 +80,16 @@ class Witness:
             self.execute(f"INSERT INTO {SEED} (nonce) VALUES {values}")
 
     def tables(self) -> list[str]:
-        raise NotImplementedError
+        """The statements that make the tables."""
+        columns = f"{self.key}, {{}} varchar(64) NOT NULL UNIQUE"
+        made = [
+            f"CREATE TABLE {ENTRY} ({columns.format('token')}, value int DEFAULT 0)",
+            f"CREATE TABLE {SEED} ({columns.format('nonce')})",
+            f"CREATE TABLE {COUNTER} ({columns.format('name')}, value int NOT NULL)",
+        ]
+        if self.engine:
+            return [f"{each} {self.engine}" for each in made]
+        return [*made, f"CREATE TABLE {ORPHAN} (seed int REFERENCES {SEED} (id) DEFERRABLE INITIALLY DEFERRED)"]
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Run one statement; the rows it gives, if any."""
@@ -195,14 +206,6 @@ class PostgresWitness(Witness):
         except self._errors as error:
             raise WitnessError(f"PostgreSQL says: {_first_line(error)}") from None
 
-    def tables(self) -> list[str]:
-        return [
-            f"CREATE TABLE {ENTRY} (id serial PRIMARY KEY, token varchar(64) NOT NULL UNIQUE, value int DEFAULT 0)",
-            f"CREATE TABLE {SEED} (id serial PRIMARY KEY, nonce varchar(64) NOT NULL UNIQUE)",
-            f"CREATE TABLE {COUNTER} (id serial PRIMARY KEY, name varchar(64) NOT NULL UNIQUE, value int NOT NULL)",
-            f"CREATE TABLE {ORPHAN} (seed int REFERENCES {SEED} (id) DEFERRABLE INITIALLY DEFERRED)",
-        ]
-
     def lock_waits(self) -> LockWaits:
         waits = {}
         since = {}
@@ -294,6 +297,8 @@ def _holds_up(lock: tuple[str, str], wanted: tuple[str, str]) -> bool:
 class MySQLWitness(Witness):
     """mysql-connector-python, for MySQL and MariaDB."""
 
+    key = "id int AUTO_INCREMENT PRIMARY KEY"
+    engine = "ENGINE=InnoDB"
     module = "mysql.connector"
     settings: Mapping[str, Any] = {"collation": "utf8mb4_general_ci", "connection_timeout": 30}
 
@@ -340,14 +345,6 @@ class MySQLWitness(Witness):
             return list(self._cursor.fetchall()) if self._cursor.description else []
         except self._errors as error:
             raise WitnessError(f"{self.address.kind} says: {_first_line(error)}") from None
-
-    def tables(self) -> list[str]:
-        columns = "id int AUTO_INCREMENT PRIMARY KEY, {} varchar(64) NOT NULL UNIQUE"
-        return [
-            f"CREATE TABLE {ENTRY} ({columns.format('token')}, value int DEFAULT 0) ENGINE=InnoDB",
-            f"CREATE TABLE {SEED} ({columns.format('nonce')}) ENGINE=InnoDB",
-            f"CREATE TABLE {COUNTER} ({columns.format('name')}, value int NOT NULL) ENGINE=InnoDB",
-        ]
 
     def lock_waits(self) -> LockWaits:
         # Not information_schema.innodb_trx: it shows a copy that may be 0.1 s old.
@@ -401,6 +398,7 @@ class PyMySQLWitness(MySQLWitness):
 class SQLiteWitness(Witness):
     """apsw, with a SQLite of its own, in a process of its own."""
 
+    key = "id integer PRIMARY KEY AUTOINCREMENT"
     one_writer = True
 
     def __init__(self, address: Address) -> None:
@@ -428,15 +426,6 @@ class SQLiteWitness(Witness):
         if "error" in answer:
             raise WitnessError(f"SQLite says: {answer['error']}")
         return [tuple(row) for row in answer["rows"]]
-
-    def tables(self) -> list[str]:
-        return [
-            f"CREATE TABLE {ENTRY} (id integer PRIMARY KEY AUTOINCREMENT, token varchar(64) NOT NULL UNIQUE, "
-            "value int DEFAULT 0)",
-            f"CREATE TABLE {SEED} (id integer PRIMARY KEY AUTOINCREMENT, nonce varchar(64) NOT NULL UNIQUE)",
-            f"CREATE TABLE {COUNTER} (id integer PRIMARY KEY, name varchar(64) NOT NULL UNIQUE, value int NOT NULL)",
-            f"CREATE TABLE {ORPHAN} (seed int REFERENCES {SEED} (id) DEFERRABLE INITIALLY DEFERRED)",
-        ]
 
     def locked(self) -> bool:
         self.execute("PRAGMA busy_timeout=0")

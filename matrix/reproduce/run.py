@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def script_python(pins: Sequence[str], header: Mapping[str, Any], folder: Path) 
         raise CannotRun(str(problem)) from None
 
 
-class Databases:
+class Databases(AbstractContextManager["Databases"]):
     """New databases for one cell: on a private server of its kind, or a file each for SQLite.
 
     ``arguments`` are what a script is given after the address, ``variables`` what its process needs: the password, and
@@ -138,9 +139,6 @@ class Databases:
                 self.progress(f"could not drop database {name}: {problem}")
         if self.server is not None:
             self.server.stop()
-
-    def __enter__(self) -> Databases:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypedDict
 
@@ -57,7 +58,7 @@ def tell(fact: ScenarioDone | End) -> None:
             file.write(json.dumps(fact) + "\n")
 
 
-class Follower:
+class Follower(AbstractContextManager["Follower"]):
     """Reads a file of facts while it grows."""
 
     def __init__(self, path: Path) -> None:
@@ -72,9 +73,6 @@ class Follower:
         facts = [json.loads(line) for line in lines]
         self.ended = next((fact["ended"] for fact in facts if "ended" in fact), self.ended)
         return [fact for fact in facts if "ended" not in fact]
-
-    def __enter__(self) -> Follower:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()

@@ -12,10 +12,10 @@ import math
 import os
 import time
 from collections import Counter
+from contextlib import AbstractContextManager
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from matrix.lines import Footer, Header, ScenarioLine
@@ -68,7 +68,7 @@ def encode(line: Mapping[str, Any]) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-class ResultWriter:
+class ResultWriter(AbstractContextManager["ResultWriter"]):
     """Writes the result of one run of one cell.
 
     ``with ResultWriter(path, header) as results: results.scenario(line); …; results.finish()``.
@@ -127,10 +127,7 @@ class ResultWriter:
         if file is not None:
             file.close()
 
-    def __enter__(self) -> ResultWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _open(self) -> IO[bytes]:

@@ -7,8 +7,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from matrix.runs import process, registry
@@ -38,7 +38,7 @@ def busy(cores: int) -> Iterator[list[int]]:
         yield burners
 
 
-class Worker:
+class Worker(AbstractContextManager["Worker"]):
     """A process of a cell that replays on demand."""
 
     rule: str
@@ -78,10 +78,7 @@ class Worker:
         last = registry.last_line(self.log.read_text("utf-8", "replace"))
         raise StabilityError(f"its process ended with {self.process.wait()}: {last}")
 
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: Any, *_: object) -> None:
         """After what it is at, or at once where the program is told to end."""
         if kind is KeyboardInterrupt:
             self.process.terminate()

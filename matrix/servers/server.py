@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from types import TracebackType
 from urllib.parse import quote
 
 from matrix.servers.address import ServerAddress, reachable
@@ -14,7 +14,7 @@ ALIVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Server:
+class Server(AbstractContextManager["Server"]):
     """A server to connect to; a context manager that stops a private one at the end.
 
     `version` is what was asked for, or chosen when nothing was (None with a given address: ask the server itself).
@@ -77,10 +77,5 @@ class Server:
         if self.process:
             self.process.stop()
 
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
