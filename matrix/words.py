@@ -24,7 +24,7 @@ ANSWERS = {QUEUES: "yes", REFUSES: "no, and says so", BREAKS: "no, and harms oth
 MUST, LOUD, INFO = LEVELS = ("must", "loud", "info")
 CATEGORIES = ("driver", "orm", "server", "by design")
 PROOFS = ("idle", "lock", "deadline")  # of a hang
-RECORD, FULL = DEPTHS = ("record", "full")  # asked by the schedules on record, or by all orders within the bound
+RECORD, FULL = "record", "full"  # asked by the schedules on record, or by all orders within the bound
 
 ROUTING, DURABILITY, ATOMICITY, CONTAINMENT = "routing", "durability", "atomicity", "containment"
 LIVENESS, LOUDNESS, CANCELLATION, RECOVERY = "liveness", "loudness", "cancellation", "recovery"

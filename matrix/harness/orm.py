@@ -16,8 +16,6 @@ from .models import Counter, Entry, Seed
 from .witness import ORPHAN
 from .world import World
 
-DEFAULT = "conn_1"
-
 
 @dataclass
 class Taken:

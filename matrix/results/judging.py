@@ -30,7 +30,9 @@ from matrix.words import (
 
 @dataclass(frozen=True)
 class Unmet:
-    """One reason why a run is not green. ``kind`` is a key of ``KINDS``; ``text`` is one whole line."""
+    """One reason why a run is not green. ``kind``: ``worse`` or ``better`` than on record, ``reason`` (the one on record
+    rests on what was not seen), ``error``, ``not run``, the same of a ``remedy``, or what is wrong with an entry;
+    ``text`` is one whole line."""
 
     kind: str
     cell: str
@@ -40,22 +42,6 @@ class Unmet:
 
     def __str__(self) -> str:
         return f"{self.cell}: {self.text}"
-
-
-KINDS = {
-    "worse": "a verdict is worse than expected",
-    "better": "a verdict is better than expected: update the expectation",
-    "reason": "the reason on record rests on what the deciding run does not show: correct it",
-    "error": "the harness or the server failed",
-    "not run": "a planned scenario was not run",
-    "remedy worse": "a remedy does less than expected",
-    "remedy better": "a remedy does more than expected: update the expectation",
-    "does not apply": "an expectation covers a scenario that does not apply in the cell",
-    "unknown scenario": "an expectation names a scenario that does not exist",
-    "unknown name": "an expectation names a package or server that does not exist",
-    "two entries": "two expectations cover the same scenario in the same cell",
-    "no cell": "an expectation matches no cell at all",
-}
 
 
 def judge(

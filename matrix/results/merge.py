@@ -109,6 +109,3 @@ def _drop_older(folder: Path, span: timedelta) -> None:
     for run in runs:
         if newest is not None and newest - run.started > span:
             run.path.unlink()
-
-
-__all__ = ["CannotRead", "MergeError", "ResultError", "merge", "write_merged", "write_trimmed"]

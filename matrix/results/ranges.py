@@ -52,16 +52,6 @@ class Range:
         return f"{self.word} {self.versions}".rstrip()
 
 
-@dataclass(frozen=True)
-class VersionChange:
-    """Between two neighbouring tested versions the word is another one."""
-
-    old: str
-    new: str
-    before: str
-    after: str
-
-
 @lru_cache(maxsize=4096)
 def version_key(version: str) -> tuple[Any, ...]:
     """Orders versions as their makers mean it; a text that is no version comes before all that are."""
@@ -92,19 +82,6 @@ def ranges(points: Iterable[tuple[str, str]]) -> tuple[Range, ...]:
             runs.append([(version, word)])
     last = len(runs) - 1
     return tuple(Range(run[0][1], run[0][0], run[-1][0], at == 0, at == last) for at, run in enumerate(runs))
-
-
-def changes(points: Iterable[tuple[str, str]]) -> tuple[VersionChange, ...]:
-    """Where the word changes: between the last tested version of a range and the first of the next."""
-    found = ranges(points)
-    return tuple(
-        VersionChange(one.word, other.word, one.high, other.low) for one, other in zip(found, found[1:], strict=False)
-    )
-
-
-def text(found: Sequence[Range]) -> str:
-    """``lies <= 0.2, refuses >= 0.3``."""
-    return ", ".join(str(each) for each in found)
 
 
 def newness(axes: Mapping[str, Any], without: str = "") -> tuple[Any, ...]:

@@ -22,13 +22,8 @@ PLAIN: dict[Any, tuple[type, ...]] = {int: (int,), float: (int, float), str: (st
 
 def wrong(line: Mapping[str, Any]) -> str | None:
     """What in a line is not as its type says, in one sentence such as 'planned/0: a list'; None for nothing. Evidence
-    is looked at by ``wrong_evidence``: it is most of a line, and few read it."""
+    is not looked into: it is most of a line, and few read it."""
     return _in_words(_checker(KINDS[line["type"]])(line))
-
-
-def wrong_evidence(evidence: Any) -> str | None:
-    """The same of a line's evidence, or of a cure's."""
-    return _in_words(_of_type(Evidence)(evidence))
 
 
 def _in_words(found: tuple[str, ...] | None) -> str | None:

@@ -33,7 +33,6 @@ IN_TRANSACTION = 1 << 0
 MORE_RESULTS = 1 << 3
 CURSOR_EXISTS = 1 << 6
 
-_PROGRESS = 0xFFFF  # error number under which MariaDB reports the progress of a long ALTER
 _STATEMENTS_REMEMBERED = 1000
 
 

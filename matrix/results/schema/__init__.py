@@ -15,7 +15,6 @@ from typing import Any
 from matrix.results.read import without_evidence
 
 HERE = Path(__file__).parent
-PATH = HERE / "results-1.schema.json"
 DOCUMENTS = {kind: HERE / f"{kind}-1.schema.json" for kind in ("faults", "stability", "web")}
 # The site's files, by what they are called from its root.
 PUBLISHED = {

@@ -30,12 +30,7 @@ VERSIONS = st.one_of(st.from_regex(r"[0-9]{1,2}\.[0-9]{1,2}(\.[0-9]|b[0-9])?", f
     ],
 )
 def test_ranges_in_words(points, said):
-    assert ranges.text(ranges.ranges(points)) == said
-
-
-def test_a_change_names_both_neighbours():
-    found = ranges.changes([("0.29.0", "lies"), ("0.30.0", "refuses"), ("0.32.0", "refuses")])
-    assert found == (ranges.VersionChange("lies", "refuses", "0.29.0", "0.30.0"),)
+    assert ", ".join(map(str, ranges.ranges(points))) == said
 
 
 @given(st.lists(st.tuples(VERSIONS, WORDS), max_size=12), st.randoms())
