@@ -110,7 +110,7 @@ def told(folder: Path, words: Sequence[str]) -> str:
 def harmless(folder: Path) -> Iterator[None]:
     """What commands would make in the project goes into the folder, and no environment is made."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(replay, "environment", lambda *_: None))
+        stack.enter_context(mock.patch.object(replay, "cell_python", lambda *_: None))
         (folder / "none").mkdir()
         for name in ("COSTS", "VARIANTS"):
             stack.enter_context(mock.patch.object(plan, name, folder / name))
