@@ -14,6 +14,7 @@ from typing import Any
 
 from matrix.harness.sentences import AFTER, NEXT_USER, in_pieces
 from matrix.report.drawing import DATABASE, DiagramRow, draw
+from matrix.report.loose import items, objects
 from matrix.results.text import one_line
 
 TASKS = 6  # more tasks than this share a column
@@ -68,8 +69,8 @@ def _innermost(finding: Any) -> Mapping[str, Any]:
 
 def _spoken_of(finding: Mapping[str, Any]) -> set[str]:
     """The tasks that a finding is about."""
-    waiting = [each.get("task") for each in _dicts(finding.get("waiting"))]
-    names = [finding.get("session"), finding.get("owner"), *_list(finding.get("sessions")), *waiting]
+    waiting = [each.get("task") for each in objects(finding.get("waiting"))]
+    names = [finding.get("session"), finding.get("owner"), *items(finding.get("sessions")), *waiting]
     return {_text(name) for name in names if name}
 
 
@@ -163,16 +164,12 @@ def _is_pair(rows: Sequence[DiagramRow], at: int, first: DiagramRow) -> bool:
     return asked.right == answered.left == DATABASE and asked.left == answered.right == first.left
 
 
-def _dicts(value: Any) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _events(evidence: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """History, frames and deliveries in the order in which they happened; older results do not say when steps were."""
-    made = [("history", event) for event in _dicts(evidence.get("history"))]
-    made += [("frame", frame) for frame in _dicts(evidence.get("frames"))]
-    made += [("step", step) for step in _dicts(evidence.get("steps")) if "at" in step and _delivers(step)]
-    positions = [event.get("at", event.get("n")) for _, event in made]
+    made: list[tuple[str, Mapping[str, Any]]] = [("history", event) for event in objects(evidence.get("history"))]
+    made += [("frame", frame) for frame in objects(evidence.get("frames"))]
+    made += [("step", step) for step in objects(evidence.get("steps")) if "at" in step and _delivers(step)]
+    positions: list[Any] = [event.get("at", event.get("n")) for _, event in made]
     if any(not isinstance(position, int) for position in positions):
         clock = [event.get("ms") for _, event in made]
         positions = [at if isinstance(at, (int, float)) else 0 for at in clock]
@@ -195,7 +192,7 @@ def _tasks(events: Iterable[tuple[str, Mapping[str, Any]]], spoken_of: set[str])
 
 def _wires(evidence: Mapping[str, Any], events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
     """The name of each wire as the steps call it (``connection 1``, ``worker 1``)."""
-    said = [_fact(step) for step in _dicts(evidence.get("steps")) if _delivers(step)]
+    said = [_fact(step) for step in objects(evidence.get("steps")) if _delivers(step)]
     by_number = {_text(fact.get("wire")): _text(fact.get("channel")) for fact in said}
     wires = list(dict.fromkeys(_text(e.get("wire")) for kind, e in events if kind == "frame"))
     worker = "worker" if any(fact.get("worker") for fact in said) else "connection"
@@ -285,7 +282,7 @@ def _summary(frames: list[Mapping[str, Any]]) -> str:
 
 def _delivery(step: Mapping[str, Any], run: _Run) -> DiagramRow:
     fact = _fact(step)
-    pieces = [{"text": "", **piece, "kind": _text(piece.get("kind"))} for piece in _dicts(fact.get("pieces"))]
+    pieces = [{"text": "", **piece, "kind": _text(piece.get("kind"))} for piece in objects(fact.get("pieces"))]
     kinds = [piece["kind"] for piece in pieces]
     last = "" if fact.get("ends") and len(kinds) > 1 else kinds[-1] if kinds else ""
     column = run.wires.get(_text(fact.get("wire")), _text(fact.get("channel")))
@@ -347,7 +344,7 @@ def _reported(event: Mapping[str, Any], kind: str, text: str) -> tuple[str, bool
 
 def _asked(fact: Mapping[str, Any]) -> Any:
     """The row that a question's answer is; of several the first."""
-    return fact["row"] if "row" in fact else next(iter(_list(fact.get("rows"))), None)
+    return fact["row"] if "row" in fact else next(iter(items(fact.get("rows"))), None)
 
 
 def _next_wire(events: Sequence[tuple[str, Mapping[str, Any]]], asked: int, last: str) -> str:
@@ -367,7 +364,7 @@ def _column(run: _Run, session: str) -> str:
 
 
 def _waiting(hang: Mapping[str, Any], run: _Run) -> Iterator[DiagramRow]:
-    names = [_text(task.get("task")) for task in _dicts(hang.get("waiting"))]
+    names = [_text(task.get("task")) for task in objects(hang.get("waiting"))]
     others = [name for name in names if name not in run.tasks] if OTHERS in run.tasks else []
     for name in names:
         if name not in others:
@@ -381,11 +378,11 @@ def _final_words(evidence: Mapping[str, Any]) -> list[tuple[str, bool]]:
     witness = evidence.get("witness")
     if not isinstance(witness, Mapping):
         return []
-    stored = {_text(row) for row in _list(witness.get("rows"))}
-    expected = {_text(row) for row in _list(witness.get("expected"))}
+    stored = {_text(row) for row in items(witness.get("rows"))}
+    expected = {_text(row) for row in items(witness.get("expected"))}
     words: list[tuple[str, bool]] = []
-    readings = _dicts(witness.get("readings"))
-    for at, sentence in enumerate(_list(witness.get("sentences"))):
+    readings = objects(witness.get("readings"))
+    for at, sentence in enumerate(items(witness.get("sentences"))):
         reading = readings[at] if at < len(readings) else {}
         unknown = reading.get("outcome") == "cancelled" or _unheard(reading)
         odd = _text(reading.get("row")) in stored ^ expected and not unknown
@@ -400,10 +397,6 @@ def _final_words(evidence: Mapping[str, Any]) -> list[tuple[str, bool]]:
 def _unheard(reading: Mapping[str, Any]) -> bool:
     """Whether the writer of a row was not told how its transaction ended."""
     return reading.get("outcome") == "ok" and reading.get("fate") == "unknown"
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 _one_line = lru_cache(maxsize=8192)(one_line)  # the same statements and answers come again and again

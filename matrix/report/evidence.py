@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from matrix.report.loose import items, mapping, objects
+
 LANES_AT_MOST = 6
 ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 ANSWERS = ("ok", "error", "cancelled")
@@ -97,23 +99,21 @@ def read(raw: Any) -> ShownEvidence:
     """The evidence out of a result line; whatever is absent is empty."""
     if not isinstance(raw, Mapping):
         return ShownEvidence()
-    history, witness = _dicts(raw.get("history")), raw.get("witness")
-    has_witness = isinstance(witness, Mapping)
-    witness = witness if isinstance(witness, Mapping) else {}
-    rows, expected = _compared(_list(witness.get("rows")), _list(witness.get("expected")))
+    history, witness = tuple(objects(raw.get("history"))), mapping(raw.get("witness"))
+    rows, expected = _compared(items(witness.get("rows")), items(witness.get("expected")))
     return ShownEvidence(
         history=tuple(_lanes(part) for part in _parts(history)),
-        frames=_dicts(raw.get("frames")),
-        exceptions=_dicts(raw.get("exceptions")),
-        steps=_dicts(raw.get("steps")),
+        frames=tuple(objects(raw.get("frames"))),
+        exceptions=tuple(objects(raw.get("exceptions"))),
+        steps=tuple(objects(raw.get("steps"))),
         program=str(raw.get("program") or ""),
-        witness=has_witness,
+        witness=isinstance(raw.get("witness"), Mapping),
         rows=rows,
         expected=expected,
-        sentences=tuple(str(item) for item in _list(witness.get("sentences"))),
-        aftermath=_dicts(raw.get("aftermath")),
+        sentences=tuple(str(item) for item in items(witness.get("sentences"))),
+        aftermath=tuple(objects(raw.get("aftermath"))),
         hang=_hang(raw.get("hang")),
-        loop_errors=tuple(shown(item) for item in _list(raw.get("loop_errors"))),
+        loop_errors=tuple(shown(item) for item in items(raw.get("loop_errors"))),
     )
 
 
@@ -126,14 +126,6 @@ def shown(value: Any) -> str:
 
 def milliseconds(value: Any) -> str:
     return f"{value:.1f}" if isinstance(value, (int, float)) else ""
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _dicts(value: Any) -> tuple[dict[str, Any], ...]:
-    return tuple(item for item in _list(value) if isinstance(item, dict))
 
 
 def _text(value: Any) -> str:
@@ -218,6 +210,6 @@ def _hang(raw: Any) -> dict[str, Any]:
     return {
         "proof": _text(raw.get("proof")),
         "text": _text(raw.get("text")),
-        "waiting": [{key: _text(item) for key, item in task.items()} for task in _dicts(raw.get("waiting"))],
-        "connections": [_text(item) for item in _list(raw.get("connections"))],
+        "waiting": [{key: _text(item) for key, item in task.items()} for task in objects(raw.get("waiting"))],
+        "connections": [_text(item) for item in items(raw.get("connections"))],
     }

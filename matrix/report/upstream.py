@@ -6,11 +6,12 @@ Whatever came from a driver or a server is escaped: in prose as Markdown, in cod
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from matrix.harness.drivers import distribution, drivers
 from matrix.lines import Header, ScenarioLine
+from matrix.report.loose import items, mapping, objects
 from matrix.report.markdown import escape
 from matrix.results.text import clean, one_line
 from matrix.words import LEVEL_MEANS
@@ -21,7 +22,7 @@ VERBS = {"invoke": "asks to", "ok": "is done:", "error": "fails to", "cancelled"
 
 def issue_title(line: ScenarioLine, header: Header, fault: str) -> str:
     """One plain line: whose it is with its version, what was done, what came of it."""
-    axes = _mapping(header.get("axes"))
+    axes = mapping(header.get("axes"))
     driver = f"{axes.get('driver', '?')} {axes.get('driver_version', '?')}"
     server = str(header.get("server_string") or f"{axes.get('server', '?')} {axes.get('server_version') or ''}").strip()
     orm = f"Tortoise ORM {axes.get('tortoise') or '?'} with {driver}"
@@ -51,36 +52,28 @@ def _text(line: ScenarioLine, header: Header, reproducer: str | None, fault: str
     yield f"Title: {issue_title(line, header, fault)}"
     yield ""
     yield escape(line.get("contract") or line.get("title") or "")
-    yield ""
-    yield "### Versions"
-    yield ""
-    yield from (f"- {escape(name)}: {escape(value)}" for name, value in _versions(header))
-    yield ""
-    yield "### To reproduce"
-    yield ""
-    yield from _reproducer(line, reproducer, absent)
-    yield ""
-    yield "### Expected"
-    yield ""
-    yield from _expected(line)
-    yield ""
-    yield "### Observed"
-    yield ""
-    yield from _observed(line)
-    links = [link for link in _list(line.get("links")) if _is_link(link)]
-    subjects = (str(_mapping(header.get("axes")).get("driver")), "tortoise")
+    versions = (f"- {escape(name)}: {escape(value)}" for name, value in _versions(header))
+    yield from _section("### Versions", versions)
+    yield from _section("### To reproduce", _reproducer(line, reproducer, absent))
+    yield from _section("### Expected", _expected(line))
+    yield from _section("### Observed", _observed(line))
+    links = [link for link in items(line.get("links")) if _is_link(link)]
+    subjects = (str(mapping(header.get("axes")).get("driver")), "tortoise")
     ours = [link for link in links if any(subject in link for subject in subjects)]
     others = [link for link in links if link not in ours]
     for title, some in (("Issues that may be the same", ours), ("The same question in other projects", others)):
         if some:
-            yield ""
-            yield f"### {title}"
-            yield ""
-            yield from (f"- <{link}>" for link in some)
+            yield from _section(f"### {title}", (f"- <{link}>" for link in some))
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    """A title, or the words before a block, with empty lines around it; then the lines."""
+    yield from ("", title, "")
+    yield from lines
 
 
 def _versions(header: Header) -> Iterator[tuple[str, Any]]:
-    axes, packages = _mapping(header.get("axes")), _mapping(header.get("packages"))
+    axes, packages = mapping(header.get("axes")), mapping(header.get("packages"))
     named = (
         (axes.get("driver"), axes.get("driver_version")),
         ("Tortoise ORM", axes.get("tortoise")),
@@ -107,16 +100,16 @@ def _reproducer(line: ScenarioLine, reproducer: str | None, absent: str) -> Iter
     yield "The program, with `world` and `session` as a test harness has them, and the order of its steps"
     yield f"({escape(line.get('schedule') or 'not known')}; a letter is a task's step, a number an answer let through):"
     yield ""
-    evidence = _mapping(line.get("evidence"))
+    evidence = mapping(line.get("evidence"))
     yield fenced(evidence.get("program") or "", "python")
-    steps = [step for step in _list(evidence.get("steps")) if isinstance(step, Mapping)][:LINES]
+    steps = objects(evidence.get("steps"))[:LINES]
     if steps:
         yield ""
         yield fenced("\n".join(one_line(f"{step.get('action', '')}  {step.get('text', '')}") for step in steps))
 
 
 def _expected(line: ScenarioLine) -> Iterator[str]:
-    source = _mapping(line.get("source"))
+    source = mapping(line.get("source"))
     if source.get("text"):
         yield f"> {escape(source['text'])}"
         yield ""
@@ -130,36 +123,27 @@ def _expected(line: ScenarioLine) -> Iterator[str]:
 def _observed(line: ScenarioLine) -> Iterator[str]:
     yield f"**{escape(line.get('reason') or 'See below.')}**"
     yield ""
-    others = [_mapping(each).get("sentence") for each in _list(line.get("violations"))]
+    others = [mapping(each).get("sentence") for each in items(line.get("violations"))]
     yield from (f"- {escape(each)}" for each in others if each and each != line.get("reason"))
-    evidence = _mapping(line.get("evidence"))
-    history = [event for event in _list(evidence.get("history")) if isinstance(event, Mapping)]
+    evidence = mapping(line.get("evidence"))
+    history = objects(evidence.get("history"))
     if history:
-        yield ""
-        yield "What happened, in order:"
-        yield ""
-        yield fenced("\n".join(_history(history)))
-    sentences = [text for text in _list(_mapping(evidence.get("witness")).get("sentences")) if isinstance(text, str)]
+        yield from _section("What happened, in order:", [fenced("\n".join(_history(history)))])
+    sentences = [text for text in items(mapping(evidence.get("witness")).get("sentences")) if isinstance(text, str)]
     if sentences:
-        yield ""
-        yield "What another client of the same database found afterwards:"
-        yield ""
-        yield from (f"- {escape(sentence)}" for sentence in sentences[:LINES])
-    for seen in [_mapping(each) for each in _list(evidence.get("exceptions"))][:3]:
-        yield ""
-        yield f"<details><summary>{escape(seen.get('type'))} in {escape(seen.get('session'))}</summary>"
-        yield ""
-        yield fenced(seen.get("traceback") or seen.get("message") or "")
-        yield ""
-        yield "</details>"
+        found = (f"- {escape(sentence)}" for sentence in sentences[:LINES])
+        yield from _section("What another client of the same database found afterwards:", found)
+    for seen in [mapping(each) for each in items(evidence.get("exceptions"))][:3]:
+        head = f"<details><summary>{escape(seen.get('type'))} in {escape(seen.get('session'))}</summary>"
+        yield from _section(head, [fenced(seen.get("traceback") or seen.get("message") or ""), "", "</details>"])
 
 
-def _history(history: list[Mapping[str, Any]]) -> Iterator[str]:
+def _history(history: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for event in history[:LINES]:
         kind, who = str(event.get("event")), event.get("session") or ""
         verb = VERBS.get(kind, "") if event.get("operation") is not None else ""
         answer = f": {event['result']}" if event.get("result") is not None else ""
-        error = _mapping(event.get("error"))
+        error = mapping(event.get("error"))
         if error:
             answer = f": {error.get('type')}: {error.get('message')}"
         yield one_line(f"{who} {verb} {event.get('text') or ''}{answer}")
@@ -169,11 +153,3 @@ def _history(history: list[Mapping[str, Any]]) -> Iterator[str]:
 
 def _is_link(text: Any) -> bool:
     return isinstance(text, str) and re.fullmatch(r"https?://[^\s<>`\"'\\]+", text) is not None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
