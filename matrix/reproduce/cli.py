@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -232,24 +231,19 @@ def _try(
     from matrix.reproduce import run
 
     python = run.script_python(run.pins_of(source), job.header, environments)
-    with tempfile.TemporaryDirectory(prefix="matrix-reproduce-") as folder:
-        path = Path(folder) / "repro.py"
-        path.write_text(source, encoding="utf-8")
-        runs = []
-        for _ in range(times):
-            runs.append(run.execute(path, python, databases.new(python), databases.arguments, databases.variables))
-            if not runs[-1].shown:
-                break
+    runs = []
+    for each in run.runs_of(source, python, databases, times):
+        runs.append(each)
+        if not each.shown:
+            break
     last = runs[-1]
     target = out / job.cell / f"{job.scenario}.py"
     facts = {"runs": len(runs), "shown": sum(each.shown for each in runs), "seconds": round(last.seconds, 2)}
-    facts["skipped_steps"] = max(each.errors.count("of the order is not possible") for each in runs)
+    facts["skipped_steps"] = max(each.skipped for each in runs)
     if not last.shown:
         target.unlink(missing_ok=True)
-        ended = "did not end" if last.code is None else f"ended with exit code {last.code}"
-        note = (last.errors.strip().splitlines() or [last.output_line("observed")])[-1]
-        report.defects.append(_entry(job, why=f"the script {ended}: {one_line(note)}", **facts))
-        return f"NOT SHOWN (run {len(runs)}: {ended}: {one_line(note)[:120]})"
+        report.defects.append(_entry(job, why=f"the script {last.ended}", **facts))
+        return f"NOT SHOWN (run {len(runs)}: {last.ended[:150]})"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(source, encoding="utf-8")
     report.kept.append(

@@ -16,18 +16,16 @@ from typing import Any
 from matrix.reproduce import run
 from matrix.reproduce.run import CannotRun, Databases
 from matrix.results import reproducers
-from matrix.results.text import clean, one_line
+from matrix.results.text import clean
 
+LOOP = "LOOP_VERSION_FILE"  # the variable that names the file in which the launcher says whose loop the script made
 # Runs a script as it is, and says so when its first loop is one of these.
-LAUNCHER = """\
-import asyncio, functools, runpy, sys, uvloop
+LAUNCHER = f"""\
+import asyncio, os, pathlib, runpy, sys, uvloop
 class Policy(uvloop.EventLoopPolicy):
     def _loop_factory(self):
-        told()
+        pathlib.Path(os.environ[{LOOP!r}]).write_text(uvloop.__version__)
         return super()._loop_factory()
-@functools.cache
-def told():
-    print("loop: uvloop", uvloop.__version__, flush=True)
 asyncio.set_event_loop_policy(Policy())
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -75,21 +73,20 @@ def _one(
         )
     python = run.script_python([*run.pins_of(source), options.loop], header, Path(options.environments).resolve())
     runs: list[run.ScriptRun] = []
-    with tempfile.TemporaryDirectory(prefix="matrix-reproduce-") as folder:
-        path = Path(folder) / "repro.py"
-        path.write_text(source, encoding="utf-8")
-        for _ in range(options.times):
-            address = databases.new(python)
-            runs.append(run.execute(path, python, address, databases.arguments, databases.variables, ("-c", LAUNCHER)))
-    last = runs[-1]
-    under = [each.output_line("loop").removeprefix("uvloop ") for each in runs]  # empty: it made no loop of uvloop's
+    under: list[str] = []  # versions of the loop; empty: it made no loop of uvloop's
+    with tempfile.TemporaryDirectory(prefix="matrix-loop-") as folder:
+        version = Path(folder) / "version"
+        for each in run.runs_of(
+            source, python, databases, options.times, {LOOP: str(version)}, launcher=("-c", LAUNCHER)
+        ):
+            runs.append(each)
+            under.append(version.read_text() if version.exists() else "")
+            version.unlink(missing_ok=True)
     shown = sum(each.shown and bool(version) for each, version in zip(runs, under, strict=True))
     facts: dict[str, Any] = {"version": under[-1], "runs": len(runs), "shown": shown}
     if facts["shown"] == len(runs):
         return facts
-    ended = "did not end" if last.code is None else f"ended with exit code {last.code}"
-    note = (last.errors.strip().splitlines() or [last.output_line("observed")])[-1]
-    return {**facts, "why": one_line(f"{ended}: {note}")}
+    return {**facts, "why": runs[-1].ended}
 
 
 def _said(found: Mapping[str, Any]) -> str:

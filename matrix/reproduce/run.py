@@ -8,8 +8,9 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,12 @@ from typing import Any
 
 from matrix import maker
 from matrix.harness.drivers import drivers
+from matrix.results.text import one_line
 from matrix.runs import environments, registry
 
 LIMIT = 150  # seconds for one run; a script has bounds of its own far below
 SHOWN = 1
+SKIPPED = "of the order is not possible"  # what a script says of a step that could not be taken (parts/conduct.py.txt)
 PASSWORD = "DATABASE_PASSWORD"  # the variable that a script reads; arguments are seen by every user of the machine
 # Around what a driver's table says to send one statement to the server at `a`; `p` is the password.
 EXECUTE = f"""import asyncio, os, sys
@@ -55,6 +58,18 @@ class ScriptRun:
         """What the script printed after ``expected:`` or ``observed:``."""
         found = re.search(rf"^{word}: (.*)$", self.output, re.MULTILINE)
         return found[1] if found else ""
+
+    @property
+    def skipped(self) -> int:
+        """How many steps of its order could not be taken."""
+        return self.errors.count(SKIPPED)
+
+    @property
+    def ended(self) -> str:
+        """How it ended, and what it said last, in one line."""
+        how = "did not end" if self.code is None else f"ended with exit code {self.code}"
+        note = (self.errors.strip().splitlines() or [self.output_line("observed")])[-1]
+        return one_line(f"{how}: {note}")
 
 
 def pins_of(source: str) -> list[str]:
@@ -160,6 +175,23 @@ def execute(
 ) -> ScriptRun:
     """Run a script once, by the interpreter's words ``launcher`` where there are any."""
     return ran([str(python), *launcher, str(script), address, *arguments], script.parent, variables or {})
+
+
+def runs_of(
+    source: str,
+    python: Path,
+    databases: Databases,
+    times: int,
+    variables: Mapping[str, str] | None = None,
+    launcher: Sequence[str] = (),
+) -> Iterator[ScriptRun]:
+    """Run a script so often, each time in a new database."""
+    with tempfile.TemporaryDirectory(prefix="matrix-reproduce-") as folder:
+        path = Path(folder) / "repro.py"
+        path.write_text(source, encoding="utf-8")
+        own = {**databases.variables, **(variables or {})}
+        for _ in range(times):
+            yield execute(path, python, databases.new(python), databases.arguments, own, launcher)
 
 
 def ran(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> ScriptRun:

@@ -360,3 +360,12 @@ def test_an_environment_is_that_of_the_pins_on_the_cells_python(tmp_path, monkey
         run.script_python(["a==3"], header, tmp_path / "kept")
     with pytest.raises(CannotRun, match="is not on this machine"):
         run.script_python(["a==1"], {"axes": {"python": "3.99.1"}}, tmp_path / "kept")
+
+
+def test_what_a_script_says_of_a_step_that_cannot_be_taken_is_what_is_counted(tmp_path):
+    """The one text of a script's that is counted: it stands in every script, and in no other words."""
+    order = re.compile(r'^ORDER = "(.*)"$', re.M)
+    assert order.search(source())
+    done = executed(tmp_path, order.sub(r'ORDER = "\1.Z.Z"', source()))
+    assert done.skipped == 2
+    assert executed(tmp_path, source()).skipped == 0
