@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tomllib
+
+from matrix.servers.pypi import client_environment
 
 LINUX = re.compile(r"linux.*x86_64|^any$")
 
@@ -37,16 +37,6 @@ def uv() -> list[str]:
         return [found]
     listed = os.path.relpath(Path(__file__).resolve().parents[2] / "ci" / "requirements.txt")
     raise RegistryError(f"uv is needed and was not found; it is one of these: python -m pip install -r {listed}")
-
-
-def client_environment() -> dict[str, str]:
-    """The environment for the clients: no interpreter is fetched, and the machine's certificates count."""
-    made = {**os.environ, "UV_PYTHON_DOWNLOADS": "never", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    known = [ssl.get_default_verify_paths().openssl_cafile, "/etc/ssl/certs/ca-certificates.crt"]
-    bundle = next((path for path in known if path and Path(path).is_file()), None)
-    if bundle:
-        made.setdefault("SSL_CERT_FILE", bundle)
-    return made
 
 
 def run(

@@ -25,6 +25,7 @@ class Servers:
         from matrix.servers import builds
         from matrix.servers.address import given_address
         from matrix.servers.catalogue import kind_of, parse_spec
+        from matrix.servers.tools import no_progress
 
         wanted = parse_spec(spec)
         address = given_address(kind_of(wanted))
@@ -32,7 +33,7 @@ class Servers:
             return f"given {address.host}:{address.port}"
         with self._of(spec):
             if spec not in self._keys:
-                build = builds.resolve(wanted, quiet)
+                build = builds.resolve(wanted, no_progress)  # the progress is the run's own
                 self._keys[spec] = f"{build.kind} {build.release} ({build.origin})"
             return self._keys[spec]
 
@@ -69,7 +70,3 @@ class Servers:
     def _of(self, key: str) -> threading.Lock:
         with self._lock:
             return self._locks.setdefault(key, threading.Lock())
-
-
-def quiet(_: str) -> None:
-    """Servers say nothing here; the progress is the run's own."""

@@ -31,7 +31,8 @@ def installers() -> Iterator[list[str]]:
         yield ["pip", "install", "--quiet", *COMMON, "--target"]
 
 
-def _environment() -> dict[str, str]:
+def client_environment() -> dict[str, str]:
+    """The environment for pip and uv: no interpreter is fetched, and the machine's certificates count."""
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_PYTHON_DOWNLOADS": "never"}
     system = ssl.get_default_verify_paths().openssl_cafile
     debian = "/etc/ssl/certs/ca-certificates.crt"
@@ -63,7 +64,7 @@ def install(requirement: str, folder: Path, run: Runner) -> None:
     for command in installers():
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            run([*command, folder, requirement], doing=f"fetching {requirement}", environment=_environment())
+            run([*command, folder, requirement], doing=f"fetching {requirement}", environment=client_environment())
             return
         except CommandFailed as error:
             failures.append(str(error))
