@@ -15,12 +15,13 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from .channel import TOKEN, Channel, FrameRecord, Segments, Timeline
 from .loop import HELD
 
 LOCKED = "database is locked"
+TEXT_LIMIT = 298  # characters of a request in words
 SEES = re.compile(r"(select|insert|update|delete|replace|with)\b", re.IGNORECASE)  # BEGIN alone looks at nothing
 
 
@@ -61,7 +62,7 @@ class WorkerChannel(Channel):
 
     # -- worker's side ---------------------------------------------------------------------------------------------
     def wrap(self, function: Callable[..., Any], *, count: bool = False) -> Callable[..., Any]:
-        text = describe(function)
+        text, statement = describe(function)
         tokens = [token.decode() for token in TOKEN.findall(text.encode())]
         with self._guard:
             self._requests += 1
@@ -70,9 +71,9 @@ class WorkerChannel(Channel):
 
         def gated(*arguments: Any, **keywords: Any) -> Any:
             try:
-                self._request(text, tokens)
+                self._request(text, statement, tokens)
                 try:
-                    result = self._patiently(function, arguments, keywords, text)
+                    result = self._patiently(lambda: function(*arguments, **keywords), text, statement)
                 except BaseException as error:
                     self._answer(request, f"{type(error).__name__}: {error}", text)
                     raise
@@ -95,22 +96,22 @@ class WorkerChannel(Channel):
             self.pending -= 1
         self.came_to_rest()
 
-    def _request(self, text: str, tokens: list[str]) -> None:
+    def _request(self, text: str, statement: str, tokens: list[str]) -> None:
         self._record("->", "request", text)
-        self.segments.statement(statement_of(text))
+        self.segments.statement(statement)
         for token in tokens:
             self.segments.token(token)
 
-    def _patiently(self, function: Callable[..., Any], arguments: Any, keywords: Any, text: str) -> Any:
+    def _patiently(self, ask: Callable[[], Any], text: str, statement: str) -> Any:
         while True:
             try:
-                result = function(*arguments, **keywords)
+                result = ask()
             except Exception as error:
                 # Who has read and then wants to write is refused at once: to wait with a read lock may be a deadlock.
                 if LOCKED not in str(error) or self._has_seen or not self._wait_for_change(text):
                     raise
             else:
-                seen = self._has_seen or SEES.match(statement_of(text)) is not None
+                seen = self._has_seen or SEES.match(statement) is not None
                 self._has_seen = seen and self.exact and self.segments.open
                 return result
 
@@ -243,21 +244,25 @@ class WorkerChannel(Channel):
             self._guard.notify_all()
 
 
-def statement_of(text: str) -> str:
-    """The statement in a request's words."""
-    return text.split(":", 1)[-1].strip()
+class Request(NamedTuple):
+    """A worker's request: in words, and its SQL with the values, or the call's name where it has none."""
+
+    text: str
+    statement: str
 
 
-def describe(function: Callable[..., Any]) -> str:
-    """A worker's request in words: the function's name and its SQL and values, shortened. Where to connect and how to
+def describe(function: Callable[..., Any]) -> Request:
+    """A worker's request: the function's name and its SQL and values, shortened. Where to connect and how to
     log in is not said: the words are published, and hold a password where the driver is given one text for all."""
     if isinstance(function, partial):
         name = getattr(function.func, "__name__", str(function.func))
-        if name == "connect":
-            return name
         details = [str(part) for part in function.args if isinstance(part, (str, list, tuple))]
-        return f"{name}: {' '.join(details)}"[:300] if details else name
-    return getattr(function, "__name__", str(function))
+        if name == "connect" or not details:
+            return Request(name, name)
+        sql = " ".join(details)[: TEXT_LIMIT - len(name)]
+        return Request(f"{name}: {sql}", sql.strip())
+    name = getattr(function, "__name__", str(function))
+    return Request(name, name)
 
 
 LAST_SECONDS = 5.0  # a thread that does not end by then is left alone

@@ -318,13 +318,13 @@ def test_a_request_in_words():
     def execute() -> None:
         """Nothing."""
 
-    assert describe(partial(execute, "SELECT ?", ["n-1"])) == "execute: SELECT ? ['n-1']"
-    assert describe(partial(execute)) == "execute"
+    assert describe(partial(execute, "SELECT ?", ["n-1"])).text == "execute: SELECT ? ['n-1']"
+    assert describe(partial(execute)).text == "execute"
 
     def connect(dsn): ...
 
-    assert describe(partial(connect, "Driver=x;Uid=me;Pwd={secret};")) == "connect"
-    assert describe(execute) == "execute"
+    assert describe(partial(connect, "Driver=x;Uid=me;Pwd={secret};")).text == "connect"
+    assert describe(execute).text == "execute"
 
 
 def test_what_is_no_request_ends_the_thread_and_closes_the_channel(gate):
