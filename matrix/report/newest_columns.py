@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from matrix.harness.cell_name import parse
 from matrix.report.view import Column, Row, Table
 
 
@@ -50,8 +50,10 @@ def newest_only(table: Table) -> tuple[Table, list[OtherReleases]]:
 
 def _base(cell: str) -> str:
     """The cell of the newest releases: server and driver, without versions and factors."""
-    found = re.match(r"[a-z]+-[a-z_]+", cell)
-    return found[0] if found else cell
+    try:
+        return parse(cell).base
+    except ValueError:  # of another version of this program
+        return cell
 
 
 def _of(rows: Iterable[Row], columns: list[int]) -> tuple[Row, ...]:

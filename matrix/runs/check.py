@@ -36,9 +36,10 @@ def checked(cell: str, function: str, folder: Path, *arguments: str, path: Seque
     command = [sys.executable, "-m", "matrix", "check", cell, function, "--folder", str(folder), "--json", *arguments]
     variables = {**os.environ, **({"PYTHONPATH": os.pathsep.join(map(str, path))} if path else {})}
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
-    if not done.stdout.startswith("{"):
-        raise NotChecked(f"{cell} {function}: {done.stderr.strip()}")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise NotChecked(f"{cell} {function}: {done.stderr.strip()}") from None
     return answer
 
 
