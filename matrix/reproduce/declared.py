@@ -63,7 +63,7 @@ def declared(evidence: Mapping[str, Any]) -> Declared:
 
 
 @dataclass(frozen=True)
-class CancelPoint:
+class Cancellation:
     """Who is cancelled: while it waits, where the order says so, or ``as_it_ends``: in the instant in which its wait
     number ``wait`` ends. ``during``: how the names of the operations begin whose waits count."""
 
@@ -73,7 +73,7 @@ class CancelPoint:
     during: tuple[str, ...]
 
 
-def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Declared) -> CancelPoint | None:
+def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Declared) -> Cancellation | None:
     """The cancellation that the schedule begins with, if it does. Raises NotWritten."""
     found = CANCEL_POINT.fullmatch(str(line["schedule"]).partition(".")[0])
     if found is None:
@@ -83,7 +83,7 @@ def sweep_of(line: Mapping[str, Any], tasks: Sequence[Task], facts: Declared) ->
     if victim is None:
         raise NotWritten("who is cancelled never came to its first step")
     during = tuple(BEGINNINGS.get(kind, f"{kind} ") for kind in facts.during)
-    return CancelPoint(
+    return Cancellation(
         victim, int(found["wait"]), bool(found["as_it_ends"]) or _never_quiet(line, facts), during or ("",)
     )
 
