@@ -77,7 +77,9 @@ class UserTask(asyncio.Task):
 def waits_by(callback: Any) -> str:
     """The name of a callback's function; that of a task that awaits is empty."""
     function = callback.func if isinstance(callback, functools.partial) else callback
-    return "" if isinstance(getattr(function, "__self__", None), asyncio.Task) else str(function.__qualname__)
+    if isinstance(getattr(function, "__self__", None), asyncio.Task):
+        return ""
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def passes_on(callback: Any, how: str) -> bool:

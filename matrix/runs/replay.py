@@ -69,8 +69,7 @@ def _replay(options: argparse.Namespace) -> int:
     try:
         python = cell_python(cell, dict(own), "replay")
     except RunError as problem:
-        print(problem.args[0], file=sys.stderr)
-        return 2
+        return refuse(problem)
     with process.start(python, *arguments, module="matrix.cell.replay") as replay:
         return replay.wait()
 
