@@ -107,9 +107,9 @@ def test_who_does_not_listen_to_the_signal_that_he_knows_is_killed(begin: Begin)
     assert start_time(process.pid) != started
 
 
-@pytest.mark.parametrize(("number", "told"), [(signal.SIGTERM, "TERM"), (signal.SIGQUIT, "QUIT")])
+@pytest.mark.parametrize(("number", "told"), [(signal.SIGTERM, "TERM"), (signal.SIGUSR1, "USR1")])
 def test_it_is_told_to_end_by_its_own_signal(begin: Begin, tmp_path: Path, number: int, told: str) -> None:
-    traps = f'for each in TERM QUIT; do trap "echo $each > {tmp_path}/told; exit" $each; done'
+    traps = f'for each in TERM USR1; do trap "echo $each > {tmp_path}/told; exit" $each; done'
     script = f"{traps}; echo ready; while :; do sleep 0.05; done"
     process = begin("sh", "-c", script, number=number)
     assert until(lambda: process.log_tail(1) == "ready")
