@@ -196,10 +196,11 @@ def _trim(options: argparse.Namespace) -> int:
 
     try:
         count = write_trimmed(options.out, options.folder, options.drop_older)
+        left_out = [state for state in read_folder(options.folder) if state.result is None]
     except (ResultError, MergeError) as problem:
         return refuse(problem, 1)
     print(f"{count} cells in {clean(options.out)}")
-    return 0
+    return _fail([f"left out: {state.problem}" for state in left_out], 0)
 
 
 def _diff(options: argparse.Namespace) -> int:

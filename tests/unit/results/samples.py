@@ -255,6 +255,9 @@ def web(**changes: Any) -> dict[str, Any]:
 
     lost = request("detached", "lies", "The client was answered 200, and 'audit' is not stored.", "sent before the end")
     refused = request("detached", "refuses", "Refused: InterfaceError.")
-    right = [request(name, "safe", "The client was answered 200, and 'one' is stored.") for name in ("detached", "dependency")]
+    right = [
+        request(name, "safe", "The client was answered 200, and 'one' is stored.")
+        for name in ("detached", "dependency")
+    ]
     runs = [run("0.115.14", "aiosqlite", *right), run("0.165.0", "asyncpg", refused), run("0.165.0", "aiosqlite", lost)]
     return {"type": "web", "schema": 1, "finished": "2026-11-23T18:00:00Z", "seconds": 9.5, "runs": runs, **changes}

@@ -103,6 +103,19 @@ def test_merge(run, results, tmp_path):
     assert run("merge", tmp_path / "out", tmp_path / "none")[0] == 1
 
 
+def test_what_is_not_trimmed_is_told(run, results, tmp_path):
+    """A result of a newer schema and a run that did not end: the history keeps what it has of these cells."""
+    newer = write_cell(results, header("mysql-asyncmy"), [scenario()])
+    newer.write_text(newer.read_text("utf-8").replace('"schema": 1', '"schema": 2'), "utf-8")
+    write_cell(results, header("sqlite-aiosqlite"), [scenario()], finish=False)
+    code, out, told = run("trim", tmp_path / "out", results)
+    assert (code, out) == (0, f"1 cells in {tmp_path / 'out'}\n")
+    first, second = told.splitlines()
+    assert first.startswith("left out: ")
+    assert "mysql-asyncmy.jsonl, line 1: schema 2 is unknown" in first
+    assert "sqlite-aiosqlite.jsonl.part" in second
+
+
 def test_a_cell_needs_only_the_standard_library_and_packaging():
     """What a cell imports must not draw in what only the report installs."""
     program = (

@@ -42,7 +42,10 @@ def named(base, name):
 def test_a_release_and_a_checkout_are_compared(tmp_path):
     before = cells(tmp_path / "a", header("mysql-aiomysql"), header("sqlite-aiosqlite"))
     after = cells(
-        tmp_path / "b", named("mysql-aiomysql", "mysql-aiomysql-path"), header("postgres-asyncpg"), header("sqlite-aiosqlite")
+        tmp_path / "b",
+        named("mysql-aiomysql", "mysql-aiomysql-path"),
+        header("postgres-asyncpg"),
+        header("sqlite-aiosqlite"),
     )
     assert compare.matched(before, after) == {
         "mysql-aiomysql": "mysql-aiomysql-path",

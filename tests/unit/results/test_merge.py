@@ -119,7 +119,11 @@ def test_of_two_words_of_one_moment_one_wins_whatever_the_order(shards, tmp_path
 
 def test_a_history_keeps_what_failed_this_time_and_drops_what_is_long_gone(tmp_path):
     history, results = tmp_path / "history", tmp_path / "results"
-    for cell, started in (("mysql-aiomysql", OLD), ("mysql-asyncmy", OLD), ("sqlite-aiosqlite", "2026-10-01T18:00:00Z")):
+    for cell, started in (
+        ("mysql-aiomysql", OLD),
+        ("mysql-asyncmy", OLD),
+        ("sqlite-aiosqlite", "2026-10-01T18:00:00Z"),
+    ):
         write_cell(history, header(cell, started=started), [scenario("NST-3"), scenario("NST-4")])
     write_cell(results, header("mysql-aiomysql", started=NEW), [scenario("NST-3", "lies"), scenario("NST-4")])
     assert write_trimmed(history, results, 35) == 1
@@ -144,7 +148,9 @@ def test_what_is_as_old_as_it_may_be_stays(tmp_path):
 def test_what_began_later_than_now_is_newer_than_nothing(tmp_path):
     """A clock that was wrong once neither keeps its result for ever nor makes all others too old for the history."""
     history, results = tmp_path / "history", tmp_path / "results"
-    write_cell(history, header("mysql-aiomysql", started="2099-01-01T00:00:00Z"), [scenario("NST-3"), scenario("NST-4")])
+    write_cell(
+        history, header("mysql-aiomysql", started="2099-01-01T00:00:00Z"), [scenario("NST-3"), scenario("NST-4")]
+    )
     write_cell(history, header("mysql-asyncmy", started=OLD), [scenario("NST-3"), scenario("NST-4")])
     for cell in ("mysql-aiomysql", "sqlite-aiosqlite"):
         write_cell(results, header(cell, started=NEW), [scenario("NST-3"), scenario("NST-4")])

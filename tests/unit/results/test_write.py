@@ -41,7 +41,9 @@ def test_every_line_says_what_it_is_and_how_long_the_run_took(tmp_path):
         results.scenario(bare)
         path = results.finish()
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert [(line["type"], line["schema"]) for line in lines] == [(kind, SCHEMA) for kind in ("header", "scenario", "footer")]
+    assert [(line["type"], line["schema"]) for line in lines] == [
+        (kind, SCHEMA) for kind in ("header", "scenario", "footer")
+    ]
     assert 60 <= lines[-1]["seconds"] < 90
     assert lines[-1]["seconds"] == round(lines[-1]["seconds"], 3)
     assert isinstance(lines[-1]["seconds"], float)
@@ -199,7 +201,9 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
         ResultWriter(tmp_path / "results" / "mysql-aiomysql.jsonl", header())
 
 
-def test_what_cannot_be_written_is_told_with_the_way_out_also_where_the_system_has_no_words_for_it(tmp_path, monkeypatch):
+def test_what_cannot_be_written_is_told_with_the_way_out_also_where_the_system_has_no_words_for_it(
+    tmp_path, monkeypatch
+):
     def fails(*_):
         raise OSError("out of luck")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +106,15 @@ def test_the_user_is_made_over_a_pipe(tmp_path: Path, told: list[Any]) -> None:
     )
     assert re.fullmatch(said, options["input_text"])
     assert "secret" not in f"{words}{options}"
+
+
+def test_what_is_stored_of_a_password_is_as_rfc_7677_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    salt = "W22ZaJ0SNY7soEsUEjb6gQ=="
+    monkeypatch.setattr(os, "urandom", lambda count: base64.b64decode(salt))
+    assert postgres.scram_verifier("pencil", 4096) == (
+        f"SCRAM-SHA-256$4096:{salt}$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY="
+        ":wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+    )
 
 
 def test_what_a_postgres_is_started_with(tmp_path: Path) -> None:
