@@ -238,6 +238,28 @@ async def _cancel_in_transaction(world, write):
 
 
 @scenario(
+    "CAN-15",
+    "Cancel during begin, then use the connection",
+    level="loud",
+    needs=("connection",),
+    cancels="victim",
+    during=("begin",),
+    situation=cancelled("begin"),
+)
+async def cancel_begin(world):
+    """A task is cancelled at any moment of beginning a transaction: afterwards the connection is in none, so that what
+    the next task writes is stored, or the connection is lost."""
+    connection = await world.connect()
+
+    async def victim(session):
+        port = session.on(connection)
+        async with port.transaction():
+            await port.write()
+
+    await world.together(victim=victim)
+
+
+@scenario(
     "CAN-9",
     "asyncio.wait_for around a query while the network falls silent",
     level="loud",

@@ -102,6 +102,22 @@ class HidesWhatALeftResultMeant(Queueing):
             await super().commit(connection, state)
 
 
+class KeepsACancelledBegin(Queueing):
+    """Leaves the transaction open whose begin was cancelled, and lets the next task write in it."""
+
+    expects = ("durability", "poisons")
+
+    class connection_type(Connection):
+        async def begin(self) -> None:
+            await self.turn.acquire()
+            self.owner = asyncio.current_task()
+            try:
+                await self.ask("BEGIN")
+            except BaseException:
+                self.disown()
+                raise
+
+
 class KeepsAnOldState(Queueing):
     """Shows the next user of a connection what its last one could have seen, where neither has ended a transaction."""
 
