@@ -1,4 +1,5 @@
-"""What the report says of the suite itself: faults that were caught, verdicts that came again. Pure functions."""
+"""What the report says of the suite itself: faults that were caught, verdicts that came again, what generated programs
+found. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ class Fact:
 
 def facts(documents: dict[str, dict[str, Any]]) -> list[Fact]:
     """A sentence for each document of a results folder."""
-    counted = {"faults": _faults, "stability": _stability, "web": _web}
+    counted = {"faults": _faults, "stability": _stability, "web": _web, "finds": _finds}
     return [Fact(counted[kind](document), PARTS.get(kind, f"{kind}.html")) for kind, document in documents.items()]
 
 
@@ -41,6 +42,12 @@ def _faults(document: dict[str, Any]) -> str:
 def _web(document: dict[str, Any]) -> str:
     found = web.build(document)
     return found.fact if found else ""
+
+
+def _finds(document: dict[str, Any]) -> str:
+    finds = document["finds"]
+    told = f"{len(finds)} find{'' if len(finds) == 1 else 's'} of generated programs that no scenario had shown"
+    return f"{told}; {sum(not find['scenarios'] for find in finds)} for which none stands yet"
 
 
 def _stability(document: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Finds: anomalies of generated programs that no scenario shows, kept with their programs until one does.
+"""Finds: anomalies of generated programs that no scenario shows, kept with their programs, also when one does by now.
 
 ``python -m matrix results finds GENERATED RESULTS --kept FILE``: GENERATED are results of lines of generated programs,
 with whatever budget and seed; RESULTS those of the scenarios of the same cells.
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix.files import write
+from matrix.results import documents
 from matrix.results.read import CellResult
 from matrix.results.text import code, one_line
-from matrix.words import complies, made_of
+from matrix.results.write import utc_now
+from matrix.words import REFUSES, complies, made_of
 
-SCHEMA = 1
 Find = dict[str, Any]
 Known = dict[tuple[str, tuple[str, ...]], list[str]]
 
@@ -26,12 +26,17 @@ class FindsError(Exception):
 
 
 def known_of(result: CellResult) -> Known:
-    """What the scenarios of a cell show: (verdict, properties) -> scenarios."""
+    """What the scenarios of a cell show: (verdict, properties) -> scenarios. To be refused is something where that was
+    promised not to be."""
     known: Known = {}
     for line in result.scenarios:
         orders = line.get("orders")
-        for each in orders.get("anomalies", ()) if orders and not line.get("generated") else ():
+        if not orders or line.get("generated"):
+            continue
+        for each in orders.get("anomalies", ()):
             known.setdefault((each["verdict"], tuple(each["properties"])), []).append(line["scenario"])
+        if (orders.get("verdicts") or {}).get(REFUSES) and not complies(line["level"], REFUSES):
+            known.setdefault((REFUSES, ()), []).append(line["scenario"])
     return known
 
 
@@ -55,6 +60,7 @@ def finds_of(result: CellResult, known: Known) -> Iterator[Find]:
                     "budget": generated["programs"],
                     "showed": each["programs"],
                     "first": str(result.header["started"])[:10],
+                    "scenarios": [],
                 }
 
 
@@ -67,12 +73,15 @@ def stands(find: Mapping[str, Any], known: Known) -> list[str]:
 def merged(
     kept: Sequence[Find], new: Iterable[Find], known: Mapping[str, Known]
 ) -> tuple[list[Find], list[Find], list[tuple[Find, list[str]]]]:
-    """What is kept now, what of it is new, and what goes with the scenarios that stand for it. ``known``: by cell; a
-    find of a cell that was not run stays."""
-    gone = [(find, shown) for find in kept if (shown := stands(find, known.get(find["cell"], {})))]
-    stays = {_key(find): find for find in kept if not any(find is each for each, _ in gone)}
-    fresh = {_key(find): find for find in new if _key(find) not in stays}
-    return [*stays.values(), *fresh.values()], list(fresh.values()), gone
+    """All finds now, what of it is new, and those for which scenarios stand since, with these. ``known``: by cell; a
+    find of a cell that was not run stays as it is."""
+    now = [
+        {**find, "scenarios": stands(find, known[find["cell"]]) if find["cell"] in known else find["scenarios"]}
+        for find in kept
+    ]
+    settled = [(each, each["scenarios"]) for old, each in zip(kept, now, strict=True) if each["scenarios"] != old["scenarios"]]
+    fresh = {_key(find): find for find in new if _key(find) not in {_key(each) for each in kept}}
+    return [*now, *fresh.values()], list(fresh.values()), [each for each in settled if each[1]]
 
 
 def _key(find: Find) -> tuple[str, ...]:
@@ -83,7 +92,7 @@ def read_finds(path: Path) -> list[Find]:
     """Those of a file; none without it. Raises FindsError."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        finds = [dict(each) for each in data["finds"]]
+        finds = [{"scenarios": [], **each} for each in data["finds"]]
         for each in finds:
             _key(each)
     except FileNotFoundError:
@@ -94,12 +103,14 @@ def read_finds(path: Path) -> list[Find]:
 
 
 def write_finds(path: Path, finds: Sequence[Find]) -> None:
-    text = json.dumps({"schema": SCHEMA, "finds": sorted(finds, key=_key)}, ensure_ascii=False, indent=1)
-    write(path, text + "\n")
+    """As the report reads it (matrix/results/schema/finds-1.schema.json). Raises OSError."""
+    head = {"type": "finds", "schema": documents.VERSION, "finished": utc_now()}
+    documents.write(path, {**head, "finds": sorted(finds, key=_key)})
 
 
 def markdown(kept: Sequence[Find], new: Sequence[Find], gone: Sequence[tuple[Find, list[str]]]) -> Iterator[str]:
     """What was found, for a job's summary or an issue."""
+    kept = [find for find in kept if not find["scenarios"]]
     yield f"## Generated programs: {len(new)} new finds, {len(kept)} kept"
     for find, scenarios in gone:
         yield f"- {_name(find)}: {', '.join(scenarios)} stand{'s' * (len(scenarios) == 1)} for it now"

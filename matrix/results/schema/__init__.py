@@ -15,7 +15,7 @@ from typing import Any
 from matrix.results.read import without_evidence
 
 HERE = Path(__file__).parent
-DOCUMENTS = {kind: HERE / f"{kind}-1.schema.json" for kind in ("faults", "stability", "web")}
+DOCUMENTS = {kind: HERE / f"{kind}-1.schema.json" for kind in ("faults", "stability", "web", "finds")}
 # The site's files, by what they are called from its root.
 PUBLISHED = {
     "results.json": "summary",

@@ -11,7 +11,7 @@ from matrix.report import site, view
 from matrix.results import documents
 from matrix.results.read import read_folder
 from tests.unit.report import hostile
-from tests.unit.results.samples import faults, header, scenario, stability, web, write_cell, write_folder
+from tests.unit.results.samples import faults, finds, header, scenario, stability, web, write_cell, write_folder
 
 
 def table_of(results: Path, expectations: Path) -> view.Table:
@@ -37,6 +37,7 @@ def results(tmp_path_factory) -> Path:
     documents.write(folder / "faults.json", faults())
     documents.write(folder / "stability.json", stability())
     documents.write(folder / "web.json", web())
+    documents.write(folder / "finds.json", finds())
     return folder
 
 

@@ -79,6 +79,7 @@ FAULTS = [
     ("badges/aiomysql.json", lambda it: it.update(color="red"), "'red' does not match"),
     ("faults.json", lambda it: it.pop("faults"), "'faults' is a required"),
     ("stability.json", lambda it: it.pop("cells"), "'cells' is a required"),
+    ("finds.json", lambda it: it["finds"][0].pop("program"), "'program' is a required"),
 ]
 
 

@@ -42,13 +42,23 @@ def test_a_fault_that_nobody_caught_is_said_loudly(table, tmp_path):
     assert "nothing: nobody asks" in text(Page(tmp_path / "site" / "faults.html"))
 
 
+def test_the_page_of_finds_names_program_seed_and_the_scenario_that_stands_for_each(built):
+    page = Page(built / "finds.html")
+    told = text(page)
+    assert "2 finds of generated programs that no scenario had shown; 1 for which none stands yet" in told
+    assert told.index("Scenario: none yet") < told.index("Scenario: NST-3")  # what is to be done comes first
+    assert "13 of 1000 programs of seed 20261129" in told
+    assert "scenarios/NST-3.html" in {link["href"] for link in page.all("a")}
+
+
 def test_hostile_documents_stay_texts(table, tmp_path):
     evil = hostile.TEXT
     fault = samples.fault(evil, sentence=evil, caught_by=[], gap=evil, errors=[evil])
     fault["catches"][1]["reason"] = evil
     stable = samples.stability(platform=evil, commit=evil)
     stable["cells"][0]["disagreeing"][0] |= {"schedule": evil, "expected": evil, "sentence": evil, "seen": {evil: 1}}
-    folder = {"faults": samples.faults(fault, commit=evil), "stability": stable}
+    find = {**samples.finds()["finds"][1], "program": evil, "reason": evil, "schedule": evil, "scenarios": [evil]}
+    folder = {"faults": samples.faults(fault, commit=evil), "stability": stable, "finds": samples.finds(find)}
     site.build(dataclasses.replace(table, documents=folder), tmp_path)
     found = pages(tmp_path / "site")
     for kind in folder:

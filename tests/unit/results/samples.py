@@ -261,3 +261,12 @@ def web(**changes: Any) -> dict[str, Any]:
     ]
     runs = [run("0.115.14", "aiosqlite", *right), run("0.165.0", "asyncpg", refused), run("0.165.0", "aiosqlite", lost)]
     return {"type": "web", "schema": 1, "finished": "2026-11-23T18:00:00Z", "seconds": 9.5, "runs": runs, **changes}
+
+
+def finds(*found: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A finds.json: one that NST-3 shows by now, and one that nothing shows."""
+    one = {"cell": "mysql-aiomysql", "line": "GEN-6", "verdict": "breaks", "properties": ["liveness"]}
+    one |= {"reason": "a task waits for ever", "program": "async def program():\n    pass", "schedule": "A.B"}
+    one |= {"seed": 20261129, "budget": 1000, "showed": 13, "first": "2026-11-29", "scenarios": []}
+    other = {**one, "verdict": "lies", "properties": ["durability"], "scenarios": ["NST-3"]}
+    return {"type": "finds", "schema": 1, "finished": "2026-11-29T05:00:00Z", "finds": [*(found or (one, other))], **changes}

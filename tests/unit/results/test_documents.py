@@ -9,7 +9,7 @@ import pytest
 from matrix.results import documents, read, schema
 from tests.unit.results import samples
 
-SAMPLES = {"faults": samples.faults(), "stability": samples.stability(), "web": samples.web()}
+SAMPLES = {kind: getattr(samples, kind)() for kind in ("faults", "stability", "web", "finds")}
 
 
 @pytest.mark.parametrize("kind", documents.KINDS)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from matrix.results import finds
+from matrix.results import documents, finds
 from tests.unit.results.samples import header, scenario, write_cell
 from tests.unit.results.test_cli import run  # noqa: F401  # a fixture
 
@@ -30,10 +30,12 @@ def anomaly(verdict="breaks", *properties, **changes):
     }
 
 
-def cell(folder, *anomalies, shown=(), level="must"):
+def cell(folder, *anomalies, shown=(), level="must", refused=""):
     known = [{"verdict": verdict, "properties": list(broken)} for verdict, broken in shown]
     orders = {"explored": 2, "possible": 2, "verdicts": {"safe": 2}}
     lines = [scenario("NST-3", orders={**orders, "anomalies": known})]
+    if refused:
+        lines[0] |= {"level": refused, "orders": {**orders, "verdicts": {"refuses": 2}, "anomalies": []}}
     generated = {"seed": 20261129, "programs": 1000, "anomalies": list(anomalies)}
     lines += [scenario("NST-4"), scenario("GEN-5", level=level, generated=generated)]
     write_cell(folder, header(planned=WHOLE), lines)
@@ -44,8 +46,8 @@ def cell(folder, *anomalies, shown=(), level="must"):
 def night(run, tmp_path):  # noqa: F811
     """A night: its anomalies and what its scenarios show; gives what is printed and what is kept then."""
 
-    def of(*anomalies, shown=(), level="must"):
-        folder = cell(tmp_path / "results", *anomalies, shown=shown, level=level)
+    def of(*anomalies, **known):
+        folder = cell(tmp_path / "results", *anomalies, **known)
         code, out, _ = run("finds", folder, folder, "--kept", tmp_path / "finds.json")
         assert code == 0
         return out, json.loads((tmp_path / "finds.json").read_text())["finds"]
@@ -65,8 +67,12 @@ def test_a_find_is_kept_with_its_program_until_a_scenario_stands_for_it(night):
     assert "0 new finds, 1 kept" in told
     assert again == kept
     told, gone = night(shown=[("breaks", ["liveness"])])
+    assert "0 new finds, 0 kept" in told
     assert "GEN-5 on mysql-aiomysql: breaks (liveness): NST-3 stands for it now" in told
-    assert gone == []
+    assert gone == [{**find, "scenarios": ["NST-3"]}]
+    told, again = night(anomaly("breaks", "liveness"))  # it shows it no more
+    assert "0 new finds, 1 kept" in told
+    assert again == kept
 
 
 def test_what_scenarios_show_is_no_find(night):
@@ -79,6 +85,16 @@ def test_what_scenarios_show_is_no_find(night):
 def test_what_complies_is_no_find(night):
     assert night(anomaly("refuses"), level="loud")[1] == []
     assert len(night(anomaly("refuses"), level="must")[1]) == 1
+
+
+def test_to_be_refused_is_shown_by_a_scenario_that_promised_not_to(night):
+    assert len(night(anomaly("refuses"), refused="loud")[1]) == 1
+    assert night(anomaly("refuses"), refused="must")[1][0]["scenarios"] == ["NST-3"]
+
+
+def test_the_file_fits_its_schema(night, tmp_path):
+    night(anomaly("breaks", "liveness"))
+    assert documents.read(tmp_path / "finds.json", "finds")["finds"][0]["budget"] == 1000
 
 
 def test_found_twice_it_is_told_as_it_was_first(night):
