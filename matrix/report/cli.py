@@ -38,7 +38,9 @@ def register(commands: Any) -> None:
         metavar="URL",
         help="where the project is, for links (default: as CI says)",
     )
-    report.add_argument("--docs", action="store_true", help="write the tables of README.md and docs/table.md as well")
+    report.add_argument(
+        "--docs", action="store_true", help="write the tables of README.md, docs/table.md and docs/findings.md as well"
+    )
     results.add_demands(report)
     report.set_defaults(handler=_report)
     found = commands.add_parser("headline", help="results -> the first answer, a row for each question, as Markdown")

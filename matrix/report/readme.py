@@ -1,4 +1,5 @@
-"""The tables of README.md and docs/table.md, put in between their markers from results: ``report --docs``."""
+"""The tables of README.md, docs/table.md and docs/findings.md, put in between their markers from results:
+``report --docs``."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from matrix.report import errors, patterns
+from matrix.report import errors, losses, patterns
 from matrix.report.markdown import escape, headline_lines, markdown
 from matrix.report.summary import by_driver
 from matrix.report.view import Table
@@ -17,13 +18,15 @@ FIRST = 12  # error messages that a README lists
 
 
 def update(table: Table, root: Path) -> list[Path]:
-    """Write README.md's blocks and docs/table.md below ``root``; returns what was written. Raises OSError, and
-    ValueError for a marker that nothing belongs to."""
-    readme, whole = root / "README.md", root / "docs" / "table.md"
-    text = filled(readme.read_text("utf-8"), blocks(table))
-    whole.write_text(f"# Every scenario\n\n{markdown(table)}", "utf-8")
-    readme.write_text(text, "utf-8")
-    return [readme, whole]
+    """Write the blocks of README.md and docs/findings.md, and docs/table.md, below ``root``; returns what was written.
+    Raises OSError, and ValueError for a marker that nothing belongs to."""
+    docs = root / "docs"
+    made = {root / "README.md": blocks(table), docs / "findings.md": losses.blocks(table)}
+    texts = {page: filled(page.read_text("utf-8"), found) for page, found in made.items()}
+    texts[docs / "table.md"] = f"# Every scenario\n\n{markdown(table)}"
+    for page, text in texts.items():
+        page.write_text(text, "utf-8")
+    return list(texts)
 
 
 def filled(text: str, found: Mapping[str, str]) -> str:

@@ -2,10 +2,13 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import tomllib
 
-from matrix.report import readme
+from matrix.harness.scenario import catalogue
+from matrix.report import losses, readme
 
 ROOT = Path(__file__).parents[3]
 
@@ -19,14 +22,39 @@ def test_blocks_are_put_between_their_markers_and_nothing_else_changes():
         readme.filled(text, {"one": "new"})
 
 
-def test_the_report_writes_both_files(table, tmp_path):
+def test_the_report_writes_all_files(table, tmp_path):
     (tmp_path / "docs").mkdir()
+    own = "".join(f"<!-- {name}:start -->\n<!-- {name}:end -->\n" for name in ("kinds", "told"))
+    (tmp_path / "docs" / "findings.md").write_text(own, "utf-8")
     markers = "".join(f"<!-- {name}:start -->\n<!-- {name}:end -->\n" for name in ("headline", "patterns", "errors"))
     (tmp_path / "README.md").write_text(markers, "utf-8")
     readme.update(table, tmp_path)
     written = (tmp_path / "README.md").read_text("utf-8")
     assert "| If you write |" in written
     assert "Written by" in (tmp_path / "docs" / "table.md").read_text("utf-8")
+    assert "| waiting for one another |" in (tmp_path / "docs" / "findings.md").read_text("utf-8")
+
+
+def test_each_kind_of_loss_names_scenarios_that_there_are_and_what_was_found():
+    kinds = tomllib.loads(losses.KINDS.read_text("utf-8"))["kind"]
+    named = [name for kind in kinds for name in kind["scenarios"]]
+    assert set(named) <= set(catalogue())
+    assert len(named) == len(set(named))
+    assert all(kind["found"] for kind in kinds)
+
+
+def test_what_was_told_to_have_failed_and_is_stored_is_told_apart_from_other_lies():
+    def told(*facts):
+        wrong = [{"property": "atomicity", "fact": {"kind": "row_stored", **fact}} for fact in facts]
+        line = {"scenario": "NST-4", "verdict": "lies", "violations": wrong}
+        column = SimpleNamespace(cell="mysql-aiomysql", result=SimpleNamespace(scenarios=[line]))
+        rows = SimpleNamespace(rows=[SimpleNamespace(scenario="NST-4")])
+        return "| NST-4 | mysql-aiomysql |" in losses.blocks(SimpleNamespace(columns=[column], families=[rows]))["told"]
+
+    error = {"error": {"type": "RuntimeError", "message": ""}}
+    assert told(error, {"outcome": "failed"})
+    assert not told(error, {"outcome": "rolled back"})
+    assert not told()
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
