@@ -14,10 +14,10 @@ from matrix.words import LETTERS
 PLAIN = "plain"  # the name of the plain client in a script
 STATEMENTS: tuple[str, ...] = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
 STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping", "look", "fetch", "listen", "pipeline", "pipeline_end")
+STATEMENTS = (*STATEMENTS, "delete", "touch")
 UNWRITTEN = (
     "view",
     "iterate",
-    "update_or_create",
     "bulk_update",
     "put",
 )  # among them
@@ -282,7 +282,13 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
         return Item("save", in_words(fact), value=value, number=number)
     if kind == "hear":
         return Item("hear", in_words(fact), names=tuple(short(fact["rows"])), number=number)
+    if kind == "derived_update":
+        return Item("derived", in_words(fact), value=value, number=number, query=int(fact["of"]))
     using = _using(fact.get("using"))
+    if fact.get("fails") and kind == "fetch":
+        raise NotWritten("no script streams a result that has an error in it yet")
+    if what == "ensure":
+        return Item("ensure", name_of(entry), value=value, names=(kind,), number=number, using=using, in_thread=threaded)
     if kind == "fetch":
         copied = bool(fact.get("copied"))
         return Item("fetch", in_words(fact), value=value, number=number, in_thread=threaded, copied=copied)

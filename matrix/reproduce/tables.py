@@ -33,7 +33,9 @@ class Tables:
         items = [item for task in tasks for item in within(task.items)]
         kinds = {item.kind for item in items}
         counters = tuple(sorted({item.value for item in items if item.kind == "put"}))
-        spare = tuple(item.value for item in items if item.kind == "get")
+        derived = {item.query for item in items if item.kind == "derived"}
+        looked_for = [item.names[0] for item in items if item.kind == "query" and item.query in derived]
+        spare = tuple(dict.fromkeys([*(item.value for item in items if item.kind == "get"), *looked_for]))
         return cls(KEYS[server], counters, "orphan" in kinds, "script" in kinds, spare)
 
     def create(self, seeds: int) -> list[str]:

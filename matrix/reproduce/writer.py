@@ -233,7 +233,10 @@ class Writer:
             close = "close_pool()" if item.value == "close_pool" else close
             close = "connections.close_all()" if item.value == "close_all" else close
         call = {
-            "ensure": f"Entry.get_or_create(token={value}{using})",
+            "ensure": f"Entry.{''.join(item.names)}(token={value}{using})",
+            "delete": f"Entry.filter(token={value}).delete()",
+            "touch": "entry.save(force_update=True)",
+            "derived": f"query_{item.query}.update(token={value})",
             "fetch": 'anext(answers, "the end")',
             "bulk": f"Entry.bulk_create([Entry(token=token) for token in {quoted_list(item.names)}]{using})",
             "release": "release(connection)",

@@ -219,3 +219,66 @@ def test_only_what_the_program_was_told_behind_the_loss_uses_an_excuse_up():
     history.operations[0].after = False
     history.losses = [(3, 1)]
     assert entitled(history, history.operations[1])
+
+
+def test_who_was_under_way_when_the_connection_was_lost_may_find_it_dead():
+    history = failing("x", lost=1)  # asked at 2
+    history.losses, history.out_of_reach = [(2, 1)], []
+    assert entitled(history, history.operations[0])
+    history.losses = [(3, 1)]
+    assert not entitled(history, history.operations[0])
+
+
+def test_what_follows_from_a_failure_uses_no_excuse_up_where_it_was_asked_as_the_connection_was_lost():
+    history = failing("xxx", lost=1)
+    history.losses, history.out_of_reach = [(4, 1)], []
+    history.blocks = [Block(1, "task", None, "task's transaction 1", "failed", ERROR)]
+    history.operations[0].block = history.operations[1].block = 1
+    assert entitled(history, history.operations[2])
+    history.operations[1].block = None  # it stands for itself, and has used it up
+    assert not entitled(history, history.operations[2])
+
+
+def test_a_row_may_have_been_created_by_who_never_heard_of_it():
+    history = failing("x", lost=1)
+    history.operations[0].kind, history.operations[0].nonce = "ensure", "w-1"
+    history.stored = frozenset({"w-1"})
+    assert {each.fact["kind"] for each in check(history)} == {"not_created"}
+    history.losses = [(2, 1)]
+    assert check(history) == []
+
+
+@pytest.mark.parametrize("kind", ["acquire", "close"])
+def test_a_pool_may_say_that_it_is_exhausted_or_in_use(kind):
+    history = failing("x", lost=0)
+    history.losses.clear()
+    history.out_of_reach.clear()
+    history.operations[0].kind = kind
+    assert entitled(history, history.operations[0])
+
+
+@pytest.mark.parametrize(
+    ("fails", "changes", "excused"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (True, {"kind": "write"}, False),
+        (True, {"scope": "another"}, False),
+        (True, {"started": 1}, False),  # before the transaction
+        (True, {"started": 8}, False),  # the commit is not the later one
+    ],
+)
+def test_a_commit_may_be_refused_behind_a_result_that_was_left_before_its_error(fails, changes, excused):
+    history = lost_in_commit(loss=99, outcome="failed")
+    history.losses.clear()
+    history.out_of_reach.clear()
+    begin, left, _, commit = history.operations
+    begin.started = 2
+    left.kind, left.asks = "read", {"kind": "fetch", "row": "n-1", "fails": fails}
+    for name, value in changes.items():
+        setattr(left, name, value)
+    assert entitled(history, commit) is excused
+    commit.kind = "rollback"
+    assert not entitled(history, commit)
+    commit.kind, begin.block = "commit", None
+    assert not entitled(history, commit)

@@ -7,6 +7,8 @@ import pytest
 from matrix.harness.situations import COMMIT_IN_DOUBT
 from tests.unit.harness.story import Story
 
+KINDS = ("begin", "isolate")
+
 
 def two(story: Story, *, isolated: str = "ab", refused: str = "b", after: bool = False, kind: str = "commit") -> None:
     """Two transactions, ``a`` and ``b``; the second begins beside the first one, or ``after`` it."""
@@ -42,8 +44,8 @@ def test_one_of_two_serializable_transactions_may_be_refused(kind):
 
 @pytest.mark.parametrize(
     "how",
-    [{"isolated": "a"}, {"isolated": "b"}, {"isolated": ""}, {"after": True}],
-    ids=["only the other", "only itself", "none", "one after the other"],
+    [{"isolated": "a"}, {"isolated": "b"}, {"isolated": ""}, {"after": True}, {"after": True, "refused": "a"}],
+    ids=["only the other", "only itself", "none", "one after the other", "one before the other"],
 )
 def test_nobody_else_may_be(how):
     story = Story()
@@ -55,6 +57,17 @@ def test_one_is_enough():
     story = Story()
     two(story, refused="ab")
     assert [violation.fact["session"] for violation in story.violations] == ["b"]
+
+
+def test_who_asked_to_be_serializable_last_had_begun_before():
+    story = Story()
+    two(story)
+    begin, isolate = (
+        next(o for o in story.history.operations if o.session == "a" and o.kind == kind) for kind in KINDS
+    )
+    isolate.started = story.now + 1  # behind the refusal
+    assert begin.started < story.history.operations[-1].ended < isolate.started
+    assert story.verdict == "refuses"
 
 
 def test_an_isolation_that_was_refused_itself_excuses_nothing():
