@@ -288,7 +288,9 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
     if fact.get("fails") and kind == "fetch":
         raise NotWritten("no script streams a result that has an error in it yet")
     if what == "ensure":
-        return Item("ensure", name_of(entry), value=value, names=(kind,), number=number, using=using, in_thread=threaded)
+        return Item(
+            "ensure", name_of(entry), value=value, names=(kind,), number=number, using=using, in_thread=threaded
+        )
     if kind == "fetch":
         copied = bool(fact.get("copied"))
         return Item("fetch", in_words(fact), value=value, number=number, in_thread=threaded, copied=copied)

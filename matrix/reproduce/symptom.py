@@ -139,7 +139,7 @@ def _of_write(of: Kind) -> Kind:
     """Of a finding about a row: ``of`` is given the operation that wrote it."""
 
     def made(fact: Fact, history: Any, line: Any) -> Symptom | None:
-        writes = (o for o in _operations(history) if o["what"] == "write")
+        writes = (o for o in _operations(history) if o["what"] in ("write", "ensure"))
         write = next((o for o in writes if fact["row"] in (o["fact"].get("rows") or [o["fact"].get("row")])), None)
         return None if write is None else of(fact, write, history)
 
@@ -326,6 +326,7 @@ KINDS: dict[str, Kind] = {
     "row_lost": _lost,
     "row_stored": _stored,
     "not_ended": _stored,
+    "not_created": _stored,
     "seen_early": _early,
     "seen_uncommitted": _looked,
     "not_seen_inside": _looked,

@@ -107,6 +107,27 @@ def test_an_object_is_kept():
     assert '"INSERT INTO repro_entry (token) VALUES (%s)", "w-1"' in fetched
 
 
+def test_an_update_is_derived_from_a_query_whose_row_is_there_before():
+    source = written("postgres-psycopg TXN-43")
+    code = program(source)
+    assert code.index("query_1 = Entry.filter(") < code.index("async with block(") < code.index("query_1.update(token=")
+    assert source.count("INSERT INTO repro_entry") == 1
+
+
+def test_a_row_is_deleted_under_an_object_and_an_object_is_saved_as_it_is():
+    deleted = written("postgres-psycopg TXN-47")
+    assert 'Entry.filter(token="w-1").delete()' in deleted
+    assert "not in rows" in deleted
+    assert "entry.save(force_update=True)" in written("mysql-aiomysql TXN-48")
+
+
+def test_what_is_created_on_a_client_of_another_task_is_looked_for_when_that_has_rolled_back():
+    source = written("postgres-psycopg TXN-45")
+    assert 'Entry.get_or_create(token="w-1", using_db=client_1)' in source
+    assert 'Entry.update_or_create(token="w-2", using_db=client_1)' in source
+    assert '"w-1" in rows' in source
+
+
 # -- the relay of the parts, run ---------------------------------------------------------------------------------------
 FLAGS = {"login", "frames", "kills", "mysql", "unreachable", "silence", "resets"}
 
