@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,29 +21,39 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from matrix.harness.cell_name import parse
 from matrix.harness.witness import WITNESSES, Address
+from matrix.reproduce.run import CannotRun, environment
+from matrix.reproduce.runtime import pins
 from matrix.results.read import read_folder
 from matrix.servers import ServerError, acquire
+from matrix.servers.builds import resolve
+from matrix.servers.catalogue import parse_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 # What the programs call an address, and the database in it that some of them want.
 ADDRESSES = {"mysql": ("MY_URL", "MYSQL_URL"), "postgres": ("PG_URL",), "sqlite": ()}
 DATABASE = "cases"
 CELLS = ("sqlite-aiosqlite", "mysql-aiomysql", "mysql-asyncmy", "postgres-asyncpg", "postgres-psycopg")
+POOLED = tuple(
+    f"{cell}-{way}" for cell in CELLS[3:] for way in ("pgbouncer", "pgbouncer1.18", "pgbouncer1.18-unprepared")
+)
 SECONDS = 280  # that a program may take; the longest ends itself after 250
 PRINTED = 90  # characters of what a program printed, in the table
 
 
 @dataclass(frozen=True)
 class Case:
-    """A program, the scenarios that stand for its kind, its arguments in each cell, and what it prints where it shows
-    its fault."""
+    """A program, the scenarios that stand for its kind, its arguments in each cell, what it prints where it shows its
+    fault, and the packages that it wants beside those of the cell."""
 
     program: str
     scenarios: tuple[str, ...]
     arguments: Mapping[str, tuple[str, ...]]
     fault: str
+    packages: tuple[str, ...] = ()
 
 
 def _drivers(*cells: str, more: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
@@ -58,6 +69,10 @@ _NEVER = r"after idle: asyncio\.exceptions\.CancelledError"  # its limit did not
 _DEADLOCK = {"postgres-asyncpg": ("asyncpg",), **dict.fromkeys(_MYSQL, ("mysql",))}
 _COPY = r"STILL WAITING|next user: (?!\d+ rows)"
 _SKEW = r"sum stored: -"
+# What a request wrote that ended well is not stored, or what one wrote that failed is; or it was not answered well.
+_REQUESTS = r"stored: .*'bad'|(?m:^ +/(?:ok|gather|detached)\S* +(?! |200))|stored: (?!.*'g-0'.*'g-1'.*'g-2'.*'ok')"
+_REQUESTS += r"|(?s:background det: told ok.*stored: (?!.*'det'))"
+_FAILS_OR_LOSES = r"\d+x (?!ok)|wrong answers: \[\(|but lost: \['|but stored: [1-9]"
 CASES = (
     # It makes a role, which no user of our servers may: only where an address is given.
     Case(
@@ -109,6 +124,18 @@ CASES = (
         ("ORM-13", "TXN-27"),
         _drivers(*CELLS[1:], more=("restart",)),
         r"(?s)(back +[^ ]*(Error|LIMIT)[^\n]*\n.*?){4}",
+    ),
+    *(
+        Case("orm-04-*", ("TXN-1", "TXN-3", "CTX-1"), _drivers(more=(how,)), _REQUESTS, ("fastapi", "uvicorn"))
+        for how in ("dependency", "middleware")
+    ),
+    Case("orm-10-*", ("TXN-2",), _drivers(more=("production",)), "WRONG"),
+    Case("orm-10-*", ("NST-3", "NST-5"), _drivers(more=("fixture",)), "WRONG|the (test itself|wrapper's rollback):"),
+    Case(
+        "orm-12-*",
+        ("ORM-1", "TXN-2", "TXN-9"),
+        {cell: (cell.split("-")[1], "off" if cell.endswith("unprepared") else "none") for cell in POOLED},
+        _FAILS_OR_LOSES,
     ),
     # What piles up until it is collected is not looked at: when that is, is nobody's order.
     Case("orm-06-*", ("CTX-30",), _drivers(more=("plain",)), r"run \d: [\w.]+(Error|Exception)"),
@@ -172,14 +199,22 @@ WRONG = ("differs", "did not run")
 TITLES = ("case", "report", "scenario and verdict", "cell", "the case printed", "agrees?")
 
 
-def verdicts(folder: str) -> dict[str, dict[str, str]]:
-    """Cell -> scenario -> verdict, of complete results."""
-    states = (state for state in read_folder(folder) if state.result is not None)
-    return {s.cell: {line["scenario"]: line["verdict"] for line in s.result.scenarios} for s in states if s.result}
+def verdicts(result: Any) -> dict[str, str]:
+    """Scenario -> verdict, of a complete result; of none nothing."""
+    return {line["scenario"]: line["verdict"] for line in result.scenarios} if result else {}
+
+
+def python_of(case: Case, cell: str, environments: Path, result: Any) -> Path:
+    """The interpreter of a cell, or one with what the cell ran with and a case's own packages. Raises CannotRun."""
+    if case.packages and result:
+        return environment([*pins(result.header, True), *case.packages], result.header, ROOT / "build" / "environments")
+    return environments / parse(cell).base / "bin" / "python"
 
 
 @cache
-def output(program: Path, python: Path, arguments: tuple[str, ...]) -> tuple[str, int | None]:
+def output(
+    program: Path, python: Path, arguments: tuple[str, ...], variables: tuple[tuple[str, str], ...]
+) -> tuple[str, int | None]:
     """What a program printed, and its exit code; None: it did not come to its end."""
     with tempfile.TemporaryDirectory(prefix="matrix-case-") as folder:
         text = program.read_text("utf-8")
@@ -188,7 +223,11 @@ def output(program: Path, python: Path, arguments: tuple[str, ...]) -> tuple[str
             program = Path(folder) / program.name
             program.write_text(own, "utf-8")
         command = [str(python), "-u", str(program), *arguments]
-        environment = {"MY_URL": "mysql://", **os.environ}  # that of SQLite wants one, and does not use it
+        environment = {
+            "MY_URL": "mysql://",
+            **os.environ,
+            **dict(variables),
+        }  # that of SQLite wants one, and does not use it
         piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         with subprocess.Popen(command, start_new_session=True, env=environment, **piped) as running:  # type: ignore[call-overload]
             try:
@@ -198,22 +237,42 @@ def output(program: Path, python: Path, arguments: tuple[str, ...]) -> tuple[str
                 return running.communicate()[0].decode(errors="replace"), None
 
 
-def row_of(case: Case, cell: str, folder: Path, environments: Path, known: Mapping[str, str]) -> Row:
-    """Run a case's program in a cell's environment. Raises FileNotFoundError without the program."""
+def row_of(case: Case, cell: str, folder: Path, environments: Path, result: Any) -> Row:
+    """Run a case's program in a cell's environment, and hold it against the cell's result, None without one. Raises
+    FileNotFoundError without the program, CannotRun."""
     program = next(iter(sorted(folder.glob(case.program + ".py"))), None)
     if program is None:
         raise FileNotFoundError(f"{folder} has no {case.program}.py")
     report = re.search(r"https://\S+|#\d+(?:, #\d+)+", program.read_text("utf-8"))
-    text, code = output(program, environments / cell / "bin" / "python", case.arguments[cell])
+    with pooler_of(cell) as variables:
+        python = python_of(case, cell, environments, result)
+        text, code = output(program, python, case.arguments[cell], variables)
     found = re.search(case.fault, text)
     shown = text[found.start() :] if found else ""
     lines = [line.strip() for line in (shown.splitlines() or text.splitlines()[::-1]) if line.strip()]
     if found:  # its line from the beginning
         lines[0] = (text[: found.start()].rpartition("\n")[2] + lines[0]).strip()
     link = report.group().rstrip(",;") if report else ""
+    known = verdicts(result)
     words = {name: known.get(name, "not run") for name in case.scenarios}
     printed = " ".join((lines or ["(nothing)"])[0].split())[:PRINTED]
     return Row(case, cell, link, words, found is not None, code, len(lines), printed)
+
+
+@contextlib.contextmanager
+def pooler_of(cell: str) -> Iterator[tuple[tuple[str, str], ...]]:
+    """By which variables the cases find the program of a cell's pooler: they start one by themselves."""
+    spec = parse(cell).pooler_spec
+    if not spec:
+        yield ()
+        return
+    with tempfile.TemporaryDirectory(prefix="matrix-case-") as folder:
+        Path(folder).chmod(0o755)  # another account runs it
+        program = Path(folder) / "pgbouncer"
+        command = resolve(parse_spec(spec), lambda text: print(f"  {text}", file=sys.stderr)).command()
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', "utf-8")
+        program.chmod(0o755)
+        yield (("PGBOUNCER", str(program)),)
 
 
 @contextlib.contextmanager
@@ -239,16 +298,16 @@ def served(server: str) -> Iterator[None]:
 
 
 def rows(options: argparse.Namespace) -> Iterator[Row]:
-    known = verdicts(options.results)
+    known = {state.cell: state.result for state in read_folder(options.results)}
     for server in ADDRESSES:
-        cells = [cell for cell in options.cell or CELLS if cell.startswith(server)]
+        cells = [cell for cell in options.cell or (*CELLS, *POOLED) if cell.startswith(server)]
         chosen = [case for case in CASES if any(word in case.program for word in options.case or ("",))]
         if not any(cell in case.arguments for case in chosen for cell in cells):
             continue
         with served(server):
             for cell in cells:
                 for case in (each for each in chosen if cell in each.arguments):
-                    yield row_of(case, cell, options.folder, options.environments, known.get(cell, {}))
+                    yield row_of(case, cell, options.folder, options.environments, known.get(cell))
 
 
 def line_of(cells: Iterable[str]) -> str:
@@ -260,7 +319,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--results", required=True, metavar="FOLDER", help="results of the cells")
     parser.add_argument("--environments", type=Path, default=ROOT / ".tox", metavar="FOLDER", help="the cells' (.tox)")
-    parser.add_argument("--cell", action="append", choices=CELLS, help="only this cell; may be given again")
+    parser.add_argument("--cell", action="append", choices=(*CELLS, *POOLED), help="only this cell; may be given again")
     parser.add_argument("--case", action="append", metavar="WORD", help="only programs with this in their name")
     options = parser.parse_args(arguments)
     os.environ.setdefault("WITNESS", sys.executable)  # by which some programs read what is stored
@@ -270,7 +329,7 @@ def main(arguments: list[str] | None = None) -> int:
         for row in rows(options):
             wrong += row.agrees in WRONG
             print(line_of(row.cells()), flush=True)
-    except (ServerError, FileNotFoundError) as error:
+    except (ServerError, CannotRun, FileNotFoundError) as error:
         print(f"cases: {error}", file=sys.stderr)
         return 2
     return 1 if wrong else 0
