@@ -27,6 +27,7 @@ from matrix.report import (
     headline,
     junit,
     patterns,
+    programs,
     published,
     runs,
     search,
@@ -176,7 +177,8 @@ def _patterns_and_errors(site: Site) -> None:
         for each in known
     }
     shown = {"patterns": known, "groups": site.table.groups, "web": requests, "errors_of": errors_of}
-    page(site, "patterns.html", "patterns.html", **shown)
+    measured = programs.build(site.table.documents.get("web"))
+    page(site, "patterns.html", "patterns.html", **shown, programs=measured)
     page(site, "errors.html", "errors.html", errors=found, pattern_of=lambda error: search.pattern_of(error, known))
     put(site, "search.js", search.script(search.index(site.table, found, known, search.read_words())))
 

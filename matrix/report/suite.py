@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from matrix.report import web
+from matrix.report import programs, web
 
 PARTS = {"web": "patterns.html#fastapi"}  # documents that are shown as a part of another page
 
@@ -41,7 +41,7 @@ def _faults(document: dict[str, Any]) -> str:
 
 def _web(document: dict[str, Any]) -> str:
     found = web.build(document)
-    return found.fact if found else ""
+    return "; ".join([*([found.fact] if found else []), *(kind.fact for kind in programs.build(document))])
 
 
 def _finds(document: dict[str, Any]) -> str:

@@ -56,8 +56,8 @@ class Web:
 
 
 def build(document: Mapping[str, Any] | None, folder: Path = FOLDER) -> Web | None:
-    """What a document shows; None without one."""
-    if not document:
+    """What a document shows; None without one that has requests."""
+    if not document or not document["runs"]:
         return None
     titles = tomllib.loads((folder / "web.toml").read_text("utf-8"))
     code = functions(folder / "web.py")
@@ -81,14 +81,20 @@ def build(document: Mapping[str, Any] | None, folder: Path = FOLDER) -> Web | No
 
 
 def _shown(name: str, runs: Sequence[Mapping[str, Any]]) -> Iterator[Shown]:
-    """The worst first; drivers with the same word together, with the sentence of one of them."""
     found = {run["driver"]: each for run in runs for each in run["requests"] if each["name"] == name}
+    said = {driver: "".join(f"; {note}" for note in each["notes"]) for driver, each in found.items()}
+    return together(
+        {driver: (each["verdict"], f"{each['reason'].rstrip('.')}{said[driver]}.") for driver, each in found.items()}
+    )
+
+
+def together(found: Mapping[str, tuple[str, str]]) -> Iterator[Shown]:
+    """Driver -> word and sentence. The worst first; drivers with the same word together, with the sentence of one of
+    them."""
     by_word: dict[str, list[str]] = {}
-    for driver, each in found.items():
-        by_word.setdefault(each["verdict"], []).append(driver)
+    for driver, (word, _) in found.items():
+        by_word.setdefault(word, []).append(driver)
     while by_word:
         word = worst(by_word)
         drivers = by_word.pop(word)
-        first = found[drivers[0]]
-        sentence = first["reason"].rstrip(".") + "".join(f"; {note}" for note in first["notes"]) + "."
-        yield Shown(word, ALL if len(drivers) == len(found) else ", ".join(drivers), sentence)
+        yield Shown(word, ALL if len(drivers) == len(found) else ", ".join(drivers), found[drivers[0]][1])

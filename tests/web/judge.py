@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from matrix.words import BREAKS, LIES, REFUSES, SAFE
+from matrix.words import BREAKS, HANGS, LIES, REFUSES, SAFE
 
 # What the code raises by itself, and how a server says that the client has gone.
 OWN = (
@@ -102,3 +103,30 @@ def _by_itself(write: Write) -> bool:
 def _rows(texts: list[str]) -> str:
     named = " and ".join(f"'{text}'" for text in texts)
     return f"{named} {'is' if len(texts) == 1 else 'are'}"
+
+
+WRONG = "Wrong"  # how the name of an error ends that says that the answer was another's
+
+
+def seen(told: str | None, stored: bool) -> dict[str, Any]:
+    """``verdict`` and ``reason`` of one who wrote a row and read it. ``told``: the error, empty where it was told that
+    all is done, None where it was told nothing for as long as the measurement waits."""
+    if told is None:
+        return {"verdict": HANGS, "reason": f"Nothing was told; its row is {'' if stored else 'not '}stored."}
+    if not told:
+        return {
+            "verdict": SAFE if stored else LIES,
+            "reason": "Served." if stored else "Told that it is done, not stored.",
+        }
+    verdict = BREAKS if told.startswith(INTERNAL) else REFUSES
+    if stored or told.partition(":")[0].endswith(WRONG):
+        verdict = LIES
+    return {"verdict": verdict, "reason": f"{told.rstrip('.')}{'; its row is stored' * stored}."}
+
+
+def described(error: BaseException) -> str:
+    """Class and first line; of a group those of its only member."""
+    while isinstance(members := getattr(error, "exceptions", None), tuple) and len(members) == 1:
+        error = members[0]
+    first = "" if isinstance(error, asyncio.CancelledError) else next(iter(str(error).splitlines()), "")
+    return f"{type(error).__module__}.{type(error).__qualname__}: {first}".removeprefix("builtins.").rstrip(": ")

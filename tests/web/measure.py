@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Literal
 
 import fastapi
 import uvicorn
@@ -16,9 +16,8 @@ from tortoise import Tortoise, connections
 
 from docs.patterns import models, web
 
-from .judge import Request, Write
+from .judge import Request, Write, described
 
-MODELS = "docs.patterns.models"
 PATIENCE = 20  # seconds after which a request is taken to wait for ever: an error of the measurement
 CLOSING = "async_generator_athrow"  # what such a task runs
 EARLIER = "of another request"  # what a second request writes before it fails
@@ -106,14 +105,6 @@ class Watched:
         return outermost
 
 
-def described(error: BaseException) -> str:
-    """Class and first line; of a group those of its only member."""
-    while isinstance(members := getattr(error, "exceptions", None), tuple) and len(members) == 1:
-        error = members[0]
-    first = "" if isinstance(error, asyncio.CancelledError) else next(iter(str(error).splitlines()), "")
-    return f"{type(error).__module__}.{type(error).__qualname__}: {first}".removeprefix("builtins.").rstrip(": ")
-
-
 async def run(name: str, config: dict[str, Any]) -> Request:
     """One request, up to the end of everything that it started."""
     watched = Watched(name)
@@ -142,10 +133,10 @@ def lost(watched: Watched, context: dict[str, Any]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[uvicorn.Server]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+async def serving(app: Any, lifespan: Literal["on", "off"] = "off") -> AsyncIterator[uvicorn.Server]:
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan=lifespan))
     task = asyncio.create_task(server.serve())
-    await until(lambda: server.started)
+    await until(lambda: server.started or task.done())
     try:
         yield server
     finally:
@@ -173,9 +164,7 @@ async def until(holds: Callable[[], bool]) -> None:
 async def post(watched: Watched, server: uvicorn.Server) -> int | None:
     """The status of the answer. A client that leaves does so when it has the first part of a stream, or when the
     request waits for what is slow."""
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+    reader, writer = await opened(address_of(server))
     if watched.name.endswith("client_leaves"):
         status, watched.request.left = None, True
         if "stream" in watched.name:
@@ -193,6 +182,21 @@ async def post(watched: Watched, server: uvicorn.Server) -> int | None:
     return int(answer.split(b" ", 2)[1])
 
 
+def address_of(server: uvicorn.Server) -> tuple[str, int]:
+    """Host and port."""
+    host, port = server.servers[0].sockets[0].getsockname()[:2]
+    return host, port
+
+
+async def opened(address: tuple[str, int], path: str = "/") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which a POST was sent."""
+    host, port = address
+    reader, writer = await asyncio.open_connection(host, port)
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode())
+    return reader, writer
+
+
 async def beside_a_second_request(watched: Watched, server: uvicorn.Server, app: fastapi.FastAPI) -> None:
     """Another request fails, and its transaction is open while the detached task writes."""
     watched.second = True
@@ -204,8 +208,6 @@ async def beside_a_second_request(watched: Watched, server: uvicorn.Server, app:
         await asyncio.wait({app.state.task})
         raise fastapi.HTTPException(409)
 
-    host, port = server.servers[0].sockets[0].getsockname()[:2]
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(f"POST /second HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+    reader, writer = await opened(address_of(server), "/second")
     await reader.read()
     writer.close()

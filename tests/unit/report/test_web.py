@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
+import tomllib
 
-from matrix.report import suite, web
+from matrix.report import programs, suite, web
 from matrix.results import documents
 from matrix.words import VERDICTS
 from tests.unit.report.test_site import Page
 from tests.unit.results import samples
-from tests.web.judge import Request, Write, judge
+from tests.web import forks, places
+from tests.web.judge import Request, Write, judge, seen
 
 ROOT = Path(__file__).parents[3]
 
@@ -94,3 +97,87 @@ def test_the_page_shows_them_with_their_code(built):
     (fact,) = suite.facts({"web": samples.web()})
     assert fact.page == "patterns.html#fastapi"
     assert "requests of FastAPI 0.165.0 and 0.115.14, 1 not safe" in fact.text
+    assert "A process forks after the first use: 1 programs, 1 not safe" in fact.text
+
+
+@pytest.mark.parametrize(
+    ("told", "stored", "verdict", "words"),
+    [
+        ("", True, "safe", "Served"),
+        ("", False, "lies", "not stored"),
+        ("RuntimeError: No TortoiseContext is currently active", False, "breaks", "No TortoiseContext"),
+        ("tortoise.exceptions.DBConnectionError: gone", False, "refuses", "gone"),
+        ("tortoise.exceptions.DBConnectionError: gone", True, "lies", "gone; its row is stored"),
+        ("tests.web.programs.Wrong: asked for child and was given []", False, "lies", "was given"),
+        (None, False, "hangs", "Nothing was told; its row is not stored"),
+    ],
+)
+def test_a_word_compares_what_who_wrote_was_told_with_what_is_stored(told, stored, verdict, words):
+    found = seen(told, stored)
+    assert (found["verdict"], words in found["reason"]) == (verdict, True), found
+    assert found["verdict"] in VERDICTS
+
+
+def test_programs_stand_by_kind_and_drivers_with_the_same_word_together():
+    lifespan, fork = programs.build(samples.web())
+    (line,) = lifespan.lines
+    assert (line.title, line.packages) == ("Quart, register_tortoise()", "quart 0.23.1")
+    assert [[(shown.word, shown.drivers) for shown in place] for place in line.places] == [
+        [("breaks", "all drivers")],
+        [("safe", "all drivers")],
+    ]
+    assert fork.places[1] == "Child, first"
+    (line,) = fork.lines
+    assert [len(place) for place in line.places] == [0, 2, 0, 0, 0]
+    assert [(shown.word, shown.drivers) for shown in line.places[1]] == [("hangs", "aiosqlite"), ("safe", "asyncpg")]
+
+
+def test_what_is_measured_again_takes_the_place_of_what_was_and_the_rest_stays(tmp_path):
+    file, (first, second, third, fourth) = tmp_path / "web.json", samples.web()["programs"]
+    places.keep(file, "programs", ("name", "driver"), [first, third], 1.0)
+    places.keep(file, "programs", ("name", "driver"), [{**first, "seen": []}, second], 2.0)
+    assert documents.read(file, "web")["programs"] == [third, {**first, "seen": []}, second]
+    documents.write(file, samples.web(programs=[fourth]))
+    places.keep(file, "programs", ("name", "driver"), [first], 3.0)
+    kept = documents.read(file, "web")
+    assert (kept["programs"], kept["runs"]) == ([fourth, first], samples.web()["runs"])
+
+
+def test_every_program_that_forks_has_a_title_and_so_has_everybody_in_it():
+    described = tomllib.loads((ROOT / "docs" / "patterns" / "programs.toml").read_text("utf-8"))["fork"]
+    assert set(described["programs"]) == set(forks.ALL)
+    told = (forks.BEFORE, forks.CHILD, forks.PARENT, forks.AGAIN, forks.AFTER)
+    assert tuple(described["places"]) == told
+
+
+@pytest.mark.asyncio
+async def test_who_is_told_nothing_is_no_longer_asked(monkeypatch):
+    monkeypatch.setattr(forks.programs, "PATIENCE", 0.01)
+    side, asked = forks.Side(0, 0), []
+
+    async def answers(text):
+        asked.append(text)
+        if text == "fails":
+            raise ValueError("not this one")
+        if text == "waits":
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(forks, "write_and_read", answers)
+    for place in ("served", "fails", "waits", "later"):
+        await side.ask(place)
+    assert side.told == {"served": "", "fails": "ValueError: not this one", "waits": None}
+    assert asked == ["served", "fails", "waits"]
+
+
+def test_without_programs_nothing_is_shown_of_them_and_without_requests_nothing_of_those():
+    assert programs.build(None) == programs.build(samples.web(programs=[])) == []
+    assert web.build(samples.web(runs=[])) is None
+    assert suite.facts({"web": samples.web(runs=[])})[0].text.startswith("Tortoise is initialised")
+
+
+def test_the_page_shows_programs_and_what_was_told(built):
+    text = " ".join(" ".join(Page(built / "patterns.html").text).split())
+    assert "A process forks after the first use" in text
+    assert "Quart, register_tortoise() . A request, all drivers: breaks RuntimeError: No context." in text.replace(
+        "().", "() ."
+    )

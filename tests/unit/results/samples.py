@@ -260,6 +260,24 @@ def web(**changes: Any) -> dict[str, Any]:
         for name in ("detached", "dependency")
     ]
     runs = [run("0.115.14", "aiosqlite", *right), run("0.165.0", "asyncpg", refused), run("0.165.0", "aiosqlite", lost)]
+
+    def program(kind: str, name: str, driver: str, *seen: tuple[str, str | None, str, str], **packages: str) -> Any:
+        axes = {"driver": driver, "driver_version": "1", "server": "sqlite", "python": "3.13.0"}
+        told = [
+            {"place": place, "told": said, "stored": 1, "verdict": verdict, "reason": reason}
+            for place, said, verdict, reason in seen
+        ]
+        return {"kind": kind, "name": name, **axes, "packages": {"tortoise-orm": "1.1.9", **packages}, "seen": told}
+
+    bare = ("request", "RuntimeError: No context", "breaks", "RuntimeError: No context.")
+    task, hung = ("task", "", "safe", "Served."), ("child", None, "hangs", "Nothing was told.")
+    programs = [
+        program("lifespan", "quart_helper", "aiosqlite", bare, task, quart="0.23.1"),
+        program("lifespan", "quart_helper", "asyncpg", bare, task, quart="0.23.1"),
+        program("fork", "fork_same_loop", "aiosqlite", hung),
+        program("fork", "fork_same_loop", "asyncpg", ("child", "", "safe", "Served.")),
+    ]
+    changes = {"programs": programs, **changes}
     return {"type": "web", "schema": 1, "finished": "2026-11-23T18:00:00Z", "seconds": 9.5, "runs": runs, **changes}
 
 
