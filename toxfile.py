@@ -23,6 +23,7 @@ if sys.version_info < (3, 11):
 sys.path.insert(0, str(Path(__file__).parent))
 from matrix.harness.drivers import TableError, bases, drivers
 from matrix.runs import cells, environments, releases
+from matrix.words import SERVERS
 
 
 @impl
@@ -81,9 +82,13 @@ def tox_add_env_config(env_conf: Any, state: Any) -> None:
             None, map(str.strip, env_conf.loaders[0].load_raw("deps", state.conf, env_conf.name).splitlines())
         )
         env_conf.loaders.insert(0, MemoryLoader(deps=[*written, *beside(env_conf.name)]))
-    if not is_cell(env_conf.name):
+    try:
+        name = cells.read(env_conf.name)
+    except ValueError as problem:
+        # Made of words that tox knows from the cells, it would be an environment with nothing to do, and green.
+        if {*SERVERS, *drivers()} & set(env_conf.name.split("-")):
+            raise HandledError(f"{problem}\nThe cells are {', '.join(base_cells())}.") from None
         return
-    name = cells.read(env_conf.name)
     try:
         install = cells.requirements(name)
     except (ValueError, releases.ReleasesError) as problem:

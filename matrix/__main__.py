@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -66,23 +67,34 @@ def version() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    lacking: dict[str, str] = {}
     arguments = sys.argv[1:] if arguments is None else arguments
+    code = files.until_read(lambda: _run(arguments))
+    if code == 128 + signal.SIGINT:
+        print("interrupted", file=sys.stderr)
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    lacking: dict[str, str] = {}
     made = parser(lacking)
     if arguments and arguments[0] in lacking:
-        listed = os.path.relpath(ROOT / "ci" / "requirements.txt")
-        print(
-            f"{arguments[0]} needs uv and some packages; {lacking[arguments[0]]} is not here\n"
-            f"Install them: python -m pip install -r {listed}",
-            file=sys.stderr,
-        )
-        return 2
+        return _needs(arguments[0], lacking[arguments[0]])
     options = made.parse_args(arguments)
     try:
-        return files.until_read(lambda: int(options.handler(options) or 0))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        return int(options.handler(options) or 0)
+    except ModuleNotFoundError as missing:
+        if (name := (missing.name or "matrix").partition(".")[0]) in ("matrix", "tests"):
+            raise
+        return _needs(options.command, name)
+
+
+def _needs(command: str, package: str) -> int:
+    listed = os.path.relpath(ROOT / "ci" / "requirements.txt")
+    print(
+        f"{command} needs uv and some packages; {package} is not here\nInstall them: python -m pip install -r {listed}",
+        file=sys.stderr,
+    )
+    return 2
 
 
 if __name__ == "__main__":

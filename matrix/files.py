@@ -48,11 +48,14 @@ def copy(source: Path, target: Path) -> None:
 
 
 def until_read(command: Callable[[], int]) -> int:
-    """The exit code of what prints; where who reads has read enough, as `head` does, that of one whom SIGPIPE ends."""
+    """The exit code of what prints; where who reads has read enough, as `head` does, or interrupts it, that of one whom
+    the signal ends."""
     try:
         code = command()
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed at the end
         return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return code

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from matrix import files
 from matrix.cell.__main__ import environment_of, lacks_odbc
 from matrix.harness.sentences import Fact, sentence
 
@@ -155,4 +156,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(files.until_read(lambda: main(sys.argv[1:])))

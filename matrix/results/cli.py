@@ -200,7 +200,7 @@ def _trim(options: argparse.Namespace) -> int:
     except (ResultError, MergeError) as problem:
         return refuse(problem, 1)
     print(f"{count} cells in {clean(options.out)}")
-    return _fail([f"left out: {state.problem}" for state in left_out], 0)
+    return refuse("\n".join(f"left out: {state.problem}" for state in left_out), 0)
 
 
 def _diff(options: argparse.Namespace) -> int:

@@ -1,11 +1,16 @@
 """``python -m matrix`` as a whole: its commands, and what is left of it where only Python is installed."""
 
+import argparse
+import importlib
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import matrix.__main__
 from matrix.__main__ import PARTS, parser
 
 ROOT = Path(__file__).parents[2]
@@ -44,3 +49,36 @@ def test_who_reads_no_further_is_no_error():
     done = subprocess.run(command, cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writes)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def command(handler):
+    """A command line with one command, ``headline``, that does this."""
+
+    def made(lacking=None):
+        parser = argparse.ArgumentParser()
+        parser.add_subparsers(dest="command").add_parser("headline").set_defaults(handler=handler)
+        return parser
+
+    return made
+
+
+def test_a_package_that_is_missed_late_is_said_in_two_lines_too(monkeypatch, capsys):
+    monkeypatch.setattr(matrix.__main__, "parser", command(lambda _: importlib.import_module("no_such_package.part")))
+    assert matrix.__main__.main(["headline"]) == 2
+    assert capsys.readouterr().err.splitlines()[0] == "headline needs uv and some packages; no_such_package is not here"
+
+
+def test_a_module_of_ours_that_is_missed_is_a_defect(monkeypatch):
+    monkeypatch.setattr(matrix.__main__, "parser", command(lambda _: importlib.import_module("matrix.no_such_part")))
+    with pytest.raises(ModuleNotFoundError):
+        matrix.__main__.main(["headline"])
+
+
+@pytest.mark.parametrize("moment", ["while the parts are imported", "while the command runs"])
+def test_ctrl_c_is_one_word(monkeypatch, capsys, moment):
+    def interrupted(_=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(matrix.__main__, "parser", interrupted if "parts" in moment else command(interrupted))
+    assert matrix.__main__.main(["headline"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
