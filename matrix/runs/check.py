@@ -92,8 +92,8 @@ def _cell(options: argparse.Namespace) -> tuple[CellName, tuple[tuple[str, Sourc
 def import_path() -> str:
     """``PYTHONPATH`` without places that depend on where one stands: the check stands in the suite's folder."""
     given = os.environ.get("PYTHONPATH")
-    places = [str(Path(each).absolute()) for each in given.split(os.pathsep) if each] if given else []
-    return os.pathsep.join(dict.fromkeys(places))
+    places = [os.path.abspath(each) for each in given.split(os.pathsep) if each] if given else []  # noqa: PTH100
+    return os.pathsep.join(each for each in dict.fromkeys(places) if each != str(ROOT))
 
 
 def again() -> str:

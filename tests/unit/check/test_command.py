@@ -29,7 +29,7 @@ def test_who_stands_elsewhere_is_led_there_with_what_is_imported_and_by_the_same
     project = tmp_path / "a project"
     project.mkdir()
     monkeypatch.chdir(project)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([".", "", "/lib/of mine", str(project)]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([".", "", "/lib/of mine", str(project), f"{ROOT}/docs/.."]))
     assert check.import_path() == f"{project}{os.pathsep}/lib/of mine"
     assert check.again() == f"cd {ROOT} && PYTHONPATH='{project}:/lib/of mine' python -m matrix"
     monkeypatch.setenv("PATH", "/nowhere")
