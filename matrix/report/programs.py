@@ -71,4 +71,4 @@ def _lines(kind: Mapping[str, Any], runs: list[Mapping[str, Any]]) -> Iterator[P
 
 def _place(runs: list[Mapping[str, Any]], place: str) -> tuple[Shown, ...]:
     seen = {run["driver"]: each for run in runs for each in run["seen"] if each["place"] == place}
-    return tuple(together({driver: (each["verdict"], each["reason"]) for driver, each in seen.items()}))
+    return tuple(together({driver: (each["verdict"], each["reason"]) for driver, each in seen.items()}, len(runs)))

@@ -83,18 +83,17 @@ def build(document: Mapping[str, Any] | None, folder: Path = FOLDER) -> Web | No
 def _shown(name: str, runs: Sequence[Mapping[str, Any]]) -> Iterator[Shown]:
     found = {run["driver"]: each for run in runs for each in run["requests"] if each["name"] == name}
     said = {driver: "".join(f"; {note}" for note in each["notes"]) for driver, each in found.items()}
-    return together(
-        {driver: (each["verdict"], f"{each['reason'].rstrip('.')}{said[driver]}.") for driver, each in found.items()}
-    )
+    words = {name: (each["verdict"], f"{each['reason'].rstrip('.')}{said[name]}.") for name, each in found.items()}
+    return together(words, len(words))
 
 
-def together(found: Mapping[str, tuple[str, str]]) -> Iterator[Shown]:
+def together(found: Mapping[str, tuple[str, str]], count: int) -> Iterator[Shown]:
     """Driver -> word and sentence. The worst first; drivers with the same word together, with the sentence of one of
-    them."""
+    them, and without their names where they are as many as ``count``."""
     by_word: dict[str, list[str]] = {}
     for driver, (word, _) in found.items():
         by_word.setdefault(word, []).append(driver)
     while by_word:
         word = worst(by_word)
         drivers = by_word.pop(word)
-        yield Shown(word, ALL if len(drivers) == len(found) else ", ".join(drivers), found[drivers[0]][1])
+        yield Shown(word, ALL if len(drivers) == count else ", ".join(drivers), found[drivers[0]][1])

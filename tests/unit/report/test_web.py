@@ -128,7 +128,8 @@ def test_programs_stand_by_kind_and_drivers_with_the_same_word_together():
     ]
     assert fork.places[1] == "Child, first"
     (line,) = fork.lines
-    assert [len(place) for place in line.places] == [0, 2, 0, 0, 0]
+    assert [len(place) for place in line.places] == [0, 2, 0, 1, 0]
+    assert line.places[3][0].drivers == "asyncpg"  # the other one was asked no more
     assert [(shown.word, shown.drivers) for shown in line.places[1]] == [("hangs", "aiosqlite"), ("safe", "asyncpg")]
 
 

@@ -275,7 +275,7 @@ def web(**changes: Any) -> dict[str, Any]:
         program("lifespan", "quart_helper", "aiosqlite", bare, task, quart="0.23.1"),
         program("lifespan", "quart_helper", "asyncpg", bare, task, quart="0.23.1"),
         program("fork", "fork_same_loop", "aiosqlite", hung),
-        program("fork", "fork_same_loop", "asyncpg", ("child", "", "safe", "Served.")),
+        program("fork", "fork_same_loop", "asyncpg", ("child", "", "safe", "Served."), ("child_again", "", "safe", "Served.")),
     ]
     changes = {"programs": programs, **changes}
     return {"type": "web", "schema": 1, "finished": "2026-11-23T18:00:00Z", "seconds": 9.5, "runs": runs, **changes}
