@@ -57,6 +57,7 @@ class Item:
     connection: str = ""  # that a block is asked for by name
     in_thread: bool = False
     block: int = 0  # a block's number, or that of the one that is ended by hand, or in which a query was built
+    at_once: bool = False  # it began with its task, which ran eagerly and waited for no turn
     query: int = 0  # of a query that was built before: which it is of its task's
 
 
@@ -102,6 +103,8 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
         if name not in letters:
             continue  # it was started and never came to its first step
         items = _in_threads(_items(_course(name, evidence), blocks))
+        if items and _eager(name, evidence):
+            items[0].at_once = True
         late = bool(again) and min(e["n"] for e in history if e["session"] == name) > again
         on_purpose = ends.get(name, {}).get("raised_by") == name
         tasks.append(Task(name, letters[name], items, _ended(ends.get(name)), on_purpose, tuple(_started(items)), late))
@@ -175,6 +178,13 @@ def _course(name: str, evidence: Mapping[str, Any]) -> list[tuple[str, Mapping[s
         if kind == "history" or not (following and following.get("event") == "invoke"):
             course.append((kind, entry))
     return course
+
+
+def _eager(name: str, evidence: Mapping[str, Any]) -> bool:
+    """Whether a task asked for something before it was let take a step."""
+    asked = min((e["n"] for e in evidence["history"] if e["session"] == name and e["event"] == "invoke"), default=0)
+    stepped = (s["at"] for s in evidence["steps"] if s["fact"]["kind"] == "step" and s["fact"]["session"] == name)
+    return 0 < asked < min(stepped, default=0)
 
 
 def _items(course: Sequence[tuple[str, Mapping[str, Any]]], blocks: Mapping[str, int]) -> list[Item]:

@@ -139,6 +139,7 @@ class Maker:
                 "counters": bool(self.tables.counters),
                 "threads": any(item.kind == "thread" for item in everything),
                 "in_place": self.in_place() != "",
+                "eager": any(item.at_once for item in everything),
                 "context": self.declared.context != "" or any(item.empty for item in everything),
                 "abandoned": self.declared.abandons,
                 "reuses": self.found.reuses_number,

@@ -166,6 +166,7 @@ class Writer:
         return item.kind == "block" and (item.limited or item.seconds > 0) and item.outcome == "cancelled"
 
     def item(self, item: Item, letter: str | None) -> list[str]:
+        letter = None if item.at_once and item.kind != "block" else letter
         turn = f"await turn({quoted(letter)})" if letter else "pass"
         if item.kind == "block":
             return self.block(item, letter)
@@ -302,8 +303,9 @@ class Writer:
         given = f" as {self.client(hand)}" if hand else ""
         if self.named(item) in self.shared:
             given = f" as {self.named(item)}"
+        at_once = ", at_once=True" * item.at_once
         return [
-            f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}){given}:",
+            f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}{at_once}){given}:",
             *_indented(inside),
         ]
 

@@ -369,6 +369,14 @@ def test_what_who_waits_for_another_asks_when_the_run_is_taken_down_is_no_sympto
     )
 
 
+def test_what_begins_with_its_task_waits_for_no_turn():
+    source = written("mysql-asyncmy CTX-7")  # tasks that begin to run while they are created
+    assert 'block("A", "parent\'s transaction 1", in_transaction, at_once=True)' in program(source)
+    assert 'await do(None, "read n-1"' in program(source)
+    assert 'block("B", "child 1\'s nested transaction 2", in_transaction):' in program(source)
+    assert "at_once" not in written("mysql-asyncmy NST-22")
+
+
 def test_a_connection_on_which_something_is_answered_is_needed():
     name = "postgres-psycopg CON-35"
     line = recorded.line(name)
