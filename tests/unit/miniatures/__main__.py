@@ -1,7 +1,8 @@
 """Prints which scenario catches which seeded fault, and writes it for the report.
 
 With --brief, each fault is asked of one scenario that has caught it before (caught.json), and of the others only where
-that one does not catch it any more. --record writes that file anew, from a run of all.
+that one does not catch it any more. --record writes that file anew, from a run of all; with --only, what it has of the
+other faults stays.
 
 Exit 1 when a fault is caught by no scenario for what it is, when the harness gave up on one, or when a right miniature
 is found wrong.
@@ -14,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -33,20 +34,22 @@ CAUGHT = Path(__file__).with_name("caught.json")  # fault -> the scenarios that 
 Tell = Callable[[str], None]
 
 
-def run(workers: int, tell: Tell, *, brief: bool = False) -> tuple[list[Row], list[Right]]:
-    """Every miniature, on all cores; ``tell`` is told of each that is done."""
+def run(workers: int, tell: Tell, *, brief: bool = False, only: Collection[str] = ()) -> tuple[list[Row], list[Right]]:
+    """Every miniature, or the faults of these names, on all cores; ``tell`` is told of each that is done."""
+    faults = [each for each in FAULTS if not only or each.__name__ in only]
+    rights = () if only else RIGHT
     known = json.loads(CAUGHT.read_text()) if brief else {}
     made: dict[Any, Any] = {}
     with ProcessPoolExecutor(workers) as pool:
         # The right ones run more orders, so they begin first.
-        asked = {pool.submit(right_of, each): each for each in RIGHT}
-        for each in FAULTS:
+        asked = {pool.submit(right_of, each): each for each in rights}
+        for each in faults:
             made_by = (first_of, each, known.get(each.__name__, ())) if brief else (row_of, each)
             asked[pool.submit(*made_by)] = each
         for future in as_completed(asked):
             made[asked[future]] = future.result()
             tell(f"{len(made):>3}/{len(asked)} {asked[future].__name__}")
-    return [made[each] for each in FAULTS], [made[each] for each in RIGHT]
+    return [made[each] for each in faults], [made[each] for each in rights]
 
 
 def document(rows: list[Row], rights: list[Right], seconds: float) -> dict[str, Any]:
@@ -121,14 +124,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="write the table there, for the report")
     parser.add_argument("--brief", action="store_true", help="each fault only until a scenario catches it")
     parser.add_argument("--record", action="store_true", help="keep which scenarios caught each fault, for --brief")
+    parser.add_argument("--only", default="", metavar="NAME,NAME", help="these faults only")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     options = parser.parse_args(arguments)
     if options.workers < 1:
         parser.error("--workers must be 1 or more")
     if options.brief and (options.json or options.record):
         parser.error("--brief does not make the whole table: --json and --record need a run without it")
+    only = [name for name in options.only.split(",") if name]
+    if unknown := set(only) - {each.__name__ for each in FAULTS}:
+        parser.error(f"there is no fault {', '.join(sorted(unknown))}")
+    if only and options.json:
+        parser.error("--only does not make the whole table: --json needs a run without it")
     began = time.monotonic()
-    rows, rights = run(options.workers, _progress, brief=options.brief)
+    rows, rights = run(options.workers, _progress, brief=options.brief, only=only)
     seconds = time.monotonic() - began
     show(rows)
     found = problems(rows, rights)
@@ -141,9 +150,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"right: {each.name}, {len(each.verdicts)} scenarios: {told}")
     print(f"{len(rows)} seeded faults, {sum(bool(row.as_expected) for row in rows)} caught ({seconds:.1f} s)")
     if options.record:
-        entries = (
-            json.dumps(row.fault) + ": " + json.dumps([each.scenario for each in row.as_expected]) for row in rows
-        )
+        known = json.loads(CAUGHT.read_text("utf-8")) if only else {}
+        known |= {row.fault: [each.scenario for each in row.as_expected] for row in rows}
+        ordered = (each.__name__ for each in FAULTS if each.__name__ in known)
+        entries = (f"{json.dumps(name)}: {json.dumps(known[name])}" for name in ordered)
         files.write(CAUGHT, "{\n" + ",\n".join(entries) + "\n}\n")
     if options.json:
         try:
