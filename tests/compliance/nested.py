@@ -409,11 +409,14 @@ async def _inner_deadlock(world, end):
             async with db.transaction():
                 await db.write()
                 with contextlib.suppress(Exception):
-                    async with db.transaction():
-                        await db.count_up(rows[0])
-                        has_first.set()
-                        await has_second.wait()
-                        await db.count_up(rows[1])
+                    try:
+                        async with db.transaction():
+                            await db.count_up(rows[0])
+                            has_first.set()
+                            await has_second.wait()
+                            await db.count_up(rows[1])
+                    finally:
+                        has_first.set()  # also where the block could not begin: who waits is no victim of a hang
                 await db.write()
                 end(session)
 
