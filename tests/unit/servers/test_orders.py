@@ -85,10 +85,14 @@ def test_data_is_made_with_no_rights_and_nothing_of_the_users_environment(
             "local all all password\nhost all all 127.0.0.1/32 password\n"
         )
         return
-    assert words[:3] == ["loader", f"{tmp_path}/bin/{kind}", "--no-defaults"]
-    assert f"--datadir={tmp_path}/data" in words
-    assert ("--initialize-insecure" in words) is (kind == "mysql")
-    assert ({"--bootstrap", "--skip-networking"} <= {*words}) is (kind == "mariadb")
+    base = mysql.command(build(kind, tmp_path), *[tmp_path] * 3, 5, tmp_path)[:8]
+    if kind == "mysql":
+        assert words == [*base, "--initialize-insecure", f"--datadir={tmp_path}/data", "--innodb-flush-method=nosync"]
+    else:
+        assert words == [
+            *(*base, "--bootstrap", f"--datadir={tmp_path}/data", "--skip-networking", "--max-allowed-packet=8M"),
+            *("--net-buffer-length=16K", "--innodb-flush-method=nosync"),
+        ]
     assert options.get("input_text") == (None if kind == "mysql" else mysql.bootstrap_statements(tmp_path / "share"))
 
 
