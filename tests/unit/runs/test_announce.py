@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 
 from matrix.results.compare import Difference, markdown
 from matrix.results.text import code
-from matrix.runs.announce import MOST, TOGETHER, announce, issue_body, issues, marker
+from matrix.runs.announce import LABEL, MOST, TOGETHER, announce, issue_body, issues, marker
 
 HOSTILE = [
     "@maintainer and @org/team, see #1, GH-1 and owner/name#1",
@@ -38,18 +38,26 @@ def difference(scenario="NST-3", kind="worse", reason="two rows are lost"):
 
 
 class GitHub:
-    """Answers as ``gh`` does."""
+    """Answers as ``gh`` does. ``strangers``: the texts of issues that others opened, who may give them no label."""
 
-    def __init__(self):
-        self.opened = []
+    def __init__(self, *strangers):
+        self.opened, self.strangers = [], strangers
 
     def __call__(self, arguments):
+        given = dict(zip(arguments[2::2], arguments[3::2], strict=False))
         if arguments[:2] == ["issue", "list"]:
-            return json.dumps([{"body": body} for _, body in self.opened])
+            assert (given["--state"], given["--json"]) == ("all", "body")
+            others = [] if given.get("--label") == LABEL else self.strangers
+            return json.dumps([{"body": body} for body in (*[body for _, body in self.opened], *others)])
         if arguments[:2] == ["issue", "create"]:
-            given = dict(zip(arguments[2::2], arguments[3::2], strict=True))
+            assert given["--label"] == LABEL
             self.opened.append((given["--title"], given["--body"]))
         return ""
+
+
+def test_a_stranger_s_issue_suppresses_nothing():
+    forged = text([difference()], "")
+    assert len(announce([difference()], "", GitHub(forged))) == 1
 
 
 def test_one_issue_per_change_and_never_twice():
