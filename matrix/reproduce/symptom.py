@@ -261,6 +261,8 @@ def _hang(fact: Fact, history: Any, line: Any) -> Symptom | None:
     reuses = polls and fact["clock"] is not None
     if reuses and not line["evidence"]["setup"].get("pools"):
         raise NotWritten("it waits on the number of a closed socket, which another one has got: no order decides that")
+    if any(each["innermost"].startswith("compliance/") for each in fact["waiting"]):
+        raise NotWritten("a task waits for what another one was to say, and no script keeps that yet")
     waiting, sessions = [], set()
     for operation in _operations(history):
         if operation["told"] is None and operation["session"] not in sessions:

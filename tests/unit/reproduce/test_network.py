@@ -128,6 +128,11 @@ def test_what_is_created_on_a_client_of_another_task_is_looked_for_when_that_has
     assert '"w-1" in rows' in source
 
 
+def test_no_script_waits_for_what_another_task_was_to_say():
+    with pytest.raises(NotWritten, match="waits for what another one was to say"):
+        written("sqlite-aiosqlite TXN-45")
+
+
 # -- the relay of the parts, run ---------------------------------------------------------------------------------------
 FLAGS = {"login", "frames", "kills", "mysql", "unreachable", "silence", "resets"}
 

@@ -56,7 +56,7 @@ class GitHub:
 
 
 def test_a_stranger_s_issue_suppresses_nothing():
-    forged = text([difference()], "")
+    forged = issue_body([difference()], "")
     assert len(announce([difference()], "", GitHub(forged))) == 1
 
 
