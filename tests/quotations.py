@@ -29,6 +29,8 @@ WROTE = {
     "aiomysql": ("aiomysql", "aiomysql-*"),
     "aiosqlite": ("aiosqlite", "aiosqlite-*"),
 }
+# Pages whose paragraphs on an object are made from its docstring: what they say of it stands in what is installed.
+FROM_DOCSTRINGS = r"(?:magicstack\.github\.io/asyncpg|tortoise\.github\.io)/.*#([a-z_]+)\.[\w.]+$"
 READ = (".py", ".pyi", ".pyx", ".so", ".md", ".rst", "METADATA")
 FOUND, WRONG, UNCHECKED = "found", "NOT FOUND", "not installed"
 
@@ -51,12 +53,17 @@ def quotations(path: Path = PROMISES) -> Iterator[Quotation]:
 
 
 def look_up(quotation: Quotation, folders: Sequence[Path]) -> str:
-    """FOUND, WRONG (the very file is installed, and does not say so) or UNCHECKED."""
+    """FOUND, WRONG (the very file, or the object that the page is made from, is installed and does not say so) or
+    UNCHECKED."""
     files = list(_files(quotation.url, folders))
     if any(plain(quotation.quote) in plain(path.read_bytes().decode("utf-8", "replace")) for path in files):
         return FOUND
     named = re.search(r"/blob/[^/]+/.*?([^/]+\.pyx?)(?:#|$)", quotation.url)
-    return WRONG if named and any(path.name == named[1] for path in files) else UNCHECKED
+    made_from = re.search(FROM_DOCSTRINGS, quotation.url)
+    installed = (named and any(path.name == named[1] for path in files)) or (
+        made_from and any(path.suffix == ".py" and made_from[1] in path.parts for path in files)
+    )
+    return WRONG if installed else UNCHECKED
 
 
 def plain(text: str) -> str:

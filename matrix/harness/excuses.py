@@ -104,7 +104,8 @@ def expected(history: History, operation: Operation) -> bool:
 
 def entitled(history: History, operation: Operation) -> bool:
     """Whether a documented error is this operation's own: it was asked to fail, misused, overlapping, on a connection
-    that the program had ended, in a cycle of waits, not willing to wait, or follows."""
+    that the program had ended, in a cycle of waits, not willing to wait, asked where nothing is initialised, or
+    follows."""
     return (
         operation.kind in ("acquire", "close")  # a pool may say that it is exhausted; or that it is in use
         or expected(history, operation)
@@ -120,6 +121,7 @@ def entitled(history: History, operation: Operation) -> bool:
         or _finds_it_dead(history, operation)
         or _leaves_an_error(history, operation)
         or _not_serializable(history, operation)
+        or _outside_of_init(history, operation)
         or any(operation.ended > history.ended[scope] for scope in (operation.scope, None) if scope in history.ended)
     )
 
@@ -268,6 +270,14 @@ def _not_serializable(history: History, operation: Operation) -> bool:
     overlapping = [o for o in beside if o.kind == "begin" and o.started < operation.ended]
     earlier = any(o.failed and o.ended < operation.ended for o in beside)
     return any(_open_after(history, o, begin.started) for o in overlapping) and not earlier
+
+
+def _outside_of_init(history: History, operation: Operation) -> bool:
+    """Whether an operation was asked in an empty context and was told that the ORM is not initialised there: the only
+    RuntimeError that is documented."""
+    session = history.sessions.get(operation.session)
+    error = operation.error
+    return session is not None and session.empty and error is not None and error.type == RuntimeError.__name__
 
 
 def _open_after(history: History, operation: Operation, sequence: int) -> bool:

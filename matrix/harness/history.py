@@ -14,7 +14,7 @@ from .sentences import Fact
 
 # How an error is classed when it is recorded (Adapter.classify): the checker never looks at exceptions again.
 OWN = "own"  # raised by the program itself, on purpose
-DOCUMENTED = "documented"  # of the driver's or the ORM's documented types
+DOCUMENTED = "documented"  # of the driver's or the ORM's documented types, or documented as what a call raises
 ABORTED = "aborted"  # documented: the transaction had been aborted by an earlier statement
 INTERNAL = "internal"  # anything else: RuntimeError, AttributeError, an assertion, a protocol error
 CANCELLED = "cancelled"
@@ -134,6 +134,7 @@ class SessionRecord:
     timed_out: bool = False  # ... or its time ran out
     child_cancelled: bool = False  # ... or a child that it waited for was cancelled, as gather() passes on
     grouped: bool = False  # ... or it belongs to a TaskGroup, which may cancel it
+    empty: bool = False  # it was started in an empty context: nothing that the program has set is there
 
 
 @dataclass

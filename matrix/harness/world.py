@@ -243,8 +243,8 @@ class World:
         session = self.session_type(self, name, LETTERS[len(self.sessions)], blocks)
         self.sessions[name] = session
         self.history.sessions[name] = session.record
-        empty = context is not None and not len(context)
-        self._note_start(name, create is not None, shields, **({"empty": True} if empty else {}))
+        session.record.empty = context is not None and not len(context)
+        self._note_start(name, create is not None, shields, **({"empty": True} if session.record.empty else {}))
         coroutine = self._body(session, body)
         if self.scenario.cancels in (name, session.letter):
             self.conductor.sweep = Sweep(self, session, self.scenario.during)

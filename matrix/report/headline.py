@@ -1,7 +1,8 @@
 """The first answer: a row for each question that readers ask, and in words whether a connection may be shared.
 
-A question's word is the worst over its scenarios of ordinary and shared use; misuse has rows of its own. Level ``info``
-is not judged and does not count. Pure functions of the rows and marks of ``view``.
+A question's word is the worst over its scenarios of ordinary and shared use; misuse has rows of its own, and so have
+programs that were made at random. Level ``info`` is not judged and does not count. Pure functions of the rows and marks
+of ``view``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 CAPTION = (
     "A row for each question: the worst word over its scenarios of ordinary and shared use, and how many of them "
     "comply. The first row says in words what happens when several tasks query on one connection. In rows on drivers, "
-    "what is the server's doing or so by design does not count."
+    "what is the server's doing or so by design does not count. Programs made at random have rows of their own: what "
+    "one of them shows may be known from another row."
 )
 SHORT = "The answer: the worst word for each question, and how many scenarios comply."
 MISUSED = "Below the line: what nobody would defend, reported all the same."
@@ -85,7 +87,7 @@ def worst_of(question: Section, columns: Sequence[Column], places: Sequence[int]
         words = {row.marks[place].word for row in question.rows for place in places}
         return Mark(ERROR if ERROR in words else NOT_APPLICABLE, reason=UNJUDGED)
     of_each = {name: max(own, key=_badness) for name, own in judged.items()}
-    decides = {name: mark for name, mark in of_each.items() if not _of_others(question.key, mark)} or of_each
+    decides = _deciding(question.key, of_each)
     faults = dict.fromkeys(mark.fault for name, mark in of_each.items() if name not in decides)
     apart = [f"{each}: {', '.join(n for n, mark in of_each.items() if mark.fault == each)}" for each in faults]
     scenario, shown = max(decides.items(), key=lambda each: _badness(each[1]))
@@ -101,6 +103,11 @@ def worst_of(question: Section, columns: Sequence[Column], places: Sequence[int]
     return Mark(shown.word, shown.href, whole, "", shown.reason, detail, shown.fault, f"{complying}/{len(decides)}")
 
 
+def _deciding(question: str, marks: dict[str, Mark]) -> dict[str, Mark]:
+    """Those that decide a question; all where nothing else is judged."""
+    return {name: mark for name, mark in marks.items() if not _of_others(question, mark)} or marks
+
+
 def _of_others(question: str, mark: Mark) -> bool:
     """Whether what does not comply is no driver's conduct, where a driver's is asked for."""
     return mark.complies is False and mark.fault in (SERVER, BY_DESIGN) and questions()[question].of == DRIVER
@@ -110,24 +117,26 @@ def sharing(question: Section, places: Sequence[int]) -> Mark:
     """In words what a driver does with queries of several tasks on one connection, in some cells.
 
     What most scenarios of the question show; of equals the worse. One scenario with wrong data takes the 'yes' away.
-    Each scenario that does not comply and shows something worse is named beside it.
+    Each scenario that shows something worse is named beside it, as refused where that is all that it does. What is the
+    server's or by design decides no more here than in the questions' own rows.
     """
     from matrix.report.view import Mark
 
     judged = {name: max(own, key=_badness) for name, own in _judged(question.rows, places).items()}
     if not judged:
         return Mark(NOT_APPLICABLE, reason=UNJUDGED)
+    judged = _deciding(question.key, judged)
     shown = [KIND[mark.word] for mark in judged.values()]
     word = max(ANSWERS, key=lambda kind: (shown.count(kind), rank(kind)))
     if word == QUEUES and WRONG_DATA in shown:
         word = WRONG_DATA
     own = next(mark for mark in judged.values() if KIND[mark.word] == word)
-    worse = [
-        f"{name} (races)" if mark.racing else name
-        for name, mark in judged.items()
-        if not mark.complies and rank(KIND[mark.word]) > rank(word)
-    ]
-    detail = ANSWERS[word] + (f"; not in {', '.join(worse)}" if worse else "")
+    beside: dict[str, list[str]] = {}
+    for name, mark in judged.items():
+        if rank(KIND[mark.word]) > rank(word):
+            how = "refuses in" if mark.complies else "not in"
+            beside.setdefault(how, []).append(f"{name} (races)" if mark.racing else name)
+    detail = "; ".join([ANSWERS[word], *(f"{how} {', '.join(names)}" for how, names in beside.items())])
     return Mark(word, own.href, None, "", own.reason, detail)
 
 
@@ -160,6 +169,8 @@ def lines(table: Table, drivers: Sequence[Sequence[Group]]) -> list[HeadlineRow]
 
     First the answer in words, then the questions, then the misuse. A line is there when the results ask its question.
     """
+    from matrix.report.view import fewest_and_most, span
+
     used, misused = by_question(table.families)
     found: list[HeadlineRow] = []
     if used and used[0].key == next(iter(questions())):
@@ -175,6 +186,8 @@ def lines(table: Table, drivers: Sequence[Sequence[Group]]) -> list[HeadlineRow]
     for kind, some in (("question", used), ("misuse", misused)):
         for each in some:
             title = f"Misuse: {questions()[each.key].misuse}" if kind == "misuse" else each.name
+            if made := fewest_and_most(count for row in each.rows for count in row.programs):
+                title += f", {span(made)} a line"
             key = f"{each.key}, misuse" if kind == "misuse" else each.key
             short = f"{'Misuse: ' * (kind == 'misuse')}{questions()[each.key].short}"
             found.append(

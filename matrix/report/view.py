@@ -110,6 +110,7 @@ class Row:
     level: str
     marks: tuple[Mark, ...]
     family: str = ""
+    programs: tuple[int, ...] = ()  # made at random: by how many it was judged, the fewest and the most of its cells
 
 
 @dataclass(frozen=True)
@@ -278,18 +279,29 @@ def _families(
     for name in sorted(lines, key=natural):
         marks = tuple(mark(column, name, expected, pages, faults) for column in columns)
         line, prefix = lines[name], name.split("-")[0]
-        title = line.get("title", "") + _budget(columns, name)
-        row = Row(name, title, line.get("contract", ""), line["level"], marks, family_of(name).key)
+        made = _programs(columns, name)
+        title = line.get("title", "") + (f" ({span(made)} programs a cell)" if made else "")
+        row = Row(name, title, line.get("contract", ""), line["level"], marks, family_of(name).key, made)
         grouped.setdefault(prefix, []).append(row)
     order = list(dict.fromkeys([*FAMILIES, *sorted(grouped)]))
     return tuple(Section(*family_of(prefix)[1:], tuple(grouped[prefix])) for prefix in order if prefix in grouped)
 
 
-def _budget(columns: Sequence[Column], scenario: str) -> str:
-    """How many programs a line of generated ones was judged by in a cell; empty for other lines."""
+def _programs(columns: Sequence[Column], scenario: str) -> tuple[int, ...]:
+    """How many programs a line of those that were made at random was judged by in its cells; empty for other lines."""
     lines = (column.result.by_id.get(scenario) for column in columns if column.result)
-    counts = sorted({made["programs"] for line in lines if line and (made := line.get("generated"))})
-    return f" ({' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} programs a cell)" if counts else ""
+    return fewest_and_most(made["programs"] for line in lines if line and (made := line.get("generated")))
+
+
+def fewest_and_most(counts: Iterable[int]) -> tuple[int, ...]:
+    """The ends of some counts: two, one where they are all the same, none of none."""
+    found = sorted(set(counts))
+    return tuple(dict.fromkeys((found[0], found[-1]))) if found else ()
+
+
+def span(ends: Iterable[int]) -> str:
+    """What ``fewest_and_most`` gives in words: ``4 to 15``."""
+    return " to ".join(map(str, ends))
 
 
 def mark(

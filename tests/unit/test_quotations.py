@@ -32,3 +32,12 @@ def test_every_text_and_quotation_is_asked_and_the_unchecked_are_listed(tmp_path
     assert {"serialized", "TXN-13"} <= {each.name for each in quotations()}
     assert main([str(tmp_path)]) == 0
     assert "not installed: serialized: Query execution" in capsys.readouterr().out
+
+
+def test_a_page_that_is_made_from_a_docstring_says_what_the_installed_one_says(tmp_path):
+    """FIX-12: four words were left out of what asyncpg's page says of create_pool, and nobody noticed."""
+    page = "https://magicstack.github.io/asyncpg/current/api/index.html#asyncpg.pool.create_pool"
+    folders = installed(tmp_path)
+    assert look_up(Quotation("A", "The connection has been released back.", page), folders) == FOUND
+    assert look_up(Quotation("A", "The connection has released back.", page), folders) == WRONG
+    assert look_up(Quotation("A", "The connection has released back.", page), []) == UNCHECKED

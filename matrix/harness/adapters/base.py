@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import ssl
+import traceback
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -125,7 +126,8 @@ class Adapter:
             return ABORTED
         if isinstance(error, self.internal_types) or any(text in str(error) for text in self.internal_texts):
             return INTERNAL
-        return DOCUMENTED if isinstance(error, (*self.documented, *_orm_errors())) else INTERNAL
+        known = isinstance(error, (*self.documented, *_orm_errors())) or _not_initialised(error)
+        return DOCUMENTED if known else INTERNAL
 
     def server_code(self, error: BaseException) -> str | int | None:
         """The server's own code in one of the driver's exceptions: a SQLSTATE or an error number; None in others."""
@@ -295,6 +297,14 @@ def _orm_errors() -> tuple[type[BaseException], ...]:
     except ImportError:
         return ()
     return (BaseORMException,)
+
+
+def _not_initialised(error: BaseException) -> bool:
+    """Whether Tortoise says that nothing is initialised in this context: a bare RuntimeError, which its
+    require_context() documents. Told by who raised it, since others raise that type for what nobody documents."""
+    frames = list(traceback.walk_tb(error.__traceback__)) if isinstance(error, RuntimeError) else []
+    code, where = (frames[-1][0].f_code.co_name, frames[-1][0].f_globals.get("__name__")) if frames else ("", "")
+    return (where, code) == ("tortoise.context", "require_context")
 
 
 def load(name: str) -> Adapter:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from matrix.harness.checker import check
@@ -936,3 +938,15 @@ def test_an_error_just_before_the_program_ended_the_connection_is_none_of_that(s
     story.error(story.ask("a", "read", "n-1"))
     story.history.ended[scope] = story.now
     assert story.violated == {"loudness"}
+
+
+@pytest.mark.parametrize(
+    ("empty", "type", "word"),
+    [(True, "RuntimeError", "refuses"), (False, "RuntimeError", "breaks"), (True, "driver.Error", "breaks")],
+)
+def test_who_asks_where_nothing_is_initialised_may_be_told_so(story, empty, type, word):
+    """CTX-31: a task in an empty context, which require_context() refuses as it documents."""
+    story.session("request", empty=empty)
+    asked = story.error(story.ask("request", "write", "w-1"))
+    asked.error = replace(asked.error, type=type)
+    assert story.verdict == word

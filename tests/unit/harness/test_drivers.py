@@ -1,9 +1,12 @@
 """The tables of drivers: what they may leave out, and what is told where one cannot be used."""
 
+import contextvars
+
 import pytest
 
 from matrix.harness.adapters.base import Adapter, load
 from matrix.harness.drivers import FURTHER, TableError, bases, distribution, drivers
+from matrix.harness.history import DOCUMENTED, INTERNAL
 from matrix.harness.witness import WITNESSES
 
 
@@ -146,3 +149,18 @@ def test_the_adapters_in_the_tree_are_those_of_the_tables():
 )
 def test_the_name_of_a_distribution(requirement, name):
     assert distribution(requirement) == name
+
+
+def test_only_the_runtime_error_that_tortoise_documents_counts_as_documented():
+    """require_context() "Raises: RuntimeError: If no TortoiseContext is currently active"; nobody else does."""
+    from tortoise.context import require_context
+
+    def raised(call):
+        with pytest.raises(RuntimeError) as caught:
+            contextvars.Context().run(call)
+        return Adapter().classify(caught.value)
+
+    def other():
+        raise RuntimeError("No TortoiseContext is currently active.")
+
+    assert (raised(require_context), raised(other)) == (DOCUMENTED, INTERNAL)

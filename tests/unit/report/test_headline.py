@@ -72,9 +72,15 @@ def test_what_is_not_judged_does_not_count(tmp_path):
     assert (found["pool"].places[0].word, found["pool"].places[0].count) == ("safe", "1/1")
 
 
-def test_a_generated_line_counts_under_its_question(tmp_path):
-    found = shown(tmp_path, postgres_asyncpg={"NST-3": ("safe", "loud"), "GEN-4": ("hangs", "loud")})
-    assert (found["blocks"].places[0].word, found["blocks"].places[0].count) == ("hangs", "1/2")
+def test_programs_made_at_random_have_rows_of_their_own_which_say_how_many_there_were(tmp_path, monkeypatch):
+    """GEN-2 in "its task is cancelled" was a program without any cancellation."""
+    made = view.fewest_and_most
+    monkeypatch.setattr(view, "_programs", lambda columns, name: made([15, 4, 15]) if name.startswith("GEN") else ())
+    found = shown(tmp_path, postgres_asyncpg={"CAN-1": ("safe", "must"), "GEN-2": ("lies", "loud")})
+    assert (found["cancelled"].places[0].word, found["cancelled"].places[0].count) == ("safe", "1/1")
+    assert (found["random"].places[0].word, found["random"].places[0].count) == ("lies", "0/1")
+    assert found["random"].title == "The driver, programs made at random, 4 to 15 a line"
+    assert found["cancelled"].title == questions()["cancelled"].title
 
 
 @pytest.mark.parametrize(
@@ -87,6 +93,7 @@ def test_a_generated_line_counts_under_its_question(tmp_path):
         ("refuses refuses poisons refuses refuses refuses refuses", "refuses", "no, and says so; not in CON-3"),
         ("poisons lies lies lies refuses refuses refuses", "wrong data", "no, silently"),
         ("breaks hangs breaks hangs refuses refuses safe", "breaks", "no, and harms others"),
+        ("safe safe safe safe refuses safe breaks", "queues", "yes; refuses in CON-6; not in CAN-5"),
     ],
 )
 def test_whether_a_connection_may_be_shared_is_said_in_words(tmp_path, words, answer, detail):
@@ -158,13 +165,21 @@ def test_what_is_the_servers_or_by_design_does_not_decide_a_row_on_drivers(tmp_p
     """CON-9 on aiosqlite: scripts commit, as SQLite documents."""
     entry = '[[expect]]\nscenarios = ["CON-9"]\nverdict = "lies"\nreason = "As documented."\ncategory = "by design"\n'
     (tmp_path / "aiosqlite.toml").write_text(entry)
-    words = {"CON-9": ("lies", "must"), "GEN-1": ("safe", "must")}
+    words = {"CON-9": ("lies", "must"), "CON-34": ("safe", "must")}
     (place,) = shown(tmp_path, sqlite_aiosqlite=words)["alone"].places
     assert (place.word, place.count, place.detail) == ("safe", "1/1", "by design: CON-9")
-    (place,) = shown(tmp_path, sqlite_aiosqlite={**words, "GEN-1": ("breaks", "must")})["alone"].places
-    assert (place.word, place.count, place.detail) == ("breaks", "0/1", "GEN-1, driver; by design: CON-9")
+    (place,) = shown(tmp_path, sqlite_aiosqlite={**words, "CON-34": ("breaks", "must")})["alone"].places
+    assert (place.word, place.count, place.detail) == ("breaks", "0/1", "CON-34, driver; by design: CON-9")
     (place,) = shown(tmp_path, sqlite_aiosqlite={"CON-9": ("lies", "must")})["alone"].places
     assert (place.word, place.count, place.detail) == ("lies", "0/1", "CON-9, by design")
+
+
+def test_nor_does_it_decide_what_is_said_of_sharing(tmp_path):
+    """CON-35 on psycopg: who waits for notifications has the connection, as is documented."""
+    entry = '[[expect]]\nscenarios = ["CON-8"]\nverdict = "hangs"\nreason = "As documented."\ncategory = "by design"\n'
+    (tmp_path / "psycopg.toml").write_text(entry)
+    (place,) = shown(tmp_path, postgres_psycopg=loud("safe safe safe safe safe hangs breaks"))["shared?"].places
+    assert place.detail == "yes; not in CAN-5"
 
 
 def test_short_titles_leave_room_for_three_drivers_at_80_columns():

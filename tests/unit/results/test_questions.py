@@ -27,6 +27,11 @@ def test_a_question_of_the_driver_is_asked_by_scenarios_that_need_no_orm():
         assert (questions()[said.question].of == "orm") is ("tortoise" in catalogue()[name].needs), name
 
 
+def test_what_was_made_at_random_asks_no_question_that_a_scenario_asks():
+    made = {name for name, each in catalogue().items() if each.family == "generated"}
+    assert made == {name for name, said in questions_asked().items() if said.question in ("random", "orm-random")}
+
+
 @pytest.mark.parametrize(
     ("scenario", "category", "ran", "failing", "whose"),
     [
