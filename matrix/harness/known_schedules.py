@@ -58,6 +58,10 @@ class KnownSchedules:
         newest = KnownResult(**self._newest[key]) if key in self._newest else None
         return KnownResult(**self._own[key], newest=newest) if key in self._own else newest
 
+    def knows(self, scenario: str) -> bool:
+        """Whether anything is known of a scenario, under a remedy or without."""
+        return any(key.split()[-1] == scenario or key.split()[0] == scenario for key in (*self._newest, *self._own))
+
 
 def read(cell: str, base: str, file: Path = FILE) -> KnownSchedules:
     """The record of a cell, such as ``mysql-aiomysql-tortoise0.25`` with the base ``mysql-aiomysql``; an empty one

@@ -1,27 +1,31 @@
-"""The tables of README.md, docs/table.md and docs/findings.md, put in between their markers from results:
-``report --docs``."""
+"""The tables of README.md, docs/errors.md, docs/table.md and docs/findings.md, put in between their markers from
+results: ``report --docs``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from matrix.report import errors, losses, patterns
+from matrix.report import errors, losses, patterns, search
 from matrix.report.markdown import escape, headline_lines, markdown
 from matrix.report.summary import by_driver
 from matrix.report.view import Table
+from matrix.results.text import code
 from matrix.words import GLYPHS, rank
 
 BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+):start -->\n).*?(<!-- (?P=name):end -->)", re.DOTALL)
-FIRST = 12  # error messages that a README lists
 
 
 def update(table: Table, root: Path) -> list[Path]:
-    """Write the blocks of README.md and docs/findings.md, and docs/table.md, below ``root``; returns what was written.
-    Raises OSError, and ValueError for a marker that nothing belongs to."""
+    """Write the blocks of README.md, docs/errors.md and docs/findings.md, and docs/table.md, below ``root``; returns
+    what was written. Raises OSError, and ValueError for a marker that nothing belongs to."""
     docs = root / "docs"
-    made = {root / "README.md": blocks(table), docs / "findings.md": losses.blocks(table)}
+    made = {
+        root / "README.md": blocks(table),
+        docs / "errors.md": {"errors": "\n".join(_errors(table))},
+        docs / "findings.md": losses.blocks(table),
+    }
     texts = {page: filled(page.read_text("utf-8"), found) for page, found in made.items()}
     texts[docs / "table.md"] = f"# Every scenario\n\n{markdown(table)}"
     for page, text in texts.items():
@@ -43,7 +47,7 @@ def filled(text: str, found: Mapping[str, str]) -> str:
 
 def blocks(table: Table) -> dict[str, str]:
     """The blocks by name, each without an empty line at its end."""
-    made = {"headline": headline_lines(table), "patterns": _patterns(table), "errors": _errors(table)}
+    made = {"headline": headline_lines(table), "patterns": _patterns(table)}
     return {name: "\n".join(lines).strip() for name, lines in made.items()}
 
 
@@ -63,6 +67,19 @@ def _patterns(table: Table) -> Iterator[str]:
 
 
 def _errors(table: Table) -> Iterator[str]:
-    for error in errors.collect(table)[:FIRST]:
-        names = list(error.scenarios)[:3]
-        yield f"- `{error.text.replace('`', '')}` ({', '.join(error.drivers)}): {', '.join(names)}"
+    """A row for each message: who shows it, in which scenarios (three), what people write, and what to do instead."""
+    known = patterns.build(table)
+    yield "| message | drivers | seen in | if you write this | instead |"
+    yield "|---|---|---|---|---|"
+    for error in errors.collect(table):
+        seen = [f"{name} {_worst(own)}" for name, own in list(error.scenarios.items())[:3]]
+        pattern = search.pattern_of(error, known)
+        title, advice = (pattern.title, pattern.advice) if pattern else ("", None)
+        instead = advice.sentence if advice else ""
+        cells = (", ".join(error.drivers), ", ".join(seen), title, instead)
+        yield f"| {code(error.text)} | {' | '.join(map(escape, cells))} |"
+
+
+def _worst(seen: Sequence[errors.Seen]) -> str:
+    word = max((each.word for each in seen), key=rank)
+    return f"{GLYPHS[word]} {word}"

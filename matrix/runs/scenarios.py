@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from matrix.harness import known_schedules
 from matrix.harness.drivers import bases, drivers
 from matrix.harness.scenario import Scenario, catalogue, chosen, one
 from matrix.lines import word_of
@@ -16,8 +18,10 @@ from matrix.results import expectations, keeps
 from matrix.results.read import read_folder
 from matrix.results.text import clean, one_line, refuse
 from matrix.runs.jobs import RunError, add_sources, version_or_source
+from matrix.words import FAMILIES
 
 WIDTH = 100
+AN_ID = re.compile(rf"[A-Z]+-\d+[A-Z]?|{'|'.join(FAMILIES)}", re.ASCII | re.IGNORECASE)  # also one that is mistyped
 LEVELS = {
     "must": "promised: only `safe` complies",
     "loud": "undefined use: `safe` and `refuses` comply",
@@ -40,7 +44,9 @@ def register(commands: Any) -> None:
         help="what a scenario asks, what was promised, what is on record, which remedies were tried",
         description="Explains a scenario from what is on record, and from results where there are some. Runs nothing.",
     )
-    explain.add_argument("scenario", metavar="ID", help="such as NST-4, in any case")
+    explain.add_argument(
+        "scenario", metavar="ID", help="such as NST-4, in any case; or words of a title, a reason or an error message"
+    )
     explain.add_argument("--results", default="results", metavar="FOLDER", help="where a run's words are looked up")
     add_sources(explain)
     explain.set_defaults(handler=_explain)
@@ -63,6 +69,8 @@ def _list(options: argparse.Namespace) -> int:
 
 def _explain(options: argparse.Namespace) -> int:
     try:
+        if not AN_ID.fullmatch(options.scenario.strip()):
+            return _speaking_of(options.scenario)
         name = one(options.scenario)
         found = [version_or_source(text) for text in (options.tortoise, options.driver) if text]
         labels = [each if isinstance(each, str) else each.label for each in found]
@@ -71,6 +79,33 @@ def _explain(options: argparse.Namespace) -> int:
         return refuse(problem)
     for line in lines:
         print(clean(line))
+    return 0
+
+
+def _speaking_of(text: str) -> int:
+    """List the scenarios whose title, contract or reason on record has these words. Raises LookupError and
+    ExpectationError."""
+    words = " ".join(text.casefold().split())
+    found: dict[str, list[str]] = {}
+    for name, scenario in catalogue().items():
+        if words in f"{scenario.title} {scenario.contract}".casefold():
+            found[name] = []
+    for driver in drivers():
+        for entry in expectations.load_driver(driver):
+            if not entry.cell and words in entry.reason.casefold():
+                for name in entry.scenarios:
+                    found.setdefault(name, []).append(f"{driver} {entry.words}")
+    if not found:
+        raise LookupError(
+            f"nothing on record speaks of {text!r}\nTry fewer words of it, or docs/errors.md, which has all messages."
+        )
+    for name in catalogue():
+        if name in found:
+            own = f" ({', '.join(dict.fromkeys(found[name]))})" if found[name] else ""
+            print(clean(f"{name:<8} {catalogue()[name].title}{own}"))
+    print(
+        "\npython -m matrix explain ID says more of one; docs/errors.md lists all messages with what to write instead"
+    )
     return 0
 
 
@@ -92,10 +127,12 @@ def explained(scenario: Scenario, results: Path, labels: Sequence[str] = ()) -> 
         yield "Reports"
         yield from (f"  {link}" for link in scenario.links)
     yield "On record, newest releases"
+    measured = any(known_schedules.read(cell, cell).knows(scenario.id) for cell in bases())
     for driver in drivers():
         entries = [each for each in expectations.load_driver(driver) if scenario.id in each.scenarios and not each.cell]
         if not entries:
-            yield f"  {driver:<10} nothing: it {'holds' if scenario.cures else 'complies'}, or does not apply"
+            nothing = f"nothing: it {'holds' if scenario.cures else 'complies'}, or does not apply"
+            yield f"  {driver:<10} {nothing if measured else 'nothing: it was not measured yet'}"
         for each in entries:
             where = f" ({each.range})" if each.range else ""
             yield from _wrapped(f"{driver:<10} {each.words}{where}: {each.reason}", hang=13)

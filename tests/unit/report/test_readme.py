@@ -26,12 +26,14 @@ def test_the_report_writes_all_files(table, tmp_path):
     (tmp_path / "docs").mkdir()
     own = "".join(f"<!-- {name}:start -->\n<!-- {name}:end -->\n" for name in ("kinds", "told"))
     (tmp_path / "docs" / "findings.md").write_text(own, "utf-8")
-    markers = "".join(f"<!-- {name}:start -->\n<!-- {name}:end -->\n" for name in ("headline", "patterns", "errors"))
+    markers = "".join(f"<!-- {name}:start -->\n<!-- {name}:end -->\n" for name in ("headline", "patterns"))
+    (tmp_path / "docs" / "errors.md").write_text("<!-- errors:start -->\n<!-- errors:end -->\n", "utf-8")
     (tmp_path / "README.md").write_text(markers, "utf-8")
     readme.update(table, tmp_path)
     written = (tmp_path / "README.md").read_text("utf-8")
     assert "| If you write |" in written
     assert "Written by" in (tmp_path / "docs" / "table.md").read_text("utf-8")
+    assert "| message | drivers |" in (tmp_path / "docs" / "errors.md").read_text("utf-8")
     assert "| waiting for one another |" in (tmp_path / "docs" / "findings.md").read_text("utf-8")
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from matrix.__main__ import main
+from matrix.harness import known_schedules
 from tests.unit.results.samples import header, scenario, write_cell
 
 
@@ -68,3 +69,20 @@ def test_the_version_is_told(capsys):
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("python -m matrix 0.")
+
+
+def test_an_error_message_leads_to_the_scenarios_whose_record_speaks_of_it(capsys):
+    assert main(["explain", "readexactly() called while another"]) == 0
+    first, *_, last = capsys.readouterr().out.strip().splitlines()
+    assert first.startswith("CON-1    Two overlapping reads on one connection (aiomysql ")
+    assert "docs/errors.md" in last
+    assert main(["explain", "no such words"]) == 2
+    assert capsys.readouterr().err.startswith("nothing on record speaks of 'no such words'\n")
+
+
+def test_a_scenario_that_nobody_has_measured_is_not_said_to_comply(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(known_schedules.read, "__defaults__", (tmp_path / "schedules.json",))
+    assert main(["explain", "NST-1", "--results", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "aiosqlite  nothing: it was not measured yet" in said
+    assert "nothing: it complies" not in said
