@@ -187,3 +187,14 @@ def test_two_lists_in_conftest_are_refused_as_the_second_takes_the_firsts_place(
 def test_links_lead_to_the_pages(suite):
     output = suite("tortoise_guard_pages = https://example.org/matrix/\n", "-k", "test_wrong_again")[1]
     assert "(https://example.org/matrix/scenarios/CTX-3.html)" in output
+
+
+def test_the_head_of_a_run_says_that_it_is_on(suite):
+    assert "\ntortoise-guard: warn\n" in suite("tortoise_guard = warn\n")[1]
+    assert "\ntortoise-guard: off\n" in suite("", "--tortoise-guard=off")[1]
+
+
+def test_the_package_is_not_taken_for_the_plugin(suite):
+    code, output = suite("", "-p", "tortoise_guard")
+    assert code == 4
+    assert "ERROR: tortoise_guard is the package: the plugin is tortoise_guard.plugin" in output

@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "tortoise_guard_allow(rule, reason): findings of this rule are accepted in this test"
     )
     in_one_list(config)
-    mode = config.getoption("--tortoise-guard") or config.getini("tortoise_guard")
+    mode = _mode(config)
     if mode not in MODES:
         raise pytest.UsageError(f"tortoise_guard = {mode}: it can be {', '.join(MODES)}")
     if mode == "off":
@@ -52,6 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
     guard = stack.enter_context(watching())
     config.add_cleanup(stack.close)
     config.pluginmanager.register(Watcher(guard, mode, allowed, config.getini("tortoise_guard_pages")))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"tortoise-guard: {_mode(config)}"
+
+
+def _mode(config: pytest.Config) -> str:
+    return str(config.getoption("--tortoise-guard") or config.getini("tortoise_guard"))
 
 
 class Watcher:
