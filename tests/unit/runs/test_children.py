@@ -48,7 +48,7 @@ with children.folder() as folder, children.folder() as gone:
         with children.one(over):
             over.wait()
         print(child.pid, folder, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.killpg(0, signal.SIGKILL)  # as the end of a terminal's or a job's group
 """
 
 
@@ -104,7 +104,7 @@ def test_what_a_killed_run_started_is_ended_by_its_watchman(tmp_path):
     in_another_process(children)
     run = subprocess.run(
         [sys.executable, "-c", KILLED, "import time; time.sleep(60)"], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(tmp_path)}, start_new_session=True,
     )  # fmt: skip
     assert run.returncode == -signal.SIGKILL
     child, folder = run.stdout.split()
@@ -114,6 +114,18 @@ def test_what_a_killed_run_started_is_ended_by_its_watchman(tmp_path):
     assert not maker.start_time(int(child))
     assert folder.startswith(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_watchman_keeps_nothing_of_the_run_open():
+    """Who reads what the run says hears its end, and its folder can be unmounted."""
+    run = children.Children()
+    with run.folder():
+        watchman = run._watchman
+        places = [str(Path(f"/proc/{watchman.pid}/{name}").readlink()) for name in ("fd/1", "cwd")]
+        assert places == [os.devnull, "/"]
+        assert os.getsid(watchman.pid) == watchman.pid
+    watchman.stdin.close()
+    assert watchman.wait(30) == 0
 
 
 def test_a_run_that_ends_tells_its_children_and_kills_who_does_not_listen(begin, monkeypatch):

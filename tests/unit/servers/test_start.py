@@ -168,6 +168,8 @@ def test_a_run_folder_is_filled_for_the_server_s_user(
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(sockets / "mysql"))
         server.listen()
+        assert not prepared.ready(SimpleNamespace(pid=7)), "it takes connections and does not greet"
+        server.accept()[0].close()
         assert greeted(server, b"", lambda: prepared.ready(SimpleNamespace(pid=7))) is False
         assert greeted(server, b"\x4a\0\0\0\x0a9.7", lambda: prepared.ready(SimpleNamespace(pid=7))) is True
 
