@@ -25,7 +25,7 @@ from typing import Any
 
 from matrix.harness.cell_name import parse
 from matrix.harness.witness import WITNESSES, Address
-from matrix.reproduce.run import CannotRun, environment
+from matrix.reproduce.run import CannotRun, script_python
 from matrix.reproduce.runtime import pins
 from matrix.results.read import read_folder
 from matrix.servers import ServerError, acquire
@@ -207,7 +207,8 @@ def verdicts(result: Any) -> dict[str, str]:
 def python_of(case: Case, cell: str, environments: Path, result: Any) -> Path:
     """The interpreter of a cell, or one with what the cell ran with and a case's own packages. Raises CannotRun."""
     if case.packages and result:
-        return environment([*pins(result.header, True), *case.packages], result.header, ROOT / "build" / "environments")
+        wanted = [*pins(result.header, True), *case.packages]
+        return script_python(wanted, result.header, ROOT / "build" / "environments")
     return environments / parse(cell).base / "bin" / "python"
 
 

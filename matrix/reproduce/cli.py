@@ -219,7 +219,7 @@ def _written(jobs: Sequence[FindingLine], report: Report) -> Iterator[tuple[Find
             yield job, script(job.line, job.header)
         except NotWritten as why:
             report.not_written.append(_entry(job, why=one_line(why)))
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as problem:
+        except (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError) as problem:
             # A history of another shape than this program knows: its own fault, and no reason to lose the others.
             report.defects.append(_entry(job, why=one_line(f"cannot be unfolded: {type(problem).__name__}: {problem}")))
 
