@@ -146,6 +146,15 @@ def test_what_is_told_to_end_cleans_up(number: signal.Signals, tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_what_has_no_effect_under_nohup_or_behind_an_ampersand_still_has_none(number: signal.Signals) -> None:
+    program = (
+        "import os, signal, sys; from matrix import maker; number = int(sys.argv[1]);"
+        "signal.signal(number, signal.SIG_IGN); maker.clean_up_when_told_to_end(); os.kill(os.getpid(), number)"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(int(number))], cwd=ROOT, check=False).returncode == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="where a process has been told to the system in /proc")
 def test_who_is_over_and_whose_parent_has_not_asked_how_made_nothing_that_is_still_in_use() -> None:
     child = subprocess.Popen(

@@ -72,18 +72,18 @@ def begin():
 def test_what_is_left_of_a_killed_run_is_told_to_end_then_killed_and_its_folder_goes(begin, tmp_path, monkeypatch):
     monkeypatch.setattr(children, "GRACE", 1.0)
     polite, stubborn, through = begin(POLITE), begin(STUBBORN), begin(STUBBORN)
-    folders = tmp_path / "left", tmp_path / "gone"
+    folders = tmp_path / "left X", tmp_path / "left ", tmp_path / "gone"
     for each in folders:
         each.mkdir()
     said = [f"+{polite.pid}", f"+{stubborn.pid}", f"+{through.pid}", f"-{through.pid}"]
-    said += [f">{folders[0]}", f">{folders[1]}", f"<{folders[1]}"]
+    said += [*(f">{each}" for each in folders), f"<{folders[2]}"]
     began = time.monotonic()
     children.watch(io.StringIO("\n".join(said) + "\n"))
     assert time.monotonic() - began < 30
     assert polite.wait(30) == 7
     assert stubborn.wait(30) == -signal.SIGKILL
     assert through.poll() is None
-    assert [each.exists() for each in folders] == [False, True]
+    assert [each.exists() for each in folders] == [False, False, True]
 
 
 @pytest.mark.parametrize("script", ["import time; print(flush=True); time.sleep(60)", STUBBORN])

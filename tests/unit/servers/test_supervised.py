@@ -62,6 +62,8 @@ def test_it_runs_says_who_it_is_and_leaves_nothing(begin: Begin, tmp_path: Path)
     assert private.running(tmp_path / "root") == [{**state, "folder": process.folder}]
     assert private.sweep(tmp_path / "root") == []
     assert process.folder.is_dir()
+    for number in (signal.SIGINT, signal.SIGHUP):
+        os.kill(supervisor, number)  # of whoever ends all that a terminal began: it ends with its program alone
     process.stop()
     assert not process.alive()
     assert start_time(process.pid) != started
