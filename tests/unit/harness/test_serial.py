@@ -60,3 +60,25 @@ def test_not_both_of_them_are_refused_for_it():
     for name, block in zip("ab", story.history.blocks, strict=True):
         story.error(story.ask(name, "commit", block=block, scope=name))
     assert [each.fact["session"] for each in story.violations] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("others", "excused"),
+    [
+        ({"a": ("y", "x")}, True),
+        ({"a": ("y", "z")}, False),  # it saw what b changed, and changed nothing that b had seen
+        ({"a": ("z", "x")}, False),
+        ({"a": ("y", "z"), "c": ("z", "x")}, False),  # no one of them is in both ways
+    ],
+)
+def test_only_who_is_in_both_ways_is_in_the_way(others, excused):
+    story = Story()
+    story.history.counters |= {"x": (0, 1), "y": (0, 0), "z": (0, 0)}
+    for name, (seen, changed) in {**others, "b": ("x", "y")}.items():
+        block = story.block(name, outcome="failed" if name == "b" else "committed")
+        story.ok(story.ask(name, "begin", block=block, scope=name))
+        story.ok(story.ask(name, "view", seen, block=block, scope=name), 0)
+        story.ok(story.ask(name, "put", changed, block=block, scope=name))
+    story.error(story.ask("b", "commit", block=story.history.blocks[-1], scope="b"))
+    errors = [each for each in story.violations if each.property == "loudness"]
+    assert (errors == []) is excused
