@@ -1,8 +1,13 @@
 """What holds for all of the project's own tests."""
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from matrix.harness.processes import cores
+
+# How fast a machine draws examples, or runs one, decides no test.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist they run as well, one after the other
