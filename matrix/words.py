@@ -166,7 +166,8 @@ VERDICT_MEANS = {
     POISONS: "An error was shown, or a connection was handed on, and afterwards it or its pool silently gives wrong "
     "answers or keeps foreign state.",
     LIES: "What was reported to a task and what is true differ: another task's row, a reported commit that is lost, a "
-    "reported rollback or failure that is stored, a write inside a transaction it does not belong to.",
+    "reported rollback or failure that is stored, a write inside a transaction it does not belong to, two committed "
+    "transactions that are as in no order of the two.",
     NOT_APPLICABLE: "Does not apply to this cell, with the reason.",
     ERROR: "The harness or the server failed; says nothing of the driver.",
     NOT_RUN: "Was not run.",

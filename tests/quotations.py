@@ -67,7 +67,8 @@ def look_up(quotation: Quotation, folders: Sequence[Path]) -> str:
 
 
 def plain(text: str) -> str:
-    """Words only: line breaks, the signs of comments and of markup do not count."""
+    """Words only: line breaks, the signs of comments and of markup, and where its links lead do not count."""
+    text = re.sub(r"\s*<https?://[^>]*>", "", text)
     return " ".join(re.sub(r"[#>|]", " ", re.sub(r"[\\`*_]", "", text)).split())
 
 

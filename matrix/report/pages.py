@@ -5,6 +5,7 @@ Every value in a template is escaped; harmful characters are spelled out on the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -13,6 +14,7 @@ from typing import Any, TypeGuard
 
 import jinja2
 
+from matrix.harness.drivers import drivers
 from matrix.report import attachments, evidence, files, headline, listing, patterns, view
 from matrix.report.marks import glyph, style_class
 from matrix.report.patterns import Pattern
@@ -21,6 +23,7 @@ from matrix.results.text import clean
 from matrix.words import LEVEL_MEANS, LEVEL_NAMES, NOT_VERDICTS, REMEDY_MEANS, VERDICT_MEANS, VERDICTS, rank
 
 HERE = Path(__file__).parent
+STOOD_ON = ("tortoise/tortoise-orm", "python/cpython")  # projects whose threads are about what every cell runs
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -100,6 +103,7 @@ def templates() -> jinja2.Environment:
         "diagram_of": attachments.diagram,
         "orders_in_words": orders_in_words,
         "is_link": is_link,
+        "other_project": other_project,
         "natural": view.natural,
     }
     return pages
@@ -114,6 +118,15 @@ def compile_templates() -> None:
 def is_link(text: Any) -> bool:
     """Whether a text from outside may become a link: http and https only."""
     return isinstance(text, str) and text.startswith(("https://", "http://"))
+
+
+def other_project(link: str, driver: str) -> str:
+    """The project on GitHub of whose thread a link is, where it is neither the driver's nor what both stand on: there
+    stands the same, found by others. Empty for what is its own."""
+    found = re.match(r"https://github\.com/(?P<repository>[^/]+/(?P<name>[^/]+))/", link)
+    releases = drivers()[driver].releases if driver in drivers() else {}
+    own = (*STOOD_ON, *(str(address).removeprefix("https://github.com/") for address in releases.values()))
+    return found["name"] if found and not any(f"{each}/".startswith(f"{found['repository']}/") for each in own) else ""
 
 
 def orders_in_words(orders: Any) -> str:

@@ -24,7 +24,7 @@ IF_MEANT = {
 # ... and what it costs in any case.
 ALWAYS = {
     "alone": "a child that fails cannot be rolled back by itself",
-    "stops": "the work goes on, and is stored, when its caller is cancelled",
+    "stops": "the work goes on when its caller is cancelled, and is stored if it comes to its end",
 }
 CONNECTIONS = {
     "1": "",

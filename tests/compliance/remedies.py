@@ -236,7 +236,11 @@ class ShieldCommit(Remedy):
         await asyncio.shield(shielded.task)
 
 
-@remedy("FIX-11", "Shield the whole transaction", cures=("TXN-5", "TXN-6", "TXN-20", "TXN-37", "NST-14"))
+@remedy(
+    "FIX-11",
+    "Shield the whole transaction",
+    cures=("TXN-5", "TXN-6", "TXN-16", "TXN-20", "TXN-37", "TXN-39", "NST-14"),
+)
 class ShieldTransaction(Remedy):
     """The function with the whole transaction runs in asyncio.shield(): who is cancelled leaves it to end by itself."""
 

@@ -398,7 +398,7 @@ async def handed_on_client(world):
     during=("begin",),
     situation=cancelled("begin"),
 )
-async def cancelled_waiter(world):
+async def cancelled_waiter(world, remedy):
     """A task is cancelled while it waits to begin because another holds the only connection: it leaves nothing behind,
     those behind it are served."""
     begun = asyncio.Event()
@@ -409,11 +409,14 @@ async def cancelled_waiter(world):
             begun.set()
             await db.write()
 
-    async def waiter(session):
-        await begun.wait()
+    async def work(session):
         db = session.orm()
         async with db.transaction():
             await db.write()
+
+    async def waiter(session):
+        await begun.wait()
+        await remedy.whole(session, work)
 
     await world.together(holder=holder, victim=waiter, behind=waiter)
 
@@ -1019,15 +1022,20 @@ async def _goes_on(world, remedy, again):
     orm=OrmSetup(size=2),
     python=(3, 11),
 )
-async def limited_and_goes_on(world):
+async def limited_and_goes_on(world, remedy):
     """A time limit ends at any moment of the transaction inside it, and the same task goes on: what it writes next,
     alone and in a transaction, is stored as reported, and the pool works."""
 
-    async def victim(session):
+    async def work(session):
         db = session.orm()
-        async with session.time_limit(1.0), db.transaction():
+        async with db.transaction():
             await db.write()
             await db.read()
+
+    async def victim(session):
+        db = session.orm()
+        async with session.time_limit(1.0):
+            await remedy.whole(session, work)
         await db.write()
         async with db.transaction():
             await db.write()

@@ -10,12 +10,15 @@ PAGE = "https://www.psycopg.org/psycopg3/docs/advanced/async.html"
 
 def installed(tmp_path):
     (tmp_path / "asyncpg").mkdir()
-    (tmp_path / "asyncpg" / "pool.py").write_text('"""The ``connection`` has been\n    released *back*."""\n')
+    (tmp_path / "asyncpg" / "pool.py").write_text(
+        '"""The ``connection`` has been\n    released *back* `to it <https://example.org/pool_1>`_."""\n'
+    )
     return [tmp_path]
 
 
 def test_a_quotation_is_found_whatever_the_markup_and_the_line_breaks(tmp_path):
-    assert look_up(Quotation("A", "The connection has been released back.", SOURCE), installed(tmp_path)) == FOUND
+    quotation = Quotation("A", "The connection has been released back to it.", SOURCE)
+    assert look_up(quotation, installed(tmp_path)) == FOUND
 
 
 def test_an_altered_one_is_not(tmp_path):
@@ -38,6 +41,6 @@ def test_a_page_that_is_made_from_a_docstring_says_what_the_installed_one_says(t
     """FIX-12: four words were left out of what asyncpg's page says of create_pool, and nobody noticed."""
     page = "https://magicstack.github.io/asyncpg/current/api/index.html#asyncpg.pool.create_pool"
     folders = installed(tmp_path)
-    assert look_up(Quotation("A", "The connection has been released back.", page), folders) == FOUND
+    assert look_up(Quotation("A", "The connection has been released back to it.", page), folders) == FOUND
     assert look_up(Quotation("A", "The connection has released back.", page), folders) == WRONG
     assert look_up(Quotation("A", "The connection has released back.", page), []) == UNCHECKED

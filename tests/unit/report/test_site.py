@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from matrix.report import badges, errors, files, junit, patterns, readme, runs, search, site
+from matrix.report import badges, errors, files, junit, patterns, readme, runs, search, site, view
 from matrix.report.marks import style_class
-from matrix.report.pages import HERE, SiteOptions, orders_in_words
+from matrix.report.pages import HERE, SiteOptions, orders_in_words, other_project
 from matrix.results import read
 from matrix.results.read import ResultError, read_folder
 from matrix.results.reproducers import write_index
@@ -512,3 +512,24 @@ def test_every_table_stands_in_a_box_of_its_own_that_scrolls(built):
                 assert any(depth), (path.name, tag.start())
             else:
                 depth.append('class="scroll' in tag[0])
+
+
+@pytest.mark.parametrize(
+    ("link", "project"),
+    [
+        ("https://github.com/MagicStack/asyncpg/issues/784", ""),
+        ("https://github.com/tortoise/tortoise-orm/issues/1152", ""),
+        ("https://www.psycopg.org/psycopg3/docs/", ""),
+        ("https://github.com/pgjdbc/pgjdbc/pull/1729", "pgjdbc"),
+        ("https://github.com/MagicStack/asyncpg-stubs/issues/1", "asyncpg-stubs"),
+    ],
+)
+def test_a_link_to_another_projects_thread_says_whose_it_is(tmp_path, link, project):
+    entry = '[[expect]]\nscenarios = ["NST-3"]\nverdict = "lies"\nreason = "Seen."\ncategory = "orm"\n'
+    (tmp_path / "asyncpg.toml").write_text(f'{entry}link = "{link}"\n')
+    write_cell(tmp_path / "results", header("postgres-asyncpg", ["NST-3"]), [scenario("NST-3", "lies", "loud")])
+    table = view.build(read_folder(tmp_path / "results"), tmp_path)
+    page = (site.build(table, tmp_path).parent / "cells/postgres-asyncpg/NST-3.html").read_text("utf-8")
+    assert other_project(link, "asyncpg") == project
+    assert (f'The same in {project}: <a href="{link}"' in page) is bool(project)
+    assert f'<a href="{link}"' in page
