@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from typing import Any
@@ -22,6 +24,7 @@ from tests.unit.miniatures.driver import Backing, Queueing
 from tests.unit.mutation.reach import in_another_process
 
 pytestmark = pytest.mark.asyncio
+PR_GET_PDEATHSIG = 2
 
 
 @pytest.fixture(autouse=True)
@@ -275,6 +278,17 @@ async def test_no_child_is_left(monkeypatch):
     for child in children:
         with pytest.raises(ChildProcessError):
             os.waitpid(child, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's help")
+async def test_a_child_is_ended_with_its_cell_however_that_ends():
+    async def program(world):
+        number = ctypes.c_int()
+        ctypes.CDLL(None).prctl(PR_GET_PDEATHSIG, ctypes.byref(number), 0, 0, 0)
+        assert number.value == signal.SIGKILL
+
+    found = await run(program)
+    assert (found.error, found.deciding.verdict) == ("", "safe")
 
 
 async def test_what_the_child_prints_is_not_taken_for_a_message():
