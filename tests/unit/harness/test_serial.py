@@ -23,8 +23,8 @@ def skew(
 
 def test_two_that_each_missed_the_other_s_change_are_in_no_order():
     found = skew().violations
-    assert [(each.property, each.fact["kind"], each.fact["sessions"]) for each in found] == [
-        ("containment", "not_serial", ["a", "b"])
+    assert [(each.property, each.fact["kind"], each.fact["sessions"], each.fact["rows"]) for each in found] == [
+        ("containment", "not_serial", ["a", "b"], ["x", "y"])
     ]
 
 
