@@ -32,9 +32,9 @@ def test_a_limit_that_is_over_ends_its_block(took, verdict):
 
 def test_a_late_limit_says_whose_it_is_and_how_late():
     story = Story()
-    limited(story, took=11.04)
+    limited(story, took=11.44)
     (found,) = story.violations
-    assert found.sentence == "a's time limit of 2 s (asyncio.timeout) ended its block after 11 s."
+    assert found.sentence == "a's time limit of 2 s (asyncio.timeout) ended its block after 11.4 s."
 
 
 @pytest.mark.parametrize(
