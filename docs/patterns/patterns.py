@@ -150,3 +150,17 @@ async def timeout_around_a_transaction():
     except TimeoutError:
         pass
     await Note.create(text="the same task goes on")
+
+
+async def gather_one_fails():
+    async def price(text):
+        if text == "unknown":
+            raise ValueError("there is no price")
+        await Note.create(text=text)
+
+    try:
+        async with in_transaction():
+            await Note.create(text="order")
+            await asyncio.gather(price("one"), price("unknown"), price("two"))
+    except ValueError:
+        pass  # nothing of it is to be stored

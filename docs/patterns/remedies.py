@@ -81,6 +81,18 @@ async def no_nested_block():
                 raise error
 
 
+async def wait_for_all():
+    async def child(text):  # queries, and may fail
+        await Note.create(text=text)
+
+    async with in_transaction():
+        await Note.create(text="parent")
+        ended = await asyncio.gather(child("one"), child("two"), return_exceptions=True)
+        for error in ended:  # one that went on would write after the rollback
+            if isinstance(error, BaseException):
+                raise error
+
+
 async def worker_outside():
     async def worker(queue):
         while (text := await queue.get()) is not None:

@@ -27,6 +27,7 @@ class Remedy:
     outer_fails = False  # the outer block fails at its end, after everything else
     independent = False  # the children's work is meant to be no part of the parent's transaction
     joins = True  # the parent waits for its children where the plain program does
+    joins_all = False  # ... until all of them have ended, before it raises the first error
     crowd = 1  # how many of each child
     # Two things that no history shows and a reproducer must know.
     child_context = ""  # the context that children are started in: copied before the program, or empty
@@ -110,6 +111,8 @@ class Team:
     async def join(self) -> None:
         """Where the plain program waits for them as ``asyncio.gather`` does, still inside the block."""
         if self.remedy.starts == "now" and self.remedy.joins:
+            if self.remedy.joins_all:
+                await self.parent.gather(*self.sessions)
             await self.parent.wait(*self.sessions)
 
     async def settled(self) -> None:

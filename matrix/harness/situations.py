@@ -262,6 +262,19 @@ def _failed_beside(history: History) -> bool:
     return any(o.session != name and under_way(o, moment) for name, moment in failed for o in _program(history))
 
 
+def _ended_beside(history: History) -> bool:
+    """A transaction is ended while another session's operation in it is under way, or yet to be asked."""
+    blocks = {n for n in _begun(history) if history.blocks[n - 1].parent is None}
+    ends = [o for o in _program(history, *ENDS) if o.block in blocks and o.started]
+    return any(
+        other.session != end.session
+        and (other.asks.get("late") or (other.block and history.root(other.block) == end.block))
+        and not 0 < other.ended < end.started
+        for end in ends
+        for other in _program(history)
+    )
+
+
 AMID_ITERATION = Situation("amid an iteration", _amid)
 TIMED_OUT = Situation("timed out", _timed_out, avoidable=False)
 COMMIT_IN_DOUBT = Situation("commit in doubt", _commit_in_doubt, avoidable=False)
@@ -276,3 +289,4 @@ FOUND_LOCKED = Situation("found locked", _found_locked, avoidable=False)
 BOTH_READ = Situation("both have read", _both_read, avoidable=False)
 LOOKED_BEFORE_COMMIT = Situation("looked at before the commit", _looked_before_commit)
 FAILED_BESIDE = Situation("failed beside another", _failed_beside)
+ENDED_BESIDE = Situation("ended beside another", _ended_beside)

@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 
 from matrix.harness.scenario import OrmSetup, scenario
-from matrix.harness.situations import BLOCKS_AT_ONCE, FAILED_BESIDE
+from matrix.harness.situations import BLOCKS_AT_ONCE, ENDED_BESIDE, FAILED_BESIDE
 
 
 @scenario("CTX-1", "A child outlives the transaction and writes", level="loud", needs=("tortoise",), orm=OrmSetup())
@@ -353,6 +353,42 @@ async def two_aliases(world):
         async with one.transaction(own=True):
             await one.write()
             raise session.deliberate()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "CTX-14",
+    "Gathered queries, one task fails, the others go on",
+    level="loud",
+    needs=("tortoise",),
+    orm=OrmSetup(),
+    situation=ENDED_BESIDE,
+)
+async def gather_ends_early(world, remedy):
+    """Tasks that asyncio.gather waits for query in a transaction, one fails by its own error: gather ends at once, the
+    block rolls back beside the others, and what is reported to them is true, or they are refused and nobody is
+    harmed."""
+
+    async def child(session):
+        db = remedy.inner(session)
+        await db.write()
+        await db.read()
+
+    async def failing(session):
+        await session.step("has nothing to ask")
+        raise session.deliberate()
+
+    async def parent(session):
+        db = remedy.outer(session)
+        async with db.transaction():
+            await db.write()
+            team = remedy.team(session, child_1=child, child_2=child, failing_child=failing)
+            team.start()
+            await team.join()
+            team.last_statement()
+        team.after_block()
+        await team.rest()
 
     await world.together(parent=parent)
 

@@ -136,9 +136,17 @@ class LargerPool(Remedy):
     setup = OrmSetup(size=10)
 
 
-@remedy("FIX-6", "No nested blocks in children", cures=CHILDREN)
-class NoNestedBlocks(Remedy):
-    """The children query in their parent's transaction and open none of their own."""
+@remedy("FIX-16", "Wait for all children, then raise the first error", cures=("CTX-14",))
+class WaitForAll(Remedy):
+    """asyncio.gather is told to return_exceptions, so that the block does not end before the last child; the first of
+    their errors is then raised."""
+
+    joins_all = True
+
+
+@remedy("FIX-6", "No nested blocks in children, all of them waited for", cures=CHILDREN)
+class NoNestedBlocks(WaitForAll):
+    """The children query in their parent's transaction and open none of their own; the block waits for all of them."""
 
     def inner_transaction(self, port):
         return contextlib.nullcontext()

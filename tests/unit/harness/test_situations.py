@@ -19,6 +19,7 @@ from matrix.harness.situations import (
     BOTH_READ,
     BOTH_WANT_MORE,
     DEADLOCK,
+    ENDED_BESIDE,
     FAILED_BESIDE,
     FOUND_LOCKED,
     LOOKED_BEFORE_COMMIT,
@@ -289,6 +290,22 @@ def failed_alone(story):
     happens(story, "b", "end", error={"type": "X"})
 
 
+def ended(story, which):
+    """A block is rolled back when a child's write in it, or where else, is at this point."""
+    block = story.block("a")
+    story.ok(story.ask("a", "begin", block=block))
+    inside = story.block("b", block) if which == "nested" else block
+    if which == "nested":
+        story.ok(story.ask("b", "begin", block=inside))
+    if which != "late":
+        write = story.ask("a" if which == "own" else "b", "write", block=None if which == "elsewhere" else inside)
+    if which == "told":
+        story.ok(write)
+    story.ok(story.ask("a", "rollback", block=block))
+    if which == "late":
+        story.ok(story.ask("b", "write", asks={**words("write"), "late": True}))
+
+
 CASES = [
     (overlap("read"), overlapping, one_after_the_other),
     (overlap("read"), overlapping, on_two_connections),
@@ -314,6 +331,9 @@ CASES = [
     (BOTH_READ, both_have_read, one_has_written),
     (LOOKED_BEFORE_COMMIT, lambda story: looked(story, False), lambda story: looked(story, True)),
     (FAILED_BESIDE, failed_beside, failed_alone),
+    (ENDED_BESIDE, lambda story: ended(story, "under way"), lambda story: ended(story, "told")),
+    (ENDED_BESIDE, lambda story: ended(story, "late"), lambda story: ended(story, "elsewhere")),
+    (ENDED_BESIDE, lambda story: ended(story, "nested"), lambda story: ended(story, "own")),
 ]
 
 

@@ -719,6 +719,23 @@ class GoesOnWithEndedTransaction(Queueing):
             return await self.connection.ask(statement)
 
 
+class LooksBeforeItWaits(Queueing):
+    """Looks whether a transaction has ended before a statement waits for its turn there, and not after: it runs when
+    the block has been rolled back."""
+
+    expects = ("atomicity", "lies")
+
+    class transaction_type(Transaction):
+        async def execute(self, statement: str) -> Answer:
+            if self.closed:
+                raise self.error("the transaction has ended")
+            await self.take_turn()
+            try:
+                return await self.connection.ask(statement)
+            finally:
+                self.turn.release()
+
+
 class JoinsPlainClient(Queueing):
     """Sends what a plain client is asked inside a transaction to that transaction."""
 

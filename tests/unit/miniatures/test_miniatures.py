@@ -29,6 +29,7 @@ REFUSED_BY_THE_RIGHT_ONE += (
     "CON-10",
     "CON-11",
     "CON-16",
+    "CTX-14",
     "NST-17",
     "NST-18",
     "NST-20",

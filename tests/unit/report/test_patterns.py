@@ -19,6 +19,7 @@ from tests.unit.results.samples import header, remedy, scenario, write_cell
 # a task waits for the block that waits for it.
 ON_SQLITE = {
     "gather_queries": ["one", "two"],
+    "gather_one_fails": ["two"],  # although its block is rolled back
     "gather_transactions": "OperationalError",
     "one_sibling_fails": "OperationalError",
     "child_while_parent_queries": ["parent", "parent again", "child"],
@@ -35,6 +36,7 @@ ON_SQLITE = {
     "empty_context": "waits",
     "one_lock": ["parent", "one", "two"],
     "no_nested_block": ["parent", "one", "two"],
+    "wait_for_all": ["parent", "one", "two"],
     "worker_outside": ["parent", "job"],
     "shield": ["one", "two"],
     "one_lock_when_one_fails": ["kept", "kept too"],
@@ -92,7 +94,7 @@ def test_every_snippet_runs(name, function, tmp_path):
 def test_every_text_belongs_to_code_and_the_other_way_round():
     table = view.build([], keeps.FOLDER)
     found = patterns.build(table)
-    assert len(found) == 11
+    assert len(found) == 12
     named = {pattern.code.split("(")[0].removeprefix("async def ") for pattern in found}
     assert named == set(patterns.functions(keeps.FOLDER / "patterns.py"))
     assert set(ON_SQLITE) == named | set(patterns.functions(keeps.FOLDER / "remedies.py"))
@@ -270,7 +272,8 @@ def test_the_code_of_each_remedy_is_of_that_remedy():
     assert {code: titles.get(name) for name, code in data["remedies"].items() if name.startswith("FIX")} == {
         "start_after": "Start the task after the block",
         "worker_outside": "Hand the work to a worker started outside",
-        "no_nested_block": "No nested blocks in children",
+        "no_nested_block": "No nested blocks in children, all of them waited for",
+        "wait_for_all": "Wait for all children, then raise the first error",
         "second_connection": "A second named connection, using_db everywhere",
         "context_from_before": "Start the task in a context captured before the transaction",
         "empty_context": "Start the task in an empty context, with Tortoise's global fallback",
