@@ -15,7 +15,8 @@ from .states import POSTGRES
 
 
 class UniqueNames(asyncpg.Connection):
-    """As SQLAlchemy's documentation recommends for PgBouncer: each prepared statement has a name of its own."""
+    """As it is copied for PgBouncer (https://github.com/sqlalchemy/sqlalchemy/pull/9607): each prepared statement has a
+    name of its own."""
 
     def _get_unique_id(self, prefix: str) -> str:
         return f"__asyncpg_{prefix}_{uuid.uuid4()}__"
