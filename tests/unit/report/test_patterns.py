@@ -190,9 +190,10 @@ def test_what_a_remedy_gives_up_is_said_in_one_sentence_with_it(tmp_path):
     assert "the child's rows stay when the parent fails afterwards" in keeps.cost(*paid(worker))
     assert "when its caller is cancelled" in keeps.cost(*paid(worker))
     shield = recommended(tmp_path / "d", "A timeout", {"FIX-11": 3}, "TXN-5").advice
-    goes_on, but = keeps.cost(*paid(shield)).split("; ")
+    goes_on, but, silent = keeps.cost(*paid(shield)).split("; ")
     assert goes_on == "the work goes on when its caller is cancelled, and is stored if it comes to its end"
-    assert but.startswith("wait for shielded tasks before you close the connections and end")
+    assert but == "wait for shielded tasks before you close the connections and end"
+    assert silent == "on a silent network the work keeps its connection"
     unknown = recommended(tmp_path / "e", "A timeout", {"FIX-99": 3}, "TXN-5").advice
     assert keeps.cost(*paid(unknown)) == "what it keeps was not measured"
 
