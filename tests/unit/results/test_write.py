@@ -128,6 +128,7 @@ def test_two_runs_of_a_cell_in_one_folder_lose_nothing(tmp_path):
         assert first() == "began"
         told = second()
         assert "another run of this cell is writing" in told
+        assert "wait for its end, or give this one a folder of its own (--results FOLDER)" in told
         assert "mysql-aiomysql.jsonl.part" in told
         assert read_cell(path).scenarios[0]["verdict"] == "safe"
         assert first() == "finished"
@@ -222,7 +223,7 @@ def test_a_scenario_twice_and_a_line_after_the_end_are_refused(tmp_path):
         with pytest.raises(AlreadyWritten, match="NST-4"):
             results.scenario(scenario())
         results.finish()
-        with pytest.raises(WriterClosed):
+        with pytest.raises(WriterClosed, match=r"jsonl.part: the run is over; nothing can be added to it$"):
             results.scenario(scenario("NST-3"))
 
 
