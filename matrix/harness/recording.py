@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import sentences, server_failures
 from .channel import Timeline
 from .doubt import answer_lost
-from .history import CANCELLED, IN_DOUBT, OWN, SERVER, Block, Claim, History, Operation, PrintedLine, record_error
+from .history import (
+    CANCELLED,
+    IN_DOUBT,
+    INTERNAL,
+    OWN,
+    SERVER,
+    Block,
+    Claim,
+    ErrorRecord,
+    History,
+    Operation,
+    PrintedLine,
+    record_error,
+    without_folders,
+)
 from .sentences import Fact
 from .session import Deliberate
 
@@ -18,6 +34,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 STUCK = {"kind": "stuck"}
+# Where errors are raised that are nobody's but the suite's.
+ROOT = Path(__file__).resolve().parents[2]
+SUITE = tuple(f"{ROOT / folder}/" for folder in ("tests/compliance", "matrix/harness", "matrix/generated"))
 
 
 class Recording:
@@ -68,6 +87,21 @@ class Recording:
                 error,
             )
         )
+
+    def ended(self, session: Session, ended: str, error: ErrorRecord | None) -> None:
+        """A session's task is over. An error that no operation has given it, raised in the suite's own code and not out
+        of a driver or Tortoise, is a mistake of the suite's: the run says nothing of the driver."""
+        session.record.ended, session.record.error = ended, error
+        own = {"own": error.classed == OWN, "raised_by": error.raised_by} if error else {}
+        fact = {"kind": "ended", "cancelled": ended == "cancelled", "error": error.fact if error else None, **own}
+        self.note(session.name, "end", fact)
+        given = {each.error.identity for each in self.history.operations if each.error is not None}
+        if error is not None and error.classed == INTERNAL and error.identity not in given:
+            frames = error.frames.stack if isinstance(error.frames, traceback.TracebackException) else []
+            if frames and frames[-1].filename.startswith(SUITE):
+                at = f"{without_folders(frames[-1].filename)}:{frames[-1].lineno}"
+                failed = f"{session.name} ended with {error.type}: {error.message}, raised at {at}"
+                self.timeline.failures.append(f"the scenario itself failed: {failed}")
 
     def invoke(
         self,

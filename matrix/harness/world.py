@@ -19,7 +19,7 @@ from . import hang
 from .channel import Timeline
 from .conductor import Conductor, HarnessError
 from .gates import Gates
-from .history import OWN, History, Operation
+from .history import History, Operation
 from .loop import MatrixLoop
 from .quiet import Quiet
 from .recording import Recording
@@ -272,12 +272,8 @@ class World:
 
     def _ended(self, session: Session, task: asyncio.Task[Any]) -> None:
         ended, error = end_of(task, self.recording.classify)  # in any case: asyncio complains of what nobody asked for
-        if self.recording.closing:
-            return
-        session.record.ended, session.record.error = ended, error
-        own = {"own": error.classed == OWN, "raised_by": error.raised_by} if error else {}
-        fact = {"kind": "ended", "cancelled": ended == "cancelled", "error": error.fact if error else None, **own}
-        self.recording.note(session.name, "end", fact)
+        if not self.recording.closing:
+            self.recording.ended(session, ended, error)
 
     def cancel(self, target: Session, *, doomed: bool = False) -> None:
         """Cancel a session's task, and remember what it was doing. ``doomed``: as an operation of its own begins."""
