@@ -41,7 +41,10 @@ def register(commands: Any) -> None:
     trim.add_argument("out", help="folder to write")
     trim.add_argument("folder", help="folder to read")
     trim.add_argument(
-        "--drop-older", type=int, metavar="DAYS", help="remove what is so much older than the newest from the out folder"
+        "--drop-older",
+        type=int,
+        metavar="DAYS",
+        help="remove what is so much older than the newest from the out folder",
     )
     trim.set_defaults(handler=_trim)
     found = parts.add_parser("finds", help="keep what generated programs show and no scenario does")
@@ -135,12 +138,16 @@ def _check(options: argparse.Namespace) -> int:
             found += [
                 f"{state.cell}: is as on record only: run all orders (tox -e orders)"
                 for state in states
-                if state.result and judging.is_newest(state.result.header) and state.result.header.get("depth") == RECORD
+                if state.result
+                and judging.is_newest(state.result.header)
+                and state.result.header.get("depth") == RECORD
             ]
     except (ResultError, expectations.ExpectationError) as problem:
         return refuse(problem, 1)
     except ImportError as problem:
-        return refuse(f"the check needs a package that is not installed here: {problem.name} (pip install jsonschema)", 1)
+        return refuse(
+            f"the check needs a package that is not installed here: {problem.name} (pip install jsonschema)", 1
+        )
     if not states:
         found.append(f"{options.folder}: no result file in the folder; run the cells first (tox)")
     if options.cells is not None and len(states) < options.cells:

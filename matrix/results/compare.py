@@ -47,7 +47,9 @@ def compare(before: Mapping[str, CellResult], after: Mapping[str, CellResult]) -
     pairs = matched(before, after)
     for cell, other in pairs.items():
         found += of_cell(before[cell], after[other], cell if cell == other else f"{cell} -> {other}")
-    found += [Difference("gone", cell, None, _whole(before[cell]), None) for cell in sorted(before) if cell not in pairs]
+    found += [
+        Difference("gone", cell, None, _whole(before[cell]), None) for cell in sorted(before) if cell not in pairs
+    ]
     known = set(pairs.values())
     found += [Difference("new", cell, None, None, _whole(after[cell])) for cell in sorted(after) if cell not in known]
     return sorted(found, key=lambda each: KINDS.index(each.kind))
@@ -72,7 +74,9 @@ def of_cell(before: CellResult, after: CellResult, name: str) -> list[Difference
     """The differences between two results of one cell, or of two cells that are to be compared under one name."""
     if before.not_installed or after.not_installed:
         words = _whole(before), _whole(after)
-        kind = "changed" if before.not_installed and after.not_installed else "worse" if after.not_installed else "better"
+        kind = (
+            "changed" if before.not_installed and after.not_installed else "worse" if after.not_installed else "better"
+        )
         return [] if words[0] == words[1] else [Difference(kind, name, None, *words)]
     found = []
     for scenario in dict.fromkeys([*before.by_id, *after.by_id]):
@@ -92,8 +96,8 @@ def of_cell(before: CellResult, after: CellResult, name: str) -> list[Difference
 
 
 def direction(one: ScenarioLine, other: ScenarioLine) -> str | None:
-    """What became of a line; None if its words are the same. Worse is what complied and does not any more, a remedy that
-    does less, and what cannot be measured now. Other words are a change, no judgement: at the level ``loud`` a refusal
+    """What became of a line; None if its words are the same. Worse is what complied and does not any more, a remedy
+    that does less, and what cannot be measured now. Other words are a change, no judgement: at ``loud`` a refusal
     complies as well as ``safe`` does, and of two words that do not comply a reader may prefer either."""
     if (one.get("remedy"), one["verdict"]) == (other.get("remedy"), other["verdict"]):
         return None
@@ -113,7 +117,9 @@ def markdown(found: Sequence[Difference]) -> str:
     if not found:
         return "No verdict changed."
     rows = [
-        "| " + " | ".join(code(part) for part in (each.cell, each.scenario, each.before, each.after, each.reason)) + " |"
+        "| "
+        + " | ".join(code(part) for part in (each.cell, each.scenario, each.before, each.after, each.reason))
+        + " |"
         for each in found
     ]
     return "\n".join(["| | cell | scenario | before | after | reason |", "|---|---|---|---|---|---|", *rows])

@@ -1,5 +1,5 @@
-"""What is known of the suite itself, beside the cells' results: ``faults.json``, ``stability.json`` and ``web.json`` of a
-folder.
+"""What is known of the suite itself, beside the cells' results: ``faults.json``, ``stability.json`` and ``web.json`` of
+a folder.
 
 Each is one JSON document with a published schema of its own. Writing needs the standard library only.
 """

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,14 @@ from packaging.version import InvalidVersion, Version
 
 from matrix.results.text import one_line
 from matrix.words import (
-    CATEGORIES, DRIVER_NAME, ERROR, HOLDS, INFO, NOT_APPLICABLE, NOT_RUN, PROPERTIES, REMEDIES, SAFE, SCENARIO_ID, SERVERS,
-    VERDICTS, complies, rank,
+    CATEGORIES,
+    DRIVER_NAME,
+    NOT_APPLICABLE,
+    PROPERTIES,
+    REMEDIES,
+    SCENARIO_ID,
+    SERVERS,
+    VERDICTS,
 )
 
 if sys.version_info >= (3, 11):

@@ -79,7 +79,9 @@ def merged(
         {**find, "scenarios": stands(find, known[find["cell"]]) if find["cell"] in known else find["scenarios"]}
         for find in kept
     ]
-    settled = [(each, each["scenarios"]) for old, each in zip(kept, now, strict=True) if each["scenarios"] != old["scenarios"]]
+    settled = [
+        (each, each["scenarios"]) for old, each in zip(kept, now, strict=True) if each["scenarios"] != old["scenarios"]
+    ]
     fresh = {_key(find): find for find in new if _key(find) not in {_key(each) for each in kept}}
     return [*now, *fresh.values()], list(fresh.values()), [each for each in settled if each[1]]
 
@@ -117,7 +119,8 @@ def markdown(kept: Sequence[Find], new: Sequence[Find], gone: Sequence[tuple[Fin
     for find in kept:
         fresh = "**new**, " if any(find is each for each in new) else ""
         times = f"{find['showed']} of {find['budget']} programs of seed {find['seed']}"
-        yield f"\n### {_name(find)}\n\n{fresh}{times}, {find['first']}. {code(find['reason'])}, order {code(find['schedule'])}"
+        yield f"\n### {_name(find)}\n\n{fresh}{times}, {find['first']}."
+        yield f"{code(find['reason'])}, order {code(find['schedule'])}"
         yield "\n".join(["", *(f"    {text}" for text in str(find["program"]).splitlines())])
 
 

@@ -30,9 +30,9 @@ from matrix.words import (
 
 @dataclass(frozen=True)
 class Unmet:
-    """One reason why a run is not green. ``kind``: ``worse`` or ``better`` than on record, ``reason`` (the one on record
-    rests on what was not seen), ``error``, ``not run``, the same of a ``remedy``, or what is wrong with an entry;
-    ``text`` is one whole line."""
+    """One reason why a run is not green. ``kind``: ``worse`` or ``better`` than on record, ``reason`` (the one on
+    record rests on what was not seen), ``error``, ``not run``, the same of a ``remedy``, or what is wrong with an
+    entry; ``text`` is one whole line."""
 
     kind: str
     cell: str

@@ -10,8 +10,7 @@ from typing import Any
 
 from matrix import files
 from matrix.results import documents
-from matrix.results.read import CannotRead, CellResult, CellState, ResultError, parse_timestamp, read_folder
-from matrix.results.schema import without_evidence
+from matrix.results.read import CellResult, CellState, parse_timestamp, read_folder
 from matrix.results.write import encode
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from matrix.lines import CureLine, Header, ScenarioLine
 from matrix import files
+from matrix.lines import CureLine, Header, ScenarioLine
 
 INDEX = "index.json"
 SCHEMA = 1

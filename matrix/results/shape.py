@@ -55,7 +55,9 @@ def _of_type(kind: Any) -> Wrong:
         return _all(Mapping, lambda value: value.items(), _checker(parts[1]))
     allowed = PLAIN[kind]
     return lambda value: (
-        None if isinstance(value, allowed) and (kind is bool or value is not True and value is not False) else _misplaced(value)
+        None
+        if isinstance(value, allowed) and (kind is bool or (value is not True and value is not False))
+        else _misplaced(value)
     )
 
 

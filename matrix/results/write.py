@@ -12,8 +12,8 @@ import math
 import os
 import time
 from collections import Counter
-from contextlib import AbstractContextManager
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
@@ -73,7 +73,8 @@ class ResultWriter(AbstractContextManager["ResultWriter"]):
 
     ``with ResultWriter(path, header) as results: results.scenario(line); …; results.finish()``.
     Leaving the block without ``finish()`` leaves ``<path>.part``: an incomplete run, which readers show as such.
-    ``began``: the monotonic clock when the run did, where that was earlier. ``type`` and ``schema`` are added to every line; ``header`` needs the keys of the schema.
+    ``began``: the monotonic clock when the run did, where that was earlier. ``type`` and ``schema`` are added to every
+    line; ``header`` needs the keys of the schema.
     """
 
     def __init__(self, path: str | os.PathLike[str], header: Header, began: float | None = None) -> None:

@@ -16,6 +16,7 @@ from unittest import mock
 
 from matrix import __main__ as command_line
 from matrix.runs import announce, plan, replay
+from matrix.runs.jobs import RunError
 from tests.attacks import Tried
 from tests.unit.results.samples import faults, header, remedy, scenario, stability, write_cell
 
@@ -110,7 +111,8 @@ def told(folder: Path, words: Sequence[str]) -> str:
 def harmless(folder: Path) -> Iterator[None]:
     """What commands would make in the project goes into the folder, and no environment is made."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(replay, "cell_python", lambda *_: None))
+        none = RunError("no environment is made here")
+        stack.enter_context(mock.patch.object(replay, "cell_python", mock.Mock(side_effect=none)))
         (folder / "none").mkdir()
         for name in ("COSTS", "VARIANTS"):
             stack.enter_context(mock.patch.object(plan, name, folder / name))

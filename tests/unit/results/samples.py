@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from matrix.words import complies
 from matrix.results.write import ResultWriter
+from matrix.words import complies
 
 CELLS = (
     ("sqlite-aiosqlite", "aiosqlite", "0.22.1", "sqlite", "3.40.1"),
@@ -275,7 +275,13 @@ def web(**changes: Any) -> dict[str, Any]:
         program("lifespan", "quart_helper", "aiosqlite", bare, task, quart="0.23.1"),
         program("lifespan", "quart_helper", "asyncpg", bare, task, quart="0.23.1"),
         program("fork", "fork_same_loop", "aiosqlite", hung),
-        program("fork", "fork_same_loop", "asyncpg", ("child", "", "safe", "Served."), ("child_again", "", "safe", "Served.")),
+        program(
+            "fork",
+            "fork_same_loop",
+            "asyncpg",
+            ("child", "", "safe", "Served."),
+            ("child_again", "", "safe", "Served."),
+        ),
     ]
     changes = {"programs": programs, **changes}
     return {"type": "web", "schema": 1, "finished": "2026-11-23T18:00:00Z", "seconds": 9.5, "runs": runs, **changes}
@@ -287,4 +293,10 @@ def finds(*found: dict[str, Any], **changes: Any) -> dict[str, Any]:
     one |= {"reason": "a task waits for ever", "program": "async def program():\n    pass", "schedule": "A.B"}
     one |= {"seed": 20261129, "budget": 1000, "showed": 13, "first": "2026-11-29", "scenarios": []}
     other = {**one, "verdict": "lies", "properties": ["durability"], "scenarios": ["NST-3"]}
-    return {"type": "finds", "schema": 1, "finished": "2026-11-29T05:00:00Z", "finds": [*(found or (one, other))], **changes}
+    return {
+        "type": "finds",
+        "schema": 1,
+        "finished": "2026-11-29T05:00:00Z",
+        "finds": [*(found or (one, other))],
+        **changes,
+    }

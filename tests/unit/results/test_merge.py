@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_what_is_merged_or_trimmed_is_on_the_disk_before_it_has_its_name(shards,
     if sys.platform != "linux":
         pytest.skip("a file's name is read from /proc")
     written = []
-    monkeypatch.setattr(os, "fsync", lambda number: written.append(os.readlink(f"/proc/self/fd/{number}")))
+    monkeypatch.setattr(os, "fsync", lambda number: written.append(str(Path(f"/proc/self/fd/{number}").readlink())))
     write_merged(tmp_path / "merged", shards)
     write_trimmed(tmp_path / "trimmed", tmp_path / "merged")
     for folder in ("merged", "trimmed"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from matrix.harness.scenario import catalogue
-from matrix.results.questions import USES, questions_asked, fault, questions
+from matrix.results.questions import USES, fault, questions, questions_asked
 
 
 def test_every_scenario_but_remedies_asks_a_question():

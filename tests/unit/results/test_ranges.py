@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +41,7 @@ def test_ranges_cover_every_judged_version_and_do_not_depend_on_the_order(points
     mixed = list(points)
     random.shuffle(mixed)
     assert ranges.ranges(mixed) == found
-    assert all(one.word != other.word for one, other in zip(found, found[1:], strict=False))
+    assert all(one.word != other.word for one, other in itertools.pairwise(found))
     for version, word in ranges.at_versions(points):
         if rank(word) >= 0:
             own = [

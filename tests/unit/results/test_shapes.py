@@ -12,7 +12,6 @@ from matrix.results import shape
 from tests.attacks import shapes
 from tests.unit.results import samples
 
-
 # Each gave a traceback: lines are the header, NST-3, NST-4, a remedy, the footer.
 BROKE = [
     ("results merge out good results", (4, "finished"), "x"),
