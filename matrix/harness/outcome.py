@@ -68,7 +68,7 @@ class Exploration:
     outcomes: list[Outcome]
     orders: Chosen = field(default_factory=Chosen)
     error: str = ""
-    absent: str = ""  # why it does not apply after all: what is to be cancelled never waits
+    absent: str = ""  # why it does not apply after all: what the driver never does
     evidence: Evidence = field(default_factory=Evidence)
     once: list[Outcome] = field(default_factory=list)  # seen once and not again (drivers whose threads race inside)
 

@@ -50,6 +50,7 @@ class Wire(Channel):
         self._ending = False  # the server was told to end the session
         self._left = False  # the driver has hung up, and the server is to notice
         self.silent = False  # bytes vanish both ways, and neither side hears that the other has gone
+        self.logged_in = False  # the driver knows that its login is through: it has asked for something
         self._lost = False  # the server has closed the connection: what the driver still sends goes nowhere
         self.peers: list[Wire] = []  # all connections with this server
         self.listens = False
@@ -95,6 +96,7 @@ class Wire(Channel):
             return
         waiting = self.tracker.owed > 0 or bool(self.held)
         login = not self.tracker.ready
+        self.logged_in = self.logged_in or not login
         placed: set[bytes] = set()
         for frame in self.tracker.client(data):
             self._record(frame, overlap=waiting and not login)

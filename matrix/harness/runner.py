@@ -276,6 +276,8 @@ class Runner:
             }
             if not exploration.judged and scenario.during and not explorer.swept:
                 exploration.absent = NEVER_WAITS.format(" or ".join(scenario.during))
+            elif not exploration.judged and scenario.situation and scenario.situation.never:
+                exploration.absent = scenario.situation.never
             elif not exploration.judged:
                 key = scenario.situation.key if scenario.situation else ""
                 exploration.error = NOT_MET.format(key, len(exploration.outcomes))

@@ -337,6 +337,8 @@ class Session:
     async def reach_server(self, reachable: bool) -> None:
         """From now on new connections are cut off at once, or served again: a step."""
         await self.step({"kind": "reach_server", "reachable": reachable})
+        told = {"kind": "reachable", "reachable": reachable, "opened": self.world.opened()}
+        self.world.recording.note("the network", "note", told)
         self.world.gates.refuse_connections(not reachable)
 
     async def operate(

@@ -18,11 +18,13 @@ ENDS = ("commit", "rollback", "leave")
 @dataclass(frozen=True)
 class Situation:
     """``key`` names it in results. ``avoidable``: a remedy may be that it does not come to it, so nothing is asked of
-    the orders of remedies; a cancellation or a conflict of locks they cannot avoid."""
+    the orders of remedies; a cancellation or a conflict of locks they cannot avoid. ``never``: why no order may come to
+    it with a driver, by what that does not do; the scenario then does not apply."""
 
     key: str
     met: Callable[[History], bool]
     avoidable: bool = True
+    never: str = ""
 
 
 def under_way(operation: Operation, moment: int) -> bool:
@@ -99,6 +101,77 @@ def _met_silence(history: History) -> bool:
     return any(not o.ended or o.ended > moment for moment in fallen for o in _program(history) if o.started)
 
 
+def _silent_in_use(history: History) -> bool:
+    """The connections fall silent while a session has one of the pool's."""
+    fallen = [line.sequence for line in history.lines if line.fact["kind"] == "silent" and line.fact["open"]]
+    return any(
+        held.ended < moment and (not back or moment < back) for held, back in _holds(history) for moment in fallen
+    )
+
+
+def _silent_before_login(history: History) -> bool:
+    """The network falls silent when no connection has come through its login yet, new ones included."""
+    return any(
+        line.fact["new"] and not line.fact["logged_in"] for line in history.lines if line.fact["kind"] == "silent"
+    )
+
+
+def lost_in_transaction(*kinds: str) -> Situation:
+    """Connections are lost after a transaction's begin was answered and before its end was; where kinds are named,
+    with such an operation of its session not yet answered."""
+
+    def met(history: History) -> bool:
+        begun = {o.block: o for o in _program(history, "begin") if o.outcome == "ok"}
+        open_then = [
+            (begun[n], moment)
+            for n, ended in _ended_blocks(history)
+            if n in begun
+            for moment in _lost(history)
+            if begun[n].ended < moment < ended
+        ]
+        return any(
+            not kinds or any(o.session == begin.session and o.ended > moment for o in _program(history, *kinds))
+            for begin, moment in open_then
+        )
+
+    return Situation("lost in a transaction", met, avoidable=False)
+
+
+def _lost(history: History) -> list[int]:
+    """When open connections were ended."""
+    return [moment for moment, number in history.losses if number]
+
+
+def _out_of_reach(history: History) -> Iterator[tuple[int, int, int]]:
+    """From when until when new connections were refused, and how many were tried meanwhile."""
+    told = [line for line in history.lines if line.fact["kind"] == "reachable" and "opened" in line.fact]
+    for away, back in zip(told[::2], told[1::2], strict=False):
+        yield away.sequence, back.sequence, back.fact["opened"] - away.fact["opened"]
+
+
+def _not_replaced(history: History) -> bool:
+    """A connection was lost in use, and others wait for it when the server cannot be reached any more: until it can,
+    another one is tried, or the lost one is given back."""
+    for held, given in _holds(history):
+        others = [o for o in _program(history, "acquire") if o.session != held.session]
+        for away, back, tried in _out_of_reach(history):
+            lost = any(held.ended < moment < min(given or back, back) for moment in _lost(history))
+            if lost and (tried or away < given < back) and sum(under_way(o, away) for o in others) > 1:
+                return True
+    return False
+
+
+def _request_not_sent(history: History) -> bool:
+    """Somebody runs out of time, and a connection that is opened for it is refused."""
+    return _timed_out(history) and any(tried for _, _, tried in _out_of_reach(history))
+
+
+def _cancelled_again(history: History) -> bool:
+    # An operation's own line says the same of what it was told.
+    whom = [line.session for line in history.lines if line.event == "cancelled" and line.operation is None]
+    return len(whom) > len(set(whom))
+
+
 def _commit_in_doubt(history: History) -> bool:
     return any(in_doubt(history, o) for o in _program(history, "commit"))
 
@@ -140,10 +213,13 @@ def _holds(history: History) -> Iterator[tuple[Operation, int]]:
 
 def waits_at(event: str) -> Situation:
     """A session waits for a connection that another has taken from the pool when this happens: ``release`` or ``close``
-    is asked for, or somebody is ``cancelled``; ``acquire``: it waits at all."""
+    is asked for, somebody is ``cancelled``, or the connection is ``lost``; ``acquire``: it waits at all."""
 
     def met(history: History) -> bool:
-        moments = _moments(history, event) if event == "cancelled" else [o.started for o in _program(history, event)]
+        if event == "lost":
+            moments = _lost(history)
+        else:
+            moments = _moments(history, event) or [o.started for o in _program(history, event)]
         waiting = [(a, h, back) for h, back in _holds(history) for a in _program(history, "acquire") if a is not h]
         if event == "acquire":
             return any(h.ended < a.started and (not back or under_way(a, back)) for a, h, back in waiting)
@@ -153,7 +229,7 @@ def waits_at(event: str) -> Situation:
             for moment in moments
         )
 
-    return Situation(f"waits at {event}", met, avoidable=event != "cancelled")
+    return Situation(f"waits at {event}", met, avoidable=event not in ("cancelled", "lost"))
 
 
 def _both_want_more(history: History) -> bool:
@@ -280,6 +356,18 @@ TIMED_OUT = Situation("timed out", _timed_out, avoidable=False)
 COMMIT_IN_DOUBT = Situation("commit in doubt", _commit_in_doubt, avoidable=False)
 STALLED = Situation("stalled", _stalled, avoidable=False)
 MET_SILENCE = Situation("met silence", _met_silence, avoidable=False)
+SILENT_IN_USE = Situation("fell silent in use", _silent_in_use, avoidable=False)
+SILENT_BEFORE_LOGIN = Situation("silent before a login", _silent_before_login, avoidable=False)
+NOT_REPLACED = Situation("not replaced", _not_replaced, avoidable=False)
+REQUEST_NOT_SENT = Situation(
+    "cancel request not sent", _request_not_sent, avoidable=False, never="the driver sends no cancel request"
+)
+CANCELLED_AGAIN = Situation(
+    "cancelled again",
+    _cancelled_again,
+    avoidable=False,
+    never="with this driver nothing waits behind the first cancellation, so nobody can be cancelled once more",
+)
 BOTH_WANT_MORE = Situation("both hold and want more", _both_want_more)
 USED_BY_NEXT_OWNER = Situation("used while its next owner has it", _used_by_its_next_owner)
 BLOCKS_AT_ONCE = Situation("blocks at once", _blocks_at_once)

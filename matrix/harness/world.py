@@ -117,7 +117,8 @@ class World:
     def fall_silent(self, *, open_ones: bool, new_ones: bool) -> None:
         """The network drops what is sent: on every connection that is open now, on every new one. Neither: new ones are
         served again."""
-        fact = {"kind": "silent", "open": open_ones, "new": new_ones}
+        logged_in = sum(wire.logged_in for gate in self.gates for wire in gate.wires)
+        fact = {"kind": "silent", "open": open_ones, "new": new_ones, "logged_in": logged_in}
         self.recording.note("the network", "note", fact)
         now = self.timeline.sequence
         if self.history.out_of_reach and not self.history.out_of_reach[-1][1]:

@@ -1,7 +1,7 @@
 """CAN: the driver alone, a coroutine is cancelled, once at each moment at which it waits."""
 
 from matrix.harness.scenario import scenario
-from matrix.harness.situations import MET_SILENCE, TIMED_OUT, cancelled
+from matrix.harness.situations import CANCELLED_AGAIN, MET_SILENCE, REQUEST_NOT_SENT, TIMED_OUT, cancelled
 
 
 @scenario(
@@ -328,7 +328,7 @@ async def own_limit_in_silence(world):
     "A timeout whose cancel request cannot be sent",
     level="loud",
     needs=("connection", "network"),
-    situation=TIMED_OUT,
+    situation=REQUEST_NOT_SENT,
 )
 async def cancel_request_not_sent(world):
     """A read runs out of time (asyncio.wait_for) while new connections, which the driver's cancel request needs, are
@@ -368,7 +368,7 @@ async def cancel_in_stream(world):
     needs=("pool", "server cursor"),
     cancels="victim",
     during=("read",),
-    situation=cancelled("read"),
+    situation=CANCELLED_AGAIN,
 )
 async def cancel_in_stream_again(world):
     """The same where the task is cancelled again at every later await until it has left the scope, as anyio's scopes do

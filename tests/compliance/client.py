@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 from matrix.harness.scenario import OrmSetup, scenario
-from matrix.harness.situations import at_once, cancelled, closed_over
+from matrix.harness.situations import SILENT_BEFORE_LOGIN, at_once, cancelled, closed_over
 
 
 @scenario(
@@ -388,10 +388,12 @@ async def ended_while_idle(world, remedy):
     needs=("tortoise", "tortoise pool", "network"),
     orm=OrmSetup(size=1),
     hold_login=True,
+    situation=SILENT_BEFORE_LOGIN,
 )
 async def first_use_in_silence(world):
-    """Tortoise connects for the first time while the network falls silent at any moment, with two seconds for each
-    question (asyncio.wait_for): every limit ends its block, and when the network is back the same client works."""
+    """Tortoise connects for the first time while the network falls silent, before the login or in it, with two seconds
+    for each question (asyncio.wait_for): every limit ends its block, and when the network is back the same client
+    works."""
 
     async def network(session):
         await session.fall_silent()

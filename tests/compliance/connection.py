@@ -5,7 +5,14 @@ import contextlib
 
 from matrix.harness.scenario import scenario
 from matrix.harness.session import Deliberate
-from matrix.harness.situations import AMID_ITERATION, BLOCKS_AT_ONCE, MET_SILENCE, closed_over, overlap
+from matrix.harness.situations import (
+    AMID_ITERATION,
+    BLOCKS_AT_ONCE,
+    MET_SILENCE,
+    closed_over,
+    lost_in_transaction,
+    overlap,
+)
 
 
 @scenario(
@@ -184,11 +191,15 @@ async def script_inside(world):
 
 
 @scenario(
-    "CON-10", "The connection is lost inside the driver's own transaction", level="loud", needs=("connection", "server")
+    "CON-10",
+    "The connection is lost inside the driver's own transaction",
+    level="loud",
+    needs=("connection", "server"),
+    situation=lost_in_transaction(),
 )
 async def lost_inside(world):
-    """The connection is ended at any moment of a transaction up to its commit's answer: all of it is stored or nothing,
-    and what is asked behind that is refused."""
+    """The connection is ended at any moment of an open transaction, up to its commit's answer: all of it is stored or
+    nothing, and what is asked behind that is refused."""
     await _lose(world, between=lambda db: db.write())
 
 
@@ -197,6 +208,7 @@ async def lost_inside(world):
     "A ping finds the connection lost inside a transaction",
     level="loud",
     needs=("connection", "server", "ping"),
+    situation=lost_in_transaction("ping"),
 )
 async def pinged_inside(world):
     """Inside a transaction the driver's ping finds the connection lost: it says so, or what is asked behind it is
@@ -274,10 +286,12 @@ async def stream_left_before_its_error(world):
     await world.together(reader=reader)
 
 
-@scenario("CON-31", "The source of a COPY fails", level="loud", needs=("connection", "copy"))
+@scenario(
+    "CON-31", "The source of a COPY fails with a text of 10,000 bytes", level="loud", needs=("connection", "copy")
+)
 async def copy_source_fails(world):
-    """What gives the rows of a COPY raises after two of them, alone and inside a transaction: its own error comes out,
-    nothing of it is stored, and the connection serves what comes next."""
+    """What gives the rows of a COPY raises an error with a text of 10,000 bytes after two of them, alone and inside a
+    transaction: its own error comes out, nothing of it is stored, and the connection serves what comes next."""
     connection = await world.connect()
 
     async def loader(session):

@@ -3,7 +3,15 @@
 import asyncio
 
 from matrix.harness.scenario import scenario
-from matrix.harness.situations import BOTH_WANT_MORE, MET_SILENCE, STALLED, USED_BY_NEXT_OWNER, cancelled, waits_at
+from matrix.harness.situations import (
+    BOTH_WANT_MORE,
+    NOT_REPLACED,
+    SILENT_IN_USE,
+    STALLED,
+    USED_BY_NEXT_OWNER,
+    cancelled,
+    waits_at,
+)
 
 
 @scenario("POOL-1", "A connection returned inside an open transaction", level="loud", needs=("pool",))
@@ -338,7 +346,13 @@ async def cancelled_release(world):
     await world.together(victim=victim)
 
 
-@scenario("POOL-21", "The server ends a connection that a task waits for", level="loud", needs=("pool", "server"))
+@scenario(
+    "POOL-21",
+    "The server ends a connection that a task waits for",
+    level="loud",
+    needs=("pool", "server"),
+    situation=waits_at("lost"),
+)
 async def killed_with_waiter(world):
     """The server ends a pool's only connection while one task uses it and another waits for it: the waiter is served,
     or answered with a documented error, and the pool works."""
@@ -359,13 +373,31 @@ async def killed_with_waiter(world):
     await world.together(later=user)  # who may be the one that finds it dead
 
 
-@scenario("POOL-22", "A connection cannot be replaced while tasks wait for it", level="loud", needs=("pool", "server"))
+@scenario(
+    "POOL-22",
+    "A connection cannot be replaced while tasks wait for it",
+    level="loud",
+    needs=("pool", "server"),
+    situation=NOT_REPLACED,
+)
 async def not_replaced_with_waiter(world):
     """The server ends a pool's only connection and cannot be reached while two tasks wait for it: each gets its answer
     in a documented way, or served when the server is back, and the pool works."""
     pool = await world.create_pool(1)
+    held, away, returning = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def holder(session):
+        connection = await session.acquire(pool)
+        held.set()
+        await away.wait()
+        try:
+            await session.on(connection).read()
+        finally:
+            returning.set()
+            await session.release(pool, connection)
 
     async def user(session):
+        await held.wait()
         connection = await session.acquire(pool)
         try:
             await session.on(connection).read()
@@ -373,11 +405,15 @@ async def not_replaced_with_waiter(world):
             await session.release(pool, connection)
 
     async def server(session):
+        await held.wait()
         await session.terminate_backends()
         await session.reach_server(False)
+        away.set()
+        await returning.wait()
+        await session.step("stays away")  # so that it is given back before the server is there again
         await session.reach_server(True)
 
-    await world.together(holder=user, waiter=user, another=user, server=server)
+    await world.together(holder=holder, waiter=user, another=user, server=server)
     await world.together(later=user)
 
 
@@ -555,7 +591,7 @@ async def stalled_connect(world):
     level="loud",
     needs=("pool", "network"),
     python=(3, 11),
-    situation=MET_SILENCE,
+    situation=SILENT_IN_USE,
 )
 async def silent_in_use(world):
     """A pool's only connection falls silent at any moment of its use, each part of which has a second
@@ -573,12 +609,17 @@ async def silent_in_use(world):
     level="loud",
     needs=("pool", "network"),
     python=(3, 11),
-    situation=MET_SILENCE,
+    situation=SILENT_IN_USE,
 )
 async def closed_in_silence(world):
     """The network falls silent while one connection of a pool is in use and another lies in it; closing the pool has a
     limit of a second (asyncio.timeout): a limit that is over ends its block."""
     pool = await world.create_pool(2)
+
+    async def user(session):  # what it would ask in silence is POOL-26's question
+        connection = await session.acquire(pool)
+        async with session.time_limit(1):
+            await session.release(pool, connection)
 
     async def closer(session):
         async with session.time_limit(1):
@@ -588,7 +629,7 @@ async def closed_in_silence(world):
         await session.fall_silent()
 
     await world.together(one=limited_use(pool), other=limited_use(pool))
-    await world.together(user=limited_use(pool), network=network)
+    await world.together(user=user, network=network)
     await world.together(closer=closer)
 
 

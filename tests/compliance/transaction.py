@@ -8,6 +8,7 @@ from matrix.harness.scenario import OrmSetup, scenario
 from matrix.harness.session import Deliberate
 from matrix.harness.situations import (
     BOTH_READ,
+    CANCELLED_AGAIN,
     COMMIT_IN_DOUBT,
     DEADLOCK,
     FOUND_LOCKED,
@@ -15,6 +16,7 @@ from matrix.harness.situations import (
     MET_SILENCE,
     at_once,
     cancelled,
+    lost_in_transaction,
     overlap,
 )
 
@@ -687,10 +689,11 @@ async def script_inside(world):
     level="loud",
     needs=("tortoise", "server"),
     orm=OrmSetup(size=1),
+    situation=lost_in_transaction(),
 )
 async def lost_inside(world):
-    """The connection is ended at any moment up to the commit's answer: all of the transaction is stored or nothing, its
-    task gets an error, and the pool replaces the connection for the same task as well."""
+    """The connection is ended at any moment from begin's answer to commit's: all of the transaction is stored or
+    nothing, its task gets an error, and the pool replaces the connection for the same task as well."""
 
     async def victim(session):
         db = session.orm()
@@ -988,6 +991,7 @@ async def cancelled_and_goes_on(world, remedy):
     needs=("tortoise",),
     orm=OrmSetup(size=2),
     cancels="victim",
+    situation=CANCELLED_AGAIN,
 )
 async def cancelled_again_and_goes_on(world):
     """A task is cancelled at any moment of its transaction and again at each await until it has left it, as anyio's and
@@ -1323,7 +1327,7 @@ async def write_skew_with_statement(world):
 
 @scenario(
     "TXN-52",
-    "The same with connections whose transactions are serializable",
+    "The same with a setting of the connections that asks for serializable transactions",
     level="loud",
     needs=("tortoise", "isolation levels", "serializable"),
     orm=OrmSetup(size=1, aliases=("conn_1", "conn_2"), setting="serializable"),
@@ -1331,8 +1335,9 @@ async def write_skew_with_statement(world):
     situation=BOTH_READ,
 )
 async def write_skew_with_settings(world):
-    """Two transactions on connections that Tortoise's settings make serializable each look at a row and change the one
-    that the other has looked at: one of them sees the other's change, or is refused and nothing of it is stored."""
+    """Two transactions on connections for which Tortoise is given a setting that asks for serializable ones each look
+    at a row and change the one that the other has looked at: one of them sees the other's change, or is refused and
+    nothing of it is stored."""
     await _look_at_each_other(world)
 
 

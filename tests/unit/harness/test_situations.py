@@ -18,17 +18,23 @@ from matrix.harness.situations import (
     BLOCKS_AT_ONCE,
     BOTH_READ,
     BOTH_WANT_MORE,
+    CANCELLED_AGAIN,
     DEADLOCK,
     ENDED_BESIDE,
     FAILED_BESIDE,
     FOUND_LOCKED,
     LOOKED_BEFORE_COMMIT,
+    NOT_REPLACED,
+    REQUEST_NOT_SENT,
+    SILENT_BEFORE_LOGIN,
+    SILENT_IN_USE,
     TIMED_OUT,
     USED_BY_NEXT_OWNER,
     Situation,
     at_once,
     cancelled,
     closed_over,
+    lost_in_transaction,
     overlap,
     waits_at,
 )
@@ -306,7 +312,146 @@ def ended(story, which):
         story.ok(story.ask("b", "write", asks={**words("write"), "late": True}))
 
 
+def loses(story, number=1):
+    story.history.losses.append((story._tick(), number))
+
+
+def lost_when_open(story):
+    block = begun(story, "a")
+    loses(story)
+    story.error(story.ask("a", "commit", block=block))
+
+
+def lost_in_commit(story):
+    commit = story.ask("a", "commit", block=begun(story, "a"))
+    loses(story)
+    story.error(commit)
+
+
+def lost_in_begin(story):
+    begin = story.ask("a", "begin", block=story.block("a"))
+    loses(story)
+    story.error(begin)
+    story.reads("a", "n-1")
+
+
+def lost_behind_the_commit(story):
+    story.ok(story.ask("a", "commit", block=begun(story, "a")))
+    loses(story)
+
+
+def none_was_open(story):
+    block = begun(story, "a")
+    loses(story, 0)
+    story.ok(story.ask("a", "commit", block=block))
+
+
+def pinged_behind_the_loss(story):
+    block = begun(story, "a")
+    loses(story)
+    story.error(story.ask("a", "ping", block=block))
+    story.error(story.ask("a", "commit", block=block))
+
+
+def pinged_before_the_loss(story):
+    block = begun(story, "a")
+    story.ok(story.ask("a", "ping", block=block))
+    loses(story)
+    story.error(story.ask("a", "commit", block=block))
+
+
+def lost_under_a_waiter(story):
+    acquires(story, "a")
+    story.ask("b", "acquire", scope="alone b")
+    loses(story)
+
+
+def lost_while_idle(story):
+    loses(story)
+    acquires(story, "a")
+    story.ask("b", "acquire", scope="alone b")
+
+
+def reaches(story, reachable, opened):
+    happens(story, "the network", "note", kind="reachable", reachable=reachable, opened=opened)
+
+
+def given_back(story, waiters="bc", away=True):
+    acquires(story, "a")
+    for waiter in waiters:
+        story.ask(waiter, "acquire", scope=f"alone {waiter}")
+    loses(story)
+    reaches(story, False, 1)
+    if not away:
+        reaches(story, True, 1)
+    story.ok(story.ask("a", "release"))
+    if away:
+        reaches(story, True, 2)
+
+
+def another_one_is_tried(story, tried=1):
+    acquires(story, "a")
+    for waiter in "bc":
+        story.ask(waiter, "acquire", scope=f"alone {waiter}")
+    loses(story)
+    reaches(story, False, 1)
+    reaches(story, True, 1 + tried)
+    story.ok(story.ask("a", "release"))
+
+
+def falls_silent(story, logged_in, new=True):
+    happens(story, "the network", "note", kind="silent", open=True, new=new, logged_in=logged_in)
+
+
+def silent_in_use(story):
+    acquires(story, "a")
+    falls_silent(story, 1)
+    story.ok(story.ask("a", "release"))
+
+
+def silent_while_idle(story):
+    acquires(story, "a")
+    story.ok(story.ask("a", "release"))
+    falls_silent(story, 1)
+    acquires(story, "a")
+
+
+def out_of_time_and_reach(story, tried):
+    reaches(story, False, 1)
+    out_of_time(story)
+    reaches(story, True, 1 + tried)
+
+
+def cancelled_twice(story):
+    cancelled_in_read(story)
+    cancelled_between(story)
+
+
+def told_that_it_was(story):
+    cancelled_in_read(story)
+    story.history.lines.append(replace(story.history.lines[-1], operation=1))
+
+
+def two_cancelled(story):
+    for session in "ab":
+        happens(story, session, "cancelled")
+
+
 CASES = [
+    (lost_in_transaction(), lost_when_open, lost_in_begin),
+    (lost_in_transaction(), lost_in_commit, lost_behind_the_commit),
+    (lost_in_transaction(), lost_when_open, none_was_open),
+    (lost_in_transaction("ping"), pinged_behind_the_loss, pinged_before_the_loss),
+    (waits_at("lost"), lost_under_a_waiter, lost_while_idle),
+    (NOT_REPLACED, given_back, lambda story: given_back(story, away=False)),
+    (NOT_REPLACED, given_back, lambda story: given_back(story, waiters="b")),
+    (NOT_REPLACED, another_one_is_tried, lambda story: another_one_is_tried(story, tried=0)),
+    (SILENT_IN_USE, silent_in_use, silent_while_idle),
+    (SILENT_BEFORE_LOGIN, lambda story: falls_silent(story, 0), lambda story: falls_silent(story, 1)),
+    (SILENT_BEFORE_LOGIN, lambda story: falls_silent(story, 0), lambda story: falls_silent(story, 0, new=False)),
+    (REQUEST_NOT_SENT, lambda story: out_of_time_and_reach(story, 1), lambda story: out_of_time_and_reach(story, 0)),
+    (CANCELLED_AGAIN, cancelled_twice, two_cancelled),
+    (CANCELLED_AGAIN, cancelled_twice, told_that_it_was),
     (overlap("read"), overlapping, one_after_the_other),
     (overlap("read"), overlapping, on_two_connections),
     (overlap("read", "write"), write_beside_read, overlapping),
@@ -382,6 +527,13 @@ async def explored(scenario):
 async def test_a_driver_that_is_wrong_in_another_situation_alone_is_not_accused_of_this_one():
     scenario = catalogue()["POOL-12"]
     assert (await explored(scenario)).deciding.verdict in ("safe", "refuses")
+
+
+@pytest.mark.asyncio
+async def test_a_situation_that_a_driver_keeps_from_happening_does_not_apply():
+    never = replace(catalogue()["CON-1"], situation=Situation("never", lambda history: False, never="it never waits"))
+    line = line_of(never, await explored(never), 0.0)
+    assert (line["verdict"], line["reason"]) == ("n/a", "it never waits")
 
 
 @pytest.mark.asyncio

@@ -29,6 +29,7 @@ class MiniatureWire(Channel):
         self.server.lost = self.lose
         self.lost = False
         self.silent = gate.silent
+        self.logged_in = not gate.silent
         self.server.answered, self.server.notified = self.answered, self.arrive
         self.backlog: collections.deque[str] = collections.deque()  # behind a statement that waits for a lock
         self.locked = False
