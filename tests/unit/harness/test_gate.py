@@ -719,3 +719,10 @@ async def test_a_call_that_connects_to_nothing_leaves_nothing_behind(setting):
 def answer_once(listener: socket.socket) -> None:
     with listener, listener.accept()[0] as caller:
         caller.sendall(b"you said " + caller.recv(100))
+
+
+async def test_a_login_is_through_when_the_driver_has_asked_for_something(setting):
+    client, wire = await setting.logged_in()
+    assert not wire.logged_in
+    client.transport.write(query("the first one"))
+    await until(lambda: wire.logged_in)
