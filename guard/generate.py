@@ -27,7 +27,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "tests")]
 from matrix.harness.drivers import drivers  # noqa: E402
 from matrix.harness.scenario import Scenario, catalogue  # noqa: E402
 from matrix.results.expectations import Entry, load_driver  # noqa: E402
-from matrix.results.keeps import price_over  # noqa: E402
+from matrix.results.keeps import code_over, preference_over, price_over  # noqa: E402
 from matrix.words import BREAKS, HANGS, LIES, POISONS, REFUSES, VERDICTS, rank  # noqa: E402
 
 MEASURED, RULES = HERE / "tortoise_guard" / "measured.json", HERE / "RULES.md"
@@ -39,7 +39,7 @@ CAN_HAPPEN = {
     BREAKS: "tasks fail that should not, or with an internal error",
     REFUSES: "it is refused",
 }
-REMEDIES = 3  # as many as a finding names, those first that hold with most drivers
+REMEDIES = 3  # as many as a finding names, the first of those on the page of patterns
 
 
 def on_record() -> dict[str, dict[str, Entry]]:
@@ -71,6 +71,7 @@ def measured() -> dict[str, Any]:
                 "harm": rule.get("harm") or harm(rule["scenarios"], record),
                 "remedies": (found := remedies(rule["scenarios"], record, known)),
                 "holds": {each: holds_with(known[each], record) for each in found},
+                "code": {each: code for each in found if (code := code_over(each, rule["scenarios"]))},
             }
             for name, rule in rules.items()
         },
@@ -101,8 +102,10 @@ def remedies(
         holds = holds_with(scenario, record)
         if wanted & set(scenario.cures) and holds:
             with_whom = "every driver" if len(holds) == len(record) else ", ".join(holds)
-            price = price_over(scenario.id, wanted & set(scenario.cures))
-            found.append((-len(holds), scenario.id, f"{scenario.title} (holds with {with_whom}){price}"))
+            cured, tried = wanted & set(scenario.cures), sum(fits(scenario, driver) for driver in record)
+            place = preference_over(scenario.id, cured, len(holds), tried)
+            said = f"{scenario.title} (holds with {with_whom}){price_over(scenario.id, cured)}"
+            found.append((place, scenario.id, said))
     return {name: said for _, name, said in sorted(found)[:REMEDIES]}
 
 
@@ -132,7 +135,7 @@ def page(data: Mapping[str, Any]) -> str:
     for name, rule in data["rules"].items():
         lines += ["", f"## {name}", "", f"{rule['title']}.", "", f"{rule['harm']}.", ""]
         lines += [f"- measured by {each}: {title}" for each, title in rule["scenarios"].items()]
-        lines += [f"- instead {each}: {said}" for each, said in rule["remedies"].items()]
+        lines += [f"- instead {each}: {said}{code_of(rule, each)}" for each, said in rule["remedies"].items()]
     lines += [
         "",
         "# What is found",
@@ -158,6 +161,10 @@ def page(data: Mapping[str, Any]) -> str:
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
     return text
+
+
+def code_of(rule: Mapping[str, Any], remedy: str) -> str:
+    return f" (`{rule['code'][remedy]}`)" if remedy in rule["code"] else ""
 
 
 def table() -> dict[str, str]:

@@ -366,6 +366,7 @@ WRONG: dict[str, Program] = {
     "CTX-2": patterns.background_transaction,
     "CTX-3": late_write_meets_stranger,
     "CTX-4": sibling_cancelled,
+    "CTX-14": patterns.gather_one_fails,
     "CTX-5": thread_inside,
     "CTX-6": patterns.streaming,
     "CTX-7": eager,

@@ -29,7 +29,7 @@ class Guard:
         self._lives: weakref.WeakKeyDictionary[asyncio.Task[Any], Life] = weakref.WeakKeyDictionary()
         self._locks: dict[Any, asyncio.Task[Any] | None] = {}  # held ones and who holds them
         self._open: weakref.WeakSet[Transaction] = weakref.WeakSet()
-        self._outlived: list[tuple[Transaction, Life]] = []
+        self._outlived: list[tuple[Transaction, Life, Life | None]] = []
         self._objects: dict[int, tuple[Any, Transaction, bool]] = {}  # id -> reference, transaction, rolled back
 
     def report(self, rule: str, sentence: str, *places: Place) -> None:
@@ -221,10 +221,11 @@ class Guard:
     def _end(self, transaction: Transaction, failed: bool, task: asyncio.Task[Any] | None) -> None:
         known = self._lives.get(task) if task is not None else None
         mine = {known, *known.ancestors()} if known is not None else set()
+        why = next((life for _, life in transaction.children if life.failed), None) if failed else None
         for reference, life in transaction.children:
             child = reference()
             if child is not None and not child.done() and life not in mine:
-                self._outlived.append((transaction, life))
+                self._outlived.append((transaction, life, why))
         self._pairs(transaction)
         for failed_one, use in transaction.failures():
             self.report(
@@ -372,10 +373,20 @@ class Guard:
         """Tasks that outlived their block: what they did since decides, or that they still are there at the end. One
         that never asks anything of the database harms nobody."""
         waiting, self._outlived = self._outlived, []
-        for transaction, life in waiting:
+        for transaction, life, why in waiting:
+            asks = life in transaction.askers
             if life.died is None and not final:
-                self._outlived.append((transaction, life))
-            elif not life.late and (life in transaction.askers or (life.own and (life.died is None or life.cancelled))):
+                self._outlived.append((transaction, life, why))
+            elif why is not None and (asks or life.late):
+                self.report(
+                    "gather-fails",
+                    f"task {why.name} failed in the transaction of {at(transaction.place)}, which ends while task "
+                    f"{life.name}, started at {at(life.place)}, goes on: gather() waits for nobody after an error",
+                    why.place,
+                    life.place,
+                    transaction.place,
+                )
+            elif not life.late and (asks or (life.own and (life.died is None or life.cancelled))):
                 self.report(
                     "outlives-block",
                     f"task {life.name}, started at {at(life.place)} in the transaction of {at(transaction.place)}, "

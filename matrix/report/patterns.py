@@ -152,7 +152,7 @@ def _pattern(
         seen=seen,
         seen_in=table.columns[worst.newest].cell if worst else "",
         per_driver=_per_driver(table, marks),
-        cures=_best_first(found, list(coded)),
+        cures=_best_first(found),
     )
 
 
@@ -169,14 +169,9 @@ def _per_driver(table: Table, marks: Sequence[Mark]) -> tuple[Sentence, ...]:
     return tuple(Sentence(", ".join(names), word, text) for (word, text), names in drivers.items())
 
 
-def _best_first(cures: Iterable[Alternative], preferred: Sequence[str]) -> tuple[Alternative, ...]:
-    """Of those that hold wherever they were run, the one that keeps most of what was meant, then the one that holds in
-    most places. One that holds in some only comes after them, whatever it keeps: there it keeps nothing."""
-
+def _best_first(cures: Iterable[Alternative]) -> tuple[Alternative, ...]:
     def place(cure: Alternative) -> tuple[int, ...]:
-        whole = cure.holds == cure.tried
-        liked = preferred.index(cure.scenario) if cure.scenario in preferred else len(preferred)
-        return not whole, -cure.kept * whole, -cure.holds, -cure.kept, liked
+        return keeps.preference(cure.scenario, cure.kept, cure.holds, cure.tried)
 
     return tuple(sorted((cure for cure in cures if cure.tried), key=place))
 

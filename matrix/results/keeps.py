@@ -67,8 +67,37 @@ def price(keeps: Mapping[str, Any], meant: Sequence[str]) -> str:
 def price_over(remedy: str, scenarios: Collection[str]) -> str:
     """The same for a remedy over scenarios: what was meant is what the patterns that they measure mean. Empty for a
     remedy that is not there as code."""
-    data = patterns()
-    own = [each for each in data["pattern"] if not set(scenarios).isdisjoint(each["scenarios"])]
-    meant = list(dict.fromkeys(word for each in own for word in each["meant"]))
-    keeps = data["keeps"].get(data["remedies"].get(remedy))
-    return price(keeps, meant) if keeps else ""
+    keeps = patterns()["keeps"].get(patterns()["remedies"].get(remedy))
+    return price(keeps, _meant(scenarios)) if keeps else ""
+
+
+def code_over(remedy: str, scenarios: Collection[str]) -> str:
+    """Where a remedy's code stands, as FILE:FUNCTION, for a pattern that the scenarios measure if that has its own.
+    Empty for a remedy that is not there as code."""
+    own = [each["code_of"][remedy] for each in _patterns_of(scenarios) if remedy in each.get("code_of", {})]
+    name = own[0] if own else patterns()["remedies"].get(remedy)
+    return f"docs/patterns/remedies.py:{name}" if name else ""
+
+
+def preference(remedy: str, kept: int, holds: int, tried: int) -> tuple[int, ...]:
+    """Where it is recommended, among others; the smallest comes first. Of those that hold wherever they were run, the
+    one that keeps most of what was meant, then the one that holds in most places, then as patterns.toml has them. One
+    that holds in some places only comes after them, whatever it keeps: elsewhere it keeps nothing."""
+    whole, liked = holds == tried, list(patterns()["remedies"])
+    place = liked.index(remedy) if remedy in liked else len(liked)
+    return not whole, -kept * whole, -holds, -kept, place
+
+
+def preference_over(remedy: str, scenarios: Collection[str], holds: int, tried: int) -> tuple[int, ...]:
+    """The same for a remedy over scenarios, where those that are there as code come first."""
+    keeps = patterns()["keeps"].get(patterns()["remedies"].get(remedy), {})
+    kept = sum(has(keeps, word) for word in _meant(scenarios))
+    return not keeps, *preference(remedy, kept, holds, tried)
+
+
+def _patterns_of(scenarios: Collection[str]) -> list[dict[str, Any]]:
+    return [each for each in patterns()["pattern"] if not set(scenarios).isdisjoint(each["scenarios"])]
+
+
+def _meant(scenarios: Collection[str]) -> list[str]:
+    return list(dict.fromkeys(word for each in _patterns_of(scenarios) for word in each["meant"]))
