@@ -18,6 +18,7 @@ from tortoise.exceptions import IntegrityError
 
 from matrix.harness.blocks import TransactionBlock
 from matrix.harness.ports import OrmPort
+from matrix.harness.session import Session
 from matrix.words import ROUTING
 
 from .answers import foreign
@@ -45,6 +46,8 @@ class Program(Protocol):
     def may_ask(self) -> bool: ...
 
     def cannot_own(self, what: str) -> None: ...
+
+    def raised(self, session: Session, error: BaseException) -> None: ...
 
 
 class ShadowPort(OrmPort):
@@ -92,6 +95,8 @@ class UserBlock:
         session = self.program.session()
         if session is not None and session is not self.block.session:
             self.block.port.hand_over(session)
+        if session is not None and isinstance(error[1], Exception):
+            self.program.raised(session, error[1])
         token = BUSY.set(True)
         try:
             return await self.block.__aexit__(*error)

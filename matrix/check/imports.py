@@ -72,11 +72,16 @@ def _instead(name: str, error: Exception) -> str:
     if missing is None:
         return "The error is raised while the module is imported."
     if name != missing and not name.startswith(f"{missing}."):
-        return f"Install what has {missing} in the environment of the cell, or use --here: with this Python."
+        return install(missing)
     folder = Path(sys.path[0])
     files = [each.relative_to(folder) for depth in ("", "*/", "*/*/") for each in folder.glob(f"{depth}*.py")]
     near = _near(name.removesuffix(".py").replace("/", "."), (".".join(each.with_suffix("").parts) for each in files))
     return f"{f'Did you mean {near}? ' if near else ''}Say with --folder where it is, if not in {folder}."
+
+
+def install(missing: str) -> str:
+    """What to do where a module is not there."""
+    return f"Install what has {missing} in the environment of the cell, or use --here: with this Python."
 
 
 def _near(name: str, names: Iterable[str]) -> str:

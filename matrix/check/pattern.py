@@ -45,7 +45,17 @@ class Facts:
             for block in self.blocks
             if block["parent"] and self.owners.get(block["name"]) != self.owners.get(names[block["parent"]])
         }
-        self.told = {line["fact"]["block"]: line["fact"]["outcome"] for line in self.lines if line["event"] == "told"}
+        # When which task raised an error of the program's own.
+        steps = [step for step in evidence["steps"] if (step["fact"] or {}).get("kind") == "raised"]
+        self.raised = [(step["at"], step["fact"]["session"]) for step in steps]
+        ended = [line for line in self.asked if line["what"] == "rollback" and not line["fact"].get("by_hand")]
+        self.rolled_back = {line["block"]: line["n"] for line in ended}
+        self.begun = {line["block"]: line["n"] for line in self.asked if line["what"] == "begin"}
+
+    def left_by_own_error(self, block: str) -> bool:
+        """Whether the program raised an error in a block, in the task that has opened it, and that ended it."""
+        end = self.rolled_back.get(block, 0)
+        return any(self.begun[block] < at < end and who == self.owners[block] for at, who in self.raised)
 
     def under_way(self, cancelled: Any) -> Any:
         """What a task was in when it was cancelled (that line of the history); None outside of an operation."""
@@ -62,6 +72,22 @@ def _late(facts: Facts) -> str | None:
     return "CTX-2" if "begin" in late else "CTX-3" if "travelled" in facts.found else "CTX-1"
 
 
+def _ended_beside(facts: Facts) -> str | None:
+    """A task fails, by its own error or with a row that is not to be stored, and its parent's block rolls back while
+    another one's query is under way there, or yet to be asked."""
+    of_rows = [(line["n"], line["session"]) for line in facts.failed if line["error"]["type"] == "IntegrityError"]
+    for block, end in {} if facts.of_others else facts.rolled_back.items():
+        owner, before = facts.owners.get(block), [line for line in facts.lines if line["n"] < end]
+        failed = {who for at, who in (*facts.raised, *of_rows) if facts.begun.get(block, end) < at < end}
+        over = {line["operation"] for line in before if line["event"] in ("ok", "error")}
+        there = [line for line in facts.asked if line["block"] == block or line["fact"].get("late")]
+        left = {line["session"] for line in there if line["operation"] not in over}
+        cancelled = {line["session"] for line in before if line["event"] == "cancelled"}
+        if failed - {owner} and left - failed - cancelled - {owner}:
+            return "CTX-14"
+    return None
+
+
 def _script(facts: Facts) -> str | None:
     inside = [line for line in facts.asked if line["block"] and line["what"] == "query"]
     texts = [line for line in inside if line["fact"].get("script") or COMMITS.match(line["fact"].get("text", ""))]
@@ -70,8 +96,7 @@ def _script(facts: Facts) -> str | None:
 
 def _blocks_in_others(facts: Facts) -> str | None:
     if len(set(facts.of_others.values())) > 1:
-        dropped = [name for name in facts.of_others if facts.told.get(name) in ("rolled back", "failed")]
-        return "NST-5" if dropped and len(dropped) < len(facts.of_others) else "NST-3"
+        return "NST-5" if any(map(facts.left_by_own_error, facts.of_others)) else "NST-3"
     return "NST-4" if facts.of_others else None
 
 
@@ -145,6 +170,7 @@ def _made_twice(facts: Facts) -> str | None:
 
 
 RULES: tuple[Callable[[Facts], str | None], ...] = (
+    _ended_beside,
     _late,
     _script,
     _outside,
@@ -174,8 +200,9 @@ def like(evidence: Any, found: frozenset[str], driver: str) -> dict[str, Any] | 
     for rule in json.loads(MEASURED.read_text("utf-8"))["rules"].values():
         if scenario in rule["scenarios"]:
             remedies = {name: text for name, text in rule["remedies"].items() if driver in rule["holds"][name]}
-            return {"scenario": scenario, "title": rule["scenarios"][scenario], "remedies": remedies}
-    return {"scenario": scenario, "title": TITLES[scenario], "remedies": {}}
+            code = {name: rule["code"][name] for name in remedies if name in rule["code"]}
+            return {"scenario": scenario, "title": rule["scenarios"][scenario], "remedies": remedies, "code": code}
+    return {"scenario": scenario, "title": TITLES[scenario], "remedies": {}, "code": {}}
 
 
 def rows(evidence: Any) -> dict[str, str]:

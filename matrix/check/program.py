@@ -12,6 +12,7 @@ from matrix.harness.blocks import TransactionBlock
 from matrix.harness.conductor import HarnessError
 from matrix.harness.history import identity_of
 from matrix.harness.orm import Orm
+from matrix.harness.recording import Recording
 from matrix.harness.scenario import OrmSetup
 from matrix.harness.session import Session
 from matrix.harness.sweep import Sweep
@@ -104,10 +105,13 @@ class UserProgram:
 
     def cannot_own(self, what: str) -> None:
         """Say that the order is not owned; the run counts for nothing. Raises HarnessError, into the function."""
-        self.problem = self.problem or f"{self.target} {what}" + (f", at {at}" if (at := here()) else "")
         assert self.world is not None
-        self.world.timeline.failures.append(self.problem)
+        self._counts_for_nothing(self.world, f"{self.target} {what}" + (f", at {at}" if (at := here()) else ""))
         raise HarnessError(self.problem)
+
+    def _counts_for_nothing(self, world: World, why: str) -> None:
+        self.problem = self.problem or why
+        world.timeline.failures.append(self.problem)
 
     # -- one run ---------------------------------------------------------------------------------------------------
     async def run(self, world: World) -> None:
@@ -253,14 +257,26 @@ class UserProgram:
         try:
             return await coro
         except Exception as error:
-            self._own(session, error)
+            self.raised(session, error)
+            for leaf in leaves(error):
+                if isinstance(leaf, ModuleNotFoundError) and leaf.name is not None:  # what it would do is not known
+                    lacks = f"{self.target} imports {leaf.name}, which is not there, at {raised_at(leaf.__traceback__)}"
+                    self._counts_for_nothing(session.world, f"{lacks}. {imports.install(leaf.name)}")
             raise
 
     # -- the program's own errors ----------------------------------------------------------------------------------
-    def _own(self, session: Session, error: BaseException) -> None:
-        """Remember which errors are the program's own: those that no operation has raised."""
-        told = [each.error.identity for each in session.world.history.operations if each.error is not None]
-        session.world.recording.own += [leaf for leaf in leaves(error) if identity_of(leaf) not in told]
+    def raised(self, session: Session, error: BaseException) -> None:
+        """A task, or a block in it, ends with an error: where that is the program's own, which no operation has raised,
+        it is a step of the order. Whoever it is passed on to does not raise it once more."""
+        recording, history = session.world.recording, session.world.history
+        known = [each.error.identity for each in history.operations if each.error is not None]
+        known += map(identity_of, recording.own)
+        for leaf in () if recording.closing else leaves(error):
+            if identity_of(leaf) not in known:
+                recording.own.append(leaf)
+                facts = {"type": type(leaf).__name__, "message": str(leaf)}
+                at = raised_at(leaf.__traceback__)
+                recording.step("-", {"kind": "raised", "session": session.name, "error": facts, "at": at})
 
     def _failed(self, session: Session, error: BaseException) -> None:
         """The function ends with an error: a finding, unless it is one of a statement's, which is judged there."""
@@ -268,9 +284,11 @@ class UserProgram:
         judged = [each.error.identity for each in history.operations if each.error is not None and each.kind != "fail"]
         for leaf in leaves(error):
             if identity_of(leaf) not in judged and not self._by_limit(leaf):
-                facts = {"type": type(leaf).__name__, "message": str(leaf)}
-                where = raised_at(leaf.__traceback__)
-                recording.claim(LOUDNESS, False, "program_failed", session=session.name, error=facts, where=where)
+                self._ended_with(session.name, leaf, recording)
+
+    def _ended_with(self, name: str, error: BaseException, recording: Recording) -> None:
+        facts, where = {"type": type(error).__name__, "message": str(error)}, raised_at(error.__traceback__)
+        recording.claim(LOUDNESS, False, "program_failed", session=name, error=facts, where=where)
 
     def _by_limit(self, error: BaseException) -> bool:
         """Whether it says that a time limit is over which has ended: what limits are for, and no finding."""
@@ -284,10 +302,7 @@ class UserProgram:
             return
         own = any(error is each for each in world.recording.own)
         if error is not None and own and not self._by_limit(error):
-            name = str(context.get("message", "a task"))
-            facts = {"type": type(error).__name__, "message": str(error)}
-            where = raised_at(error.__traceback__)
-            world.recording.claim(LOUDNESS, False, "program_failed", session=name, error=facts, where=where)
+            self._ended_with(str(context.get("message", "a task")), error, world.recording)
         world.recording.loop_error(loop, context)
 
     # -- the user's tables -----------------------------------------------------------------------------------------

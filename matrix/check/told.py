@@ -94,7 +94,8 @@ def show(told: dict[str, Any]) -> None:
     if found := told["like"]:
         print(f"\nlike {found['scenario']}: {found['title']}")
         for identifier, title in found["remedies"].items():
-            print(f"  {identifier}: {title}")
+            code = found["code"].get(identifier)
+            print(f"  {identifier}: {title}" + (f"; as code: {code}" if code else ""))
         if not found["remedies"]:
             print("  no remedy was measured to hold here")
         print(f"  more: {told['explain']} {found['scenario']}")

@@ -161,6 +161,7 @@ _KINDS |= {
     "cursor_closed": "the cursor is closed, with its transaction if the driver ends it",
     "stuck": "the driver blocks the event loop's own thread; what was held is let through",
     "on_purpose": "{session} fails on purpose",
+    "raised": "{session}: raises {error}",
     "busy_timeout": "SQLite's busy timeout (5 s) ends: nothing else can happen",
 }
 

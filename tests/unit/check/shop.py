@@ -77,6 +77,40 @@ async def side_by_side_mended():
     await asyncio.gather(log_in_a_block("kept"), fails(), return_exceptions=True)
 
 
+async def gathers(**how):
+    """Fault: where one task raises, gather waits for the others no longer, and the block is rolled back beside them."""
+
+    async def price(name):
+        if name == "other":
+            raise ValueError("no price")
+        await log(name)
+
+    with contextlib.suppress(ValueError):
+        async with in_transaction():
+            for ended in await asyncio.gather(price("one"), price("other"), price("third"), **how):
+                if ended is not None:
+                    raise ended
+
+
+async def gathers_all():
+    await gathers(return_exceptions=True)
+
+
+async def both_end_well():
+    """Fault: two tasks open blocks in one transaction; none of them fails by itself."""
+    async with in_transaction():
+        await asyncio.gather(log_in_a_block("one"), log_in_a_block("other"))
+
+
+async def imports_what_is_not_there():
+    import matrix_no_such_package  # noqa: F401
+
+
+async def imports_it_in_a_task():
+    asyncio.create_task(imports_what_is_not_there())  # noqa: RUF006
+    await Order.all().count()
+
+
 async def script_in_a_block():
     """Fault: a script commits the block on SQLite, so that the rollback undoes nothing."""
     with contextlib.suppress(ValueError):

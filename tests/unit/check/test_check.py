@@ -38,6 +38,8 @@ def result(function, *more):
     [
         ("background", "lies", "log's row", "CTX-1"),
         ("side_by_side", "lies", "'s transaction was reported as", "NST-5"),
+        ("both_end_well", "breaks", "savepoint", "NST-3"),
+        ("gathers", "lies", "row", "CTX-14"),
         ("script_in_a_block", "lies", "row", "TXN-26"),
         ("past_the_block", "hangs", "can never go on", "TXN-14"),
         ("own_error", "breaks", "own error ended with KeyError: 'taken already', raised at shop.py:", None),
@@ -56,10 +58,27 @@ def test_a_fault_is_found_and_its_order_shows_it_again(function, word, said, lik
 
 
 @pytest.mark.parametrize(
+    ("function", "who", "said", "part"),
+    [
+        ("gathers", "price 2", "ValueError: no price", 'ValueError("no price")'),
+        ("side_by_side", "fails", "ValueError: no such item", 'ValueError("no such item")'),
+    ],
+)
+def test_an_error_of_a_tasks_own_is_a_step_before_what_comes_of_it(function, who, said, part):
+    """Caught in the task or passed on to its parent, it is there once."""
+    _, told = result(function)
+    texts = [step["text"] for step in told["steps"]]
+    raised = f"{who}: raises {said} ({line(function, part)})"
+    assert texts.count(raised) == 1
+    assert any("roll back" in text for text in texts[texts.index(raised) :])
+
+
+@pytest.mark.parametrize(
     "function",
     [
         "background_mended",
         "side_by_side_mended",
+        "gathers_all",
         "own_error_mended",
         "both_make_it_mended",
         "changes_its_mind",
@@ -68,6 +87,18 @@ def test_a_fault_is_found_and_its_order_shows_it_again(function, word, said, lik
 def test_the_mended_function_complies(function):
     code, told = result(function)
     assert (code, told["verdict"]) == (0, "safe"), told["reason"]
+
+
+def test_a_module_that_is_not_there_says_nothing_of_the_function():
+    """Imported in the function, which the check meets only when it runs: in a task that is waited for or not."""
+    for function in ("imports_what_is_not_there", "imports_it_in_a_task"):
+        code, told = result(function)
+        assert (code, told["verdict"]) == (2, "error")
+        at = line("imports_what_is_not_there", "import ")
+        assert told["reason"].startswith(
+            f"shop:{function} imports matrix_no_such_package, which is not there, at {at}. "
+        )
+        assert "Install what has matrix_no_such_package" in told["reason"]
 
 
 def test_a_sleep_ends_before_or_after_what_others_ask():

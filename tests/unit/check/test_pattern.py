@@ -14,7 +14,7 @@ class Story:
     """A history as the evidence has it, written by hand."""
 
     def __init__(self):
-        self.history, self.blocks, self.count = [], [], 0
+        self.history, self.blocks, self.steps, self.count = [], [], [], 0
 
     def _line(self, session, event, what="", block=None, operation=None, error=None, **fact):
         line = {"n": len(self.history) + 1, "session": session, "event": event, "operation": operation}
@@ -40,12 +40,17 @@ class Story:
         self.blocks.append({"number": len(self.blocks) + 1, "name": name, "parent": parent})
         self.ok(session, "begin", name)
 
-    def told(self, session, block, outcome):
-        self._line(session, "told")
-        self.history[-1]["fact"] = {"kind": "told", "block": block, "outcome": outcome}
+    def raises(self, session):
+        """An error of the program's own: a step, in the numbering of the history."""
+        self._line(session, "note")
+        self.steps.append({"at": len(self.history), "fact": {"kind": "raised", "session": session}})
+
+    @property
+    def evidence(self):
+        return {"history": self.history, "blocks": self.blocks, "steps": self.steps}
 
     def like(self, *found):
-        return scenario_of({"history": self.history, "blocks": self.blocks}, frozenset(found))
+        return scenario_of(self.evidence, frozenset(found))
 
 
 @pytest.fixture
@@ -58,7 +63,6 @@ def story():
 def test_a_block_and_what_stays_in_it_is_like_nothing(story):
     story.ok("a", "query", "outer", text="INSERT INTO x")
     story.ok("a", "commit", "outer")
-    story.told("a", "outer", "committed")
     assert story.like() is None
     assert Story().like() is None
 
@@ -102,10 +106,59 @@ def test_blocks_of_other_tasks(story):
     assert story.like() == "NST-4"
     story.begins("c", "second", 1)
     assert story.like() == "NST-3"
-    story.told("c", "second", "rolled back")
-    assert story.like() == "NST-5"
-    story.told("b", "first", "rolled back")
+
+
+def test_one_of_two_siblings_fails_by_an_error_of_its_own_and_not_by_an_answer(story):
+    """What a driver answers, at RELEASE say, is what comes of the siblings: none of them has failed."""
+    story.begins("b", "first", 1)
+    story.begins("c", "second", 1)
+    story.fails("c", "commit", "second", "OperationalError", "no such savepoint")
+    story.fails("b", "query", "first", "OperationalError")
+    story.ok("b", "rollback", "first")
     assert story.like() == "NST-3"
+    story.raises("a")
+    assert story.like() == "NST-3", "the parent has"
+    story.raises("c")
+    story.ok("c", "rollback", "second")
+    assert story.like() == "NST-5"
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+def test_gather_ends_at_the_first_error_and_the_block_beside_the_others(story, own, late):
+    number = story.asks("b", "query", "outer")
+    if late:
+        story._line("b", "ok", "query", "outer", number)
+    if own:
+        story.raises("c")
+    else:
+        story.fails("c", "query", "outer", "IntegrityError")
+    story.ok("a", "rollback", "outer")
+    if late:
+        story.ok("b", "query", None, late=True)
+    assert story.like() == "CTX-14"
+
+
+@pytest.mark.parametrize(
+    ("why", "scenario"),
+    [
+        ("nobody failed", None),
+        ("the parent failed", None),
+        ("cancelled", "CTX-4"),
+        ("waited for", None),
+        ("by hand", None),
+    ],
+)
+def test_a_block_that_rolls_back_for_another_reason(story, why, scenario):
+    number = story.asks("b", "query", "outer")
+    if why == "waited for":
+        story._line("b", "ok", "query", "outer", number)
+    if why == "cancelled":
+        story.cancelled("b")
+    if why != "nobody failed":
+        story.raises("a" if why == "the parent failed" else "c")
+    story.ok("a", "rollback", "outer", by_hand=why == "by hand")
+    assert story.like() == scenario
 
 
 @pytest.mark.parametrize(
@@ -184,7 +237,7 @@ def test_the_titles_are_the_suites():
 
 def test_only_remedies_that_hold_with_the_driver_are_named(story):
     story.ok("b", "query", None, late=True)
-    evidence = {"history": story.history, "blocks": story.blocks}
+    evidence = story.evidence
     rule = json.loads(MEASURED.read_text("utf-8"))["rules"]["late-query"]
     drivers = {driver for holds in rule["holds"].values() for driver in holds}
     for driver in (*drivers, "another"):
