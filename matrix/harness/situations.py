@@ -130,8 +130,9 @@ def lost_in_transaction(*kinds: str) -> Situation:
             if begun[n].ended < moment < ended
         ]
         return any(
-            not kinds or any(o.session == begin.session and o.ended > moment for o in _program(history, *kinds))
+            not kinds or (o.session == begin.session and (not o.ended or o.ended > moment))
             for begin, moment in open_then
+            for o in _program(history, *kinds)
         )
 
     return Situation("lost in a transaction", met, avoidable=False)

@@ -353,6 +353,12 @@ def pinged_behind_the_loss(story):
     story.error(story.ask("a", "commit", block=block))
 
 
+def pinged_for_ever(story):
+    block = begun(story, "a")
+    loses(story)
+    story.ask("a", "ping", block=block)
+
+
 def pinged_before_the_loss(story):
     block = begun(story, "a")
     story.ok(story.ask("a", "ping", block=block))
@@ -442,6 +448,7 @@ CASES = [
     (lost_in_transaction(), lost_in_commit, lost_behind_the_commit),
     (lost_in_transaction(), lost_when_open, none_was_open),
     (lost_in_transaction("ping"), pinged_behind_the_loss, pinged_before_the_loss),
+    (lost_in_transaction("ping"), pinged_for_ever, none_was_open),
     (waits_at("lost"), lost_under_a_waiter, lost_while_idle),
     (NOT_REPLACED, given_back, lambda story: given_back(story, away=False)),
     (NOT_REPLACED, given_back, lambda story: given_back(story, waiters="b")),
