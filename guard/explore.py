@@ -24,7 +24,7 @@ EXPLORED = HERE / "explored.json"
 ORDERS = "15"
 # Those that end a task at a chosen moment: the explorer is given the program without, and ends its tasks itself.
 CANCELLED = {
-    **dict.fromkeys(("TXN-5", "TXN-6", "TXN-20", "TXN-37"), "corpus:save"),
+    **dict.fromkeys(("TXN-5", "TXN-6", "TXN-16", "TXN-20", "TXN-37"), "corpus:save"),
     "NST-14": "corpus:save_in_inner_block",
     "NST-10": "docs.patterns.patterns:gather_transactions",
 }
@@ -40,6 +40,7 @@ WHY_NOT = {
     "commit_by_sql": "COMMIT as a statement: it knows Tortoise's calls, not what own SQL means",
     "object_rolled_back": "what an object of the program still says is no answer of the database",
     "object_of_inner_block_rolled_back": "what an object of the program still says is no answer of the database",
+    "TXN-39": "it is timeout_around_a_transaction",
     "CTX-5": "a thread with a loop of its own: nobody can own its order",
     "CTX-13": "it gives the function one named connection",
     "FIX-1a": "it gives the function one named connection",

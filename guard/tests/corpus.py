@@ -377,6 +377,7 @@ WRONG: dict[str, Program] = {
     "TXN-6": cancelled_in_commit,
     "TXN-13": caught_error,
     "TXN-14": plain_client_inside,
+    "TXN-16": cancelled_in_begin,
     "TXN-18": gathered_creation,
     "TXN-20": cancelled_in_begin,
     "TXN-37": cancelled_in_begin,
@@ -423,6 +424,7 @@ LOST = "it is the network or the server that ends connections, not what a task d
 NOT_SEEN = {
     "gather_queries": "it is safe: plain queries wait for each other at the client's lock",
     "timeout_around_a_transaction": "only where the timeout strikes in a test; then as TXN-5, TXN-6 or TXN-20",
+    "TXN-39": "it is timeout_around_a_transaction",
     "TXN-23": RETRIED,
     "TXN-24": RETRIED,
     "TXN-25": RETRIED,
