@@ -34,6 +34,12 @@ def shared_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def root(shared_folder: Path) -> Path:
+    """A folder for run folders whose sockets' paths are short enough, unlike pytest's."""
+    return Path(tempfile.mkdtemp(prefix="r", dir=shared_folder))
+
+
 @pytest.fixture(autouse=True)
 def own_folders(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATRIX_CACHE", str(shared_folder / "cache"))

@@ -327,10 +327,9 @@ class Made:
 
 
 @pytest.fixture
-def launching(tmp_path: Path, build: Callable[[str], Build], monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def launching(root: Path, build: Callable[[str], Build], monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """``launching.to(ready, lives, log)`` launches what is made up so; ``made`` are its processes, ``ports`` theirs."""
-    state = SimpleNamespace(made=[], ports=[], secrets=[], root=tmp_path / "root")
-    state.root.mkdir()
+    state = SimpleNamespace(made=[], ports=[], secrets=[], root=root)
     monkeypatch.setattr(private, "free_port", lambda: len(state.ports) + 1)
 
     def to(ready: Callable[[Made], bool], lives: tuple[bool, ...] = (True,), log: str = "") -> Any:

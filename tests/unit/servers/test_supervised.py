@@ -22,13 +22,12 @@ Begin = Callable[..., ServerProcess]
 
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Begin]:
+def begin(root: Path) -> Iterator[Begin]:
     """``begin(words, signal)``: a process in a run folder of its own."""
     made: list[ServerProcess] = []
-    (tmp_path / "root").mkdir()
 
     def start(*words: str, number: int = signal.SIGTERM, account: tools.Account | None = None) -> ServerProcess:
-        folder, held = private.new_run_folder(tmp_path / "root")
+        folder, held = private.new_run_folder(root)
         made.append(ServerProcess(folder, held, Order(words, number, account, STATE)))
         return made[-1]
 
@@ -44,7 +43,7 @@ def until(true: Callable[[], bool]) -> bool:
     return true()
 
 
-def test_it_runs_says_who_it_is_and_leaves_nothing(begin: Begin, tmp_path: Path) -> None:
+def test_it_runs_says_who_it_is_and_leaves_nothing(begin: Begin, root: Path) -> None:
     process = begin("sleep", "600")
     started = start_time(process.pid)
     assert started
@@ -59,8 +58,8 @@ def test_it_runs_says_who_it_is_and_leaves_nothing(begin: Begin, tmp_path: Path)
         "supervisor": supervisor,
         "supervisor_started": start_time(supervisor),
     }
-    assert private.running(tmp_path / "root") == [{**state, "folder": process.folder}]
-    assert private.sweep(tmp_path / "root") == []
+    assert private.running(root) == [{**state, "folder": process.folder}]
+    assert private.sweep(root) == []
     assert process.folder.is_dir()
     for number in (signal.SIGINT, signal.SIGHUP):
         os.kill(supervisor, number)  # of whoever ends all that a terminal began: it ends with its program alone
@@ -71,7 +70,7 @@ def test_it_runs_says_who_it_is_and_leaves_nothing(begin: Begin, tmp_path: Path)
     assert process._held.closed
     assert process._supervisor.returncode == 0
     process.stop()
-    assert private.running(tmp_path / "root") == []
+    assert private.running(root) == []
 
 
 def test_what_it_says_is_kept_and_it_has_nothing_of_the_users_environment(
@@ -149,27 +148,29 @@ def test_a_supervisor_that_is_stuck_is_killed(begin: Begin, monkeypatch: pytest.
     assert not process.folder.exists()
 
 
-def test_a_program_that_cannot_be_run_is_told_and_its_folder_goes(begin: Begin, tmp_path: Path) -> None:
+def test_a_program_that_cannot_be_run_is_told_and_its_folder_goes(begin: Begin, root: Path) -> None:
     with pytest.raises(ServerError, match=r"^cannot start /nowhere/mysqld: .*No such file or directory"):
         begin("/nowhere/mysqld")
-    assert list((tmp_path / "root").glob("s*")) == []
+    assert list(root.glob("s*")) == []
 
 
-def test_a_supervisor_that_dies_at_once_is_told(begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supervisor_that_dies_at_once_is_told(
+    begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
     (tmp_path / "dies.py").write_text("import sys\nsys.stdin.readline()\n")
     monkeypatch.setattr(private, "SUPERVISOR", tmp_path / "dies.py")
     with pytest.raises(ServerError, match=r"^cannot start sleep: its supervisor died$"):
         begin("sleep", "600")
-    assert list((tmp_path / "root").glob("s*")) == []
+    assert list(root.glob("s*")) == []
 
 
-def test_all_are_stopped_also_one_whose_supervisor_is_gone(begin: Begin, tmp_path: Path) -> None:
+def test_all_are_stopped_also_one_whose_supervisor_is_gone(begin: Begin, root: Path) -> None:
     one, other = begin("sleep", "600"), begin("sleep", "600")
     moments = [start_time(each.pid) for each in (one, other)]
     for path in (other.folder,):  # as a supervisor leaves it that was killed where the kernel ends nobody with it
         state = private.read_state(path)
         (path / "server.json").write_text(json.dumps({**state, "supervisor_started": "another"}))
-    stopped = private.stop_all(tmp_path / "root")
+    stopped = private.stop_all(root)
     assert sorted(each["pid"] for each in stopped) == sorted([one.pid, other.pid])
     assert until(lambda: [start_time(each.pid) for each in (one, other)] != moments)
     assert until(lambda: not one.folder.exists())
