@@ -7,7 +7,6 @@ import contextvars
 
 from matrix.harness.scenario import OrmSetup, scenario
 from matrix.harness.situations import BLOCKS_AT_ONCE, ENDED_BESIDE, FAILED_BESIDE
-from tests.compliance.nested import parent_of
 
 
 @scenario("CTX-1", "A child outlives the transaction and writes", level="loud", needs=("tortoise",), orm=OrmSetup())
@@ -380,7 +379,18 @@ async def gather_ends_early(world, remedy):
         await session.step("has nothing to ask")
         raise session.deliberate()
 
-    await world.together(parent=parent_of(remedy, child_1=child, child_2=child, failing_child=failing))
+    async def parent(session):
+        db = remedy.outer(session)
+        async with db.transaction():
+            await db.write()
+            team = remedy.team(session, child_1=child, child_2=child, failing_child=failing)
+            team.start()
+            await team.join()
+            team.last_statement()
+        team.after_block()
+        await team.rest()
+
+    await world.together(parent=parent)
 
 
 @scenario("CTX-30", "One init, event loops one after another", level="loud", needs=("tortoise",), orm=OrmSetup(size=1))
