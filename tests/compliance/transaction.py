@@ -1327,7 +1327,7 @@ async def write_skew_with_statement(world):
 
 @scenario(
     "TXN-52",
-    "The same with a setting of the connections that asks for serializable transactions",
+    "The same with connections whose settings ask for serializable transactions",
     level="loud",
     needs=("tortoise", "isolation levels", "serializable"),
     orm=OrmSetup(size=1, aliases=("conn_1", "conn_2"), setting="serializable"),
