@@ -161,8 +161,13 @@ class UserProgram:
         as if nothing had been, that was not the user's doing."""
         if (sweep := world.conductor.sweep) is not None and sweep.done:
             self.swept[sweep.session.name] = None
-        for each in world.sessions.values():
+        for number, each in enumerate(world.sessions.values()):
             if isinstance(each.task, UserTask):
+                # Else asyncio complains; here the harness has asked already. The function itself is told of by _failed.
+                error = each.task.error_nobody_asked_for() if number else None
+                for leaf in leaves(error) if error is not None else ():
+                    if any(leaf is own for own in world.recording.own) and not self._by_limit(leaf):
+                        self._ended_with(each.name, leaf, world.recording)
                 self.shielded |= {each.letter} if each.task.shielded else set()
                 for waiter in each.task.reached_from():
                     if waiter.session is not None:

@@ -38,12 +38,29 @@ class UserTask(asyncio.Task):
     """A task of the function, whose cancellation is remembered."""
 
     session: UserSession | None = None
+    asked = False  # somebody awaited it, or asked for its result or its exception
     shielded = False  # somebody waits for it through asyncio.shield
     spares = False  # a sweep leaves out what is waited for through asyncio.shield only
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.waiters: list[tuple[UserTask, str]] = []  # who waits, and whose callback that is; only those who pass on
+
+    def __await__(self) -> Any:
+        self.asked = True
+        return super().__await__()
+
+    def result(self) -> Any:
+        self.asked = True
+        return super().result()
+
+    def exception(self) -> BaseException | None:
+        self.asked = True
+        return super().exception()
+
+    def error_nobody_asked_for(self) -> BaseException | None:
+        """That with which it ended, where asyncio would complain that it was never retrieved."""
+        return None if self.asked or not self.done() or self.cancelled() else super().exception()
 
     def add_done_callback(self, fn: Callable[..., Any], *, context: Any = None) -> None:
         how = waits_by(fn)

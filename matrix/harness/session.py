@@ -398,7 +398,7 @@ def end_of(task: asyncio.Task[Any], classify: Callable[[BaseException], str]) ->
     """How a finished task ended, in the words of SessionRecord."""
     if task.cancelled():
         return "cancelled", None
-    error = task.exception()
+    error = asyncio.Task.exception(task)  # past a subclass that remembers who asked
     if error is None:
         return "done", None
     while leaves := getattr(error, "exceptions", None):  # a TaskGroup's: what counts is what happened inside

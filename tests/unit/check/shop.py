@@ -399,3 +399,27 @@ async def logs_and_prints():
     print("as people do")
     logging.getLogger("shop").error("not paid", exc_info=ValueError("no money"))
     await Order.all().count()
+
+
+async def left_alone():
+    async def charges():
+        await Order.all()
+        raise KeyError("nobody asks for it")
+
+    task = asyncio.create_task(charges())
+    await Order.all()
+    WAITING.append(task)
+
+
+async def left_alone_and_asked():
+    async def charges():
+        await Order.all()
+        raise KeyError("somebody asks for it")
+
+    tasks = [asyncio.create_task(charges()) for _ in range(4)]
+    found = await asyncio.gather(tasks[0], return_exceptions=True)
+    await asyncio.wait(tasks)
+    found.append(tasks[1].exception())
+    for again in (tasks[2], asyncio.shield(tasks[3])):
+        with contextlib.suppress(KeyError):
+            await again

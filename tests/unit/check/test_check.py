@@ -43,6 +43,7 @@ def result(function, *more):
         ("script_in_a_block", "lies", "row", "TXN-26"),
         ("past_the_block", "hangs", "can never go on", "TXN-14"),
         ("own_error", "breaks", "own error ended with KeyError: 'taken already', raised at shop.py:", None),
+        ("left_alone", "breaks", "charges ended with KeyError: 'nobody asks for it', raised at shop.py:", None),
         ("both_make_it", "breaks", "both make it ended with IntegrityError: UNIQUE constraint failed", None),
     ],
 )
@@ -77,6 +78,7 @@ def test_an_error_of_a_tasks_own_is_a_step_before_what_comes_of_it(function, who
     "function",
     [
         "background_mended",
+        "left_alone_and_asked",
         "side_by_side_mended",
         "gathers_all",
         "own_error_mended",
