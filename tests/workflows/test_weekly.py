@@ -134,8 +134,8 @@ def test_the_nightly_run(github):
 
 
 def test_nights_of_generated_programs(github):
-    """What no scenario shows is kept with its program, over nights that do not draw it and a shard that died, until a
-    scenario stands for it."""
+    """What no scenario shows is kept with its program, over nights that do not draw it and a shard that died, and with
+    the scenario that stands for it since."""
 
     def night(*anomalies: dict[str, Any], shown: Sequence[tuple[str, list[str]]] = (), died: bool = False) -> str:
         shutil.rmtree(github.folder / "prepared", ignore_errors=True)
@@ -162,7 +162,7 @@ def test_nights_of_generated_programs(github):
     assert re.search(r"Summary - .*1 new finds, 2 kept", second, re.S)
     third = night(shown=[("breaks", ["liveness"])])
     assert re.search(r"Summary - .*0 new finds, 1 kept.*NST-3 stands for it now", third, re.S)
-    assert [find["verdict"] for find in github.finds()] == ["lies"]
+    assert [(find["verdict"], find["scenarios"]) for find in github.finds()] == [("breaks", ["NST-3"]), ("lies", [])]
 
 
 def test_the_nights_between_are_no_older_weeks(github):
@@ -179,6 +179,7 @@ def test_the_nights_between_are_no_older_weeks(github):
     assert [subject.partition(" ")[0] for subject in github.history()] == ["Results", "Results"]
     assert len(github.finds()) == 1
     assert "Results of 2026-11-08" in published(github, "runs/2026-11-08/index.html")
+    assert "async def program():" in published(github, "finds.html")  # what the night before has found
 
 
 def test_pushes_and_pull_requests_run_the_script(github):
