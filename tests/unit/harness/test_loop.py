@@ -261,7 +261,7 @@ def test_a_side_loop_that_has_ended_is_forgotten(loop, side):
     assert loop.sides == [side]
     side.cancel_all()
     assert until(lambda: loop.sides == [])
-    assert side.results == ["cancelled"]
+    assert until(lambda: side.results == ["cancelled"])  # its thread has a last word to say
     side.wake()  # of a closed loop: nothing happens
 
 
