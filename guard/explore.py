@@ -108,9 +108,11 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.cells) - set(able):
         parser.error(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(able)}")
+    asked = [program for program in programs() if options.only in (None, program[0])]
+    if not asked:
+        parser.error(f"there is no program {options.only}")
     record = on_record()
     for cell in options.cells or able:
-        asked = [program for program in programs() if options.only in (None, program[0])]
         record[cell] = {name: found for name, found in record.get(cell, {}).items() if options.only}
         for name, function, cancel in asked:
             record[cell][name] = explored(cell, function, cancel)

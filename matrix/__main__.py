@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -68,13 +66,18 @@ def version() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    code = files.until_read(lambda: _run(arguments))
-    if code == 128 + signal.SIGINT:
-        print("interrupted", file=sys.stderr)
-    return code
+    return files.until_read(lambda: _run(arguments))
 
 
 def _run(arguments: list[str]) -> int:
+    try:
+        return _handled(arguments)
+    except KeyboardInterrupt:  # of a command that says nothing of it itself
+        print("interrupted", file=sys.stderr)
+        raise
+
+
+def _handled(arguments: list[str]) -> int:
     lacking: dict[str, str] = {}
     made = parser(lacking)
     if arguments and arguments[0] in lacking:
@@ -89,9 +92,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _needs(command: str, package: str) -> int:
-    listed = os.path.relpath(ROOT / "ci" / "requirements.txt")
     print(
-        f"{command} needs uv and some packages; {package} is not here\nInstall them: python -m pip install -r {listed}",
+        f"{command} needs uv and some packages; {package} is not here\n"
+        f"Install them: python -m pip install -r {files.requirements()}",
         file=sys.stderr,
     )
     return 2

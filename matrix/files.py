@@ -47,6 +47,11 @@ def copy(source: Path, target: Path) -> None:
         shutil.copy2(source, temporary)
 
 
+def requirements() -> str:
+    """The file that names what all commands need, as a path from where one stands."""
+    return os.path.relpath(Path(__file__).resolve().parents[1] / "ci" / "requirements.txt")
+
+
 def until_read(command: Callable[[], int]) -> int:
     """The exit code of what prints; where who reads has read enough, as `head` does, or interrupts it, that of one whom
     the signal ends."""

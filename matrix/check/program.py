@@ -166,8 +166,7 @@ class UserProgram:
                 # Else asyncio complains; here the harness has asked already. The function itself is told of by _failed.
                 error = each.task.error_nobody_asked_for() if number else None
                 for leaf in leaves(error) if error is not None else ():
-                    if any(leaf is own for own in world.recording.own) and not self._by_limit(leaf):
-                        self._ended_with(each.name, leaf, world.recording)
+                    self._nobody_asked_for(each.name, leaf, world.recording)
                 self.shielded |= {each.letter} if each.task.shielded else set()
                 for waiter in each.task.reached_from():
                     if waiter.session is not None:
@@ -301,14 +300,17 @@ class UserProgram:
         return over and isinstance(error, (TimeoutError, asyncio.TimeoutError))
 
     def _loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An error of a task that nobody asked for: the program's own is a finding too."""
         world, error = self.world, context.get("exception")
         if world is None:
             return
-        own = any(error is each for each in world.recording.own)
-        if error is not None and own and not self._by_limit(error):
-            self._ended_with(str(context.get("message", "a task")), error, world.recording)
+        if error is not None:
+            self._nobody_asked_for(str(context.get("message", "a task")), error, world.recording)
         world.recording.loop_error(loop, context)
+
+    def _nobody_asked_for(self, name: str, error: BaseException, recording: Recording) -> None:
+        """An error that only the loop hears of: the program's own is a finding too."""
+        if any(error is each for each in recording.own) and not self._by_limit(error):
+            self._ended_with(name, error, recording)
 
     # -- the user's tables -----------------------------------------------------------------------------------------
     def make_orm(self, world: World, setup: OrmSetup) -> Orm:

@@ -65,20 +65,18 @@ def _innermost(chain: list[str]) -> str:
 
 def where(task: asyncio.Task[Any] | None) -> list[str]:
     """The places in code at which a task waits, outermost first."""
-    places: list[str] = []
-    for frame in frames(task):
-        places.append(f"{_shown(frame.f_code.co_filename)}:{frame.f_lineno} {frame.f_code.co_name}")
-    return places
+    return [f"{_shown(each.f_code.co_filename)}:{each.f_lineno} {each.f_code.co_name}" for each in frames(task)]
 
 
 def _shown(file: str) -> str:
     """A source file without the folder in which this machine keeps it; one of a user's as it was imported."""
-    file = file.replace("\\", "/")
-    found = file
+    found = file = file.replace("\\", "/")
     for root in ("/site-packages/", "/lib/python", "/tests/", "/matrix/"):
         found = found.split(root)[-1]
-    folders = sorted((f"{folder.rstrip('/')}/" for folder in sys.path if folder), key=len, reverse=True)
-    return next((file.removeprefix(each) for each in folders if found == file and file.startswith(each)), found)
+    if found != file:
+        return found
+    folders = (f"{folder.rstrip('/')}/" for folder in sys.path if folder)
+    return file.removeprefix(max(filter(file.startswith, folders), key=len, default=""))
 
 
 def frames(task: asyncio.Task[Any] | None) -> Iterator[FrameType]:

@@ -58,19 +58,26 @@ class KnownSchedules:
         newest = KnownResult(**self._newest[key]) if key in self._newest else None
         return KnownResult(**self._own[key], newest=newest) if key in self._own else newest
 
-    def knows(self, scenario: str) -> bool:
-        """Whether anything is known of a scenario, under a remedy or without."""
-        return any(key.split()[-1] == scenario or key.split()[0] == scenario for key in (*self._newest, *self._own))
-
 
 def read(cell: str, base: str, file: Path = FILE) -> KnownSchedules:
     """The record of a cell, such as ``mysql-aiomysql-tortoise0.25`` with the base ``mysql-aiomysql``; an empty one
     where nobody has measured."""
-    try:
-        on_record = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return KnownSchedules({})
+    on_record = _all(file)
     return KnownSchedules(on_record.get(base, {}), on_record.get(cell, {}) if cell != base else {})
+
+
+def is_measured(scenario: str, file: Path = FILE) -> bool:
+    """Whether anything is known of a scenario, in any cell, under a remedy or without."""
+    return any(scenario in key.split() for entries in _all(file).values() for key in entries)
+
+
+def _all(file: Path) -> dict[str, dict[str, Any]]:
+    """By cell what is on record; nothing where nobody has measured."""
+    try:
+        on_record: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return on_record
 
 
 def text(on_record: Mapping[str, Mapping[str, Any]]) -> str:

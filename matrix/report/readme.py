@@ -4,9 +4,10 @@ results: ``report --docs``."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from matrix import files
 from matrix.report import errors, losses, patterns, search
 from matrix.report.markdown import escape, headline_lines, markdown
 from matrix.report.summary import by_driver
@@ -29,7 +30,7 @@ def update(table: Table, root: Path) -> list[Path]:
     texts = {page: filled(page.read_text("utf-8"), found) for page, found in made.items()}
     texts[docs / "table.md"] = f"# Every scenario\n\n{markdown(table)}"
     for page, text in texts.items():
-        page.write_text(text, "utf-8")
+        files.write(page, text)
     return list(texts)
 
 
@@ -60,8 +61,7 @@ def _patterns(table: Table) -> Iterator[str]:
         words = []
         for own in drivers.values():
             places = [place for group, place in zip(table.groups, pattern.places, strict=True) if group in own]
-            word = max((place.word for place in places), key=rank)
-            words.append(f"{GLYPHS[word]} {word}")
+            words.append(_worst(place.word for place in places))
         advice = "" if not pattern.seen else pattern.advice.sentence if pattern.advice else "nothing holds"
         yield f"| {escape(pattern.title)} | {' | '.join(words)} | {escape(advice)} |"
 
@@ -72,7 +72,7 @@ def _errors(table: Table) -> Iterator[str]:
     yield "| message | drivers | seen in | if you write this | instead |"
     yield "|---|---|---|---|---|"
     for error in errors.collect(table):
-        seen = [f"{name} {_worst(own)}" for name, own in list(error.scenarios.items())[:3]]
+        seen = [f"{name} {_worst(each.word for each in own)}" for name, own in list(error.scenarios.items())[:3]]
         pattern = search.pattern_of(error, known)
         title, advice = (pattern.title, pattern.advice) if pattern else ("", None)
         instead = advice.sentence if advice else ""
@@ -80,6 +80,7 @@ def _errors(table: Table) -> Iterator[str]:
         yield f"| {code(error.text)} | {' | '.join(map(escape, cells))} |"
 
 
-def _worst(seen: Sequence[errors.Seen]) -> str:
-    word = max((each.word for each in seen), key=rank)
+def _worst(words: Iterable[str]) -> str:
+    """The worst of these words, with its glyph."""
+    word = max(words, key=rank)
     return f"{GLYPHS[word]} {word}"

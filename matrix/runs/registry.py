@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import tomllib
 
+from matrix import files
 from matrix.servers.pypi import client_environment
 
 LINUX = re.compile(r"linux.*x86_64|^any$")
@@ -36,8 +36,9 @@ def uv() -> list[str]:
     found = shutil.which("uv") or shutil.which("uv", path=str(beside))
     if found:
         return [found]
-    listed = os.path.relpath(Path(__file__).resolve().parents[2] / "ci" / "requirements.txt")
-    raise RegistryError(f"uv is needed and was not found; it is one of these: python -m pip install -r {listed}")
+    raise RegistryError(
+        f"uv is needed and was not found; it is one of these: python -m pip install -r {files.requirements()}"
+    )
 
 
 def run(

@@ -82,3 +82,9 @@ def test_ctrl_c_is_one_word(monkeypatch, capsys, moment):
     monkeypatch.setattr(matrix.__main__, "parser", interrupted if "parts" in moment else command(interrupted))
     assert matrix.__main__.main(["headline"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_command_that_has_said_how_it_ended_says_it_once(monkeypatch, capsys):
+    monkeypatch.setattr(matrix.__main__, "parser", command(lambda _: 130))
+    assert matrix.__main__.main(["headline"]) == 130
+    assert capsys.readouterr().err == ""

@@ -160,8 +160,11 @@ class Connection:
         try:
             await self.ask("BEGIN")
         except BaseException:
-            self.reset()
+            self.begin_failed()
             raise
+
+    def begin_failed(self) -> None:
+        self.reset()
 
     async def end(self, statement: str) -> None:
         """COMMIT or ROLLBACK, and let the next transaction begin."""

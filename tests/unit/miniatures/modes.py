@@ -108,14 +108,8 @@ class KeepsACancelledBegin(Queueing):
     expects = ("durability", "poisons")
 
     class connection_type(Connection):
-        async def begin(self) -> None:
-            await self.turn.acquire()
-            self.owner = asyncio.current_task()
-            try:
-                await self.ask("BEGIN")
-            except BaseException:
-                self.disown()
-                raise
+        def begin_failed(self) -> None:
+            self.disown()
 
 
 class KeepsAnOldState(Queueing):

@@ -81,7 +81,7 @@ def test_an_error_message_leads_to_the_scenarios_whose_record_speaks_of_it(capsy
 
 
 def test_a_scenario_that_nobody_has_measured_is_not_said_to_comply(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(known_schedules.read, "__defaults__", (tmp_path / "schedules.json",))
+    monkeypatch.setattr(known_schedules.is_measured, "__defaults__", (tmp_path / "schedules.json",))
     assert main(["explain", "NST-1", "--results", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "aiosqlite  nothing: it was not measured yet" in said
