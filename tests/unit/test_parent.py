@@ -47,7 +47,9 @@ os.set_inheritable(kept, True)
 child = f"import os, signal; os.write({kept}, b'runs\\\\n'); signal.pause()"
 real = tools.subprocess.run
 tools.subprocess.run = lambda *words, **options: real(*words, **options, close_fds=False)
-threading.Thread(target=tools.run, args=([sys.executable, "-c", child],), kwargs={"doing": "to wait"}).start()
+fetch = threading.Thread(target=tools.run, args=([sys.executable, "-c", child],), kwargs={"doing": "to wait"})
+fetch.start()
+fetch.join()  # some Pythons 3.12 start no process for a thread once the main one has ended
 """
 
 
