@@ -26,7 +26,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "tests")]
 
 from matrix.harness.drivers import drivers  # noqa: E402
 from matrix.harness.scenario import Scenario, catalogue  # noqa: E402
-from matrix.results.expectations import Entry, load_driver  # noqa: E402
+from matrix.results.expectations import ExpectationEntry, load_driver  # noqa: E402
 from matrix.results.keeps import code_over, preference_over, price_over  # noqa: E402
 from matrix.words import BREAKS, HANGS, LIES, POISONS, REFUSES, VERDICTS, rank  # noqa: E402
 
@@ -42,7 +42,7 @@ CAN_HAPPEN = {
 REMEDIES = 3  # as many as a finding names, the first of those on the page of patterns
 
 
-def on_record() -> dict[str, dict[str, Entry]]:
+def on_record() -> dict[str, dict[str, ExpectationEntry]]:
     """driver -> scenario -> what is on record where it does not comply, newest releases; drivers of Tortoise's only."""
     return {
         name: {scenario: entry for entry in load_driver(name) if not entry.cell for scenario in entry.scenarios}
@@ -78,7 +78,7 @@ def measured() -> dict[str, Any]:
     }
 
 
-def harm(scenarios: Iterable[str], record: Mapping[str, Mapping[str, Entry]]) -> str:
+def harm(scenarios: Iterable[str], record: Mapping[str, Mapping[str, ExpectationEntry]]) -> str:
     """One sentence: the worst word per driver, worst first."""
     words: dict[str, list[str]] = {}
     for driver, entries in record.items():
@@ -94,7 +94,7 @@ def harm(scenarios: Iterable[str], record: Mapping[str, Mapping[str, Entry]]) ->
 
 
 def remedies(
-    scenarios: Iterable[str], record: Mapping[str, Mapping[str, Entry]], known: Mapping[str, Scenario]
+    scenarios: Iterable[str], record: Mapping[str, Mapping[str, ExpectationEntry]], known: Mapping[str, Scenario]
 ) -> dict[str, str]:
     """Those that claim to cure one of the scenarios and hold somewhere, and where."""
     wanted, found = set(scenarios), []
@@ -109,7 +109,7 @@ def remedies(
     return {name: said for _, name, said in sorted(found)[:REMEDIES]}
 
 
-def holds_with(remedy: Scenario, record: Mapping[str, Mapping[str, Entry]]) -> list[str]:
+def holds_with(remedy: Scenario, record: Mapping[str, Mapping[str, ExpectationEntry]]) -> list[str]:
     """The drivers with which a remedy holds."""
     return [driver for driver, entries in record.items() if remedy.id not in entries and fits(remedy, driver)]
 

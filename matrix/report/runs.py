@@ -80,8 +80,8 @@ def otherwise(all_runs: Iterable[OlderRun], now: CellResult) -> list[tuple[Older
     """For each earlier run of a cell its link's name and what it said that is not said any more."""
     found = []
     for run, then in earlier(all_runs, now):
-        kept = {shared.fingerprint(line) for line in now.scenarios}
-        gone = [line["scenario"] for line in then.scenarios if shared.fingerprint(line) not in kept]
+        kept = {shared.what_it_says(line) for line in now.scenarios}
+        gone = [line["scenario"] for line in then.scenarios if shared.what_it_says(line) not in kept]
         found.append((run, then, stamp(then), [_said(run, then, name) for name in gone]))
     return found
 

@@ -22,11 +22,11 @@ def pages(columns: Sequence[Any], groups: Iterable[Group]) -> dict[tuple[str, st
         for place in (group.newest, *reversed(group.places)):
             cell = columns[place].cell
             for line in columns[place].result.scenarios:
-                found[cell, line["scenario"]] = homes.setdefault(fingerprint(line), cell)
+                found[cell, line["scenario"]] = homes.setdefault(what_it_says(line), cell)
     return found
 
 
-def fingerprint(line: ScenarioLine) -> tuple[Any, ...]:
+def what_it_says(line: ScenarioLine) -> tuple[Any, ...]:
     """Equal for lines that say the same of a scenario: the words, what was violated and how, under each remedy too.
     Schedules, times and the evidence itself may differ."""
     cures = sorted((line.get("cures") or {}).items())

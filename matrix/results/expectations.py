@@ -63,7 +63,7 @@ class TwoEntries(ExpectationError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class ExpectationEntry:
     """One ``[[expect]]`` of a file; ``number`` counts from 1 in the order of the file."""
 
     path: Path
@@ -104,7 +104,7 @@ class Entry:
 # Reading
 
 
-def load(path: str | os.PathLike[str]) -> tuple[Entry, ...]:
+def load(path: str | os.PathLike[str]) -> tuple[ExpectationEntry, ...]:
     """The entries of one file, in its order. A file that does not exist is one without entries.
 
     Raises BadExpectationFile or BadEntry, each with file and entry number in one line.
@@ -124,7 +124,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Entry, ...]:
     return tuple(_entry(path, number, entry) for number, entry in enumerate(entries, start=1))
 
 
-def load_driver(driver: str, folder: str | os.PathLike[str] = FOLDER) -> tuple[Entry, ...]:
+def load_driver(driver: str, folder: str | os.PathLike[str] = FOLDER) -> tuple[ExpectationEntry, ...]:
     """The entries on record for a driver, with those of single cells of other releases."""
     if not DRIVER_NAME.fullmatch(driver):
         raise BadExpectationFile(f"{driver!r} is not a driver's name, so it has no expectation file")
@@ -147,9 +147,9 @@ def read_variants(path: Path) -> dict[str, dict[str, str] | None]:
     return dict(found)
 
 
-def load_variants(path: Path, driver: str) -> tuple[Entry, ...]:
+def load_variants(path: Path, driver: str) -> tuple[ExpectationEntry, ...]:
     """The record of a driver's cells of other releases as entries: one per cell and word, and one that names none."""
-    entries: list[Entry] = []
+    entries: list[ExpectationEntry] = []
     for cell, words in read_variants(path).items():
         if not re.match(rf"[a-z]+-{driver}(?![a-z_])", cell):
             continue
@@ -159,7 +159,7 @@ def load_variants(path: Path, driver: str) -> tuple[Entry, ...]:
         for word, scenarios in known.items():
             remedy = word if word in REMEDIES else None
             entries.append(
-                Entry(
+                ExpectationEntry(
                     path=path,
                     number=len(entries) + 1,
                     scenarios=tuple(scenarios),
@@ -175,7 +175,7 @@ def load_variants(path: Path, driver: str) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def _entry(path: Path, number: int, raw: dict[str, Any]) -> Entry:
+def _entry(path: Path, number: int, raw: dict[str, Any]) -> ExpectationEntry:
     def bad(text: str) -> BadEntry:
         return BadEntry(f"{path}: entry {number}: {text}")
 
@@ -210,7 +210,7 @@ def _entry(path: Path, number: int, raw: dict[str, Any]) -> Entry:
         scenarios, versions = _scenarios(raw.get("scenarios")), _versions(raw.get("versions", {}))
     except ValueError as problem:
         raise bad(str(problem)) from problem
-    return Entry(
+    return ExpectationEntry(
         path=path,
         number=number,
         scenarios=scenarios,
@@ -254,12 +254,12 @@ def _versions(raw: Any) -> tuple[tuple[str, SpecifierSet], ...]:
 
 
 def expected(
-    entries: Iterable[Entry],
+    entries: Iterable[ExpectationEntry],
     scenario: str,
     axes: Mapping[str, Any],
     packages: Mapping[str, str] | None = None,
     cell: str = "",
-) -> Entry | None:
+) -> ExpectationEntry | None:
     """The entry on record for the scenario in the cell with these axes, or None: it is expected to comply.
 
     An entry of the very ``cell`` comes before all others. ``packages`` are the installed ones of the header, for ranges
@@ -274,7 +274,7 @@ def expected(
     return matching[0] if matching else None
 
 
-def applies(entry: Entry, axes: Mapping[str, Any], packages: Mapping[str, str] | None = None) -> bool:
+def applies(entry: ExpectationEntry, axes: Mapping[str, Any], packages: Mapping[str, str] | None = None) -> bool:
     """Whether the server and every version range of the entry match the cell."""
     if entry.server and entry.server != axes.get("server"):
         return False

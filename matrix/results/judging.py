@@ -12,7 +12,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from matrix.lines import Expectation, Header, ScenarioLine, word_of
-from matrix.results.expectations import Entry, TwoEntries, applies, expected
+from matrix.results.expectations import ExpectationEntry, TwoEntries, applies, expected
 from matrix.results.text import one_line
 from matrix.words import (
     ERROR,
@@ -38,7 +38,7 @@ class Unmet:
     cell: str
     scenario: str | None
     text: str
-    entry: Entry | None = None
+    entry: ExpectationEntry | None = None
 
     def __str__(self) -> str:
         return f"{self.cell}: {self.text}"
@@ -46,7 +46,7 @@ class Unmet:
 
 def judge(
     lines: Iterable[ScenarioLine],
-    entries: Sequence[Entry],
+    entries: Sequence[ExpectationEntry],
     header: Header,
     known: Collection[str] | None = None,
 ) -> list[Unmet]:
@@ -67,7 +67,7 @@ def judge(
     return unmet
 
 
-def _whole_cell(lines: Sequence[Any], entries: Sequence[Entry], header: Header) -> list[Unmet]:
+def _whole_cell(lines: Sequence[Any], entries: Sequence[ExpectationEntry], header: Header) -> list[Unmet]:
     """Whether a cell of other releases can be had, as it is on record; a cell without planned scenarios cannot."""
     cell = header["cell"]
     own = [entry for entry in entries if entry.cell == cell]
@@ -81,7 +81,7 @@ def _whole_cell(lines: Sequence[Any], entries: Sequence[Entry], header: Header) 
     return [Unmet("worse", cell, None, f"cannot be had any more ({own[0].where})", own[0])]
 
 
-def _entries_unmet(entries: Sequence[Entry], header: Header, known: Collection[str]) -> list[Unmet]:
+def _entries_unmet(entries: Sequence[ExpectationEntry], header: Header, known: Collection[str]) -> list[Unmet]:
     unmet: list[Unmet] = []
     cell, axes = header["cell"], header["axes"]
     if informational(header, entries):
@@ -106,7 +106,7 @@ def _is_known(name: str, axes: Mapping[str, Any], packages: Mapping[str, str]) -
     return canonicalize_name(name) in (*always, *map(canonicalize_name, packages))
 
 
-def judge_line(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> list[Unmet]:
+def judge_line(line: ScenarioLine, entries: Sequence[ExpectationEntry], header: Header) -> list[Unmet]:
     """In what one scenario's line differs from what is on record for it."""
     cell, name, verdict = header["cell"], line["scenario"], line["verdict"]
     if verdict in (ERROR, NOT_RUN):
@@ -116,7 +116,7 @@ def judge_line(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> 
     return _against_expectation(line, entries, header) + _reason_unmet(line, entries, header)
 
 
-def _reason_unmet(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> list[Unmet]:
+def _reason_unmet(line: ScenarioLine, entries: Sequence[ExpectationEntry], header: Header) -> list[Unmet]:
     """A reason that rests on a property which the deciding run does not violate says something untrue of it. Cells of
     other releases may come to the same word in another way, and so may each run of a race."""
     if not is_newest(header):
@@ -134,7 +134,7 @@ def _reason_unmet(line: ScenarioLine, entries: Sequence[Entry], header: Header) 
     return [Unmet("reason", header["cell"], line["scenario"], text, entry)] if missing else []
 
 
-def _against_expectation(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> list[Unmet]:
+def _against_expectation(line: ScenarioLine, entries: Sequence[ExpectationEntry], header: Header) -> list[Unmet]:
     cell, name = header["cell"], line["scenario"]
     try:
         entry = expected(entries, name, header["axes"], header.get("packages"), cell)
@@ -148,7 +148,7 @@ def _against_expectation(line: ScenarioLine, entries: Sequence[Entry], header: H
     return [Unmet(kind, cell, name, f"{name} {text}{hint}", entry) for kind, text in difference]
 
 
-def informational(header: Header, entries: Iterable[Entry] = ()) -> bool:
+def informational(header: Header, entries: Iterable[ExpectationEntry] = ()) -> bool:
     """Whether what the cell shows is reported, and nothing is expected of it.
 
     Expected is something of the cells of the newest releases, and of those of other releases that are on record, when
@@ -164,11 +164,13 @@ def is_newest(header: Header) -> bool:
     return bool(header["cell"] == f"{header['axes'].get('server')}-{header['axes'].get('driver')}")
 
 
-def _absent(entries: Iterable[Entry], cell: str) -> bool:
+def _absent(entries: Iterable[ExpectationEntry], cell: str) -> bool:
     return any(entry.absent and entry.cell == cell for entry in entries)
 
 
-def deviations(lines: Iterable[ScenarioLine], entries: Iterable[Entry], header: Header) -> dict[str, str] | None:
+def deviations(
+    lines: Iterable[ScenarioLine], entries: Iterable[ExpectationEntry], header: Header
+) -> dict[str, str] | None:
     """What variants.json has of a cell of other releases: the words that are not as the entries for all cells have
     them; None for a cell that cannot be had. What is no verdict is left out."""
     if not header.get("planned"):
@@ -192,7 +194,7 @@ def _without_entry(line: ScenarioLine) -> list[tuple[str, str]]:
     return [] if complies(level, verdict) else [("worse", f"{verdict}, expected to comply: {_reason(line)}")]
 
 
-def _against(line: ScenarioLine, entry: Entry) -> list[tuple[str, str]]:
+def _against(line: ScenarioLine, entry: ExpectationEntry) -> list[tuple[str, str]]:
     verdict, remedy = line["verdict"], line.get("remedy")
     if verdict == NOT_APPLICABLE:
         if entry.verdict == NOT_APPLICABLE:
@@ -215,12 +217,12 @@ def _compared(difference: int, prefix: str, seen: str, promised: str, line: Scen
     return f"{prefix}better", f"{seen}, expected {promised}: unexpectedly better: update the expectation"
 
 
-def _near_misses(entries: Iterable[Entry], scenario: str) -> str:
+def _near_misses(entries: Iterable[ExpectationEntry], scenario: str) -> str:
     missed = [f"{entry.number} ({entry.range})" for entry in entries if scenario in entry.scenarios and not entry.cell]
     return f" (entries that cover {scenario} elsewhere: {', '.join(missed)})" if missed else ""
 
 
-def without_cell(entries: Iterable[Entry], headers: Iterable[Header]) -> list[Unmet]:
+def without_cell(entries: Iterable[ExpectationEntry], headers: Iterable[Header]) -> list[Unmet]:
     """The entries that match none of the cells; ask only where the cells are all that are planned. A range of Pythons
     does not count: these cells run with whichever is at hand."""
     headers = list(headers)
@@ -233,7 +235,7 @@ def without_cell(entries: Iterable[Entry], headers: Iterable[Header]) -> list[Un
     return unmet
 
 
-def expectation_of(line: ScenarioLine, entries: Sequence[Entry], header: Header) -> Expectation | None:
+def expectation_of(line: ScenarioLine, entries: Sequence[ExpectationEntry], header: Header) -> Expectation | None:
     """The ``expectation`` object of a scenario line: what is on record for it and whether it is met.
 
     None where no entry covers it and it complies or does not apply.

@@ -73,5 +73,5 @@ DIFFERENT = [
 @pytest.mark.parametrize("change", DIFFERENT, ids=lambda change: str(change)[:60])
 def test_other_words_are_another_finding(change):
     line = scenario("NST-3", "lies", cures={"NST-3": CURE})
-    assert shared.fingerprint(line) == shared.fingerprint({**line, "seconds": 9.0, "schedule": "B", "evidence": None})
-    assert shared.fingerprint(line) != shared.fingerprint({**line, **change})
+    assert shared.what_it_says(line) == shared.what_it_says({**line, "seconds": 9.0, "schedule": "B", "evidence": None})
+    assert shared.what_it_says(line) != shared.what_it_says({**line, **change})
