@@ -129,6 +129,7 @@ class UserProgram:
             await world.conductor.nothing_in_flight()
         function = imports.function(self.target)
         self.world = world
+        world.history.of_a_user = True
         world.session_type = UserSession
         loop: Any = world.loop
         self.clock = world.conductor.clock = Clock(loop, self.asking)

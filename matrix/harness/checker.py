@@ -455,8 +455,18 @@ def _recovery(history: History) -> Iterator[Violation]:
 
 
 def _liveness(history: History) -> Iterator[Violation]:
-    if history.hang:
+    if history.hang and not _waits_for_who_failed(history):
         yield Violation(LIVENESS, history.hang["fact"])
+
+
+def _waits_for_who_failed(history: History) -> bool:
+    """Whether nobody waits for the database: all that is waited for is what another task of the program did not come
+    to, since it had ended with an error. Then that error is the finding, and the wait the scenario's own."""
+    failed = any(
+        each.ended == "error" and each.error is not None and each.error.classed != OWN
+        for each in history.sessions.values()
+    )
+    return not history.of_a_user and failed and all(each.outcome != "pending" for each in history.operations)
 
 
 def _timeliness(history: History) -> Iterator[Violation]:

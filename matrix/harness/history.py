@@ -192,6 +192,7 @@ class History:
     losses: list[tuple[int, int]] = field(default_factory=list)  # when connections were ended from outside, how many
     limits: list[Limit] = field(default_factory=list)
     counters: dict[str, tuple[int, int]] = field(default_factory=dict)  # the witness's readings, before and after
+    of_a_user: bool = False  # the program is not the suite's: that its tasks wait for one another is a finding too
     one_writer: bool = False  # the database lets one transaction write at a time, if it has seen the newest state
 
     def written(self) -> list[Operation]:

@@ -950,3 +950,38 @@ def test_who_asks_where_nothing_is_initialised_may_be_told_so(story, empty, type
     asked = story.error(story.ask("request", "write", "w-1"))
     asked.error = replace(asked.error, type=type)
     assert story.verdict == word
+
+
+# -- who waits for a task that failed ---------------------------------------------------------------------------------
+
+
+def failed_before_it_told(story, classed=DOCUMENTED):
+    """A task that fails, and another one that waits for what it would have said."""
+    operation = story.error(story.ask("a", "write", "w-1"), classed)
+    story.session("a", ended="error", error=operation.error)
+    story.session("b", ended="running")
+    story.history.hang = {"fact": words("b can never go on.")}
+    return operation
+
+
+def test_a_wait_for_a_task_that_failed_is_the_program_s_own(story):
+    failed_before_it_told(story, INTERNAL)
+    assert story.violated == {"loudness"}
+    assert story.verdict == "breaks"
+
+
+def test_who_waits_for_the_database_hangs_whoever_failed(story):
+    failed_before_it_told(story, INTERNAL)
+    story.ask("b", "read", "n-1")
+    assert story.violated == {"loudness", "liveness"}
+
+
+def test_who_waits_for_a_task_that_fails_on_purpose_hangs(story):
+    failed_before_it_told(story, OWN)
+    assert "liveness" in story.violated
+
+
+def test_a_user_s_tasks_that_wait_for_one_another_are_a_finding_however_they_came_to_it(story):
+    story.history.of_a_user = True
+    failed_before_it_told(story)
+    assert "liveness" in story.violated
