@@ -460,13 +460,15 @@ def _liveness(history: History) -> Iterator[Violation]:
 
 
 def _waits_for_who_failed(history: History) -> bool:
-    """Whether nobody waits for the database: all that is waited for is what another task of the program did not come
-    to, since it had ended with an error. Then that error is the finding, and the wait the scenario's own."""
+    """Whether tasks of the program wait and none of them for the database: all that they wait for is what another task
+    did not come to, since it had ended with an error. That error is the finding, and the wait the scenario's own."""
     failed = any(
         each.ended == "error" and each.error is not None and each.error.classed != OWN
         for each in history.sessions.values()
     )
-    return not history.of_a_user and failed and all(each.outcome != "pending" for each in history.operations)
+    waits = any(each.ended == "running" for each in history.sessions.values())
+    asks = any(each.outcome == "pending" for each in history.operations)
+    return failed and waits and not asks and not history.of_a_user
 
 
 def _timeliness(history: History) -> Iterator[Violation]:

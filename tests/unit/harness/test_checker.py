@@ -981,6 +981,12 @@ def test_who_waits_for_a_task_that_fails_on_purpose_hangs(story):
     assert "liveness" in story.violated
 
 
+def test_a_next_user_who_can_never_go_on_is_no_task_of_the_program(story):
+    failed_before_it_told(story, INTERNAL)
+    story.session("b", ended="done")
+    assert "liveness" in story.violated
+
+
 def test_a_user_s_tasks_that_wait_for_one_another_are_a_finding_however_they_came_to_it(story):
     story.history.of_a_user = True
     failed_before_it_told(story)

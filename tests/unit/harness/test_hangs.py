@@ -506,3 +506,41 @@ async def test_a_users_file_is_shown_as_it_was_imported(tmp_path, monkeypatch):
         assert hang.where(task)[0] == "shop/orders.py:2 waits"
     finally:
         task.cancel()
+
+
+class BreaksWrites(Queueing):
+    """No write of it gets through."""
+
+    async def write(self, connection: Any, token: str) -> None:
+        raise RuntimeError("internal")
+
+
+def waits_for_the_other(asks: bool) -> Any:
+    """Two tasks: one tells the other when it has written, which it never comes to; ``asks``: a third one waits for the
+    driver's pool meanwhile."""
+
+    async def program(world):
+        connection = await world.connect()
+        pool = await world.create_pool(1) if asks else None
+        written = asyncio.Event()
+
+        async def writes(session):
+            await session.on(connection).write()
+            written.set()
+
+        async def waits(session):
+            await written.wait()
+
+        async def holds(session):
+            await session.acquire(pool)
+            await session.acquire(pool)
+
+        await world.together(writes=writes, waits=waits, **({"holds": holds} if asks else {}))
+
+    return program
+
+
+@pytest.mark.parametrize(("asks", "verdict"), [(False, "breaks"), (True, "hangs")])
+async def test_who_waits_for_a_task_that_failed_hangs_only_where_somebody_waits_for_the_driver(asks, verdict):
+    found = (await run(waits_for_the_other(asks), driver=BreaksWrites)).deciding
+    assert (found.verdict, found.proof) == (verdict, "idle")
