@@ -508,7 +508,7 @@ async def test_a_users_file_is_shown_as_it_was_imported(tmp_path, monkeypatch):
         task.cancel()
 
 
-class BreaksWrites(Queueing):
+class BreaksWrites(LetsHoldersWait):
     """No write of it gets through."""
 
     async def write(self, connection: Any, token: str) -> None:
