@@ -13,6 +13,7 @@ from typing import Any
 from matrix.harness import known_schedules
 from matrix.harness.drivers import bases, drivers
 from matrix.harness.scenario import Scenario, catalogue, chosen, one
+from matrix.harness.vocabulary import vocabulary
 from matrix.lines import word_of
 from matrix.results import expectations, keeps
 from matrix.results.read import read_folder
@@ -38,6 +39,7 @@ def register(commands: Any) -> None:
     )
     listing.add_argument("names", nargs="*", metavar="ID", help="an id or a family, in any case")
     listing.add_argument("--json", action="store_true", help="for programs")
+    listing.add_argument("--program", action="store_true", help="what a scenario's program may say, not the scenarios")
     listing.set_defaults(handler=_list)
     explain = commands.add_parser(
         "explain",
@@ -54,6 +56,12 @@ def register(commands: Any) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     known = catalogue()
+    if options.program:
+        for of, what, calls in vocabulary():
+            print(f"{of}: {what}")
+            for call, does in calls.items():
+                print("\n".join(_wrapped(f"{call}  {does}", hang=8)))
+        return 0
     try:
         names = chosen(" ".join(options.names)) if options.names else list(known)
     except LookupError as problem:

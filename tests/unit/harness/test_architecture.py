@@ -179,7 +179,7 @@ def test_runs_know_of_the_harness_what_is_data(path):
     data = [f"matrix.harness.{name}" for name in ("cell_name", "drivers", "known_schedules", "scenario", "cell.commit")]
     rooms = ("matrix.results", "matrix.servers", "matrix.runs", "matrix.report.terminal", "matrix.report.view")
     rooms = (*rooms, "matrix.candidates")
-    data += ["matrix.check.arguments", "matrix.check.told"]
+    data += ["matrix.harness.vocabulary", "matrix.check.arguments", "matrix.check.told"]
     assert [name for name in ours if not within(name, *GROUND, *rooms, *data)] == []
 
 

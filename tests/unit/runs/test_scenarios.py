@@ -36,6 +36,15 @@ def test_a_scenario_is_explained_without_running_it(capsys, tmp_path):
     assert "Run over: NST-3" in capsys.readouterr().out
 
 
+def test_what_a_program_may_say_is_listed(capsys):
+    assert main(["scenarios", "--program"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "session: One task of the program" in lines
+    assert "  write(row)  Insert a row that nobody else inserts" in lines
+    assert "  fill_orm_pool()  Let Tortoise open all its connections before the program starts, and give them" in lines
+    assert not any("prove_hang" in line for line in lines)  # the harness's own
+
+
 @pytest.mark.parametrize(
     "command",
     [
