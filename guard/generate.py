@@ -24,10 +24,10 @@ else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "tests")]
 
-from matrix.harness.drivers import drivers  # noqa: E402
 from matrix.harness.scenario import Scenario, catalogue  # noqa: E402
-from matrix.results.expectations import ExpectationEntry, load_driver  # noqa: E402
+from matrix.results.expectations import ExpectationEntry  # noqa: E402
 from matrix.results.keeps import code_over, preference_over, price_over  # noqa: E402
+from matrix.runs.scenarios import fits, holds_with, on_record, with_whom  # noqa: E402
 from matrix.words import BREAKS, HANGS, LIES, POISONS, REFUSES, VERDICTS, rank  # noqa: E402
 
 MEASURED, RULES = HERE / "tortoise_guard" / "measured.json", HERE / "RULES.md"
@@ -40,15 +40,6 @@ CAN_HAPPEN = {
     REFUSES: "it is refused",
 }
 REMEDIES = 3  # as many as a finding names, the first of those on the page of patterns
-
-
-def on_record() -> dict[str, dict[str, ExpectationEntry]]:
-    """driver -> scenario -> what is on record where it does not comply, newest releases; drivers of Tortoise's only."""
-    return {
-        name: {scenario: entry for entry in load_driver(name) if not entry.cell for scenario in entry.scenarios}
-        for name, driver in sorted(drivers().items())
-        if driver.orm
-    }
 
 
 def newest_tortoise() -> str:
@@ -101,22 +92,11 @@ def remedies(
     for scenario in known.values():
         holds = holds_with(scenario, record)
         if wanted & set(scenario.cures) and holds:
-            with_whom = "every driver" if len(holds) == len(record) else ", ".join(holds)
             cured, tried = wanted & set(scenario.cures), sum(fits(scenario, driver) for driver in record)
             place = preference_over(scenario.id, cured, len(holds), tried)
-            said = f"{scenario.title} (holds with {with_whom}){price_over(scenario.id, cured)}"
+            said = f"{scenario.title} (holds with {with_whom(holds, record)}){price_over(scenario.id, cured)}"
             found.append((place, scenario.id, said))
     return {name: said for _, name, said in sorted(found)[:REMEDIES]}
-
-
-def holds_with(remedy: Scenario, record: Mapping[str, Mapping[str, ExpectationEntry]]) -> list[str]:
-    """The drivers with which a remedy holds."""
-    return [driver for driver, entries in record.items() if remedy.id not in entries and fits(remedy, driver)]
-
-
-def fits(scenario: Scenario, driver: str) -> bool:
-    """Whether it is run with the driver at all: not where it needs a pool and Tortoise has none."""
-    return "tortoise pool" not in scenario.needs or drivers()[driver].servers != ("sqlite",)
 
 
 def page(data: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +174,50 @@ def _remedies(scenario: Scenario) -> Iterator[str]:
         yield "As people write it (docs/patterns, page 'Is my code safe?')"
         yield from (f"  {title}" for title in own)
     curing = [each for each in catalogue().values() if scenario.id in each.cures]
+    record = on_record()
+    where = {each.id: holds_with(each, record) for each in curing}
+    tried = {each.id: sum(fits(each, driver) for driver in record) for each in curing}
+    places = {
+        name: keeps.preference_over(name, [scenario.id], len(holds), tried[name]) for name, holds in where.items()
+    }
     if curing:
-        yield "Remedies that are run over it (explain FIX-… says where each holds)"
-    for each in curing:
-        yield from _wrapped(f"{each.id:<8} {each.title}{keeps.price_over(each.id, [scenario.id])}", hang=11)
+        yield "Remedies that are run over it; those to try first come first"
+    for each in sorted(curing, key=lambda each: (not where[each.id], places[each.id])):
+        holds = where[each.id]
+        said = f"holds with {with_whom(holds, record)}" if holds else "holds nowhere"
+        price = keeps.price_over(each.id, [scenario.id]) if holds else ""
+        yield from _wrapped(f"{each.id:<8} {each.title} ({said}){price}", hang=11)
     if scenario.cures:
         yield f"Run over: {', '.join(scenario.cures)}"
+
+
+def on_record() -> dict[str, dict[str, expectations.ExpectationEntry]]:
+    """driver -> scenario -> what is on record where it does not comply, newest releases; drivers of Tortoise's only.
+    Raises ExpectationError."""
+    return {
+        name: {
+            scenario: entry
+            for entry in expectations.load_driver(name)
+            if not entry.cell
+            for scenario in entry.scenarios
+        }
+        for name, driver in sorted(drivers().items())
+        if driver.orm
+    }
+
+
+def holds_with(remedy: Scenario, record: Mapping[str, Mapping[str, expectations.ExpectationEntry]]) -> list[str]:
+    """The drivers with which a remedy holds."""
+    return [driver for driver, entries in record.items() if remedy.id not in entries and fits(remedy, driver)]
+
+
+def fits(scenario: Scenario, driver: str) -> bool:
+    """Whether it is run with the driver at all: not where it needs a pool and Tortoise has none."""
+    return "tortoise pool" not in scenario.needs or drivers()[driver].servers != ("sqlite",)
+
+
+def with_whom(holds: Collection[str], record: Collection[str]) -> str:
+    return "every driver" if len(holds) == len(record) else ", ".join(holds)
 
 
 def _wrapped(text: str, hang: int = 2) -> Iterator[str]:

@@ -36,6 +36,15 @@ def test_a_scenario_is_explained_without_running_it(capsys, tmp_path):
     assert "Run over: NST-3" in capsys.readouterr().out
 
 
+def test_remedies_that_hold_everywhere_stand_before_those_that_hold_nowhere(capsys, tmp_path):
+    assert main(["explain", "NST-3", "--results", str(tmp_path)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    everywhere = said.index("(holds with every driver)")
+    somewhere = said.index("FIX-4 One lock around what the children do (holds with aiosqlite, psycopg); its cost: ")
+    nowhere = said.index("FIX-3c Start the task in an empty context (holds nowhere)")
+    assert everywhere < somewhere < nowhere
+
+
 def test_what_a_program_may_say_is_listed(capsys):
     assert main(["scenarios", "--program"]) == 0
     lines = capsys.readouterr().out.splitlines()
