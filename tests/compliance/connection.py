@@ -418,22 +418,47 @@ async def pinged_in_silence(world):
 async def schema_changes(world):
     """A task asks for all columns of a table again and again, by the same statement, and another connection adds one:
     it gets its answer each time."""
+    await _migrated(world, inside=False)
+
+
+@scenario(
+    "CON-37",
+    "The same question in a transaction, before and after a migration",
+    level="loud",
+    needs=("connection",),
+)
+async def schema_changes_for_a_transaction(world):
+    """A task asks for all columns of a table again and again, by the same statement, another connection adds one, and
+    the task asks inside a transaction: it gets its answers, there and afterwards."""
+    await _migrated(world, inside=True)
+
+
+async def _migrated(world, *, inside):
     connection, other = await world.connect(), await world.connect()
-    made = asyncio.Event()
+    made, widened = asyncio.Event(), asyncio.Event()
     table = []
 
     async def reader(session):
         port = session.on(connection)
-        table.extend(await port.make_table())
-        for _ in range(6):  # a driver may prepare a statement when it has come so often
-            await port.read_from(*table)
-        made.set()
+        try:
+            table.extend(await port.make_table())
+            for _ in range(6):  # a driver may prepare a statement when it has come so often
+                await port.read_from(*table)
+        finally:
+            made.set()
+        if inside:
+            await widened.wait()
+            async with port.transaction():
+                await port.read_from(*table)
         await port.read_from(*table)
         await port.read_from(*table)
 
     async def migration(session):
         await made.wait()
-        await session.on(other).widen(table[0])
+        try:
+            await session.on(other).widen(table[0])
+        finally:
+            widened.set()
 
     await world.together(reader=reader, migration=migration)
 
