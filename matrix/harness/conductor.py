@@ -105,12 +105,13 @@ class Conductor:
                 return False
         return True
 
-    async def turn(self, session: Session, step: Fact) -> None:
-        """Wait until the conductor lets this session take its next step; at once outside of a schedule."""
+    async def turn(self, session: Session, step: Fact, *, eager: bool) -> None:
+        """Wait until the conductor lets this session take its next step; at once outside of a schedule, and where the
+        session's task begins to run while it is created (``eager``)."""
         if asyncio.get_running_loop() is not self.loop:
-            await self._from_the_main_loop(self.turn(session, step))
+            await self._from_the_main_loop(self.turn(session, step, eager=eager))
             return
-        if not self.scheduled or session.task is None:  # None: it runs eagerly, inside of create_task
+        if not self.scheduled or (eager and session.task is None):  # None: create_task has not returned
             return
         # Two tasks of one session (wait_for makes one) queue up one behind the other.
         while session.turn is not None:

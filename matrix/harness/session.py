@@ -154,7 +154,7 @@ class Session:
 
     async def let_time_pass(self, seconds: float) -> None:
         """Move the program's clock: a step of its own. Only timers that are due by then fire."""
-        await self.step({"kind": "clock", "seconds": seconds})
+        await self._from_outside({"kind": "clock", "seconds": seconds})
         self.world.loop.advance(seconds)
 
     async def within(self, seconds: float, call: Callable[[], Awaitable[Any]]) -> Any:
@@ -203,7 +203,7 @@ class Session:
 
     async def lose_connections(self) -> None:
         """Every connection is ended from outside: a step of its own."""
-        await self.step({"kind": "lose_connections"})
+        await self._from_outside({"kind": "lose_connections"})
         self.world.cut_connections()
 
     def spared(self) -> bool:
@@ -216,7 +216,15 @@ class Session:
 
     async def step(self, step: Fact | str) -> None:
         """Wait until the scheduler lets this session go on, with a step of the harness's or in a scenario's words."""
-        await self.world.conductor.turn(self, sentences.words(step) if isinstance(step, str) else step)
+        if isinstance(step, str):  # something that a program would wait for
+            await self.world.conductor.turn(self, sentences.words(step), eager=False)
+        else:
+            await self.world.conductor.turn(self, step, eager=True)
+
+    async def _from_outside(self, step: Fact) -> None:
+        """The step of who is no task of the program: the clock, the network, an administrator. It is never taken at
+        once, not even where tasks begin to run while they are created."""
+        await self.world.conductor.turn(self, step, eager=False)
 
     def deliberate(self, more: str = "") -> Deliberate:
         """An error of the program's own, to be raised inside a block that shall fail; ``more``: what its text ends
@@ -313,7 +321,7 @@ class Session:
 
     async def terminate_backends(self) -> None:
         """The server ends every connection of the driver, as an administrator's KILL or a restart does: a step."""
-        await self.step({"kind": "end_server_sessions"})
+        await self._from_outside({"kind": "end_server_sessions"})
         self.world.history.ended[None] = self.world.timeline.sequence
         self.world.history.losses.append((self.world.timeline.sequence, self.world.still_open()))
         for channel in self.world.gates.channels():
@@ -326,17 +334,17 @@ class Session:
     async def fall_silent(self, *, open_ones: bool = True, new_ones: bool = True) -> None:
         """From now on nothing passes on the connections that are open, and on new ones, and nothing closes, as with a
         host that is frozen or a firewall that drops packets: a step. What was silent stays so."""
-        await self.step({"kind": "fall_silent", "open": open_ones, "new": new_ones})
+        await self._from_outside({"kind": "fall_silent", "open": open_ones, "new": new_ones})
         self.world.fall_silent(open_ones=open_ones, new_ones=new_ones)
 
     async def reset_connections(self) -> None:
         """Every connection is ended by a reset (TCP's RST), as by a firewall that forgot it: a step."""
-        await self.step({"kind": "reset_connections"})
+        await self._from_outside({"kind": "reset_connections"})
         self.world.cut_connections(reset=True)
 
     async def reach_server(self, reachable: bool) -> None:
         """From now on new connections are cut off at once, or served again: a step."""
-        await self.step({"kind": "reach_server", "reachable": reachable})
+        await self._from_outside({"kind": "reach_server", "reachable": reachable})
         told = {"kind": "reachable", "reachable": reachable, "opened": self.world.opened()}
         self.world.recording.note("the network", "note", told)
         self.world.gates.refuse_connections(not reachable)

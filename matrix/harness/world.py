@@ -62,6 +62,7 @@ class World:
         self.clients: dict[int, int] = {}  # id of a transaction's client -> number of its block
         self.declared = scenario.declared()
         self.judge_afterwards = True
+        self._task_factory = loop.get_task_factory()  # of the loop's own, as before start_eagerly
         self.autocommit = True  # else its connections begin transactions by themselves
         self.keep: list[Any] = []
         self._scopes: dict[int, str] = {}
@@ -210,7 +211,7 @@ class World:
             # A session that the server was told to end has ended: its end is held, not on its way when all goes through
             await self.conductor.nothing_in_flight()
         finally:
-            self.loop.set_task_factory(None)
+            self.loop.set_task_factory(self._task_factory)
             self.conductor.scheduled = False
             self.gates.hold(False)
 

@@ -618,6 +618,7 @@ async def closed_in_silence(world):
 
     async def user(session):  # what it would ask in silence is POOL-26's question
         connection = await session.acquire(pool)
+        await session.step("does something else")
         async with session.time_limit(1):
             await session.release(pool, connection)
 

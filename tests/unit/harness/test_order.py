@@ -3,10 +3,13 @@ again."""
 
 from __future__ import annotations
 
+import asyncio
 import re
+import sys
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from matrix.harness.outcome import Exploration, Outcome
 from matrix.harness.runner import Runner
@@ -81,3 +84,30 @@ async def test_the_wrong_ones_among_them_are_told_from_the_right_ones_by_a_sched
     """Else the two tests above would have nothing to hold on to: all orders would end alike."""
     verdicts = {outcome.verdict for outcome in (await explored(LosesReleaseOnCancel, "POOL-20")).outcomes}
     assert len(verdicts) > 1
+
+
+@pytest_asyncio.fixture
+async def eager_loop():
+    """The loop of a cell of eager tasks."""
+    if sys.version_info < (3, 12):
+        pytest.skip("needs Python 3.12")
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    yield loop
+    loop.set_task_factory(None)
+
+
+async def test_eager_tasks_stay_eager_from_run_to_run(eager_loop):
+    """What CTX-7 does to the loop for its own time had switched a whole cell of eager tasks back to ordinary ones."""
+    exploration = await explored(Queueing, "CON-1")
+    assert {outcome.schedule[0] for outcome in exploration.outcomes} == {"1"}  # both have asked while they were made
+    assert eager_loop.get_task_factory() is asyncio.eager_task_factory
+    await explored(Queueing, "CTX-7")
+    assert eager_loop.get_task_factory() is asyncio.eager_task_factory
+
+
+async def test_who_is_no_task_of_the_program_waits_for_a_turn_with_eager_tasks_too(eager_loop):
+    """An administrator who ends connections is a session, and no task that begins to run while it is created: else no
+    connection could ever be lost inside a transaction."""
+    exploration = await explored(Queueing, "CON-10")
+    assert any("B" in outcome.schedule.split(".")[1:] for outcome in exploration.judged)
