@@ -21,15 +21,9 @@ from matrix.harness.outcome import Exploration
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
 from tests.unit.miniatures.driver import Backing, Queueing
-from tests.unit.mutation.reach import in_another_process
 
 pytestmark = pytest.mark.asyncio
 PR_GET_PDEATHSIG = 2
-
-
-@pytest.fixture(autouse=True)
-def reached() -> None:
-    in_another_process(isolated)
 
 
 async def run(program: Any, bound: int = 1) -> Exploration:

@@ -1,31 +1,38 @@
-"""Runs mutmut and judges what survived: ``python -m tests.unit.mutation [SET ...]``, of all sets in sets.toml.
+"""Makes mutants, has the tests run, and judges what survived: ``python -m tests.unit.mutation [SET ...]``, of all sets
+in sets.toml.
 
 Exit 1 when a mutant survives that explained.toml does not explain, or when an explanation fits no survivor any more.
+What was killed stands in a record and is not asked again while its file is as it was, so that a run goes on where the
+last one was ended; who wants it all anew, as other files have changed, says --anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
+import difflib
+import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tomllib
 
 HERE = Path(__file__).parent
 EXPLAINED = HERE / "explained.toml"
 SETS = HERE / "sets.toml"
-WORK = Path("mutants")  # below it, a copy of the tree for each set, in which mutmut makes its own
+WORK = Path("mutants")  # for each set a copy of the tree with its mutants, and beside it what is known of them
 COPIED = ("conftest.py", "matrix", "pytest.ini", "tests")
-KILLED = ("killed", "timeout", "caught by type check", "segfault")
+KILLED = ("killed", "timeout")
 
 
 @dataclass(frozen=True)
@@ -48,10 +55,31 @@ def function_of(name: str) -> str:
 
 
 def survivor(name: str, diff: str) -> Survivor:
-    """From the difference that mutmut shows. A change over several lines is joined to one."""
+    """From the difference between the two functions. A change over several lines is joined to one."""
     lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++"))]
     was, became = (" ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+")
     return Survivor(function_of(name), was, became)
+
+
+class Mutated:
+    """A file with its mutants, whose functions can be compared."""
+
+    def __init__(self, path: Path) -> None:
+        self.lines = path.read_text("utf-8").splitlines()
+        defined = (ast.FunctionDef, ast.AsyncFunctionDef)
+        nodes = ast.walk(ast.parse("\n".join(self.lines)))
+        self.functions = {node.name: node for node in nodes if isinstance(node, defined)}
+
+    def diff(self, mutant: str) -> str:
+        name = mutant.rpartition(".")[2]
+        both = (self._text(each, mutant) for each in (name.rpartition("__mutmut_")[0] + "__mutmut_orig", name))
+        return "\n".join(difflib.unified_diff(*both, lineterm="", n=0))
+
+    def _text(self, name: str, mutant: str) -> list[str]:
+        """As if it had no name of its own."""
+        node = self.functions[name]
+        first, *more = self.lines[node.lineno - 1 : node.end_lineno]
+        return [first.replace(name, function_of(mutant).rpartition(".")[2], 1), *more]
 
 
 def explained(path: Path = EXPLAINED) -> list[Survivor]:
@@ -86,12 +114,21 @@ def sets(path: Path = SETS) -> dict[str, dict[str, list[str]]]:
 
 def belongs(known: Survivor, mutated: Iterable[str]) -> bool:
     """Whether an explanation is of one of these files."""
-    names = [Path(each).with_suffix("").as_posix().replace("/", ".") for each in mutated]
-    return any(known.function.startswith(function_of(f"{name}.x___mutmut_1")) for name in names)
+    return any(known.function.startswith(function_of(f"{module_of(each)}.x___mutmut_1")) for each in mutated)
 
 
-def copy_tree(folder: Path, only_mutate: list[str], tests: list[str]) -> None:
-    """What mutmut needs, with its settings: it reads them nowhere but in a pyproject.toml of the present folder."""
+def module_of(file: str) -> str:
+    return Path(file).with_suffix("").as_posix().replace("/", ".")
+
+
+def digest(*paths: Path) -> str:
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+
+
+def copy_tree(folder: Path, mutated: Iterable[str]) -> list[dict[str, str]]:
+    """The tree with all mutants of some files in it. Which they are, each with its file's state."""
+    from mutmut.mutation.file_mutation import mutate_file_contents
+
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in COPIED:
@@ -99,72 +136,95 @@ def copy_tree(folder: Path, only_mutate: list[str], tests: list[str]) -> None:
             shutil.copytree(name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(name, folder)
-    settings = {
-        "source_paths": ["matrix"],
-        "only_mutate": only_mutate,
-        "also_copy": COPIED,
-        "pytest_add_cli_args_test_selection": tests,
-        "pytest_add_cli_args": ["-p", "tests.unit.mutation.apart"],
-        # Real servers are waited for: thrice what tests took, not fifteen times, and seconds for a busy machine.
-        "timeout_multiplier": 3.0,
-        "timeout_constant": 10.0,
-    }
-    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]  # a list in JSON is one in TOML
-    (folder / "pyproject.toml").write_text("\n".join(["[tool.mutmut]", *lines, ""]), "utf-8")
+    (folder / "pyproject.toml").write_text('[tool.mutmut]\nsource_paths = ["matrix"]\n', "utf-8")
+    mutants = []
+    for file in mutated:
+        of = digest(Path(file))
+        with contextlib.chdir(folder):  # where its settings are
+            made = mutate_file_contents(file, Path(file).read_text("utf-8"))
+            Path(file).write_text(made.code, "utf-8")
+        mutants += [{"name": f"{module_of(file)}.{name}", "file": file, "of": of} for name in made.mutant_names]
+    return mutants
 
 
-def mutmut(*arguments: str) -> str:
-    command = [sys.executable, "-m", "mutmut", *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8").stdout
+def on_record(path: Path) -> dict[str, dict[str, Any]]:
+    """What is known of each mutant; the last line of one counts."""
+    lines = map(json.loads, path.read_text("utf-8").splitlines()) if path.exists() else ()
+    return {line["name"]: line for line in lines}
 
 
-def run(name: str, only_mutate: list[str], tests: list[str], known: Iterable[Survivor]) -> int:
-    """One set. 0: as explained, 1: not, 2: mutmut could not run."""
-    from mutmut.mutation.diff_apply import get_diff_for_mutant  # one ``mutmut show`` each would take a second each
+def run(name: str, chosen: dict[str, list[str]], files: list[str], known: Iterable[Survivor], slots: int) -> int:
+    """One set, or some files of it. 0: as explained, 1: not, 2: the tests could not run."""
+    folder, record = WORK / name, (WORK / f"{name}.jsonl").absolute()
+    mutants = [each for each in copy_tree(folder, chosen["only_mutate"]) if each["file"] in files]
+    state = digest(*sorted(path for path in folder.rglob("*") if path.is_file()))
+    reached = (WORK / f"{name}-{state}.json").absolute()
+    for old in {*WORK.glob(f"{name}-*.json")} - {reached}:
+        old.unlink()
+    before = on_record(record)
+    done = [each["name"] for each in before.values() if each["state"] in KILLED]
+    asked = [each for each in mutants if each["name"] not in done or before[each["name"]]["of"] != each["of"]]
+    told = {"mutants": asked, "slots": slots, "reached": str(reached), "record": str(record)}
+    (WORK / f"{name}.told").write_text(json.dumps(told), "utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "--tb=native", "-p", "no:cacheprovider"]
+    command += ["-p", "tests.unit.mutation.forks", *chosen["tests"]]
+    environment = {**os.environ, "MUTATION": str((WORK / f"{name}.told").absolute())}
+    if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
+        print(f"{name}: the tests could not run; the last lines say why", file=sys.stderr)
+        return 2
+    found = on_record(record)
+    return report(name, files, [found[each["name"]] for each in mutants], folder, known)
 
-    copy_tree(WORK / name, only_mutate, tests)
-    began = time.monotonic()
-    with contextlib.chdir(WORK / name):
-        ended = subprocess.run([sys.executable, "-m", "mutmut", "run"], check=False)
-        if ended.returncode:
-            print(f"{name}: mutmut could not run; its last lines say why", file=sys.stderr)
-            return 2
-        states = dict(
-            line.strip().rsplit(": ", 1) for line in mutmut("results", "--all", "true").splitlines() if ": " in line
-        )
-        alive = [each for each, state in states.items() if state not in KILLED]
-        survivors = [survivor(each, get_diff_for_mutant(each)) for each in alive]
+
+def report(name: str, files: list[str], found: list[dict[str, Any]], folder: Path, known: Iterable[Survivor]) -> int:
+    states: dict[str, Counter[str]] = defaultdict(Counter)
+    for each in found:
+        states[each["file"]].update([each["state"], "mutants"])
+    mutated = {file: Mutated(folder / file) for file in files}
+    alive = [each for each in found if each["state"] not in KILLED]
+    survivors = [survivor(each["name"], mutated[each["file"]].diff(each["name"])) for each in alive]
     kinds = neutral(name)
     harmless = [each for each in survivors if any(kind.search(f"{each.was}\n{each.became}") for kind in kinds)]
-    survivors = [each for each in survivors if each not in harmless]
-    new, gone = judge(survivors, [each for each in known if belongs(each, only_mutate)])
+    new, gone = judge([each for each in survivors if each not in harmless], [k for k in known if belongs(k, files)])
     for each in new:
         print(f"survived: {each}")
     for each in gone:
         print(f"explained, but killed or gone: {each}")
-    files = Counter(function_of(each).rpartition(".")[0] for each in states)
-    print(", ".join(f"{file} {number}" for file, number in sorted(files.items())))
-    took = time.monotonic() - began
+    for file, counts in states.items():
+        print(f"{file}: {', '.join(f'{number} {state}' for state, number in sorted(counts.items()))}")
+    cpu, seconds = (sum(each[unit] for each in found) for unit in ("cpu", "seconds"))
     print(
-        f"{name}: {len(states)} mutants, {len(states) - len(alive)} killed, {len(alive)} survived: "
-        f"{len(harmless)} of a neutral kind, {len(survivors) - len(new)} explained, {len(new)} not ({took:.0f} s)"
+        f"{name}: {len(found)} mutants, {len(found) - len(survivors)} killed, {len(survivors)} survived: "
+        f"{len(harmless)} of a neutral kind, {len(survivors) - len(harmless) - len(new)} explained, {len(new)} not "
+        f"({cpu:.0f} s of processors, {seconds:.0f} s of tests)"
     )
-    return 1 if new or gone or not states else 0
+    return 1 if new or gone or not found else 0
 
 
 def main(arguments: list[str]) -> int:
     every = sets()
     parser = argparse.ArgumentParser(prog="python -m tests.unit.mutation", description=__doc__)
     parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(every)} (all)")
-    wanted = parser.parse_args(arguments).sets
-    if unknown := set(wanted) - set(every):
+    parser.add_argument("--file", action="append", help="only mutants of this file; may be given again")
+    parser.add_argument("--anew", action="store_true", help="ask about those on record too")
+    parser.add_argument("--slots", type=int, default=os.cpu_count(), help="how many at a time (%(default)s)")
+    wanted = parser.parse_args(arguments)
+    if unknown := set(wanted.sets) - set(every):
         parser.error(f"there is no set {', '.join(sorted(unknown))}; there are {', '.join(every)}")
     try:
         known = explained()
     except (OSError, ValueError) as problem:
         print(f"{EXPLAINED.name}: {problem}", file=sys.stderr)
         return 2
-    return max(run(name, **every[name], known=known) for name in wanted or every)
+    worst = 0
+    for name in wanted.sets or every:
+        chosen = every[name]
+        files = [each for each in chosen["only_mutate"] if not wanted.file or each in wanted.file]
+        if wanted.anew:
+            (WORK / f"{name}.jsonl").unlink(missing_ok=True)
+        if files:
+            worst = max(worst, run(name, chosen, files, known, wanted.slots))
+    return worst
 
 
 if __name__ == "__main__":

@@ -1,27 +1,16 @@
-"""Which tests reach which function, where mutmut cannot see it: it looks while a test runs, and in its own process."""
+"""Which tests reach which function, where that cannot be seen: it is looked for while a test runs, in its own process
+and in forks of it."""
 
 from __future__ import annotations
 
 import os
 import re
 from types import ModuleType
-from typing import Literal
-
-
-def is_looking() -> bool:
-    """Whether mutmut learns at the moment which tests call what."""
-    return os.environ.get("MUTANT_UNDER_TEST") == "stats"
-
-
-def scope_of_servers(fixture_name: str, config: object) -> Literal["function", "module"]:
-    """A server for all tests of a module; for each its own while mutmut looks, else the first alone would reach what
-    starts it."""
-    return "function" if is_looking() else "module"
 
 
 def in_another_process(module: ModuleType) -> None:
     """The running test reaches all of this module in processes that it starts."""
-    if is_looking():
+    if os.environ.get("MUTANT_UNDER_TEST") == "stats":
         from mutmut.state import state
 
         for name in vars(module):

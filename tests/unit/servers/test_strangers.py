@@ -28,7 +28,6 @@ from matrix.harness.witness import Address, MySQLWitness, PostgresWitness, Witne
 from matrix.servers import acquire, builds, start
 from matrix.servers import mysql as mysql_family
 from matrix.servers.server import Server
-from tests.unit.mutation.reach import scope_of_servers
 
 ROOT = Path(__file__).parents[3]
 STRANGER: Mapping[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.getuid() == 0 else {}
@@ -106,12 +105,12 @@ def meet(kind: str, folder: Path, rights: Sequence[str] = mysql_family.RIGHTS) -
         yield Met(server, "\n".join(began), seen.stdout)
 
 
-@pytest.fixture(scope=scope_of_servers, params=["postgres", "mysql", "mariadb"])
+@pytest.fixture(scope="module", params=["postgres", "mysql", "mariadb"])
 def met(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Met]:
     yield from meet(request.param, shared_folder)
 
 
-@pytest.fixture(scope=scope_of_servers, params=["mysql", "mariadb"])
+@pytest.fixture(scope="module", params=["mysql", "mariadb"])
 def with_file_right(request: pytest.FixtureRequest, shared_folder: Path) -> Iterator[Met]:
     """A server whose user was given the right that he does not have."""
     yield from meet(request.param, shared_folder, (*mysql_family.RIGHTS, "FILE"))
