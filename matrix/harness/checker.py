@@ -293,7 +293,7 @@ def _same_value_taken(history: History, name: str) -> dict[str, Any] | None:
 def _containment(history: History) -> Iterator[Violation]:
     for token in sorted(history.seen_early):
         operation = next(o for o in history.written() if o.nonce == token)
-        yield _violation(history, operation, CONTAINMENT, "seen_early", session=operation.session, row=token)
+        yield _violation(history, operation, CONTAINMENT, "seen_early", row=token)
     owners: dict[tuple[int, int], Operation] = {}
     homes: dict[int, tuple[Operation, tuple[int, int] | None]] = {}
     for operation in history.written():
@@ -421,10 +421,10 @@ def _cancellation(history: History) -> Iterator[Violation]:
             operation = history.operations[session.cancelled_in - 1]
             if operation.outcome == "error":
                 assert operation.error is not None
-                facts = {"session": session.name, "error": operation.error.fact}
-                yield _violation(history, operation, CANCELLATION, "cancelled_with_error", **facts)
+                error = operation.error.fact
+                yield _violation(history, operation, CANCELLATION, "cancelled_with_error", error=error)
             elif session.ended == "done" and not session.caught and operation.outcome in ("ok", "cancelled"):
-                yield _violation(history, operation, CANCELLATION, "swallowed", session=session.name)
+                yield _violation(history, operation, CANCELLATION, "swallowed")
     for operation in history.operations:
         session_record = history.sessions.get(operation.session)
         if operation.outcome == "cancelled" and session_record and not operation.after:

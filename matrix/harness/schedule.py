@@ -17,6 +17,13 @@ from matrix.words import CANCEL_POINT
 TIMER = "~"  # behind the letter of the session whose sleep or limit ends
 
 
+def kind_of(token: str) -> str:
+    """step, answer or timer"""
+    if token.endswith(TIMER):
+        return "timer"
+    return "answer" if token.isdigit() else "step"
+
+
 @dataclass(frozen=True)
 class Action:
     """``token`` is what the schedule string shows: a session's letter, also with TIMER, or a connection's number."""
@@ -26,10 +33,7 @@ class Action:
 
     @property
     def kind(self) -> str:
-        """step, answer or timer"""
-        if self.token.endswith(TIMER):
-            return "timer"
-        return "answer" if self.token.isdigit() else "step"
+        return kind_of(self.token)
 
 
 class ScheduleMismatch(Exception):

@@ -11,12 +11,12 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from .schedule import Action, CancelPoint, ScheduleMismatch, Strategy, parse
+from .schedule import Action, CancelPoint, ScheduleMismatch, Strategy, kind_of, parse
 
 
 def ranked(enabled: Sequence[Action], taken: Sequence[str], *, eager: bool) -> list[Action]:
     """The enabled actions as a base order prefers them, first its own choice."""
-    last_step = next((token for token in reversed(taken) if Action(token, token).kind == "step"), "")
+    last_step = next((token for token in reversed(taken) if kind_of(token) == "step"), "")
     steps, answers, timers = (
         [action for action in enabled if action.kind == kind] for kind in ("step", "answer", "timer")
     )

@@ -13,6 +13,7 @@ from matrix.words import (
     badness,
     complies,
     family_of,
+    made_of,
     rank,
     worst,
 )
@@ -66,3 +67,26 @@ def test_the_family_of_an_id(prefix):
 @pytest.mark.parametrize("scenario", ["NEW-1", "NEW-1-2", "NEW"])
 def test_an_id_of_no_known_family_is_of_one_of_its_own(scenario):
     assert family_of(scenario) == ("NEW", "new", "NEW")
+
+
+@pytest.mark.parametrize(
+    ("known", "parts"),
+    [
+        ({("lies", ("routing",)): ["CON-1"], ("breaks", ("loudness",)): ["CAN-1"]}, ["CON-1", "CAN-1"]),
+        ({("lies", ("routing",)): ["CON-1"]}, []),  # nobody has shown the rest
+        ({("breaks", ("loudness",)): ["CAN-1"], ("breaks", ("routing",)): ["CAN-2"]}, []),  # nobody has shown a lie
+        ({("lies", ("routing",)): ["CON-1"], ("poisons", ("loudness",)): ["CAN-3"]}, ["CON-1", "CAN-3"]),
+        ({("lies", ("loudness", "routing")): ["CON-4"]}, ["CON-4"]),  # by the same alone
+        ({("lies", ("loudness", "recovery", "routing")): ["CON-5"]}, []),  # with more than was seen
+        ({("lies", ("routing",)): ["CON-1", "CON-2"], ("lies", ("loudness",)): ["CON-2"]}, ["CON-1", "CON-2"]),
+        ({}, []),
+    ],
+)
+def test_several_known_anomalies_together_are_nothing_new(known, parts):
+    assert made_of(known, "lies", ("loudness", "routing")) == parts
+
+
+def test_what_is_made_of_worse_than_was_seen_is_not_made_of_it():
+    known = {("breaks", ("loudness",)): ["CAN-1"], ("lies", ("routing",)): ["CON-1"]}
+    assert made_of(known, "breaks", ("loudness", "routing")) == []
+    assert made_of(known, "breaks", ("loudness",)) == ["CAN-1"]

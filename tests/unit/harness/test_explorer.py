@@ -139,6 +139,16 @@ def test_departures_are_swept_until_there_are_enough(waits):
     assert explorer.swept == 4 * waits  # the base orders alone
 
 
+def test_a_moment_that_never_came_is_no_sweep():
+    explorer, absent = Explorer(3), 0
+    for execution in explorer.executions():
+        Game([1, 1]).play(execution)
+        execution.waits, execution.victim = SWEEPS // 4, "A"
+        if execution.cancel and execution.cancel.token == "A@1+" and not absent:
+            execution.cancel, absent = None, 1
+    assert explorer.swept == 3 * SWEEPS // 2 - 1  # one less than enough behind the base orders
+
+
 def test_what_is_all_swept_is_exhausted():
     for waits in (SWEEPS // 2, SWEEPS, SWEEPS * 3):
         played, explorer = explore_watched(2, waits, (1,))

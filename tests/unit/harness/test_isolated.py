@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import inspect
 import os
 import signal
 import socket
@@ -18,8 +19,11 @@ from matrix.harness import isolated
 from matrix.harness.gate import Gate
 from matrix.harness.isolated import once_in_child
 from matrix.harness.outcome import Exploration
+from matrix.harness.remedy import Remedy
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
+from matrix.harness.schedule import CancelPoint, Execution
+from matrix.harness.strategies import replay
 from tests.unit.miniatures.driver import Backing, Queueing
 
 pytestmark = pytest.mark.asyncio
@@ -29,6 +33,15 @@ PR_GET_PDEATHSIG = 2
 async def run(program: Any, bound: int = 1) -> Exploration:
     scenario = Scenario("CON-0", "made up", "Made up.", "loud", (), None, False, (3, 10), program, "", "", ())
     return await Runner(Backing(Queueing()), bound, once=once_in_child).explore(scenario)
+
+
+async def one(program: Any, schedule: str = "", *, here: bool = False) -> tuple[Any, tuple[Any, ...]]:
+    """One run of a program whose victim is ``victim``: its outcome, and what the execution knows of it."""
+    scenario = Scenario("CAN-0", "", "", "must", (), None, False, (3, 10), program, "", "", (), "victim")
+    runner, execution = Runner(Backing(Queueing()), 1), Execution(replay(schedule))
+    made = await (runner.once(scenario, execution) if here else once_in_child(runner, scenario, execution, None))
+    asked = execution.taken, execution.enabled, execution.waits, execution.victim, execution.cancel
+    return made, asked
 
 
 async def two_reads(world):
@@ -61,6 +74,92 @@ async def test_what_ends_well_is_told_as_in_this_process():
     assert inside.error == here.error == ""
     assert [o.schedule for o in inside.outcomes] == [o.schedule for o in here.outcomes]
     assert [o.signature for o in inside.outcomes] == [o.signature for o in here.outcomes]
+
+
+@pytest.mark.parametrize("schedule", ["", "A@1", "A@1+.A.B", "A@2+.B", "A@9"])
+async def test_what_was_chosen_and_the_moment_of_cancellation_are_told_as_in_this_process(schedule):
+    async def program(world):
+        connection = await world.connect()
+
+        async def victim(session):
+            async with session.on(connection).transaction():
+                await session.on(connection).write()
+
+        async def other(session):
+            await session.step("do nothing")
+
+        await world.together(victim=victim, other=other)
+
+    inside, here = await one(program, schedule), await one(program, schedule, here=True)
+    assert inside[1] == here[1]
+    for what in ("verdict", "refused", "schedule", "proof", "met", "signature", "crashed"):
+        assert getattr(inside[0], what) == getattr(here[0], what)
+    steps = [[each["action"] for each in outcome.evidence["steps"]] for outcome in (inside[0], here[0])]
+    assert steps[0] == steps[1]
+
+
+@pytest.mark.parametrize(("schedule", "left"), [("A@1", "A@1.A"), ("A@1+.A", "A@1+.A"), ("A@2", "A"), ("", "A")])
+async def test_a_child_that_died_had_the_moment_of_cancellation_that_it_came_to(schedule, left):
+    async def program(world):
+        async def victim(session):
+            await session.step("wait")
+            try:
+                await asyncio.wait_for(asyncio.get_running_loop().create_future(), 1)
+            except BaseException:
+                os.kill(os.getpid(), signal.SIGSEGV)
+
+        await world.together(victim=victim)
+
+    outcome, asked = await one(program, schedule)
+    cancelled = CancelPoint.parse(left.split(".")[0])
+    assert asked == (["A"], [("A",)], 0, "", cancelled)
+    assert (outcome.verdict, outcome.schedule, outcome.crashed) == ("breaks", left, True)
+
+
+async def test_what_nobody_chose_is_no_part_of_the_schedule():
+    async def program(world):
+        channel = world.worker_gate.channel("thread pool", serial=False, exact=False)
+
+        async def victim(session):
+            await session.step("wait for a thread")
+            done = threading.Event()
+            held = channel.wrap(lambda: None)
+            threading.Thread(target=lambda: (held(), done.set()), daemon=True).start()
+            done.wait()
+
+        await world.together(victim=victim)
+
+    outcome, asked = await one(program)
+    assert asked == (["A"], [("A",)], 0, "A", None)
+    assert len(outcome.evidence["steps"]) > 1  # that the loop was stuck is shown
+
+
+async def test_a_remedy_is_at_work_in_the_child_too():
+    class Marked(Remedy):
+        def guard(self, session):
+            os._exit(5)
+
+    async def program(world, remedy):
+        async def works(session):
+            remedy.guard(session)
+
+        await world.together(works=works)
+
+    scenario = Scenario("CON-0", "", "", "loud", (), None, False, (3, 10), program, "", "", ())
+    found = await Runner(Backing(Queueing()), 1, once=once_in_child).explore(scenario, Marked())
+    assert "ended with 5" in found.error
+
+
+async def test_the_source_is_read_once_for_all_children(monkeypatch):
+    read = []
+    getsource = inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda each: read.append(os.getpid()) or getsource(each))
+    outcome = (await run(dying_of(signal.SIGSEGV), 3)).deciding
+    assert "os.kill" in outcome.evidence["program"]
+    assert {*read} == {os.getpid()}
+    scenario = Scenario("CON-0", "", "", "loud", (), None, False, (3, 10), two_reads, "", "", ())
+    await Runner(Backing(Queueing()), 1, once=once_in_child).explore(scenario)
+    assert "source" in vars(scenario)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
@@ -110,6 +209,7 @@ async def test_a_child_that_never_returns_is_killed(monkeypatch):
     assert (found.verdict, found.proof) == ("hangs", "deadline")
     assert "signal.pause()" not in found.reason
     assert "in stuck" in found.evidence["hang"]["stack"]
+    assert found.evidence["hang"]["stack"].startswith(("Current thread 0x", "Thread 0x"))
 
 
 async def until_told(world, pipe: int) -> None:

@@ -136,6 +136,17 @@ def test_a_lenient_replay_goes_on_with_the_base_order_where_it_must():
     assert Game([2]).play(Execution(Replay(("A", "B"), lenient=True))) == "A.1.A.1"
 
 
+@pytest.mark.parametrize("moment", ["", "A@1."])
+def test_a_printed_schedule_is_followed_leniently_only_where_that_is_asked(moment):
+    assert Game([2]).play(Execution(replay(f"{moment}A.B", lenient=True))) == f"{moment}A.1.A.1"
+    with pytest.raises(ScheduleMismatch):
+        Game([2]).play(Execution(replay(f"{moment}A.B")))
+
+
+def test_an_empty_schedule_is_the_base_order():
+    assert Game([1, 1]).play(Execution(replay(""))) == "A.B.1.2"
+
+
 def test_a_replay_that_ends_early_goes_on_with_the_base_order():
     assert Game([1, 1]).play(Execution(Replay(("B",)))).startswith("B.A")
 

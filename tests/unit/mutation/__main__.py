@@ -2,8 +2,8 @@
 in sets.toml.
 
 Exit 1 when a mutant survives that explained.toml does not explain, or when an explanation fits no survivor any more.
-What was killed stands in a record and is not asked again while its file is as it was, so that a run goes on where the
-last one was ended; who wants it all anew, as other files have changed, says --anew.
+What was killed stands in a record and is not asked again while its function is as it was, so that a run goes on where
+the last one was ended; who wants it all anew, as other functions or tests have changed, says --anew.
 """
 
 from __future__ import annotations
@@ -121,12 +121,8 @@ def module_of(file: str) -> str:
     return Path(file).with_suffix("").as_posix().replace("/", ".")
 
 
-def digest(*paths: Path) -> str:
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()[:16]
-
-
 def copy_tree(folder: Path, mutated: Iterable[str]) -> list[dict[str, str]]:
-    """The tree with all mutants of some files in it. Which they are, each with its file's state."""
+    """The tree with all mutants of some files in it. Which they are, each with its function's state."""
     from mutmut.mutation.file_mutation import mutate_file_contents
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -139,11 +135,12 @@ def copy_tree(folder: Path, mutated: Iterable[str]) -> list[dict[str, str]]:
     (folder / "pyproject.toml").write_text('[tool.mutmut]\nsource_paths = ["matrix"]\n', "utf-8")
     mutants = []
     for file in mutated:
-        of = digest(Path(file))
         with contextlib.chdir(folder):  # where its settings are
             made = mutate_file_contents(file, Path(file).read_text("utf-8"))
             Path(file).write_text(made.code, "utf-8")
-        mutants += [{"name": f"{module_of(file)}.{name}", "file": file, "of": of} for name in made.mutant_names]
+        for name in made.mutant_names:
+            of = made.hash_by_function_name[name.rpartition("__mutmut_")[0]]
+            mutants.append({"name": f"{module_of(file)}.{name}", "file": file, "of": of})
     return mutants
 
 
@@ -157,8 +154,10 @@ def run(name: str, chosen: dict[str, list[str]], files: list[str], known: Iterab
     """One set, or some files of it. 0: as explained, 1: not, 2: the tests could not run."""
     folder, record = WORK / name, (WORK / f"{name}.jsonl").absolute()
     mutants = [each for each in copy_tree(folder, chosen["only_mutate"]) if each["file"] in files]
-    state = digest(*sorted(path for path in folder.rglob("*") if path.is_file()))
-    reached = (WORK / f"{name}-{state}.json").absolute()
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole.update(path.read_bytes())
+    reached = (WORK / f"{name}-{whole.hexdigest()[:16]}.json").absolute()
     for old in {*WORK.glob(f"{name}-*.json")} - {reached}:
         old.unlink()
     before = on_record(record)
