@@ -103,12 +103,12 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
     if hung == UNSERVED:
         raise HarnessError(f"for {LIMIT:g} s nothing happened, and the server did not answer its witness either")
     if hung:
-        return _ended(scenario, HANGS, execution.text, steps, where, proof=hung)
+        return _ended(scenario, HANGS, execution.text, steps, stack=where, proof=hung)
     if os.WIFSIGNALED(status):
         number = signal.Signals(os.WTERMSIG(status))
         if number not in CRASHES:
             raise HarnessError(f"the child process was ended from outside, by {number.name}")
-        return _ended(scenario, BREAKS, execution.text, steps, "", died_of=number.name)
+        return _ended(scenario, BREAKS, execution.text, steps, died_of=number.name)
     raise HarnessError(f"the child process ended with {os.waitstatus_to_exitcode(status)}")
 
 
@@ -117,9 +117,9 @@ def _ended(
     verdict: str,
     schedule: str,
     steps: list[Any],
-    stack: str,
     *,
     died_of: str = "",
+    stack: str | None = None,
     proof: str | None = None,
 ) -> Outcome:
     """What is known of a run whose process was ended by a signal, or had to be."""
@@ -130,7 +130,7 @@ def _ended(
         "program": scenario.source,
         "declared": scenario.declared(),
         "steps": [step_of(n, token, fact) for n, (token, fact, _) in enumerate(steps, 1)],
-        "hang": {**hang, "stack": stack} if verdict == HANGS else None,
+        "hang": None if stack is None else {**hang, "stack": stack},
     }
     return Outcome(
         verdict,
@@ -199,7 +199,7 @@ def _messages(received: bytearray) -> list[dict[str, Any]]:
 def _show_stacks(child: int, stacks: IO[bytes]) -> None:
     """Have the child write where its threads are, as far as it still can; for the evidence only."""
     os.kill(child, SHOW_STACKS)
-    before = -1
+    before = 0
     for _ in range(20):
         time.sleep(POLL_SECONDS / 2)
         size = os.fstat(stacks.fileno()).st_size
@@ -230,7 +230,7 @@ class Pump(threading.Thread):
     def __init__(
         self, world: World, loop_thread: int, relayed: Callable[[int], None], failed: Callable[[Exception], None]
     ) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self.relayed = relayed  # told this thread's native id when everything went through for the first time
         self.failed = failed  # told what it cannot do: without it a hang of the driver would be proven
         self.world = world
@@ -243,7 +243,7 @@ class Pump(threading.Thread):
             self.failed(error)
 
     def _watch(self) -> None:
-        seen: tuple[int, int] = (-1, -1)
+        seen: tuple[int, int] | None = None
         still = 0
         announced = False
         while not self.world.over:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import dataclasses
 import inspect
+import itertools
 import os
 import signal
 import socket
@@ -16,13 +18,15 @@ from typing import Any
 import pytest
 
 from matrix.harness import isolated
+from matrix.harness.checker import Violation
 from matrix.harness.gate import Gate
 from matrix.harness.isolated import once_in_child
-from matrix.harness.outcome import Exploration
+from matrix.harness.outcome import Exploration, Outcome
 from matrix.harness.remedy import Remedy
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
 from matrix.harness.schedule import CancelPoint, Execution
+from matrix.harness.sentences import sentence
 from matrix.harness.strategies import replay
 from tests.unit.miniatures.driver import Backing, Queueing
 
@@ -35,10 +39,13 @@ async def run(program: Any, bound: int = 1) -> Exploration:
     return await Runner(Backing(Queueing()), bound, once=once_in_child).explore(scenario)
 
 
+def scenario_of(program: Any) -> Scenario:
+    return Scenario("CAN-0", "", "", "must", (), None, False, (3, 10), program, "", "", (), "victim")
+
+
 async def one(program: Any, schedule: str = "", *, here: bool = False) -> tuple[Any, tuple[Any, ...]]:
     """One run of a program whose victim is ``victim``: its outcome, and what the execution knows of it."""
-    scenario = Scenario("CAN-0", "", "", "must", (), None, False, (3, 10), program, "", "", (), "victim")
-    runner, execution = Runner(Backing(Queueing()), 1), Execution(replay(schedule))
+    scenario, runner, execution = scenario_of(program), Runner(Backing(Queueing()), 1), Execution(replay(schedule))
     made = await (runner.once(scenario, execution) if here else once_in_child(runner, scenario, execution, None))
     asked = execution.taken, execution.enabled, execution.waits, execution.victim, execution.cancel
     return made, asked
@@ -74,6 +81,24 @@ async def test_what_ends_well_is_told_as_in_this_process():
     assert inside.error == here.error == ""
     assert [o.schedule for o in inside.outcomes] == [o.schedule for o in here.outcomes]
     assert [o.signature for o in inside.outcomes] == [o.signature for o in here.outcomes]
+
+
+async def test_an_outcome_is_the_same_on_this_side(monkeypatch):
+    violation = Violation("recovery", {"kind": "next_user_failed"}, after=True, warned=True, foreign_state=True)
+    refused, evidence = {"kind": "refused"}, {"program": "what it was"}
+    made = Outcome("poisons", [violation], refused, "A.1", lambda: evidence, "lock", met=False)
+
+    async def once(*_: Any) -> Outcome:
+        return made
+
+    monkeypatch.setattr(Runner, "once", once)
+    inside, _ = await one(two_reads)
+    assert inside.evidence == evidence
+    assert dataclasses.replace(inside, make_evidence=made.make_evidence) == made
+
+
+async def test_of_a_child_that_died_in_the_middle_of_a_line_the_lines_before_count():
+    assert isolated._messages(bytearray(b'{"step": 1}\n{"step": 2}\n{"st')) == [{"step": 1}, {"step": 2}]
 
 
 @pytest.mark.parametrize("schedule", ["", "A@1", "A@1+.A.B", "A@2+.B", "A@9"])
@@ -212,6 +237,49 @@ async def test_a_child_that_never_returns_is_killed(monkeypatch):
     assert found.evidence["hang"]["stack"].startswith(("Current thread 0x", "Thread 0x"))
 
 
+@pytest.mark.parametrize("dies", [True, False])
+async def test_what_is_known_of_a_child_that_was_ended_is_its_steps_and_its_end(dies, monkeypatch):
+    monkeypatch.setattr(isolated, "LIMIT", 0.3)
+
+    async def program(world):
+        async def victim(session):
+            await session.step("take one step")
+            await session.step("take another")
+            while True:
+                os.kill(os.getpid(), signal.SIGSEGV) if dies else signal.pause()
+
+        await world.together(victim=victim)
+
+    outcome, _ = await one(program)
+    steps = outcome.evidence["steps"]
+    told = [(each["n"], each["action"]) for each in steps]
+    assert told in ([(1, "A"), (2, "A")], [(1, "A"), (2, "A"), (3, "-")][: 3 - dies])  # - that its loop is stuck
+    assert "take another" in steps[1]["text"]
+    ended, proof = ("SIGSEGV", None) if dies else ("", "deadline")
+    fact = {"kind": "process_ended", "signal": ended, "proof": proof, "limit": 0.3, "step": steps[-1]["fact"]}
+    assert outcome.violations == [Violation("loudness" if dies else "liveness", fact)]
+    assert (outcome.verdict, outcome.proof, outcome.crashed) == ("breaks" if dies else "hangs", proof, dies)
+    assert (outcome.refused, outcome.met, outcome.schedule) == (None, True, "A.A")
+    hang = outcome.evidence.pop("hang")
+    scenario = scenario_of(program)
+    assert outcome.evidence == {"program": scenario.source, "declared": scenario.declared(), "steps": steps}
+    if dies:
+        assert hang is None
+        return
+    assert "in victim" in hang.pop("stack")
+    assert hang == {"proof": proof, "waiting": [], "connections": [], "text": sentence(fact), "fact": fact}
+
+
+@pytest.mark.parametrize(("written", "naps"), [(0, 20), (1, 2), (3, 4)])
+async def test_stacks_are_waited_for_until_no_more_of_them_come(written, naps, monkeypatch, tmp_path):
+    slept = []
+    with (tmp_path / "stacks").open("wb", buffering=0) as stacks:
+        monkeypatch.setattr(os, "kill", lambda child, number: None)
+        monkeypatch.setattr(time, "sleep", lambda _: slept.append(stacks.write(b"x" * (len(slept) < written))))
+        isolated._show_stacks(1, stacks)
+    assert len(slept) == naps
+
+
 async def until_told(world, pipe: int) -> None:
     """A task that blocks its thread until somebody writes into a pipe, as a driver does whose server stalls."""
 
@@ -231,6 +299,7 @@ async def test_a_deadline_while_the_server_does_not_answer_is_an_error(monkeypat
     hears, says = os.pipe()
 
     def answers(backing: Backing, seconds: float) -> bool:
+        assert seconds == isolated.ANSWER
         if back:
             os.write(says, b"!!")
         return back
@@ -255,6 +324,19 @@ async def test_a_slow_child_that_goes_on_is_no_hang(monkeypatch):
 
     found = (await run(program)).deciding
     assert (found.verdict, found.schedule) == ("safe", "A.A.A.A")
+
+
+async def test_a_child_that_says_one_thing_after_another_is_no_hang():
+    async def program(world):
+        async def talks(session):
+            for _ in range(10):
+                await session.step("say it")
+                time.sleep(0.03)  # noqa: ASYNC251 - so that each is heard alone
+
+        await world.together(talks=talks)
+
+    found = (await run(program)).deciding
+    assert (found.verdict, found.schedule) == ("safe", ".".join("A" * 10))
 
 
 def stuck_in_a_lock(*others: Any) -> Any:
@@ -287,6 +369,14 @@ async def test_a_child_all_of_whose_threads_wait_for_locks_is_proven_to_hang(mon
     assert "every thread of the process waits for a lock" in found.reason
     for part in ("in stuck", "in waits_for_ever"):
         assert part in found.evidence["hang"]["stack"]
+
+
+async def test_nothing_is_proven_while_threads_are_switched(monkeypatch):
+    switches = itertools.count()
+    monkeypatch.setattr(isolated, "LIMIT", 1.0)
+    monkeypatch.setattr(isolated, "fast_asleep", lambda child, but: frozenset({(child, next(switches))}))
+    assert (await run(stuck_in_a_lock())).deciding.proof == "deadline"
+    assert next(switches) > 1
 
 
 @pytest.mark.parametrize("wakes", [lambda: time.sleep(600), lambda: threading.Event().wait(600)])
@@ -360,7 +450,7 @@ async def test_that_the_server_hung_up_is_passed_on_while_the_loop_is_stuck(monk
 async def test_what_cannot_be_passed_on_while_the_loop_is_stuck_is_an_error_not_a_hang(monkeypatch):
     monkeypatch.setattr(isolated, "LIMIT", 5.0)
     found = await run(through_the_gate(lambda connection: connection.sendall(b"N" * (64 << 20)), reads=False))
-    assert "what stands in for the loop failed" in found.error
+    assert "what stands in for the loop failed: BlockingIOError: connection 1: more is due" in found.error
 
 
 async def test_no_child_is_left(monkeypatch):

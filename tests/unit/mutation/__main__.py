@@ -98,13 +98,13 @@ def judge(survivors: Iterable[Survivor], known: Iterable[Survivor]) -> tuple[lis
 
 
 def neutral(name: str, path: Path = EXPLAINED) -> list[re.Pattern[str]]:
-    """Kinds of change that are no fault wherever they stand in the files of a set: patterns that fit ``was`` and
-    ``became`` in two lines. Raises ValueError for one without a reason."""
+    """Kinds of change that are no fault wherever they stand in the files of a set, or of all: patterns that fit ``was``
+    and ``became`` in two lines. Raises ValueError for one without a reason."""
     entries = tomllib.loads(path.read_text("utf-8")).get("neutral", [])
     for entry in entries:
         if not entry.get("why", "").strip():
             raise ValueError(f"{path.name}: {entry['pattern']} has no reason")
-    return [re.compile(entry["pattern"], re.DOTALL) for entry in entries if entry["set"] == name]
+    return [re.compile(entry["pattern"], re.DOTALL) for entry in entries if entry.get("set", name) == name]
 
 
 def sets(path: Path = SETS) -> dict[str, dict[str, list[str]]]:

@@ -73,7 +73,7 @@ def test_a_kind_of_change_is_neutral_in_its_own_set_alone():
 def test_a_set_that_is_not_there_is_refused_with_those_that_are(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["judgment"])
-    assert "there is no set judgment; there are judgement, safety" in capsys.readouterr().err
+    assert "there is no set judgment; there are judgement, gate, safety" in capsys.readouterr().err
 
 
 def test_every_explanation_on_record_has_a_reason_and_stands_once():
