@@ -282,10 +282,9 @@ def _child(
         os.dup2(null, 2)
         asyncio._set_running_loop(None)
         loop = MatrixLoop()
-        asyncio.set_event_loop(loop)
         here = Runner(runner.backing, runner.bound)
         here.on_step = lambda token, fact: send({"step": [token, fact, (execution.enabled or [()])[-1]]})
-        faulthandler.register(SHOW_STACKS, stacks, all_threads=True)
+        faulthandler.register(SHOW_STACKS, stacks)
         loop_thread = threading.get_native_id()
 
         def failed(error: Exception) -> None:

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -408,6 +409,45 @@ async def test_a_thread_that_the_harness_holds_goes_on_when_the_loop_is_stuck():
     assert (found.verdict, found.proof) == ("safe", None)
 
 
+RESTS = [(True, 7, 3)] * isolated.STUCK  # asleep, switched so often, the loop went round so often
+
+
+@pytest.mark.parametrize(
+    ("looks", "takes_over"),
+    [
+        (RESTS, []),
+        ([*RESTS, RESTS[0]], [isolated.STUCK]),
+        ([*RESTS, *RESTS[:3]], [isolated.STUCK, isolated.STUCK + 1, isolated.STUCK + 2]),
+        ([*RESTS, (False, 7, 3), RESTS[0]], []),
+        ([*RESTS, (True, 8, 3), (True, 8, 3)], []),
+        ([*RESTS, (True, 7, 4), (True, 7, 4)], []),
+        ([(False, 7, 3)] * 2 * isolated.STUCK, []),
+        ([(False, 7, 3), *RESTS], [isolated.STUCK]),
+    ],
+)
+async def test_the_loop_is_stuck_when_its_thread_rests_at_so_many_looks_in_a_row(looks, takes_over, monkeypatch):
+    class Watched:
+        """A world that is looked at so often."""
+
+        number = -1
+        over = property(lambda self: self.number == len(looks) - 1)
+        loop = property(lambda self: SimpleNamespace(idle_selector=SimpleNamespace(rounds=looks[self.number][2])))
+
+    def look(thread: int) -> tuple[bool, int]:
+        assert thread == 5
+        world.number += 1
+        return looks[world.number][:2]
+
+    world, told, relayed = Watched(), [], []
+    monkeypatch.setattr(isolated, "thread_rests", look)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    pump = isolated.Pump(world, 5, told.append, pytest.fail)
+    monkeypatch.setattr(pump, "_relay", lambda: relayed.append(world.number))
+    pump._watch()
+    assert relayed == takes_over
+    assert told == [threading.get_native_id()][: len(takes_over)]  # once
+
+
 def through_the_gate(serve: Any, *, reads: bool) -> Any:
     """A program that blocks the loop's own thread on a connection through the gate. ``serve`` is what the server does
     with it then; the program reads to its end, or never."""
@@ -448,7 +488,7 @@ async def test_that_the_server_hung_up_is_passed_on_while_the_loop_is_stuck(monk
 
 
 async def test_what_cannot_be_passed_on_while_the_loop_is_stuck_is_an_error_not_a_hang(monkeypatch):
-    monkeypatch.setattr(isolated, "LIMIT", 5.0)
+    monkeypatch.setattr(isolated, "LIMIT", 60.0)
     found = await run(through_the_gate(lambda connection: connection.sendall(b"N" * (64 << 20)), reads=False))
     assert "what stands in for the loop failed: BlockingIOError: connection 1: more is due" in found.error
 
@@ -475,11 +515,12 @@ async def test_a_child_is_ended_with_its_cell_however_that_ends():
     assert (found.error, found.deciding.verdict) == ("", "safe")
 
 
-async def test_what_the_child_prints_is_not_taken_for_a_message():
+async def test_what_the_child_prints_is_neither_shown_nor_taken_for_a_message(capfd):
     async def program(world):
-        print('{"error": "I am no message"}')
+        os.write(1, b'{"error": "I am no message"}\n')
         os.write(2, b'{"error": "nor am I"}\n')
 
     found = await run(program)
     assert found.error == ""
     assert found.deciding.verdict == "safe"
+    assert capfd.readouterr() == ("", "")
