@@ -50,4 +50,4 @@ def read(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
 def read_folder(folder: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
     """The documents of a folder by their kind; what is not there is left out. Raises as ``read`` does."""
     paths = {kind: Path(folder) / f"{kind}.json" for kind in KINDS}
-    return {kind: read(path, kind) for kind, path in paths.items() if path.exists()}
+    return {kind: read(path, kind) for kind, path in paths.items() if os.path.lexists(path)}

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ NEEDED = {
 Check = Callable[[Mapping[str, Any]], "str | None"]
 
 AHEAD = timedelta(days=1)  # clocks of two machines may differ by as much
+LONGEST = 8 << 20  # bytes of a line: ten times those of the longest that any cell has written
 DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
 LONG = b"0" * 19  # digits: from here on orjson may make a float of a whole number
 
@@ -224,12 +224,12 @@ def read_state(path: Path, check: Check | None = None) -> CellState:
     cell, part = path.stem, path.with_name(path.name + ".part")
     result: CellResult | None = None
     problem: ResultError | None = None
-    if path.exists():
+    if os.path.lexists(path):  # a link to nothing is no result, and must not be taken for a cell without one
         try:
             result = read_cell(path, check)
         except ResultError as error:
             problem = error
-    if part.exists():
+    if os.path.lexists(part):
         try:
             attempt = read_part(part)
         except ResultError as error:
@@ -275,13 +275,22 @@ def _read(path: Path, check: Check | None, partial: bool) -> CellResult:
 
 
 def _raw_lines(path: Path) -> list[bytes]:
+    lines: list[bytes] = []
     try:
         if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
             raise CannotRead(path, "is no regular file: remove it, and run the cell again")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            while text := file.readline(LONGEST + 1):
+                lines.append(text)
+                if len(text) > LONGEST:
+                    raise BadLine(path, f"longer than {LONGEST >> 20} MiB: run the cell again", len(lines))
     except OSError as problem:
+        if path.is_symlink() and not path.exists():
+            raise CannotRead(
+                path, "is a link to a file that is not there: remove it, and run the cell again"
+            ) from problem
         raise CannotRead(path, f"cannot be read: {problem.strerror}") from problem
-    return BytesIO(content).readlines()
+    return lines
 
 
 def parse(text: bytes) -> Any:

@@ -63,6 +63,29 @@ def test_a_missing_file_is_named(tmp_path):
         read_folder(tmp_path / "none")
 
 
+@pytest.mark.parametrize("ending", ["", ".part"])
+def test_a_link_to_nothing_is_a_problem_of_its_cell(tmp_path, ending):
+    """It was passed over as if the cell had never run."""
+    (tmp_path / f"mysql-aiomysql.jsonl{ending}").symlink_to(tmp_path / "elsewhere")
+    (state,) = read_folder(tmp_path)
+    assert state.result is None
+    assert "is a link to a file that is not there: remove it, and run the cell again" in str(state.problem)
+
+
+def test_a_line_that_is_too_long_is_refused(path):
+    """Whole pages are made of a line's texts: a reason of 60 MB would stand on each of them."""
+
+    def spoiled(more):
+        bare = {**scenario("NST-3"), "reason": ""}
+        spoil(path, 2, lambda _: {**bare, "reason": "x" * (read.LONGEST - len(json.dumps(bare) + "\n") + more)})
+
+    spoiled(0)
+    assert len(read_cell(path).scenarios) == 2
+    spoiled(1)
+    with pytest.raises(read.BadLine, match="line 2: longer than 8 MiB: run the cell again"):
+        read_cell(path)
+
+
 def test_something_after_the_footer_is_refused(path):
     path.write_text(path.read_text() + json.dumps({**scenario("CON-1")}) + "\n")
     with pytest.raises(read.BadLine, match="line 5: something follows"):
