@@ -45,9 +45,15 @@ def is_left(text: str) -> bool:
     found = MARK.search(text)
     if found is None:
         return False
-    if found["host"] == _host() and found["started"] != "0":
+    if is_of_here(text):
         return start_time(int(found["pid"])) != found["started"]
     return time.time() - float(found["when"]) > DAY
+
+
+def is_of_here(text: str) -> bool:
+    """Whether ``text`` holds a mark of this machine, whose system says which of its processes are over."""
+    found = MARK.search(text)
+    return found is not None and found["host"] == _host() and found["started"] != "0"
 
 
 def _host() -> str:

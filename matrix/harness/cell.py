@@ -289,10 +289,12 @@ class Cell:
 
     def _sweep(self, keeper: Witness, admin: Address) -> None:
         """Drop the databases that killed cells left in a given server: of a cell's name, with the mark of a process
-        that is over. Nothing else is touched."""
+        that is over. Nothing else is touched. Of another machine's process only the age is known, and a run may take
+        longer: its witness is logged in to its database as long as it lives, so one with a session in it stays."""
         with contextlib.suppress(WitnessError):  # it may not be let see them; then others sweep
-            for name in keeper.databases():
-                if NAME.fullmatch(name) and maker.is_left(name):
+            left = [name for name in keeper.databases() if NAME.fullmatch(name) and maker.is_left(name)]
+            for name in left:
+                if maker.is_of_here(name) or not keeper.in_use(name):
                     self.progress(f"drops database {name}, which a run that was killed has left")
                     self._drop(keeper, replace(admin, database=name))
 

@@ -144,6 +144,10 @@ class Witness:
         """The names of the server's databases, as far as this user is let see them."""
         return []
 
+    def in_use(self, database: str) -> bool:
+        """Whether anybody is logged in to another database of this server."""
+        return True
+
     def lacks(self) -> str:
         """What this user may not ask, what comes of it and how it is granted, in two lines; empty for nothing."""
         return ""
@@ -238,6 +242,9 @@ class PostgresWitness(Witness):
 
     def databases(self) -> list[str]:
         return [str(name) for (name,) in self.execute("SELECT datname FROM pg_database")]
+
+    def in_use(self, database: str) -> bool:
+        return bool(self.execute(f"SELECT 1 FROM pg_stat_activity WHERE datname = '{database}' LIMIT 1"))
 
     def kind(self) -> str:
         word = self.server_string().split()[0]
@@ -363,6 +370,9 @@ class MySQLWitness(Witness):
 
     def databases(self) -> list[str]:
         return [str(name) for (name,) in self.execute("SHOW DATABASES")]
+
+    def in_use(self, database: str) -> bool:
+        return bool(self.execute(f"SELECT 1 FROM information_schema.processlist WHERE db = '{database}' LIMIT 1"))
 
     def kind(self) -> str:
         version = " ".join(map(str, self.execute("SELECT VERSION(), @@version_comment")[0])).lower()

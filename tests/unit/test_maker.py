@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,14 @@ class Keeper:
 
     address = Address("postgres")
 
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
+    def __init__(self, names: list[str], used: Container[str] = ()) -> None:
+        self.names, self.used = names, used
 
     def databases(self) -> list[str]:
         return list(self.names)
+
+    def in_use(self, name: str) -> bool:
+        return name in self.used
 
     def execute(self, statement: str) -> None:
         verb, _, name = statement.partition(" DATABASE IF EXISTS ")
@@ -80,6 +84,17 @@ def test_a_cell_drops_what_a_killed_one_left_in_a_given_server(mark: Any, left: 
     cell.progress, cell._witness = lambda _: None, lambda _: keeper
     cell._sweep(keeper, keeper.address)
     assert keeper.names == (foreign if left else [*ours, *foreign])
+
+
+def test_a_run_of_another_machine_that_takes_longer_than_a_day_keeps_its_database() -> None:
+    """Whose session is in one of this machine's is what the killed process had under way."""
+    alive, over = (f"{marked_elsewhere(maker.DAY * 2)}_{number}" for number in "ab")
+    mine = f"{marked_by_a_dead_one()}_c"
+    keeper = Keeper([alive, over, mine], used={alive, mine})
+    cell: Any = Cell.__new__(Cell)
+    cell.progress, cell._witness = lambda _: None, lambda _: keeper
+    cell._sweep(keeper, keeper.address)
+    assert keeper.names == [alive]
 
 
 def test_a_mark_fits_into_the_name_of_a_database() -> None:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
+from matrix import servers
 from matrix.harness.cell import Backing
-from matrix.harness.witness import Address, SQLiteWitness, cycle, innodb_lock_waits
+from matrix.harness.witness import (
+    Address,
+    MySQLWitness,
+    PostgresWitness,
+    SQLiteWitness,
+    Witness,
+    cycle,
+    innodb_lock_waits,
+)
+from matrix.servers import builds
 
 WAIT = """------- TRX HAS BEEN WAITING 0 SEC FOR THIS LOCK TO BE GRANTED:
 RECORD LOCKS space id 4 page no 5 n bits 72 index name of table `t`.`counter` trx id 1 {mode} waiting
@@ -118,3 +131,27 @@ def test_a_file_that_a_lost_connection_keeps_locked_is_replaced(tmp_path):
         lost.execute("ROLLBACK")
     finally:
         backing.witness.close()
+
+
+@pytest.mark.parametrize(("kind", "make"), [("postgres", PostgresWitness), ("mysql", MySQLWitness)])
+def test_a_database_is_in_use_while_somebody_is_logged_in_to_it(kind: str, make: Callable[[Address], Witness]) -> None:
+    found = builds.host_builds(kind)
+    try:
+        made = servers.acquire(str(found[0].spec) if found else kind, progress=lambda _: None)
+    except servers.ServerError as error:
+        pytest.skip(f"no {kind} at hand: {error}")
+    with made as server:
+        all_of_it = Address(kind, server.host, server.port, server.user, server.password)
+        keeper = make(all_of_it)
+        for name in ("one", "other"):
+            keeper.execute(f"CREATE DATABASE {name}")
+        assert not keeper.in_use("one")
+        user = make(replace(all_of_it, database="one"))
+        assert (keeper.in_use("one"), keeper.in_use("other")) == (True, False)
+        user.close()
+        for _ in range(1000):  # until the server has heard of it
+            if not keeper.in_use("one"):
+                break
+            time.sleep(0.01)
+        assert not keeper.in_use("one")
+        keeper.close()
