@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +91,16 @@ def _handled(arguments: list[str]) -> int:
         if (name := (missing.name or "matrix").partition(".")[0]) in ("matrix", "tests"):
             raise
         return _needs(options.command, name)
+    except OSError as problem:
+        if problem.errno != errno.EMFILE:
+            raise
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        print(
+            f"{options.command} needs more files open at a time than the {allowed} that this shell allows\n"
+            "Allow more, and try again: ulimit -n 1024",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def _needs(command: str, package: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import errno
 import io
 import os
 import sys
@@ -141,6 +142,8 @@ def _publish(
     except ValueError as problem:
         return refuse(f"README.md: {problem}", 1)
     except OSError as problem:
+        if problem.errno == errno.EMFILE:  # no fault of the folder's
+            raise
         return refuse(f"cannot write to {out}: {problem.strerror or problem}", 1)
     _tolerant(sys.stdout)
     terminal.show(table)

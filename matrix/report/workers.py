@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import multiprocessing
 import os
@@ -32,9 +33,13 @@ def each(workers: int | None, calls: Sequence[Call]) -> list[Any]:
             return list(pool.map(_call, range(len(calls))))
     except BrokenProcessPool as broken:
         raise OSError("one of the processes that build the report was ended from outside") from broken
+    except OSError as problem:
+        if problem.errno != errno.EMFILE:  # so few files may be open that there is none for the processes' pipes
+            raise
     finally:
         _calls = ()
         gc.unfreeze()
+    return [_alone(call, arguments) for call, arguments in calls]
 
 
 def _call(number: int) -> Any:

@@ -1,6 +1,7 @@
 """``python -m matrix`` as a whole: its commands, and what is left of it where only Python is installed."""
 
 import argparse
+import errno
 import importlib
 import os
 import signal
@@ -88,3 +89,14 @@ def test_a_command_that_has_said_how_it_ended_says_it_once(monkeypatch, capsys):
     monkeypatch.setattr(matrix.__main__, "parser", command(lambda _: 130))
     assert matrix.__main__.main(["headline"]) == 130
     assert capsys.readouterr().err == ""
+
+
+def test_too_few_open_files_are_said_with_the_way_out(monkeypatch, capsys):
+    def run_out(_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(matrix.__main__, "parser", command(run_out))
+    assert matrix.__main__.main(["headline"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("headline needs more files open at a time than the ")
+    assert second == "Allow more, and try again: ulimit -n 1024"

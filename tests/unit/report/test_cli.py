@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import resource
+import subprocess
+import sys
 
 import pytest
 
 from matrix.report import cli
 from matrix.results import documents
-from tests.unit.results.samples import faults, header, scenario, write_cell
+from tests.unit.results.samples import faults, header, scenario, write_cell, write_folder
 
 
 @pytest.fixture
@@ -54,6 +57,19 @@ def test_unmet_incomplete_and_missing_have_a_line_each(run, results):
         "  mysql-asyncmy: NST-3 lies, expected to comply: rows are swapped",
     ]
     assert "is incomplete: 0 of 2 scenarios done" in tail[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how many files are open before differs")
+def test_twelve_open_files_are_enough(tmp_path):
+    """Too few for processes that help: then it takes longer. It said 'cannot write', of a folder that is all right."""
+    write_folder(tmp_path / "results")
+    command = [sys.executable, "-m", "matrix", "report", "--out", str(tmp_path / "build")]
+    done = subprocess.run(
+        [*command, "--results", str(tmp_path / "results")], cwd=cli.ROOT, capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12)),
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert sorted(path.name for path in (tmp_path / "build").iterdir()) == ["results.json", "site", "table.md"]
 
 
 def test_strict(run, results, tmp_path):
