@@ -72,3 +72,8 @@ class Gates:
     def unread(self) -> int:
         """Bytes that were delivered to the driver's sockets and that it has not read."""
         return sum(wire.unread() for gate in self._relays for wire in gate.wires)
+
+    def sockets(self) -> set[int]:
+        """The numbers of the driver's sockets: on these nothing comes but what the gates send."""
+        known = {wire.driver_socket.number() for gate in self._relays for wire in gate.wires if wire.driver_socket}
+        return known - {None}

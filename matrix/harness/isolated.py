@@ -31,14 +31,15 @@ from .loop import MatrixLoop, thread_rests
 from .outcome import Outcome
 from .runner import Runner
 from .sentences import sentence
-from .threads import fast_asleep
+from .threads import all_asleep, fast_asleep, others
 from .world import World
 
 if TYPE_CHECKING:
     from .scenario import Scenario
     from .schedule import Execution
 
-STUCK = 10  # looks at an unmoving loop thread before the pump takes over
+LOOK_SECONDS = 0.01  # seconds between the pump's looks; no outcome hangs on it
+STUCK = 20  # looks at an unmoving loop thread before the pump takes over, where nothing is proven
 LIMIT = 10.0  # seconds of real time without a step; reached only where a thread never comes back
 ANSWER = 1.0  # seconds that a server may take to let a witness in and answer it, where a thread never came back
 POLL_SECONDS = 0.1  # seconds between two looks at a child that says nothing; no outcome hangs on it
@@ -247,16 +248,21 @@ class Pump(threading.Thread):
         still = 0
         announced = False
         while not self.world.over:
-            time.sleep(0.02)  # how often to look; no outcome hangs on it
+            time.sleep(LOOK_SECONDS)
             asleep, switches = thread_rests(self.loop_thread)
             now = (self.world.loop.idle_selector.rounds, switches)
             still = still + 1 if asleep and now == seen else 0
             seen = now
-            if still >= STUCK:
+            if still >= STUCK or (still and self._nobody_else_can_act()):
                 self._relay()
                 if not announced:
                     announced = True
                     self.relayed(threading.get_native_id())
+
+    def _nobody_else_can_act(self) -> bool:
+        """Whether all threads but this one sleep, the loop's too, and none can be woken but by what the gate passes on
+        or holds: then it is known at once that the loop is stuck."""
+        return all_asleep(others(()), self.world.gates.sockets)
 
     def _relay(self) -> None:
         self.world.recording.loop_was_stuck()

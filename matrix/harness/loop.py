@@ -100,6 +100,7 @@ class MatrixLoop(asyncio.SelectorEventLoop):
         super().__init__(self.idle_selector)
         self.workers = CountingExecutor()
         self._before: frozenset[int] = frozenset()
+        self.bystanders: frozenset[int] = frozenset()  # native ids of threads that do nothing for the program
         self._heard: set[str] = set()
         self.sides: list[SideLoop] = []  # loops of other threads that run on this one's clock
         self.set_default_executor(self.workers)
@@ -118,7 +119,9 @@ class MatrixLoop(asyncio.SelectorEventLoop):
 
     def watch_threads(self) -> None:
         """Those that run already are nobody's affair."""
-        self._before = frozenset(thread.ident or 0 for thread in threading.enumerate())
+        running = threading.enumerate()
+        self._before = frozenset(thread.ident or 0 for thread in running)
+        self.bystanders = frozenset(each.native_id or 0 for each in running if not each.name.startswith(WORKER))
         self._heard.clear()
 
     def strange_threads(self) -> list[str]:

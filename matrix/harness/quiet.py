@@ -14,6 +14,7 @@ from typing import Any
 from .channel import Channel
 from .gates import Gates
 from .loop import RESTLESS, Events, MatrixLoop, thread_rests
+from .threads import all_asleep, others
 from .witness import cycle
 
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
@@ -122,8 +123,8 @@ class Quiet:
         return (*sides, *(channel.moves() for channel in self._gates.workers.channels))
 
     def _workers_rest(self) -> bool:
-        """Whether every thread of the default executor waits: for the gate, or asleep without having run since last
-        asked.
+        """Whether every thread of the default executor waits: for the gate, or asleep for good (threads.py), or, where
+        the kernel does not say for what, asleep without having run since last asked.
 
         A thread to whose socket an answer was delivered that it has not read yet is about to wake up.
         """
@@ -131,14 +132,23 @@ class Quiet:
         sides = list(self._loop.sides)
         if on_its_way or 0 in threads or not all(side.rests() for side in sides):
             return False
-        threads = [thread for thread in threads if thread not in {side.thread for side in sides}]
+        at_side = {side.thread for side in sides}
+        threads = [thread for thread in threads if thread not in at_side]
         if not threads:
             return True
-        counted = [channel for channel in self._gates.workers.channels if channel.exact and not channel.serial]
+        workers = self._gates.workers
+        counted = [channel for channel in workers.channels if channel.exact and not channel.serial]
         if counted:
             return len(threads) == sum(channel.pending for channel in counted)  # else one is on its way out
+        # What is held has left the driver, and waits for nobody else. The others may wait for each other: of those,
+        # and of whatever thread is still busy with a job's end, the kernel must show that they all sleep at once.
+        held = workers.held_threads()
+        if all_asleep(others(held | at_side | self._loop.bystanders), self._gates.sockets):
+            return True
         counts = []
         for thread in threads:
+            if thread in held:
+                continue
             sleeps, switches = thread_rests(thread)
             if not sleeps:
                 self._thread_state = ()  # the looks begin again: before it sleeps it is switched

@@ -31,6 +31,7 @@ from .sentences import Fact
 from .strategies import replay
 from .verdict import derive
 from .witness import WitnessError
+from .workers import WorkerChannel
 from .world import World
 
 COLLECT_ALL_EVERY = 200  # runs of this process, whosever: garbage is the process's
@@ -212,7 +213,9 @@ class Runner:
     def _judge(self, world: World, scenario: Scenario, remedy: Any) -> Outcome:
         history = world.history
         for channel in world.gates.channels():
-            history.placed.update(channel.segments.placed)
+            # Calls tell of no transaction that SQLite begins by itself.
+            if world.autocommit or not isinstance(channel, WorkerChannel):
+                history.placed.update(channel.segments.placed)
         history.stored = self.backing.witness.stored(history.tokens())
         for name, (before, _) in history.counters.items():
             history.counters[name] = before, self.backing.witness.counter(name)

@@ -96,7 +96,7 @@ class DriverSocket:
             )
         return found
 
-    def _number(self) -> int | None:
+    def number(self) -> int | None:
         """The driver's descriptor; None when it has closed its end. It may have gone on under another number."""
         if self._descriptor is not None and not _is(*self._descriptor):
             self._descriptor = self._find()
@@ -104,25 +104,25 @@ class DriverSocket:
 
     def unread(self) -> int:
         """Bytes that were delivered to it and that the driver has not read; 0 when it has closed its end."""
-        number = self._number()
+        number = self.number()
         if number is None:
             return 0
         try:
             return int(struct.unpack("i", fcntl.ioctl(number, termios.FIONREAD, b"\0\0\0\0"))[0])
         except OSError:
-            if self._number() is None:  # closed between the two, by a thread
+            if self.number() is None:  # closed between the two, by a thread
                 return 0
             raise
 
     def all_arrived(self) -> bool:
         """All that one end has sent is in the other end's queue, by the kernel's own counters."""
-        number = self._number()
+        number = self.number()
         if number is None:
             return True
         try:
             driver = socket.socket(fileno=number)
         except OSError:
-            return self._number() is None
+            return self.number() is None
         try:
             theirs = _counters(driver)
         finally:

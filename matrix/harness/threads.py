@@ -1,9 +1,24 @@
-"""What the threads of another process do, seen from outside: whether any of them can ever go on by itself."""
+"""What threads wait for, as the kernel shows it: whether any of them can ever go on by itself.
+
+The kernel shows a thread's system call only of one that is off its core and asleep. What ends some of these calls is
+known: another thread of this process gives a lock free, or bytes come on a socket. Any other call proves nothing, above
+all one with a time limit (Python's waiting for the interpreter lock is one).
+
+To look at one thread after the other is no look at all of them: one that was asleep may be woken by one that is looked
+at next. So each is looked at twice, and the kernel counts how often it was given a core. Who was asleep both times, and
+was given none between, slept all the while; and between the last first look and the first second one, all of them did,
+so that none was left who could wake another.
+"""
 
 from __future__ import annotations
 
+import os
 import platform
 import re
+import select
+import struct
+import threading
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 # The call in which a thread waits for a lock, its kinds of waiting, and the flag that says that no other process could
@@ -11,6 +26,11 @@ from pathlib import Path
 FUTEX = {"x86_64": "202", "aarch64": "98"}.get(platform.machine())
 FUTEX_WAITS = (0, 6, 9, 13)  # WAIT, LOCK_PI, WAIT_BITSET, LOCK_PI2
 FUTEX_PRIVATE, FUTEX_CLOCK = 128, 256
+READS = {"x86_64": ("0", "45", "47"), "aarch64": ("63", "207", "212")}.get(platform.machine(), ())  # read, recv…
+POLL = {"x86_64": "7"}.get(platform.machine())  # its limit is a number, negative without one
+PPOLL = {"x86_64": "271", "aarch64": "73"}.get(platform.machine())  # ... the address of one, 0 without
+POLLED = struct.Struct("=ihh")  # struct pollfd
+MOST_POLLED = 8
 SWITCHES = re.compile(r"ctxt_switches:\s*(\d+)")
 
 
@@ -30,6 +50,76 @@ def fast_asleep(process: int, but: int) -> frozenset[tuple[int, int]] | None:
     except OSError:
         return None
     return frozenset(found)
+
+
+def all_asleep(threads: Collection[int], sockets: Callable[[], Collection[int]]) -> bool:
+    """Whether there was a moment just now at which all these threads of this process slept, none of whom can be woken
+    but by a thread that is not among them: each waits without a time limit for a lock of this process, or for bytes on
+    one of these ``sockets``, and there are none. False where that cannot be known."""
+    try:
+        counts = [_times_run(thread) for thread in threads]
+        return (
+            all(counts)
+            and all(_sleeps_for_good(thread, sockets) for _ in range(2) for thread in threads)
+            and counts == [_times_run(thread) for thread in threads]
+        )
+    except OSError:  # it has ended, or the kernel does not say
+        return False
+
+
+def _times_run(thread: int) -> int:
+    """How often a thread of this process was given a core; 0 where the kernel does not count that."""
+    return int(_of(thread, "schedstat").split()[2])
+
+
+def _sleeps_for_good(thread: int, sockets: Callable[[], Collection[int]]) -> bool:
+    call = _of(thread, "syscall").split()
+    return _waits_for_a_lock(call) or _waits_for_bytes(call, sockets)
+
+
+def _of(thread: int, what: str) -> str:
+    # Asked thousands of times a run: hence no pathlib.
+    file = os.open(f"/proc/self/task/{thread}/{what}", os.O_RDONLY)
+    try:
+        return os.read(file, 4096).decode()
+    finally:
+        os.close(file)
+
+
+def _waits_for_bytes(call: list[str], sockets: Callable[[], Collection[int]]) -> bool:
+    """Whether a thread's system call waits without a time limit for bytes on some of these sockets, and there are
+    none. A thread for which there are some is about to wake up."""
+    if len(call) < 4:
+        return False
+    if call[0] in READS:
+        polled = [(int(call[1], 16), select.POLLIN)]
+    elif (call[0] == POLL and int(call[3], 16) & 1 << 31) or (call[0] == PPOLL and not int(call[3], 16)):
+        polled = _polled(int(call[1], 16), int(call[2], 16))
+    else:
+        return False
+    known = sockets()
+    poll = select.poll()
+    for file, events in polled:
+        poll.register(file, events)
+    return bool(polled) and all(file in known for file, _ in polled) and not poll.poll(0)
+
+
+def _polled(address: int, count: int) -> list[tuple[int, int]]:
+    """The files that a thread of this process waits for in poll(), and what for; none where they are too many."""
+    if count > MOST_POLLED:
+        return []
+    memory = os.open("/proc/self/mem", os.O_RDONLY)  # it may have gone on meanwhile, and its stack with it
+    try:
+        listed = os.pread(memory, count * POLLED.size, address)
+    finally:
+        os.close(memory)
+    return [(file, events) for file, events, _ in POLLED.iter_unpack(listed)]
+
+
+def others(but: Iterable[int]) -> list[int]:
+    """Native ids of all threads of this process, whoever started them, but for who asks and for these."""
+    every = {int(name) for name in os.listdir("/proc/self/task")}  # noqa: PTH208
+    return sorted(every.difference(but, {threading.get_native_id()}))
 
 
 def _waits_for_a_lock(call: list[str]) -> bool:

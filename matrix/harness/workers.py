@@ -53,6 +53,7 @@ class WorkerChannel(Channel):
         self.worker: weakref.ref[threading.Thread] | None = None  # its thread, where it is known
         self._guard = threading.Condition()
         self._held: dict[int, str] = {}  # request number -> the answer that waits
+        self._holders: dict[int, int] = {}  # ... -> the native id of its thread
         self._requests = 0
         self._locked: list[str] = []  # statements that found the database locked
         self._retries = 0
@@ -138,6 +139,7 @@ class WorkerChannel(Channel):
             self._record("<-", "error" if error else "answer", error or text, held=held)
             if held:
                 self._held[request] = error or text
+                self._holders[request] = threading.get_native_id()
         if held:
             self.came_to_rest()
             with self._guard:
@@ -172,6 +174,11 @@ class WorkerChannel(Channel):
         """Counts that change with every request and every end of one."""
         with self._guard:
             return self._requests, self.pending
+
+    def held_threads(self) -> set[int]:
+        """Native ids of the threads whose answers are held: they have left the driver."""
+        with self._guard:
+            return {self._holders[request] for request in self._held}
 
     def waits_for_lock(self) -> bool:
         with self._guard:
@@ -371,6 +378,10 @@ class WorkerGate:
         channel.holding = self.hold
         self.channels.append(channel)
         return channel
+
+    def held_threads(self) -> set[int]:
+        """Native ids of the threads whose answers are held: they have left the driver."""
+        return set().union(*(channel.held_threads() for channel in self.channels))
 
     def queue(self) -> CountingQueue:
         made = CountingQueue()

@@ -37,7 +37,7 @@ class AsyncodbcAdapter(CursorAdapter):
     def _dsn(self, address: Address) -> str:
         driver = f"Driver={os.environ[DRIVERS[address.kind]]};"
         if address.kind == "sqlite":
-            return f"{driver}Database={address.file};Timeout=0;"
+            return f"{driver}Database={address.file};Timeout=1;"  # milliseconds; by 0 it waits for a lock for ever
         login = f"Server={address.host};Port={address.port};Database={address.database};Uid={address.user};"
         return f"{driver}{login}Pwd={{{address.password}}};SSLMode=disable;"
 

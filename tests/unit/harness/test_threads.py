@@ -1,0 +1,138 @@
+"""What the kernel says of threads: that all of them sleep at once, and that none of them wakes up by itself."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from matrix.harness.threads import all_asleep, others
+from tests.unit.harness.test_loop import until
+
+
+class Threads(list[int]):
+    """The native ids of threads that were started to do something; ``end`` is set when the test is over."""
+
+    def __init__(self) -> None:
+        self.end = threading.Event()
+        self.started: list[threading.Thread] = []
+
+    def start(self, work: Callable[[], object]) -> None:
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        self.started.append(thread)
+        self.append(thread.native_id or 0)
+
+    def asleep(self, *sockets: int) -> bool:
+        return all_asleep(self, lambda: sockets)
+
+
+@pytest.fixture
+def threads() -> Iterator[Threads]:
+    made = Threads()
+    yield made
+    made.end.set()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as near,
+        server.accept()[0] as far,
+    ):
+        yield near, far
+
+
+def polls(connection: socket.socket, limit: int | None) -> Callable[[], object]:
+    def work() -> None:
+        poll = select.poll()
+        poll.register(connection, select.POLLIN)
+        poll.poll(limit)
+
+    return work
+
+
+def test_threads_that_wait_for_locks_sleep(threads):
+    for _ in range(3):
+        threads.start(threads.end.wait)
+    assert until(threads.asleep)
+
+
+@pytest.mark.parametrize("wait", [lambda near: near.recv, lambda near: lambda _: polls(near, None)()])
+def test_who_waits_for_bytes_sleeps_until_they_are_there(threads, pair, wait):
+    near, far = pair
+    threads.start(lambda: (wait(near)(1), threads.end.wait()))
+    assert until(lambda: threads.asleep(near.fileno()))
+    assert not threads.asleep()  # from any other socket, something may come by itself
+    assert not threads.asleep(far.fileno())
+    far.send(b"!")
+    assert until(threads.asleep)  # it has them, and waits for the end of the test
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda threads, _: time.sleep(5),
+        lambda threads, _: threads.end.wait(5),
+        lambda threads, near: polls(near, 5_000)(),
+    ],
+    ids=["sleep", "lock with a limit", "poll with a limit"],
+)
+def test_who_wakes_up_by_itself_does_not_sleep_for_good(threads, pair, work):
+    near, _ = pair
+    threads.start(threads.end.wait)
+    threads.start(lambda: work(threads, near))
+    assert not until(lambda: threads.asleep(near.fileno()), 0.2)
+
+
+def test_who_computes_does_not_sleep(threads):
+    def compute() -> None:
+        while not threads.end.is_set():
+            pass
+
+    threads.start(compute)
+    assert not until(threads.asleep, 0.1)
+
+
+def test_a_thread_that_has_ended_is_not_asleep(threads):
+    threads.start(lambda: None)
+    threads.started[0].join()
+    assert not until(threads.asleep, 0.05)
+
+
+def test_threads_that_wake_each_other_never_sleep_all_at_once(threads):
+    """At each moment one of the two is awake, or about to be: whoever looks at one after the other finds both asleep
+    now and then."""
+    balls = [threading.Semaphore(0), threading.Semaphore(0)]
+
+    def play(mine: threading.Semaphore, other: threading.Semaphore) -> Callable[[], None]:
+        def work() -> None:
+            while not threads.end.is_set():
+                mine.acquire()
+                other.release()
+
+        return work
+
+    threads.start(play(balls[0], balls[1]))
+    threads.start(play(balls[1], balls[0]))
+    balls[0].release()
+    assert not until(threads.asleep, 1.0)
+
+
+def test_what_the_kernel_does_not_show_is_not_known(threads, monkeypatch):
+    threads.start(threads.end.wait)
+    assert until(threads.asleep)
+    monkeypatch.setattr("matrix.harness.threads.FUTEX", None)
+    assert not threads.asleep()
+
+
+def test_others_are_all_threads_but_some(threads):
+    before = others(())
+    threads.start(threads.end.wait)
+    assert others(before) == list(threads)
+    assert others([*before, *threads]) == []
