@@ -8,6 +8,7 @@ beside it. Where the answer is again another one, all the orders are run.
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,17 @@ class KnownSchedules:
         return KnownResult(**self._own[key], newest=newest) if key in self._own else newest
 
 
-def read(cell: str, base: str, file: Path = FILE) -> KnownSchedules:
+def read(cell: str, base: str, file: Path = FILE, python: str = platform.python_version()) -> KnownSchedules:
     """The record of a cell, such as ``mysql-aiomysql-tortoise0.25`` with the base ``mysql-aiomysql``; an empty one
     where nobody has measured."""
     on_record = _all(file)
-    return KnownSchedules(on_record.get(base, {}), on_record.get(cell, {}) if cell != base else {})
+    return KnownSchedules(on_record.get(base, {}), on_record.get(own_name(cell, base, python), {}))
+
+
+def own_name(cell: str, base: str, python: str) -> str:
+    """Under which name the entries of a cell are that differ from its base's: a cell whose name says no Python runs on
+    whichever is at hand, which need not be the one that its base was recorded on."""
+    return f"{base}-py{''.join(python.split('.')[:2])}" if cell == base else cell
 
 
 def is_measured(scenario: str, file: Path = FILE) -> bool:

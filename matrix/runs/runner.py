@@ -230,7 +230,8 @@ class JobRunner:
         parts = [job.cell, python.version, sys.platform, self.deciding, *locked, *sources, *job.only, *job.deciding]
         parts += [self.servers.known_as(spec) for spec in (*specs, job.name.pooler_spec) if spec]
         if job.depth == RECORD:
-            parts += [json.dumps(self._known_schedules.get(name)) for name in dict.fromkeys((job.name.base, job.cell))]
+            names = job.name.base, known_schedules.own_name(job.cell, job.name.base, python.version)
+            parts += [json.dumps(self._known_schedules.get(name)) for name in names]
         return digest(*parts)
 
     def _process(

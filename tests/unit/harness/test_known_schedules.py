@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
@@ -138,6 +139,21 @@ def test_a_cells_own_entries_stand_before_those_of_its_base(tmp_path):
     assert known_schedules.read("mysql-aiomysql0.3", "mysql-aiomysql", file).of("CON-1") == known_schedules.KnownResult(
         "lies", "A.B"
     )
+
+
+def test_a_cell_of_no_named_python_takes_the_entries_of_the_one_it_runs_on(tmp_path):
+    lies, safe = (
+        {"CON-1": {"verdict": word, "schedule": order}} for word, order in (("lies", "A.B"), ("safe", "B.A"))
+    )
+    file = tmp_path / "schedules.json"
+    file.write_text(json.dumps({"mysql-aiomysql": lies, "mysql-aiomysql-py313": safe}), encoding="utf-8")
+    read = functools.partial(known_schedules.read, base="mysql-aiomysql", file=file)
+    newest = known_schedules.KnownResult("lies", "A.B")
+    there = known_schedules.KnownResult("safe", "B.A", newest=newest)
+    assert read("mysql-aiomysql", python="3.13.0").of("CON-1") == there
+    assert read("mysql-aiomysql", python="3.11.7").of("CON-1") == newest
+    # Another release's own entries are whole: on which Python they were taken is not asked.
+    assert read("mysql-aiomysql0.2", python="3.13.0").of("CON-1") == newest
 
 
 def test_the_file_has_a_line_for_each_entry():
