@@ -237,6 +237,7 @@ class Chosen(TypedDict, total=False):
     estimate: int | None
     situation_not_met: int
     swept: int
+    placed: int
     sampled: int
     seed: int | None
     on_record: str

@@ -174,6 +174,8 @@ class Conductor:
             session = self.sessions[str(action.target)]
             self.recording.step(action.token, {"kind": "step", "session": session.name, "step": session.next_step})
             assert session.turn is not None
+            if session.from_outside:
+                self.execution.outside[len(self.execution.taken) - 1] = action.token
             session.turn.set_result(None)
         else:
             channel = next(c for c in self.gates.channels() if c.number == action.target)

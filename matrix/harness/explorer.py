@@ -1,6 +1,8 @@
 """Which schedules of a scenario are run: two base orders, then every single departure from them, then two, and so on;
 where that does not reach all orders, a seeded sample goes beyond. A cancellation is swept over every moment at which
-its victim waits. A strategy that would only choose again what was chosen in a run before is not run.
+its victim waits; what comes from outside of the program (a lost connection, silence, the clock) is placed at every
+point of the base order in which answers arrive first. A strategy that would only choose again what was chosen in a run
+before is not run.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .schedule import Action, CancelPoint, Execution, Strategy
-from .strategies import Cancelling, Departing, Sampling
+from .strategies import Cancelling, Departing, Placing, Sampling
 
 SWEEPS = 100  # runs
 
@@ -54,7 +56,7 @@ class Tree:
                 return False
         if end is None:
             return False
-        for what in ("taken", "enabled", "waits", "victim", "cancel"):
+        for what in ("taken", "enabled", "waits", "victim", "outside", "cancel"):
             setattr(asked, what, getattr(end, what))
         return True
 
@@ -80,6 +82,7 @@ class Explorer:
         self.bound = bound
         self.exhausted = False
         self.swept = 0  # orders with a moment of cancellation
+        self.placed = 0  # orders in which a step from outside was placed
         self.sampled = 0
         self._tree = tree
         self._sweeps = 0
@@ -94,7 +97,7 @@ class Explorer:
     @property
     def explored(self) -> int:
         """How many distinct schedules were run."""
-        return len(self._orders) + self.swept + self.sampled
+        return len(self._orders) + self.swept + self.placed + self.sampled
 
     @property
     def estimate(self) -> int | None:
@@ -122,6 +125,8 @@ class Explorer:
             self._orders.add(base.text)
             self._seen.add(base.text)
             queue.extend(strategy.further(base.enabled))
+            if not (strategy.departures or strategy.eager):
+                yield from self._place(base)
             if not strategy.departures or self._sweeps < SWEEPS:
                 yield from self._sweep(base)
             else:
@@ -154,6 +159,14 @@ class Explorer:
             if swept.cancel is not None:
                 self._sweeps += 1
                 self.swept += self._is_new(swept)
+
+    def _place(self, base: Execution) -> Iterator[Execution]:
+        """The same order, with a step that is no task's of the program at each other point."""
+        for token in dict.fromkeys(base.outside.values()):
+            for point in (each for each in range(len(base.taken)) if base.outside.get(each) != token):
+                placed = Execution(Placing(base.strategy, token, point))
+                yield from self._run(placed)
+                self.placed += self._is_new(placed)
 
     def _sample(self, size: int) -> Iterator[Execution]:
         for _ in range(size):  # a fixed number of draws, repeated ones included: else the estimate would be biased

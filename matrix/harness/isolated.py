@@ -86,6 +86,7 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
         execution.cancel = None  # there was no such moment, or not yet
     finished = next((m for m in messages if "outcome" in m or "error" in m), None)
     execution.waits, execution.victim = (finished or {}).get("waits", (0, ""))
+    execution.outside = {int(point): token for point, token in (finished or {}).get("outside", {}).items()}
     if finished is not None and "outcome" in finished:
         sent = finished["outcome"]
         violations = [Violation(**each) for each in sent["violations"]]
@@ -300,7 +301,8 @@ def _child(
         relayed = lambda helper: send({"relayed": helper})  # noqa: E731
         here.on_world = lambda world: Pump(world, loop_thread, relayed, failed).start()
         outcome = loop.run_until_complete(here.once(scenario, execution, remedy))
-        send({"outcome": _plain(outcome), "waits": (execution.waits, execution.victim)})
+        known = {"waits": (execution.waits, execution.victim), "outside": execution.outside}
+        send({"outcome": _plain(outcome), **known})
     except BaseException as error:
         send({"error": f"{type(error).__name__}: {error}"})
     finally:

@@ -44,6 +44,7 @@ NOT_MET = (
     "its situation ({}) was met in none of {} orders: nothing was measured (what to do: CONTRIBUTING.md, Situations)"
 )
 NEVER_WAITS = "{} never waits here, so nobody can be cancelled in it"
+NEVER_EAGERLY = "tasks that begin to run while they are created came to its situation in none of {} orders"
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
 Once = Callable[["Runner", Scenario, Execution, Any], Awaitable[Outcome]]
 
@@ -274,6 +275,7 @@ class Runner:
                 "possible": len(exploration.outcomes) if explorer.exhausted else None,
                 "estimate": explorer.estimate,
                 "swept": explorer.swept,
+                "placed": explorer.placed,
                 "sampled": explorer.sampled,
                 "seed": self.seed if explorer.sampled else None,
             }
@@ -281,6 +283,8 @@ class Runner:
                 exploration.absent = NEVER_WAITS.format(" or ".join(scenario.during))
             elif not exploration.judged and scenario.situation and scenario.situation.never:
                 exploration.absent = scenario.situation.never
+            elif not exploration.judged and asyncio.get_running_loop().get_task_factory() is not None:
+                exploration.absent = NEVER_EAGERLY.format(len(exploration.outcomes))
             elif not exploration.judged:
                 key = scenario.situation.key if scenario.situation else ""
                 exploration.error = NOT_MET.format(key, len(exploration.outcomes))

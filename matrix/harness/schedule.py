@@ -79,6 +79,8 @@ class Execution:
     enabled: list[tuple[str, ...]] = field(default_factory=list)  # the tokens among which each of them was chosen
     waits: int = 0  # how often the victim waited, told by the world
     victim: str = ""  # ... and its letter
+    # point -> the token of a step that is no task's of the program: the clock's, the network's, an administrator's
+    outside: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cancel = self.strategy.cancel  # None when the run is over and there was no such moment

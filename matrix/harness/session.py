@@ -53,6 +53,7 @@ class Session:
         self.awaits: tuple[Session, ...] = ()  # the tasks that it waits for now; a cancellation is passed on to them
         self.turn: asyncio.Future[None] | None = None
         self.next_step: Fact = {}
+        self.from_outside = False  # the step that it waits for is no task's of the program
         self.doing = ""  # the kind of the operation that it is in
         self._cancel_pending = False
         self.scope = ""  # of the cancellation that its program outlives: before, open, cancelling again, left
@@ -126,7 +127,8 @@ class Session:
     async def cancel(self, victim: Session | str) -> None:
         """Cancel another session's task: a step of its own."""
         target = self.world.session(victim)
-        await self.step({"kind": "cancel", "session": target.name})
+        # Whoever cancels has waited for something, so this is a step where tasks begin to run at once, too.
+        await self.world.conductor.turn(self, {"kind": "cancel", "session": target.name}, eager=False)
         self.world.cancel(target)
 
     @contextlib.contextmanager
@@ -223,8 +225,12 @@ class Session:
 
     async def _from_outside(self, step: Fact) -> None:
         """The step of who is no task of the program: the clock, the network, an administrator. It is never taken at
-        once, not even where tasks begin to run while they are created."""
-        await self.world.conductor.turn(self, step, eager=False)
+        once, not even where tasks begin to run while they are created, and it is placed at every point of an order."""
+        self.from_outside = True
+        try:
+            await self.world.conductor.turn(self, step, eager=False)
+        finally:
+            self.from_outside = False
 
     def deliberate(self, more: str = "") -> Deliberate:
         """An error of the program's own, to be raised inside a block that shall fail; ``more``: what its text ends

@@ -86,6 +86,24 @@ class Cancelling(Strategy):
         return self.order.choose(enabled, taken)
 
 
+@dataclass(frozen=True)
+class Placing(Strategy):
+    """Another strategy's choices, and a token is chosen at this point, as soon as it can be, and not before."""
+
+    order: Strategy
+    token: str
+    point: int
+
+    def choose(self, enabled: Sequence[Action], taken: Sequence[str]) -> Action:
+        if self.token in taken[self.point :]:
+            return self.order.choose(enabled, taken)
+        late = len(taken) >= self.point
+        others = [action for action in enabled if action.token != self.token]
+        if len(others) < len(enabled) and (late or not others):
+            return next(action for action in enabled if action.token == self.token)
+        return self.order.choose(others, taken)
+
+
 def replay(schedule: str, *, lenient: bool = False) -> Strategy:
     """The strategy that follows a printed schedule, with the moment of cancellation that it may begin with."""
     tokens = parse(schedule)

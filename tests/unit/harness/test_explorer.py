@@ -6,7 +6,7 @@ import pytest
 
 from matrix.harness.explorer import Explorer, Tree
 from matrix.harness.schedule import Execution
-from matrix.harness.strategies import Cancelling, Departing, Sampling, replay
+from matrix.harness.strategies import Cancelling, Departing, Placing, Sampling, replay
 
 from .test_schedule import Game, every_order, explore, watched
 
@@ -180,3 +180,46 @@ def test_a_sample_draws_moments_of_cancellation_as_well():
 def test_a_sample_without_a_victim_cancels_nobody():
     played, _ = explore([2, 2, 2], 4)
     assert not [text for text in played if "@" in text]
+
+
+# -- what comes from outside -----------------------------------------------------------------------------------------
+
+
+def placed_in(bound: int, tree: Tree | None = None) -> tuple[list[Execution], Explorer]:
+    """All that is run of a session A that asks four times, and of an administrator B who does one thing (and waits for
+    an answer, numbered 2, that nobody misses)."""
+    explorer = Explorer(bound, tree=tree)
+    runs = []
+    for execution in explorer.executions():
+        Game([4, 1]).play(execution)
+        execution.outside = {execution.taken.index("B"): "B"}
+        runs.append(execution)
+    return runs, explorer
+
+
+@pytest.mark.parametrize("tree", [None, Tree()])
+def test_what_comes_from_outside_is_placed_at_every_point_of_the_order_in_which_answers_arrive_first(tree):
+    runs, explorer = placed_in(2, tree)
+    befores = {tuple(run.taken[: run.taken.index("B")]) for run in runs}
+    whole = ("A", "1") * 4
+    assert befores >= {whole[:point] for point in range(len(whole) + 1)}
+    assert explorer.placed == len(whole)  # at each but where the base order has it
+    assert explorer.explored == 2 + explorer.placed + explorer.sampled
+
+
+def test_one_order_of_one_s_own_does_not_place_anything():
+    """As many as a cell asks that only looks whether it is as on record."""
+    runs, explorer = placed_in(1)
+    assert explorer.placed == 0
+    assert [type(run.strategy) for run in runs] == [Departing]
+
+
+def test_where_nothing_comes_from_outside_nothing_is_placed():
+    assert explore_watched(4, 0)[1].placed == 0
+
+
+def test_a_step_is_placed_as_soon_as_it_can_be_and_nothing_waits_for_it_in_vain():
+    taken = Game([2, 1]).play(Execution(Placing(Departing(eager=False), "B", 3)))
+    assert taken == "A.1.A.B.1.2"
+    only = Execution(Placing(Departing(eager=False), "A", 5))
+    assert Game([1]).play(only) == "A.1"  # there was nothing else

@@ -412,6 +412,7 @@ async def test_a_thread_that_the_harness_holds_goes_on_when_the_loop_is_stuck():
 RESTS = [(True, 7, 3)] * isolated.STUCK  # asleep, switched so often, the loop went round so often
 
 
+@pytest.mark.parametrize("proven", [False, True])
 @pytest.mark.parametrize(
     ("looks", "takes_over"),
     [
@@ -425,7 +426,9 @@ RESTS = [(True, 7, 3)] * isolated.STUCK  # asleep, switched so often, the loop w
         ([(False, 7, 3), *RESTS], [isolated.STUCK]),
     ],
 )
-async def test_the_loop_is_stuck_when_its_thread_rests_at_so_many_looks_in_a_row(looks, takes_over, monkeypatch):
+async def test_the_loop_is_stuck_when_its_thread_rests_at_so_many_looks_in_a_row(
+    looks, takes_over, proven, monkeypatch
+):
     class Watched:
         """A world that is looked at so often."""
 
@@ -443,7 +446,10 @@ async def test_the_loop_is_stuck_when_its_thread_rests_at_so_many_looks_in_a_row
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     pump = isolated.Pump(world, 5, told.append, pytest.fail)
     monkeypatch.setattr(pump, "_relay", lambda: relayed.append(world.number))
+    monkeypatch.setattr(pump, "_nobody_else_can_act", lambda: proven)
     pump._watch()
+    if proven:  # a thread that rests and has not run since the last look
+        takes_over = [n for n in range(1, len(looks)) if looks[n][0] and looks[n][1:] == looks[n - 1][1:]]
     assert relayed == takes_over
     assert told == [threading.get_native_id()][: len(takes_over)]  # once
 

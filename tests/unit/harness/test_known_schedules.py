@@ -142,9 +142,7 @@ def test_a_cells_own_entries_stand_before_those_of_its_base(tmp_path):
 
 
 def test_a_cell_of_no_named_python_takes_the_entries_of_the_one_it_runs_on(tmp_path):
-    lies, safe = (
-        {"CON-1": {"verdict": word, "schedule": order}} for word, order in (("lies", "A.B"), ("safe", "B.A"))
-    )
+    lies, safe = ({"CON-1": {"verdict": word, "schedule": order}} for word, order in (("lies", "A.B"), ("safe", "B.A")))
     file = tmp_path / "schedules.json"
     file.write_text(json.dumps({"mysql-aiomysql": lies, "mysql-aiomysql-py313": safe}), encoding="utf-8")
     read = functools.partial(known_schedules.read, base="mysql-aiomysql", file=file)

@@ -4,6 +4,7 @@ again."""
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import sys
 from typing import Any
@@ -15,6 +16,7 @@ from matrix.harness.outcome import Exploration, Outcome
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import catalogue
 from matrix.harness.schedule import Execution
+from matrix.harness.situations import Situation
 from matrix.harness.strategies import replay
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing, Refusing
 from tests.unit.miniatures.faults import LeavesAnswerOnWire, LosesReleaseOnCancel
@@ -104,6 +106,14 @@ async def test_eager_tasks_stay_eager_from_run_to_run(eager_loop):
     assert eager_loop.get_task_factory() is asyncio.eager_task_factory
     await explored(Queueing, "CTX-7")
     assert eager_loop.get_task_factory() is asyncio.eager_task_factory
+
+
+async def test_what_cannot_happen_with_eager_tasks_does_not_apply(eager_loop):
+    """Such as that two tasks each hold one connection and want another: the first has both before the next is made."""
+    never = dataclasses.replace(catalogue()["CON-1"], situation=Situation("cannot be", lambda history: False))
+    exploration = await Runner(Backing(Queueing()), 8).explore(never)
+    assert (exploration.error, exploration.judged) == ("", [])
+    assert exploration.absent.startswith("tasks that begin to run while they are created came to its situation in none")
 
 
 async def test_who_is_no_task_of_the_program_waits_for_a_turn_with_eager_tasks_too(eager_loop):
