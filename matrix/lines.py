@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias, TypedDict
 
+LONGEST_MESSAGE = 200  # characters of an exception's message in a fact; a longer one is cut there
+
 # -- header ----------------------------------------------------------------------------------------------------------
 
 

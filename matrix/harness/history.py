@@ -9,6 +9,8 @@ import traceback
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from matrix.lines import LONGEST_MESSAGE
+
 from . import sentences
 from .sentences import Fact
 
@@ -48,7 +50,7 @@ class ErrorRecord:
     @property
     def fact(self) -> dict[str, str]:
         """Type and message, that on one line and no longer than a sentence bears."""
-        return {"type": self.type, "message": " ".join(self.message.split())[:200]}
+        return {"type": self.type, "message": " ".join(self.message.split())[:LONGEST_MESSAGE]}
 
 
 @dataclass

@@ -99,10 +99,13 @@ def _row(row: DiagramRow, places: Mapping[str, int], y: int, width: int) -> str:
         body = f'<path d="M12 {y + 4}{zigzag}"/><text x="{width // 2}" y="{y - 10}" text-anchor="middle">{full}</text>'
         return f'<g class="sq-quiet">{body}</g>'
     x = places.get(row.left, LEFT)
-    if not row.right:
+    if row.right:
+        body = _arrow(row, x, places.get(row.right, LEFT), y, width)
+    else:
         sign = _cross(x, y - 4) if "bad" in row.marks else f'<circle cx="{x}" cy="{y - 4}" r="4"/>'
-        return f'<g class="{marks}"><title>{full}</title>{sign}{_beside(row, x, y, width)}</g>'
-    return f'<g class="{marks}"><title>{full}</title>{_arrow(row, x, places.get(row.right, LEFT), y, width)}</g>'
+        body = sign + _beside(row, x, y, width)
+    title = "" if f"{_escaped(row.text)}</text>" in body else f"<title>{full}</title>"  # of a label that was cut
+    return f'<g class="{marks}">{title}{body}</g>'
 
 
 @lru_cache(maxsize=256)

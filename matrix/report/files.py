@@ -20,7 +20,7 @@ def encode(text: str) -> bytes:
 
 def json_text(value: Any) -> str:
     """JSON on one line; the order of the keys is that of the results."""
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def as_json(value: Any) -> bytes:

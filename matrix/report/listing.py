@@ -13,8 +13,6 @@ from markupsafe import Markup
 from matrix.report.evidence import ANSWERS, Lanes, ShownEvent, ShownEvidence, milliseconds
 
 FRAMES_AT_MOST = 300
-TO_SERVER = '<td class="out">server</td>'  # with an arrow of the style sheet's
-TO_DRIVER = '<td class="in">driver</td>'
 
 
 escape = lru_cache(maxsize=8192)(html.escape)  # names, statements and answers come again and again
@@ -30,7 +28,7 @@ def frames(seen: ShownEvidence) -> Markup:
     rows = [_frame(frame) for frame in seen.frames[:FRAMES_AT_MOST]]
     rest = len(seen.frames) - len(rows)
     if rest > 0:
-        rows.append(f'<tr><td colspan="6">and {rest} more in the evidence as JSON</td></tr>')
+        rows.append(f'<tr><td class="rest" colspan="6">and {rest} more in the evidence as JSON</td></tr>')
     return Markup("\n".join(rows))
 
 
@@ -66,7 +64,7 @@ def _table(style: str, around: str, name: str, about: str, heads: str, rows: Ite
 
 def _lanes(part: Lanes) -> Iterator[str]:
     for event in part.events:
-        row = [f'<tr class="e-{event.style}"><td class="ms">{event.ms}</td>']
+        row = [f'<tr class="e-{event.style}"><td>{event.ms}</td>']
         if event.lane is None:
             who = f'<span class="said">{escape(event.session)}:</span> ' if event.session else ""
             row.append(f'<td class="everyone" colspan="{len(part.sessions)}">{who}{_phrase(event)}</td>')
@@ -76,7 +74,7 @@ def _lanes(part: Lanes) -> Iterator[str]:
                     bar = " open" if event.waiting[lane] or event.kind in ANSWERS else ""
                     row.append(f'<td class="here{bar}" data-session="{escape(session)}">{_phrase(event)}</td>')
                 else:
-                    row.append('<td class="away open"></td>' if event.waiting[lane] else '<td class="away"></td>')
+                    row.append('<td class="open"></td>' if event.waiting[lane] else "<td></td>")
         yield "".join([*row, "</tr>"])
 
 
@@ -102,14 +100,12 @@ def _phrase(event: ShownEvent) -> str:
 
 def _frame(frame: dict[str, Any]) -> str:
     get = frame.get
-    arrow = TO_SERVER if get("direction") == "->" else TO_DRIVER
-    held = ' <span class="tag quiet">held</span>' if get("held") else ""
+    to = "→ server" if get("direction") == "->" else "← driver"
+    held = " <i>held</i>" if get("held") else ""
     marked, overlap = (' class="overlap"', ' <span class="tag">overlap</span>') if get("overlap") else ("", "")
-    content = f"<code>{text}</code>" if (text := _text(get("text"))) else ""
     return (
-        f'<tr{marked}><td class="ms">{milliseconds(get("ms"))}</td><td>{_text(get("wire"))}</td>{arrow}'
-        f'<td>{_text(get("kind"))}{held}{overlap}</td><td class="number">{_text(get("length"))}</td>'
-        f"<td>{content}</td></tr>"
+        f"<tr{marked}><td>{milliseconds(get('ms'))}</td><td>{_text(get('wire'))}</td><td>{to}</td>"
+        f"<td>{_text(get('kind'))}{held}{overlap}</td><td>{_text(get('length'))}</td><td>{_text(get('text'))}</td></tr>"
     )
 
 

@@ -6,11 +6,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from matrix.lines import ScenarioLine
+from matrix.lines import LONGEST_MESSAGE, ScenarioLine
+from matrix.maker import MARK
+from matrix.report.loose import objects
 from matrix.report.summary import Group
 
-# What is another one in every run: addresses in memory, names of rows and databases, numbers of all kinds.
-CHANGING = re.compile(r"0x[0-9a-f]*|\b[0-9a-f]{6}x\d+|\bmatrix_[0-9a-f]+|\d+")
+# What is another one in every run: addresses in memory, names of rows, databases and savepoints, numbers of all kinds.
+CHANGING = re.compile(
+    rf"0x[0-9a-f]*|\b[0-9a-f]{{6}}x\d+|{MARK.pattern}_[0-9a-f]+|\bmatrix_[0-9a-f]+|(?<=savepoint_)[0-9a-f]+|\d+(\.\d+)?"
+)
+SURE = 150  # characters of a message that was cut: where that is depends on how long the numbers in it are
 
 
 def pages(columns: Sequence[Any], groups: Iterable[Group]) -> dict[tuple[str, str], str]:
@@ -34,10 +39,25 @@ def what_it_says(line: ScenarioLine) -> tuple[Any, ...]:
 
 
 def _said(line: Mapping[str, Any]) -> tuple[Any, ...]:
-    sentences = tuple((each.get("property"), _steady(each.get("sentence"))) for each in line.get("violations") or ())
+    cut = sorted(_cut_messages([line.get("finding"), line.get("violations")]))
+    sentences = tuple(
+        (each.get("property"), _steady(each.get("sentence"), cut)) for each in objects(line.get("violations"))
+    )
     words = tuple(line.get(key) for key in ("verdict", "remedy", "level", "complies", "proof"))
-    return (*words, _steady(line.get("reason")), sentences)
+    return (*words, _steady(line.get("reason"), cut), sentences)
 
 
-def _steady(text: Any) -> str:
-    return CHANGING.sub("#", str(text or ""))
+def _cut_messages(value: Any) -> set[str]:
+    """Those of the messages in facts that were cut, or would have been with longer numbers in them."""
+    if isinstance(value, Mapping):
+        message = value.get("message")
+        own = {message} if isinstance(message, str) and len(message) > LONGEST_MESSAGE - 20 else set()
+        return own.union(*map(_cut_messages, value.values()))
+    return set().union(*map(_cut_messages, value)) if isinstance(value, list) else set()
+
+
+def _steady(text: Any, cut: Iterable[str] = ()) -> str:
+    told = str(text or "")
+    for message in cut:
+        told = told.replace(message, CHANGING.sub("#", message)[:SURE])
+    return CHANGING.sub("#", told)

@@ -49,6 +49,8 @@ from matrix.words import NOT_APPLICABLE, NOT_RUN, rank
 
 MESSAGES = 4  # of errors that a pattern names
 FEW = 4  # cells that are built faster without more processes
+# Quick, and with all of a file in view: what scenarios repeat stands far apart.
+XZ = [{"id": lzma.FILTER_LZMA2, "preset": 3, "dict_size": 1 << 24}]
 METHODS = HERE.parents[1] / "docs" / "methods.md"
 
 
@@ -135,9 +137,9 @@ def _shared(site: Site, summary: bytes) -> None:
         put(site, path.name, path.read_bytes())
     put(site, "style.css", (HERE / "style.css").read_bytes() + files.encode(style_rules() + STYLE))
     put(site, "matrix.js", (HERE / "matrix.js").read_bytes())
-    results = [column.result for column in site.table.columns if column.result]
     page(site, "cells/index.html", "cells.html")
-    put(site, "junit.xml", junit.junit((result.cell, result.scenarios) for result in results))
+    # Every cell has a JUnit file of its own; those of several have the newest, or each word would be there four times.
+    put(site, "junit.xml", junit.junit((each.cell, each.scenarios) for each in site.table.newest_runs))
 
 
 def _home(site: Site, release: str) -> None:
@@ -256,7 +258,7 @@ def _scenario(site: Site, name: str) -> None:
     table, row, names = site.table, site.rows[name], list(site.rows)
     having = [(column.cell, column.result.by_id) for column in table.columns if column.result]
     lines = {cell: by_id[name] for cell, by_id in having if name in by_id}
-    newest = (lines.get(table.columns[group.newest].cell) for group in table.groups)
+    newest = (lines.get(run.cell) for run in table.newest_runs)
     at = names.index(name)
     page(
         site,
@@ -273,7 +275,8 @@ def _scenario(site: Site, name: str) -> None:
         after=names[at + 1] if at + 1 < len(names) else None,
     )
     put(site, f"scenarios/{name}.json", files.as_json_lines(published.scenario(site, row), "cells"))
-    put(site, f"scenarios/{name}.xml", junit.junit((cell, [line]) for cell, line in lines.items()))
+    shown = [(run.cell, [run.by_id[name]]) for run in table.newest_runs if name in run.by_id]
+    put(site, f"scenarios/{name}.xml", junit.junit(shown))
 
 
 def charts(of: Group, row: view.Row) -> list[dict[str, Any]]:
@@ -326,8 +329,8 @@ def _driver(site: Site, driver: str) -> None:
         rows=[(family, [(row, _row_places(row, own)) for row in family.rows]) for family in table.families],
     )
     put(site, f"drivers/{name}.json", files.as_json_lines(published.driver(site, driver), "cells"))
-    results = [table.columns[place].result for place in places]
-    put(site, f"drivers/{name}.xml", junit.junit((run.cell, run.scenarios) for run in results if run))
+    runs_of = (run for run in table.newest_runs if run.axes["driver"] == driver)
+    put(site, f"drivers/{name}.xml", junit.junit((run.cell, run.scenarios) for run in runs_of))
 
 
 def _badge(site: Site, name: str, driver: str, place: Summary) -> dict[str, Any]:
@@ -349,7 +352,7 @@ def _cell(site: Site, column: view.Column) -> None:
     if run is not None:
         values |= {"stamp": runs.stamp(run), "earlier": runs.otherwise(site.options.older, run)}
     page(site, f"cells/{column.cell}/index.html", "cell.html", column=column, **values)
-    put(site, f"cells/{column.cell}.json", files.as_json_lines(published.cell(column), "scenarios"))
+    put(site, f"cells/{column.cell}.json", files.as_json_lines(published.cell(site.table, column), "scenarios"))
     put(site, f"cells/{column.cell}.xml", junit.junit([(column.cell, run.scenarios if run else ())]))
     if run is None:
         return
@@ -357,7 +360,7 @@ def _cell(site: Site, column: view.Column) -> None:
     raw = BytesIO(whole).readlines()[1:-1]  # between header and footer: a line for each scenario
     if len(raw) != len(run.scenarios):
         raise BadLine(run.path, "the file has changed since it was read: build the report again", 1)
-    put(site, f"cells/{column.cell}.jsonl.xz", lzma.compress(whole, preset=1))
+    put(site, f"cells/{column.cell}.jsonl.xz", lzma.compress(whole, filters=XZ))
     versions = Markup(templates().get_template("versions.html").render(header=run.header))
     for text, short in zip(raw, run.scenarios, strict=True):
         if site.table.pages[column.cell, short["scenario"]] == column.cell:
@@ -367,6 +370,9 @@ def _cell(site: Site, column: view.Column) -> None:
 def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLine, versions: Markup) -> None:
     name, cell = line["scenario"], column.cell
     row = site.rows[name]
+    of_group = next(each.newest for each in site.table.groups if site.table.columns.index(column) in each.places)
+    newest = site.table.columns[of_group].cell
+    newest = newest if newest != cell else ""  # whose page shows all there is, and is what can be taken upstream
     scripts = attachments.reproducers(run.path.parent, line, run.header)
     lacks = line["complies"] is False and name not in scripts
     absent = attachments.no_script(run.path.parent, line, run.header) if lacks else ""
@@ -380,6 +386,7 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
         row=row,
         line=line,
         mark=row.marks[site.table.columns.index(column)],
+        newest=newest,
         same=site.table.same(cell, name),
         earlier=runs.said_of(site.options.older, run, name),
         expectation=site.table.expected.get((cell, name)),
@@ -387,7 +394,9 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
         stamp=runs.stamp(run),
         replay=replay_command(cell, name, line.get("schedule")),
         absent=absent,
-        upstream=attachments.upstream_text(
+        upstream=""
+        if newest
+        else attachments.upstream_text(
             line, run.header, scripts.get(name), site.table.faults.get((cell, name), ""), absent
         ),
         reproducers={scenario: f"{scenario}.py" for scenario in scripts},

@@ -142,6 +142,11 @@ class Table:
     def scenarios(self) -> int:
         return sum(len(family.rows) for family in self.families)
 
+    @property
+    def newest_runs(self) -> list[CellResult]:
+        """Of the newest cell of each driver on each kind of server."""
+        return [run for each in self.groups if (run := self.columns[each.newest].result)]
+
     def page_of(self, cell: str, scenario: str) -> str:
         """The page that shows the evidence of a cell and scenario, from the root of the site."""
         return page_of(self.pages.get((cell, scenario), cell), scenario)

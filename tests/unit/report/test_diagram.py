@@ -91,7 +91,17 @@ def test_the_overlap_is_marked_in_words_and_by_shape():
 def test_what_a_task_is_told_is_shown_and_another_s_answer_is_marked():
     svg = drawn(overlap())
     bad = [group for group in svg.iter(f"{SVG}g") if "sq-bad" in (group.get("class") or "")]
-    assert next(group.find(f"{SVG}title").text for group in bad) == "is given n-1 and had asked for n-2"
+    assert next(group.find(f"{SVG}text").text for group in bad) == "✖ is given n-1 and had asked for n-2"
+
+
+def test_a_label_has_a_title_where_it_was_cut_and_only_there():
+    long = "a request of which a label has only the beginning, " * 5
+    for text, titled in ((long, True), ("SELECT 1", False)):
+        frames = [frame("->", "COM_QUERY", text, n=3)]
+        svg = drawn(scenario(evidence=numbered(frames, [event(1, "parent", "invoke", 1, "query", "a query")])))
+        titles = {each.text for group in svg.iter(f"{SVG}g") for each in group.findall(f"{SVG}title")}
+        assert any(text.strip() in each for each in titles) == titled
+        assert "a query" not in titles
 
 
 def test_an_answer_that_was_let_through_at_once_is_not_shown_as_held():
