@@ -151,6 +151,14 @@ def test_a_page_of_another_cell_than_the_newest_leads_to_all_that_is_left_out(bu
     assert 'href="../../cells/mysql-aiomysql/NST-3.html">NST-3 in mysql-aiomysql</a>' in other
 
 
+def test_a_scenario_that_the_newest_cell_lacks_has_no_link_there(tmp_path):
+    write(tmp_path, "", [scenario("NST-3")])
+    write(tmp_path, "-py310", [scenario("NST-3", "lies"), scenario("NST-4")], python="3.10.1")
+    folder = site.build(table_of(tmp_path, tmp_path), tmp_path / "build").parent
+    pages = [(folder / f"cells/mysql-aiomysql-py310/{name}.html").read_text("utf-8") for name in ("NST-3", "NST-4")]
+    assert ["in mysql-aiomysql</a>" in page for page in pages] == [True, False]
+
+
 CURE = {"verdict": "lies", "complies": False, "reason": "so", "violations": []}
 DIFFERENT = [
     {"verdict": "breaks"},
