@@ -160,9 +160,14 @@ def run(name: str, chosen: dict[str, list[str]], files: list[str], known: Iterab
     reached = (WORK / f"{name}-{whole.hexdigest()[:16]}.json").absolute()
     for old in {*WORK.glob(f"{name}-*.json")} - {reached}:
         old.unlink()
+    mutated = {file: Mutated(folder / file) for file in files}
+    changes = {each["name"]: survivor(each["name"], mutated[each["file"]].diff(each["name"])) for each in mutants}
     before = on_record(record)
-    done = [each["name"] for each in before.values() if each["state"] in KILLED]
-    asked = [each for each in mutants if each["name"] not in done or before[each["name"]]["of"] != each["of"]]
+    done = {each["name"] for each in before.values() if each["state"] in KILLED}
+    done = {each["name"] for each in mutants if each["name"] in done and before[each["name"]]["of"] == each["of"]}
+    kinds = neutral(name)
+    harmless = {each for each, to in changes.items() if any(kind.search(f"{to.was}\n{to.became}") for kind in kinds)}
+    asked = [each for each in mutants if each["name"] not in done | harmless]
     told = {"mutants": asked, "slots": slots, "reached": str(reached), "record": str(record)}
     (WORK / f"{name}.told").write_text(json.dumps(told), "utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-s", "--tb=native", "-p", "no:cacheprovider"]
@@ -171,30 +176,28 @@ def run(name: str, chosen: dict[str, list[str]], files: list[str], known: Iterab
     if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
         print(f"{name}: the tests could not run; the last lines say why", file=sys.stderr)
         return 2
-    found = on_record(record)
-    return report(name, files, [found[each["name"]] for each in mutants], folder, known)
+    record_now = on_record(record)
+    found = [{**each, "state": "neutral"} if each["name"] in harmless else record_now[each["name"]] for each in mutants]
+    survivors = [changes[each["name"]] for each in found if each["state"] not in (*KILLED, "neutral")]
+    return report(name, found, survivors, [each for each in known if belongs(each, files)])
 
 
-def report(name: str, files: list[str], found: list[dict[str, Any]], folder: Path, known: Iterable[Survivor]) -> int:
+def report(name: str, found: list[dict[str, Any]], survivors: list[Survivor], known: list[Survivor]) -> int:
     states: dict[str, Counter[str]] = defaultdict(Counter)
     for each in found:
         states[each["file"]].update([each["state"], "mutants"])
-    mutated = {file: Mutated(folder / file) for file in files}
-    alive = [each for each in found if each["state"] not in KILLED]
-    survivors = [survivor(each["name"], mutated[each["file"]].diff(each["name"])) for each in alive]
-    kinds = neutral(name)
-    harmless = [each for each in survivors if any(kind.search(f"{each.was}\n{each.became}") for kind in kinds)]
-    new, gone = judge([each for each in survivors if each not in harmless], [k for k in known if belongs(k, files)])
+    new, gone = judge(survivors, known)
     for each in new:
         print(f"survived: {each}")
     for each in gone:
         print(f"explained, but killed or gone: {each}")
     for file, counts in states.items():
         print(f"{file}: {', '.join(f'{number} {state}' for state, number in sorted(counts.items()))}")
-    cpu, seconds = (sum(each[unit] for each in found) for unit in ("cpu", "seconds"))
+    all_of = sum(states.values(), Counter())
+    cpu, seconds = (sum(each.get(unit, 0) for each in found) for unit in ("cpu", "seconds"))
     print(
-        f"{name}: {len(found)} mutants, {len(found) - len(survivors)} killed, {len(survivors)} survived: "
-        f"{len(harmless)} of a neutral kind, {len(survivors) - len(harmless) - len(new)} explained, {len(new)} not "
+        f"{name}: {len(found)} mutants, {all_of['neutral']} of a neutral kind, {sum(all_of[each] for each in KILLED)} "
+        f"killed, {len(survivors)} survived: {len(survivors) - len(new)} explained, {len(new)} not "
         f"({cpu:.0f} s of processors, {seconds:.0f} s of tests)"
     )
     return 1 if new or gone or not found else 0
