@@ -21,20 +21,19 @@ from .warm import Kept, Login, WarmConnections
 
 
 class _ClientSide(asyncio.Protocol):
+    wire: Wire
+
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
-        self.wire: Wire | None = None
 
     def connection_made(self, transport: Any) -> None:
         self.wire = self.gate.accept(transport)
 
     def data_received(self, data: bytes) -> None:
-        assert self.wire is not None
         self.wire.arrived(data)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self.wire is not None:
-            self.wire.client_lost()
+        self.wire.client_lost()
 
 
 class _ServerSide(asyncio.Protocol):
@@ -58,7 +57,10 @@ def _addresses(host: str, port: int) -> list[Any]:
 
 
 class Gate:
-    """The relay in front of one server. ``port`` is where drivers connect, on 127.0.0.1."""
+    """The relay in front of one server. ``port`` is where drivers connect, on 127.0.0.1, once it has started."""
+
+    port: int
+    _addresses: list[Any]
 
     def __init__(self, kind: str, host: str, port: int, timeline: Timeline, number: Callable[[], int]) -> None:
         self.kind = kind
@@ -74,9 +76,7 @@ class Gate:
         self.tls = False  # the driver comes by TLS, which ends here
         self.warm: WarmConnections | None = None  # where the server's connections are taken from, and kept
         self.wires: list[Wire] = []
-        self.port = 0
         self._server: asyncio.AbstractServer | None = None
-        self._addresses: list[Any] = []
         self._connecting: set[asyncio.Task[None]] = set()
         self._unseen = False  # there were requests beside the loop: whom they cancelled is not known
 

@@ -76,7 +76,7 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
         messages, hung = _collect(reading, child, stacks, runner.backing.answers)
         _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
         stacks.seek(0)
-        where = without_folders(stacks.read().decode("ascii"))
+        where = without_folders(stacks.read().decode())
     steps = [m["step"] for m in messages if "step" in m]
     # The others were nobody's choice: the loop was stuck, or a moment of cancellation had come.
     chosen = [step for step in steps if step[0] != "-" and "@" not in step[0]]
@@ -190,7 +190,7 @@ def _collect(
 
 def _messages(received: bytearray) -> list[dict[str, Any]]:
     messages = []
-    for text in received.decode("ascii").splitlines():
+    for text in received.decode().splitlines():
         try:
             messages.append(json.loads(text))
         except ValueError:

@@ -10,9 +10,8 @@ from pathlib import Path
 from matrix.servers import tools
 from matrix.servers.builds import Build
 from matrix.servers.errors import ServerError
-from matrix.servers.tools import Account
+from matrix.servers.tools import USER, Account
 
-USER = "tester"
 STOP_SIGNAL = signal.SIGKILL  # nothing to save; an orderly end takes MySQL 1.5 s
 GREETING_TIMEOUT = 0.5
 # A server to throw away need not survive a power cut, and many run on one machine.

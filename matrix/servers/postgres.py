@@ -11,9 +11,8 @@ from pathlib import Path
 
 from matrix.servers import tools
 from matrix.servers.builds import Build
-from matrix.servers.tools import Account
+from matrix.servers.tools import USER, Account
 
-USER = "tester"
 OWNER = "postgres"  # of the data; a superuser whom nobody can log in as
 STOP_SIGNAL = signal.SIGQUIT  # ends the helper processes and frees the shared memory; SIGKILL would not
 # In clear text, since nothing leaves the machine: some clients refuse SCRAM with as few iterations as below.

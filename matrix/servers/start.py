@@ -12,7 +12,7 @@ from matrix.servers.errors import NoSpaceError, ServerError
 from matrix.servers.launch import Prepared, launch
 from matrix.servers.private import Order
 from matrix.servers.server import Server
-from matrix.servers.tools import Account, Progress
+from matrix.servers.tools import USER, Account, Progress
 
 TEMPLATE_FORMAT = 3  # part of a template's name: raise it when make_data changes
 TEMPLATE_MEGABYTES = {"postgres": 40, "mariadb": 60, "mysql": 100}
@@ -100,7 +100,7 @@ def _started(build: Build, template: Path, root: Path, progress: Progress) -> Se
         version=build.version,
         host="127.0.0.1",
         port=port,
-        user=postgres.USER if build.kind == "postgres" else mysql.USER,
+        user=USER,
         password=password,
         socket=str(sockets if build.kind == "postgres" else sockets / "mysql"),
         release=build.release,

@@ -19,6 +19,7 @@ Progress = Callable[[str], None]
 NO_SPACE = os.strerror(errno.ENOSPC)  # also what apt, dpkg-deb, tar, initdb and the servers print
 
 NEARLY_NOTHING = 1_000_000  # bytes
+USER = "tester"  # whom a private server lets in
 
 
 @dataclass(frozen=True)

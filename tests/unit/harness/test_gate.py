@@ -389,6 +389,10 @@ async def test_a_reset_is_a_reset_and_a_cut_is_an_end(setting):
     wire.reset()  # there is nothing left to reset
 
 
+async def test_a_gate_that_never_started_can_be_closed():
+    await Gate("postgres", "127.0.0.1", 1, Timeline(), lambda: 1).close()
+
+
 async def test_a_refused_connection_ends_at_once(setting):
     setting.gate.refuse_connections = True
     _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", setting.gate.port)

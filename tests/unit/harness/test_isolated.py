@@ -74,7 +74,16 @@ def dying_of(number: int) -> Any:
     return program
 
 
-async def test_what_ends_well_is_told_as_in_this_process():
+@pytest.fixture
+def ends(monkeypatch):
+    """How each child has ended."""
+    statuses = []
+    waitpid = os.waitpid
+    monkeypatch.setattr(os, "waitpid", lambda *asked: statuses.append(waitpid(*asked)) or statuses[-1])
+    return statuses
+
+
+async def test_what_ends_well_is_told_as_in_this_process(ends):
     inside = await run(two_reads, 3)
     here = await Runner(Backing(Queueing()), 3).explore(
         Scenario("CON-0", "", "", "loud", (), None, False, (3, 10), two_reads, "", "", ())
@@ -82,6 +91,7 @@ async def test_what_ends_well_is_told_as_in_this_process():
     assert inside.error == here.error == ""
     assert [o.schedule for o in inside.outcomes] == [o.schedule for o in here.outcomes]
     assert [o.signature for o in inside.outcomes] == [o.signature for o in here.outcomes]
+    assert {status for _, status in ends} == {0}
 
 
 async def test_an_outcome_is_the_same_on_this_side(monkeypatch):
@@ -208,7 +218,17 @@ async def test_an_error_of_the_program_is_an_error_not_a_verdict():
     async def program(world):
         raise KeyError("a slip of the pen")
 
-    assert "KeyError" in (await run(program)).error
+    error = (await run(program)).error
+    assert error.startswith("HarnessError: ")
+    assert "KeyError" in error
+
+
+async def test_a_child_that_died_before_its_first_step_took_none():
+    async def program(world):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    outcome, _ = await one(program)
+    assert (outcome.finding["step"], outcome.evidence["steps"]) == (None, [])
 
 
 async def test_a_child_that_exits_by_itself_is_an_error_not_a_verdict():
@@ -493,10 +513,11 @@ async def test_that_the_server_hung_up_is_passed_on_while_the_loop_is_stuck(monk
     assert (found.error, found.deciding.verdict) == ("", "safe")
 
 
-async def test_what_cannot_be_passed_on_while_the_loop_is_stuck_is_an_error_not_a_hang(monkeypatch):
+async def test_what_cannot_be_passed_on_while_the_loop_is_stuck_is_an_error_not_a_hang(ends, monkeypatch):
     monkeypatch.setattr(isolated, "LIMIT", 60.0)
     found = await run(through_the_gate(lambda connection: connection.sendall(b"N" * (64 << 20)), reads=False))
     assert "what stands in for the loop failed: BlockingIOError: connection 1: more is due" in found.error
+    assert {status for _, status in ends} == {0}
 
 
 async def test_no_child_is_left(monkeypatch):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -86,6 +87,15 @@ def test_what_is_left_of_a_killed_run_is_told_to_end_then_killed_and_its_folder_
     assert [each.exists() for each in folders] == [False, False, True]
 
 
+def test_who_listens_is_waited_for_no_longer_than_he_takes(begin, monkeypatch):
+    monkeypatch.setattr(children, "GRACE", 120.0)
+    polite = begin(POLITE)
+    threading.Thread(target=polite.wait, daemon=True).start()  # who has ended is there until somebody has asked how
+    began = time.monotonic()
+    children.watch(io.StringIO(f"+{polite.pid}\n"))
+    assert time.monotonic() - began < 60
+
+
 @pytest.mark.parametrize("script", ["import time; print(flush=True); time.sleep(60)", STUBBORN])
 def test_what_a_process_of_a_killed_run_has_started_is_ended_too(monkeypatch, script):
     monkeypatch.setattr(children, "GRACE", 1.0)
@@ -116,7 +126,7 @@ def test_what_a_killed_run_started_is_ended_by_its_watchman(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_watchman_keeps_nothing_of_the_run_open():
+def test_a_watchman_keeps_nothing_of_the_run_open(capfd):
     """Who reads what the run says hears its end, and its folder can be unmounted."""
     run = children.Children()
     with run.folder():

@@ -3,6 +3,7 @@ leaves when the next one fails, and what people are told then."""
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -54,8 +55,8 @@ def test_a_template_is_made_once_for_the_server_s_user_alone(
     made: list[Any] = []
     modes: list[int] = []
 
-    def make_data(of: Build, data: Path, account: Account | None) -> None:
-        made.append((of.kind, account))
+    def make_data(of: Build, data: Path, account: Account | None, by: object = None) -> None:
+        made.append((by, of.kind, account))
         modes.append(stat.S_IMODE(data.stat().st_mode))
         assert owners[str(data)] == (65534, 65533)
         (data / "content").write_text(of.kind)
@@ -64,7 +65,7 @@ def test_a_template_is_made_once_for_the_server_s_user_alone(
     monkeypatch.setattr(cache, "server_account", lambda: ACCOUNT)
     monkeypatch.setattr(cache, "check_enterable", lambda *_: None)
     for module in (mysql, postgres):
-        monkeypatch.setattr(module, "make_data", make_data)
+        monkeypatch.setattr(module, "make_data", functools.partial(make_data, by=module))
     needed = []
     new_entry = cache.new_entry
     monkeypatch.setattr(cache, "new_entry", lambda entry, need: needed.append(need) or new_entry(entry, need))
@@ -79,7 +80,7 @@ def test_a_template_is_made_once_for_the_server_s_user_alone(
         manifest = cache.read_manifest(data.parent)
         assert manifest == {"release": "1.2", "origin": "made up", "format": start.TEMPLATE_FORMAT}
         assert (tmp_path / "cache" / "locks" / f"template-{build(kind).key}").is_file()
-    assert made == [("postgres", ACCOUNT), ("mysql", ACCOUNT), ("mariadb", ACCOUNT)]
+    assert made == [(postgres, "postgres", ACCOUNT), (mysql, "mysql", ACCOUNT), (mysql, "mariadb", ACCOUNT)]
     assert modes == [0o700] * 3
     assert needed == [40, 100, 60]
 
@@ -211,7 +212,8 @@ def started(
     monkeypatch.setenv("MATRIX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MATRIX_RUN", str(tmp_path / "run"))
     monkeypatch.setattr(cache, "check_enterable", lambda *_: None)
-    monkeypatch.setattr(start, "data_template", lambda build, progress: tmp_path / "template")
+    templates = {(build, said.append): tmp_path / "template"}
+    monkeypatch.setattr(start, "data_template", lambda *asked: templates[asked])
     monkeypatch.setattr(start, "launch", launched)
     return start.start(build, said.append), said
 
@@ -354,13 +356,18 @@ def launching(root: Path, build: Callable[[str], Build], monkeypatch: pytest.Mon
 
 def test_a_program_is_waited_for_and_its_secret_goes(launching: SimpleNamespace) -> None:
     answers = iter([False, False, True])
-    process, port = launching.to(lambda _: next(answers))
+    process, port = launching.to(lambda process: process is launching.made[0] and next(answers))
     assert (process, port) == (launching.made[0], 1)
     assert process.order.command == ["it"]
     assert process.stopped == 0
     assert not process.held.closed
     assert process.folder.is_dir()
     assert not launching.secrets[0].exists()
+
+
+def test_a_secret_that_the_program_has_taken_away_itself_is_gone(launching: SimpleNamespace) -> None:
+    process, _ = launching.to(lambda _: launching.secrets[0].unlink() or True)
+    assert process.stopped == 0
 
 
 @pytest.mark.parametrize("words", ["Address already in use", "Bind on TCP/IP port: no", "could not bind IPv4 address"])
@@ -377,8 +384,8 @@ def test_a_port_that_another_program_took_is_tried_again_with_another(launching:
 
 
 def test_a_program_that_ends_while_it_starts_says_its_last_words(launching: SimpleNamespace) -> None:
-    said = "\n".join(["could not bind"] + [f"line {number}" for number in range(60)])
-    with pytest.raises(ServerError, match=r"^mysql 1\.2 \(made up\) ended while it started: line 58; line 59$"):
+    said = "\n".join(["could not bind"] + [f"line {number}" for number in range(50)])
+    with pytest.raises(ServerError, match=r"^mysql 1\.2 \(made up\) ended while it started: line 48; line 49$"):
         launching.to(lambda _: False, lives=(True, False), log=said)
     with pytest.raises(NoSpaceError, match=rf"^starting mysql 1\.2 \(made up\): {tools.NO_SPACE}$"):
         launching.to(lambda _: False, lives=(False,), log=f"write: {tools.NO_SPACE}\nAborted")
