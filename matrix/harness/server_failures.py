@@ -106,17 +106,19 @@ def on_the_wire(kind: str, message: bytes, *, ended: bool) -> str:
     53100, disk full'; empty if nothing. ``ended``: the harness has ended this session."""
     if kind == "postgres":
         fields = (field for field in message[5:].split(b"\0") if field)
-        code: Code = next((field[1:].decode("ascii", "replace") for field in fields if field[:1] == b"C"), None)
+        code: Code = next((field[1:].decode(errors="replace") for field in fields if field[:1] == b"C"), None)
     else:
         code = int.from_bytes(message[5:7], "little")  # behind the header of 4 bytes and 0xFF
     return "" if ended and code in ENDS else _failure(kind, code)
 
 
 def _failure(kind: str, code: Code) -> str:
+    if code is None:
+        return ""
     if isinstance(code, str):
         meaning = SQLSTATES.get(code)
     else:
-        meaning = SQLITE.get((code or 0) & 0xFF) if kind == "sqlite" else NUMBERS.get(code or 0)
+        meaning = SQLITE.get(code & 0xFF) if kind == "sqlite" else NUMBERS.get(code)
     return f"{kind} says {code}, {meaning}" if meaning else ""
 
 

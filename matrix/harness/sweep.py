@@ -89,7 +89,6 @@ class Sweep:
             self._pending = awaited
 
     def _ends(self, _: Any) -> None:
-        self._pending = None
         self.cancel()
 
     def _repeats(self) -> bool:

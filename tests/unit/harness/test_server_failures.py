@@ -147,6 +147,24 @@ def test_errors_that_refer_to_each_other_end():
     first, second = DriverError("one"), DriverError("other")
     first.__cause__, second.__cause__ = second, first
     assert server_failures.in_error("postgres", first, Adapter().server_code) == ""
+    assert list(server_failures._wrapped(first)) == [first, second]
+
+
+def test_what_an_error_wraps_is_looked_through_in_its_whole_breadth():
+    outer, cause = DriverError("outer"), DriverError("cause")
+    outer.__cause__, cause.__cause__, outer.__context__ = cause, outer, Coded("53100")
+    assert server_failures.in_error("postgres", outer, Adapter().server_code) == "postgres says 53100, disk full"
+    group = DriverError("some")
+    group.exceptions = (DriverError("one"), Coded("53200"))  # as those of Python 3.11
+    assert server_failures.in_error("postgres", group, Adapter().server_code) == "postgres says 53200, out of memory"
+
+
+@pytest.mark.parametrize("depth", [server_failures.DEPTH - 1, server_failures.DEPTH])
+def test_no_more_than_so_many_wrapped_errors_are_looked_through(depth):
+    error: BaseException = Coded("53100")
+    for _ in range(depth):
+        error = DriverError(error)
+    assert bool(server_failures.in_error("postgres", error, Adapter().server_code)) == (depth < server_failures.DEPTH)
 
 
 # -- on the wire -------------------------------------------------------------------------------------------------------
@@ -178,6 +196,19 @@ def err(number: int) -> bytes:
 def test_an_error_on_the_wire_is_read_by_its_code_alone(kind, message, ended, said):
     found = server_failures.on_the_wire(kind, message, ended=ended)
     assert (said in found) if said else not found
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "said"),
+    [
+        ("postgres", frame(b"E", b"C53100\0Mfull\0\0"), "postgres says 53100, disk full"),
+        ("postgres", frame(b"E", b"SFATAL\0Mno code\0\0"), ""),
+        ("postgres", frame(b"E", b"C\xff\xfe\0\0"), ""),
+        ("mariadb", err(1021), "mariadb says 1021, disk full"),
+    ],
+)
+def test_an_error_on_the_wire_is_told_with_its_server_and_its_meaning(kind, message, said):
+    assert server_failures.on_the_wire(kind, message, ended=False) == said
 
 
 @pytest.mark.asyncio

@@ -141,3 +141,62 @@ async def test_a_moment_that_never_comes_leaves_the_order_without_it():
 
     outcome = await Runner(Backing(Queueing()), 1).once(scenario(of_single(victim)), Execution(replay("A@7")))
     assert outcome.schedule == ""
+
+
+async def wait() -> None:
+    woken = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(1, wake, woken)
+    await woken
+
+
+async def once(program: Any, schedule: str) -> tuple[Any, Execution]:
+    execution = Execution(replay(schedule))
+    return await Runner(Backing(Queueing()), 1).once(scenario(of_single(program)), execution), execution
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(("moment", "left"), [("A@1", 3), ("A@1+", 3), ("A@2", 2), ("A@2+", 2), ("A@3", 1), ("A@4", 0)])
+async def test_within_its_scope_a_session_is_cancelled_once_or_at_each_later_wait(moment, left, again):
+    """As a driver that cleans up and waits once more. What waits for the harness, or behind the scope, is spared."""
+    told = []
+
+    async def victim(session):
+        with session.outlives_cancellation(again=again):
+            for number in range(3):
+                try:
+                    await wait()
+                except asyncio.CancelledError:
+                    told.append(number)
+                await session.step("go on")
+        await wait()
+
+    outcome, execution = await once(victim, moment)
+    assert told == [*range(3 - left, 3)][: None if again else 1]
+    assert execution.waits == (4 - left if again and left else 3)
+    actions = [each["action"] for each in outcome.evidence["steps"]]
+    assert [each for each in actions if each != "A"] == [moment] * (left > 0)
+
+
+async def test_who_goes_on_for_ever_is_left_alone_at_last(monkeypatch):
+    monkeypatch.setattr("matrix.harness.sweep.AGAIN", 5)
+    told = []
+
+    async def victim(session):
+        with session.outlives_cancellation(again=True):
+            while True:
+                try:
+                    await wait()
+                    return
+                except asyncio.CancelledError:
+                    told.append(1)
+
+    await once(victim, "A@1")
+    assert len(told) == 1 + 5
+
+
+async def test_a_wait_that_only_the_end_of_the_run_ends_is_no_moment():
+    async def victim(session):
+        await asyncio.get_running_loop().create_future()
+
+    outcome, execution = await once(victim, "A@1+")
+    assert (outcome.verdict, outcome.schedule, execution.cancel) == ("hangs", "", None)

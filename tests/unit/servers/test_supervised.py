@@ -206,6 +206,32 @@ def test_where_run_folders_are(tmp_path: Path, environment: dict[str, str], root
     assert private.run_root({name: value.format(tmp_path) for name, value in environment.items()}) == found
 
 
+def test_where_nobody_may_write_to_tmp_run_folders_are_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(os, "access", lambda *what: asked.append(what))
+    monkeypatch.setattr(private.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert private.run_root({}) == tmp_path / f"matrix-servers-{os.getuid()}"
+    assert asked == [("/tmp", os.W_OK)]
+
+
+@pytest.mark.parametrize("too_long", [False, True])
+def test_the_path_of_a_socket_may_be_as_long_as_the_kernel_lets_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, too_long: bool
+) -> None:
+    folder, held = private.new_run_folder(root)
+    held.close()
+    length = len(str(folder / "socket" / ".s.PGSQL.65535"))
+    monkeypatch.setattr(private, "LONGEST_SOCKET_PATH", length - too_long)
+    if too_long:
+        with pytest.raises(ServerError, match=r"^the path \S+ is too long for a socket: set MATRIX_RUN to a shorter"):
+            private.new_run_folder(root)
+        assert list(root.glob("s*")) == [folder]
+    else:
+        private.new_run_folder(root)[1].close()
+
+
 def test_a_root_that_is_not_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     root = tmp_path / f"matrix-servers-{os.getuid()}"
