@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import socket
 import struct
@@ -591,12 +592,45 @@ async def test_what_the_driver_never_reads_is_not_in_flight_for_ever(setting):
     await until(wire._all_arrived)
 
 
-async def test_a_server_that_is_not_reached_is_nobodys_hang_up(setting):
+NO_FAMILY = (9999, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))
+NO_SERVER = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))
+
+
+@pytest.mark.parametrize(
+    ("addresses", "reason"),
+    [
+        ([], "its name has no address"),
+        ([NO_FAMILY, NO_SERVER], f"[Errno {errno.ECONNREFUSED}] "),
+        ([NO_SERVER, NO_FAMILY], f"[Errno {errno.EAFNOSUPPORT}] "),
+    ],
+)
+async def test_a_server_that_is_not_reached_is_nobodys_hang_up(setting, addresses, reason):
     setting.listener.close()
-    setting.gate._addresses = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))]
+    setting.gate._addresses = addresses
     _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", setting.gate.port)
     await until(lambda: client.lost)
-    assert "does not reach the server" in setting.timeline.failures[0]
+    assert setting.timeline.failures[0].startswith(f"the gate does not reach the server: {reason}")
+
+
+async def test_a_server_is_reached_by_the_first_address_that_answers_without_a_wait_of_the_loop(setting):
+    asyncio.get_running_loop().set_debug(True)  # then it refuses sockets that block
+    setting.gate._addresses = [NO_FAMILY, NO_SERVER, *setting.gate._addresses]
+    _, client = await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", setting.gate.port)
+    client.transport.write(STARTUP)
+    await until(lambda: bool(setting.gate.wires))
+    assert setting.gate.connecting()
+    await until(lambda: client.received == WELCOME)
+    assert not setting.gate.connecting()
+
+
+@pytest.mark.parametrize("so", [True, False])
+async def test_what_the_gate_is_told_holds_for_its_new_connections(setting, so):
+    for what in ("hold", "hold_login", "by_frame", "pooled", "tls"):
+        setattr(setting.gate, what, so)
+    await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", setting.gate.port)
+    wire = await until_accepted(setting)
+    assert [wire.holding, wire.hold_login, wire.by_frame, wire.pooled, wire._front is not None] == [so] * 5
+    assert wire.peers is setting.gate.wires
 
 
 async def test_a_write_is_in_flight_until_the_gate_has_it_and_not_after(setting):
