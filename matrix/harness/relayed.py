@@ -30,6 +30,11 @@ class _End:
 class Wire(Channel):
     """One connection of the driver, relayed."""
 
+    client: asyncio.Transport | None
+    driver_socket: DriverSocket
+    peers: list[Wire]  # all connections with this server
+    pooled: bool
+
     def __init__(
         self, kind: str, number: int, timeline: Timeline, *, holding: bool, hold_login: bool, by_frame: bool
     ) -> None:
@@ -43,7 +48,6 @@ class Wire(Channel):
         self.hold_login = hold_login  # answers to the login as well
         self.by_frame = by_frame  # held answers are let through frame by frame, not whole
         self.held: collections.deque[Piece | type[_End]] = collections.deque()
-        self.client: asyncio.Transport | None = None
         self.server: asyncio.Transport | None = None
         self.closed = False
         self._farewell = False  # the driver has said goodbye: what the server still owes is the end of the connection
@@ -52,14 +56,11 @@ class Wire(Channel):
         self.silent = False  # bytes vanish both ways, and neither side hears that the other has gone
         self.logged_in = False  # the driver knows that its login is through: it has asked for something
         self._lost = False  # the server has closed the connection: what the driver still sends goes nowhere
-        self.peers: list[Wire] = []  # all connections with this server
         self.listens = False
         self.news_due = 0  # notifications that the server has still to send it, as soon as nothing is under way
         self._between = False  # nothing is: its last word was that it is ready
         self._early = bytearray()
-        self.driver_socket: DriverSocket | None = None
         self.login: Login | None = None  # where connections of the server are kept
-        self.pooled = False
         self._front: Front | None = None  # where the driver comes by TLS
         self._port: int | None = None  # of this end of the connection to the server
 
@@ -328,10 +329,10 @@ class Wire(Channel):
     # -- the fence: bytes in flight, exactly -----------------------------------------------------------------------
     def unread(self) -> int:
         """Bytes that were delivered to the driver's socket and that it has not read, 0 where that is not known."""
-        return 0 if self.driver_socket is None or self.closed else self.driver_socket.unread()
+        return 0 if self.closed else self.driver_socket.unread()
 
     def _all_arrived(self) -> bool:
-        return self.driver_socket is None or self.client is None or self.driver_socket.all_arrived()
+        return self.client is None or self.driver_socket.all_arrived()
 
 
 def _hang_up(transport: asyncio.Transport) -> None:

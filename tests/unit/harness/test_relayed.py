@@ -1,0 +1,322 @@
+"""One connection behind the gate without sockets: what passes, what is kept from the server, and what is due."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from matrix.harness import relayed
+from matrix.harness.channel import Timeline
+from matrix.harness.relayed import Wire
+from tests.unit.harness.test_gate import READY, STARTUP, TERMINATE, WELCOME, done, frame, query
+
+
+class Transport:
+    """One side, and what was written to it."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.written, self.closing, self.waiting = port, b"", False, 0
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closing = True
+
+    abort = write_eof = close
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def get_extra_info(self, what: str) -> Any:
+        return {"sockname": ("127.0.0.1", self.port)}[what]
+
+
+class Login:
+    """What the gate asks where connections are kept."""
+
+    def __init__(self, *answers: bytes | None, keeps: bool = True) -> None:
+        self.answers, self.keeps = list(answers), keeps
+        self.asked: list[bytes] = []
+        self.heard: list[str] = []
+        self.said: list[bytes] = []
+        self.kept: list[Any] = []
+
+    def ask(self, data: bytes) -> bytes | None:
+        self.asked.append(data)
+        if not self.answers:
+            raise LookupError("another one than before")
+        return self.answers.pop(0)
+
+    def hear(self, statement: str) -> None:
+        self.heard.append(statement)
+
+    def say(self, data: bytes) -> None:
+        self.said.append(data)
+
+    def can_be_kept(self) -> bool:
+        return self.keeps
+
+    def keep(self, *what: Any) -> None:
+        self.kept.append(what)
+
+
+@pytest.fixture(autouse=True)
+def all_arrives(monkeypatch):
+    found = SimpleNamespace(unread=lambda: 5, all_arrived=lambda: True)
+    monkeypatch.setattr(relayed, "DriverSocket", lambda *_: found)
+
+
+def made(kind: str = "postgres", *, holding: bool = False, login: Login | None = None, reached: bool = True) -> Wire:
+    wire = Wire(kind, 7, Timeline(), holding=holding, hold_login=False, by_frame=False)
+    wire.peers, wire.pooled, wire.login = [wire], False, login  # type: ignore[assignment]
+    wire.connected(Transport(1))  # type: ignore[arg-type]
+    if reached:
+        wire.reached(Transport(2))  # type: ignore[arg-type]
+    return wire
+
+
+def logged_in(**how: Any) -> Wire:
+    wire = made(**how)
+    wire.arrived(STARTUP)
+    wire.from_server(WELCOME)
+    wire.client.written = wire.server.written = b""  # type: ignore[union-attr]
+    return wire
+
+
+def test_it_is_known_by_its_number():
+    wire = logged_in(holding=True)
+    wire.from_client(query("one"))
+    assert (wire.number, wire.label, wire.in_flight()) == (7, "connection 7", "connection 7 waits for the server")
+    wire.from_server(done("one"))
+    assert wire.in_flight() == "connection 7 holds CommandComplete, ReadyForQuery"
+    assert {each.wire for each in wire.timeline.frames} == {7}
+    assert wire.segments.wire == 7
+
+
+@pytest.mark.parametrize(("kind", "so"), [("postgres", False), ("mysql", True), ("mariadb", True)])
+def test_where_a_begin_ends_the_transaction_that_is_open(kind, so):
+    assert made(kind).segments.begin_commits is so
+
+
+def test_a_session_behind_a_pooler_is_known_by_the_port_of_who_uses_it():
+    assert logged_in().backend_id() == 4711
+    wire = made(reached=False)
+    wire.pooled = True
+    assert wire.backend_id() is None
+    wire.reached(Transport(2))
+    assert wire.backend_id() == 2
+
+
+def test_what_the_driver_has_not_read_is_known_while_it_is_there():
+    wire = made()
+    assert wire.unread() == 5
+    wire.cut()
+    assert wire.unread() == 0
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------------
+
+
+def test_what_comes_by_tls_is_plain_for_the_server_and_answered_in_kind(monkeypatch):
+    class Front:
+        def __init__(self, *told: Any) -> None:
+            self.told = told
+
+        def received(self, data: bytes) -> bytes:
+            return data.removeprefix(b"tls:")
+
+        def answer(self, piece: Any) -> Any:
+            return replace(piece, data=b"<" + piece.data)
+
+    monkeypatch.setattr(relayed, "FRONTS", {"postgres": Front})
+    wire = Wire("postgres", 7, Timeline(), holding=False, hold_login=False, by_frame=False)
+    client, server, encrypting = Transport(1), Transport(2), Transport(3)
+    wire.connected(client, tls=True)
+    transport, upgraded, failures = wire._front.told
+    assert transport is client
+    assert failures is wire.timeline.failures
+    wire.reached(server)
+    upgraded(encrypting)
+    wire.arrived(b"tls:" + STARTUP)
+    wire.arrived(b"tls:")
+    assert server.written == STARTUP
+    wire.from_server(WELCOME)
+    assert client.written == b""
+    assert encrypting.written.count(b"<") == 3  # the login's messages, each by the front
+    wire.from_server(done("one"))
+    assert encrypting.written.endswith(done("one"))
+
+
+def test_without_tls_there_is_nothing_in_front():
+    assert made()._front is None
+
+
+# -- what is under way -------------------------------------------------------------------------------------------------
+
+
+def test_who_asks_while_one_answer_is_due_overlaps():
+    wire = logged_in()
+    wire.from_client(query("one"))
+    wire.from_client(query("two"))
+    asked = [each.overlap for each in wire.timeline.frames if each.kind == "Query"]
+    assert asked == [False, True]
+
+
+def test_news_come_when_the_server_is_ready_and_not_before():
+    """A part of a question that is not finished: its answer is there, but the server waits for the rest."""
+    wire = logged_in()
+    wire.from_client(frame(b"P", b"\0SELECT 1\0\0\0") + frame(b"H"))
+    wire.from_server(frame(b"1"))
+    wire.news_due = 1
+    assert not wire.busy()
+    wire.from_client(frame(b"S"))
+    wire.from_server(READY)
+    assert wire.busy()
+
+
+def test_each_of_some_news_is_due():
+    wire = logged_in()
+    wire.from_client(query("LISTEN news"))
+    wire.from_server(done("LISTEN"))
+    for _ in range(2):
+        wire._hear("NOTIFY news")
+    news = frame(b"A", struct.pack("!i", 4712) + b"news\0it rains\0")
+    wire.from_server(news)
+    assert wire.busy()
+    wire.from_server(news)
+    assert not wire.busy()
+
+
+def test_a_row_whose_token_is_no_part_of_a_statement_is_placed_too():
+    wire = logged_in()
+    wire.from_client(query("BEGIN"))
+    wire.from_client(frame(b"B", b"\0\0\0\0\0\1\0\0\0\6w-a1-1\0\0"))
+    assert wire.segments.placed == {"w-a1-1": (7, 1)}
+
+
+def test_what_is_said_when_the_server_has_gone_goes_nowhere():
+    wire = logged_in(holding=True)
+    wire.expect_end()
+    wire.server_lost()
+    wire.from_client(query("into the void"))
+    assert not wire.busy()
+
+
+def test_every_failure_of_the_server_is_kept():
+    wire = logged_in()
+    for code in ("53100", "53200"):
+        wire.from_server(frame(b"E", f"SERROR\0C{code}\0Mno\0\0".encode()))
+    assert [each.partition(",")[0] for each in wire.timeline.failures] == ["postgres says 53100", "postgres says 53200"]
+    assert all(each.endswith(", on connection 7") for each in wire.timeline.failures)
+
+
+def test_behind_its_last_words_the_server_s_end_is_held():
+    wire = logged_in(holding=True)
+    wire.from_server(frame(b"E", b"SFATAL\0VFATAL\0C57P01\0Mgood bye\0\0"))
+    wire.deliver()
+    wire.server_lost()
+    assert wire.deliverable()
+    assert not wire.client.is_closing()
+    assert wire.deliver() == {"pieces": [], "ends": True}
+    assert wire.client.is_closing()
+
+
+def test_an_answer_to_who_has_hung_up_goes_nowhere():
+    wire = logged_in()
+    wire.from_client(query("one"))
+    wire.client_lost()
+    wire.from_server(done("one"))
+    assert wire.closed
+
+
+# -- connections that are kept -----------------------------------------------------------------------------------------
+
+
+def test_a_login_that_was_heard_before_is_answered_without_the_server():
+    login = Login(WELCOME)
+    wire = made(login=login, reached=False)
+    wire.from_client(STARTUP)
+    assert login.asked == [STARTUP]
+    assert wire.client.written == WELCOME
+    assert not wire.busy()
+    wire.reached(Transport(2))
+    assert wire.server.written == b""
+    wire.from_client(query("SELECT 1"))
+    assert wire.server.written == query("SELECT 1")
+    assert login.heard == ["SELECT 1"]
+    assert len(login.asked) == 1
+
+
+def test_a_login_that_was_not_is_the_server_s_and_is_remembered():
+    login = Login(None)
+    wire = made(login=login)
+    wire.from_client(STARTUP)
+    assert wire.server.written == STARTUP
+    wire.from_server(WELCOME)
+    wire.from_client(query("SELECT 1"))
+    wire.from_server(done("SELECT 1"))
+    assert login.said == [WELCOME]
+    assert wire.client.written == WELCOME + done("SELECT 1")
+
+
+def test_a_login_that_goes_otherwise_is_an_error_of_the_run_and_cut():
+    wire = made(login=Login())
+    wire.from_client(STARTUP)
+    assert wire.timeline.failures == ["another one than before, on connection 7"]
+    assert wire.closed
+    assert wire.server.written == b""
+
+
+def test_who_says_goodbye_leaves_a_connection_that_is_kept():
+    login = Login(None)
+    wire = logged_in(login=login)
+    server = wire.server
+    wire.from_client(TERMINATE)
+    assert login.kept == [(server, 4711)]
+    assert server.written == b""
+    assert wire.client.is_closing()
+    assert not wire.busy()
+
+
+@pytest.mark.parametrize("why", ["it is marked", "an answer is due", "one is held", "it ends", "it closes", "it waits"])
+def test_a_connection_is_not_kept_where(why):
+    login = Login(None, keeps=why != "it is marked")
+    wire = logged_in(login=login, holding=why == "one is held")
+    if why in ("an answer is due", "one is held"):
+        wire.from_client(query("one"))
+    if why == "one is held":
+        wire.from_server(done("one"))
+    if why == "it ends":
+        wire.expect_end()
+    server: Any = wire.server
+    server.closing, server.waiting = why == "it closes", int(why == "it waits")
+    wire.from_client(TERMINATE)
+    assert login.kept == []
+    assert server.written.endswith(TERMINATE) == (why != "it closes")
+    assert wire.server is server
+
+
+def test_a_connection_that_the_driver_leaves_before_there_is_one_is_not_kept():
+    login = Login(WELCOME)
+    wire = made(login=login, reached=False)
+    wire.from_client(STARTUP)
+    wire.from_client(TERMINATE)
+    assert login.kept == []
+    wire.reached(Transport(2))
+    assert wire.server.written == TERMINATE
+
+
+def test_who_goes_on_is_not_asked_to_be_kept():
+    login = Login(None)
+    wire = logged_in(login=login)
+    wire.from_client(query("one"))
+    assert login.kept == []
+    assert wire.server.written == query("one")
