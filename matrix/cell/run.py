@@ -272,11 +272,10 @@ class CellRun:
             return loop.run(asked)
         from matrix.generated import search  # hypothesis: only where programs are drawn
 
-        seed = self.options.seed
-        budget = self.options.programs or search.PROGRAMS
-        on_record = self.known_schedules if depth == RECORD else None
-        explained = known if self.whole and on_record is None else None
-        return search.run(cell, scenario, search.SEED if seed is None else seed, budget, explained, on_record)
+        seed = search.SEED if self.options.seed is None else self.options.seed
+        budget, brief = self.options.programs or search.PROGRAMS, depth == RECORD
+        explained = known if self.whole and not brief else None
+        return search.run(cell, scenario, seed, budget, explained, self.known_schedules, brief)
 
     # -- printing --------------------------------------------------------------------------------------------------
     def _show(self, line: ScenarioLine, before: ScenarioLine | None) -> None:

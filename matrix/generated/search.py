@@ -108,7 +108,8 @@ class Search:
     budget: int = PROGRAMS
     known: Mapping[Signature, list[str]] | None = None
     shrinking: int = SHRINKING
-    known_result: KnownResult | None = None  # asked first
+    known_result: KnownResult | None = None  # on record
+    brief: bool = False  # ask with what is on record first, and no further where it is the same again
     racing: bool = False  # nobody owns the order of the driver's threads: what a schedule shows twice counts
     judged: dict[Program, Exploration] = field(default_factory=dict)
 
@@ -173,6 +174,15 @@ class Search:
                     break
         return program
 
+    def _shrunk(self, anomaly: FoundAnomaly) -> Program:
+        """What is on record was shrunk from a program of the usual seed: where it shows the same here, that is not done
+        once more."""
+        known = self.known_result.programs if self.known_result and self.seed == SEED else ()
+        for program in map(from_data, known):
+            if program.size <= anomaly.smallest.size and self._shows(program, anomaly.signature):
+                return program
+        return self.shrink(anomaly.smallest, anomaly.signature)
+
     def _shows(self, program: Program, wanted: Signature) -> bool:
         exploration = self.judge(program)
         return exploration.deciding not in exploration.once and exploration.deciding.signature == wanted
@@ -190,7 +200,7 @@ class Search:
         return line
 
     def _line(self) -> ScenarioLine:
-        if self.known_result and self.known_result.program:
+        if self.brief and self.known_result and self.known_result.program:
             others = self.draw()[:PROGRAMS_BRIEF] if self.known_result.verdict == SAFE else []
             asked = dict.fromkeys([*map(from_data, self.known_result.programs), *others])
             line = self._line_of(list(asked), shrunk=True)
@@ -221,7 +231,7 @@ class Search:
         deciding = self.judged[worst].deciding.signature
         for anomaly in anomalies.values():
             if not shrunk and (anomaly.signature == deciding or self._is_new(anomaly.signature)):
-                anomaly.smallest = self.shrink(anomaly.smallest, anomaly.signature)
+                anomaly.smallest = self._shrunk(anomaly)
             anomaly.shrunk = self.judge(anomaly.smallest, confirm=True)
         if deciding in anomalies:
             worst = anomalies[deciding].smallest
@@ -326,6 +336,7 @@ def run(
     budget: int,
     known: Mapping[Signature, list[str]] | None,
     known_schedules: KnownSchedules | None = None,
+    brief: bool = False,
 ) -> Any:
     """The result line of a generated scenario in a cell, over each of its databases."""
     reason = cell.unmet(scenario)
@@ -341,7 +352,7 @@ def run(
         loop = MatrixLoop()
         try:
             runner = cell_scenarios.runner(cell, backing, orders)
-            search = Search(scenario, runner, loop, seed, budget, known, shrinking, on_record, racing)
+            search = Search(scenario, runner, loop, seed, budget, known, shrinking, on_record, brief, racing)
             lines[backing.kind] = search.line()
         finally:
             loop.close()

@@ -210,10 +210,28 @@ def test_what_is_on_record_is_asked_first_and_not_shrunk_again():
     known = known_schedules.KnownSchedules({}, entries).of("GEN-2")
 
     def use(search: Search) -> Any:
-        search.known_result = known
+        search.known_result, search.brief = known, True
         return search.line(), len(search.judged)
 
     brief, judged = searched(faults.AnswersInWrongOrder, "GEN-2", use)
     assert (brief["verdict"], judged) == (whole["verdict"], 1)
     otherwise, judged = searched(Queueing, "GEN-2", use)
     assert (otherwise["verdict"], judged) == ("safe", PROGRAMS + 1)
+
+
+def test_what_was_shrunk_before_is_not_shrunk_again():
+    """It is what shrinking leads to; where it does not show the same, that is done."""
+    whole = searched(faults.AnswersInWrongOrder, "GEN-2", lambda search: (search.line(), len(search.judged)))
+    known = known_schedules.KnownSchedules({}, known_schedules.entries([whole[0]])).of("GEN-2")
+
+    def use(search: Search) -> Any:
+        search.known_result = known
+        return search.line(), len(search.judged)
+
+    again = searched(faults.AnswersInWrongOrder, "GEN-2", use)
+    assert again[1] < whole[1]
+    for key in ("verdict", "reason", "orders", "schedule", "generated"):
+        assert again[0][key] == whole[0][key]
+
+    other = searched(faults.SwallowsCancellation, "GEN-2", use)
+    assert other[0]["generated"]["deciding"] != whole[0]["generated"]["deciding"]
