@@ -263,7 +263,7 @@ class Pump(threading.Thread):
     def _nobody_else_can_act(self) -> bool:
         """Whether all threads but this one sleep, the loop's too, and none can be woken but by what the gate passes on
         or holds: then it is known at once that the loop is stuck."""
-        return all_asleep(others(()), self.world.gates.sockets)
+        return all_asleep(others(), self.world.gates.sockets)
 
     def _relay(self) -> None:
         self.world.recording.loop_was_stuck()

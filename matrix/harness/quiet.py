@@ -140,10 +140,10 @@ class Quiet:
         counted = [channel for channel in workers.channels if channel.exact and not channel.serial]
         if counted:
             return len(threads) == sum(channel.pending for channel in counted)  # else one is on its way out
-        # What is held has left the driver, and waits for nobody else. The others may wait for each other: of those,
-        # and of whatever thread is still busy with a job's end, the kernel must show that they all sleep at once.
-        held = workers.held_threads()
-        if all_asleep(others(held | at_side | self._loop.bystanders), self._gates.sockets):
+        # They may wait for each other: of these, and of whatever thread is still busy with a job's end, the kernel must
+        # show that they all sleep at once. What is held has left the driver, and waits for nobody else.
+        held, everybody, bystanders = workers.held_threads(), others(), at_side | self._loop.bystanders
+        if all_asleep(everybody - bystanders, self._gates.sockets, everybody & bystanders):
             return True
         counts = []
         for thread in threads:

@@ -12,13 +12,14 @@ so that none was left who could wake another.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
 import select
 import struct
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 # The call in which a thread waits for a lock, its kinds of waiting, and the flag that says that no other process could
@@ -52,17 +53,21 @@ def fast_asleep(process: int, but: int) -> frozenset[tuple[int, int]] | None:
     return frozenset(found)
 
 
-def all_asleep(threads: Collection[int], sockets: Callable[[], Collection[int]]) -> bool:
+def all_asleep(
+    threads: Collection[int], sockets: Callable[[], Collection[int]], bystanders: Collection[int] = ()
+) -> bool:
     """Whether there was a moment just now at which all these threads of this process slept, none of whom can be woken
     but by a thread that is not among them: each waits without a time limit for a lock of this process, or for bytes on
-    one of these ``sockets``, and there are none. False where that cannot be known."""
+    one of these ``sockets``, and there are none. Of ``bystanders``, which do nothing for the others, it is enough that
+    they slept too: one that is interrupted may hold the interpreter's own lock, for which others wait without a limit.
+    False where that cannot be known."""
+    every = [*threads, *bystanders]
+    good = [*(functools.partial(_sleeps_for_good, thread, sockets) for thread in threads)]
+    good += [functools.partial(_sleeps, thread) for thread in bystanders]
     try:
-        counts = [_times_run(thread) for thread in threads]
-        return (
-            all(counts)
-            and all(_sleeps_for_good(thread, sockets) for _ in range(2) for thread in threads)
-            and counts == [_times_run(thread) for thread in threads]
-        )
+        counts = [_times_run(thread) for thread in every]
+        looks = all(counts) and all(sleeps() for _ in range(2) for sleeps in good)
+        return looks and counts == [_times_run(thread) for thread in every]
     except OSError:  # it has ended, or the kernel does not say
         return False
 
@@ -70,6 +75,11 @@ def all_asleep(threads: Collection[int], sockets: Callable[[], Collection[int]])
 def _times_run(thread: int) -> int:
     """How often a thread of this process was given a core; 0 where the kernel does not count that."""
     return int(_of(thread, "schedstat").split()[2])
+
+
+def _sleeps(thread: int) -> bool:
+    """Whether a thread sleeps in a call: "running" is shown of one that does not, -1 of one that is in none."""
+    return _of(thread, "syscall").split()[0].isdecimal()
 
 
 def _sleeps_for_good(thread: int, sockets: Callable[[], Collection[int]]) -> bool:
@@ -116,10 +126,9 @@ def _polled(address: int, count: int) -> list[tuple[int, int]]:
     return [(file, events) for file, events, _ in POLLED.iter_unpack(listed)]
 
 
-def others(but: Iterable[int]) -> list[int]:
-    """Native ids of all threads of this process, whoever started them, but for who asks and for these."""
-    every = {int(name) for name in os.listdir("/proc/self/task")}  # noqa: PTH208
-    return sorted(every.difference(but, {threading.get_native_id()}))
+def others() -> set[int]:
+    """Native ids of all threads of this process, whoever started them, but of the one that asks."""
+    return {int(name) for name in os.listdir("/proc/self/task")} - {threading.get_native_id()}  # noqa: PTH208
 
 
 def _waits_for_a_lock(call: list[str]) -> bool:

@@ -90,13 +90,28 @@ def test_who_wakes_up_by_itself_does_not_sleep_for_good(threads, pair, work):
     assert not until(lambda: threads.asleep(near.fileno()), 0.2)
 
 
-def test_who_computes_does_not_sleep(threads):
-    def compute() -> None:
+def compute(threads: Threads) -> Callable[[], None]:
+    def work() -> None:
         while not threads.end.is_set():
             pass
 
-    threads.start(compute)
+    return work
+
+
+def test_who_computes_does_not_sleep(threads):
+    threads.start(compute(threads))
     assert not until(threads.asleep, 0.1)
+
+
+def test_bystanders_may_wake_up_by_themselves_and_may_not_run(threads):
+    """Who is interrupted in the middle of something may hold what the others wait for."""
+    threads.start(threads.end.wait)
+    bystanders = Threads()
+    bystanders.start(lambda: time.sleep(5))
+    assert until(lambda: all_asleep(threads, set, bystanders))
+    bystanders.end = threads.end
+    bystanders.start(compute(bystanders))
+    assert not until(lambda: all_asleep(threads, set, bystanders), 0.1)
 
 
 def test_a_thread_that_has_ended_is_not_asleep(threads):
@@ -131,8 +146,8 @@ def test_what_the_kernel_does_not_show_is_not_known(threads, monkeypatch):
     assert not threads.asleep()
 
 
-def test_others_are_all_threads_but_some(threads):
-    before = others(())
+def test_others_are_all_threads_but_who_asks(threads):
+    before = others()
+    assert threading.get_native_id() not in before
     threads.start(threads.end.wait)
-    assert others(before) == list(threads)
-    assert others([*before, *threads]) == []
+    assert others() - before == set(threads)
