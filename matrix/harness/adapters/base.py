@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import ssl
+import sys
 import traceback
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
@@ -292,11 +293,10 @@ def login(address: Address, database: str = "database") -> dict[str, Any]:
 
 
 def _orm_errors() -> tuple[type[BaseException], ...]:
-    try:
-        from tortoise.exceptions import BaseORMException
-    except ImportError:
-        return ()
-    return (BaseORMException,)
+    """Tortoise's own. Not imported here: where nobody has loaded it no error is one of them, and a child process of a
+    driver's would load it anew."""
+    exceptions = sys.modules.get("tortoise.exceptions")
+    return (exceptions.BaseORMException,) if exceptions is not None else ()
 
 
 def _not_initialised(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """The tables of drivers: what they may leave out, and what is told where one cannot be used."""
 
 import contextvars
+import sys
 
 import pytest
 
@@ -164,3 +165,13 @@ def test_only_the_runtime_error_that_tortoise_documents_counts_as_documented():
         raise RuntimeError("No TortoiseContext is currently active.")
 
     assert (raised(require_context), raised(other)) == (DOCUMENTED, INTERNAL)
+
+
+def test_an_error_is_classed_without_loading_tortoise(monkeypatch):
+    """The child processes of a bare driver would load it anew, each of them."""
+    from tortoise.exceptions import OperationalError
+
+    assert Adapter().classify(OperationalError()) == DOCUMENTED
+    monkeypatch.delitem(sys.modules, "tortoise.exceptions")
+    assert Adapter().classify(KeyError()) == INTERNAL
+    assert "tortoise.exceptions" not in sys.modules
