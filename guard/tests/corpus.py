@@ -248,6 +248,22 @@ async def query_from_inside() -> None:
     await notes
 
 
+async def update_derived_inside() -> None:
+    notes = Note.filter(text="one")
+    seen = await notes
+    async with in_transaction():
+        await Note.create(text=f"there were {len(seen)}")
+        await notes.update(text="two")
+
+
+async def update_derived_in_the_next() -> None:
+    notes = Note.filter(text="one")
+    async with in_transaction():
+        await notes
+    async with in_transaction():
+        await notes.update(text="two")
+
+
 async def second_connection_plain_models() -> None:
     async def child() -> None:
         async with in_transaction("second"):
@@ -381,6 +397,8 @@ WRONG: dict[str, Program] = {
     "TXN-18": gathered_creation,
     "TXN-20": cancelled_in_begin,
     "TXN-37": cancelled_in_begin,
+    "TXN-43": update_derived_inside,
+    "TXN-44": update_derived_in_the_next,
     "FIX-1a": second_connection_plain_models,
     "FIX-2a": start_last,
     "query_from_outside": query_from_outside,
@@ -436,6 +454,19 @@ NOT_SEEN = {
 
 
 # -- right -----------------------------------------------------------------------------------------------------------
+
+
+async def query_built_anew() -> None:
+    await Note.filter(text="draft")
+    async with in_transaction():
+        await Note.filter(text="draft").update(text="sent")
+
+
+async def connection_handed_to_a_query() -> None:
+    drafts = Note.filter(text="draft")
+    await drafts
+    async with in_transaction() as connection:
+        await drafts.using_db(connection).update(text="sent")
 
 
 async def one_lock_for_all() -> None:
@@ -634,6 +665,8 @@ async def schema_in_a_block_of_the_library() -> None:
 RIGHT: dict[str, Program] = {
     program.__name__: program
     for program in (
+        query_built_anew,
+        connection_handed_to_a_query,
         one_lock_for_all,
         one_semaphore,
         one_after_the_other,

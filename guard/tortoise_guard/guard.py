@@ -48,6 +48,7 @@ class Guard:
         life = self._lives.get(task)
         if life is None:  # it is older than the guard, or its loop is not asyncio's own
             life = self._lives[task] = Life(_name(task), 0, None, here() or NOWHERE)
+        life.name = life.name or _name(task)  # of one that was started outside of any transaction
         if not life.watched:
             life.watched = True
             task.add_done_callback(functools.partial(_died, life))
