@@ -180,7 +180,7 @@ class Gate:
         for wire in self.wires:
             wire.cut()
         if self.warm is not None:
-            self.warm.end_run({wire.tracker.cancels for wire in self.wires})
+            self.warm.end_run([wire.tracker.cancels for wire in self.wires])
             if self._unseen:
                 self.warm.close()
         if self._server is not None:

@@ -146,7 +146,10 @@ class Wire(Channel):
             return False
         if self.held or self._ending or server is None or server.is_closing() or server.get_write_buffer_size():
             return False
-        login.keep(server, self.tracker.backend_id)
+        requests = [wire for wire in self.peers if wire.tracker.cancels == self.tracker.backend_id]
+        if not all(wire._lost for wire in requests):
+            return False  # the server may still come to one of them
+        login.keep(server, self.tracker.backend_id, len(requests))
         self.server_lost()
         return True
 

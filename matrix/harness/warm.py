@@ -13,7 +13,7 @@ import contextlib
 import re
 import select
 import socket
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,11 +39,13 @@ class LoginTurn:
 
 @dataclass
 class Kept:
-    """A connection of the server that waits for its next driver. ``backend_id``: the server's own of the session."""
+    """A connection of the server that waits for its next driver. ``backend_id``: the server's own of the session.
+    ``cancels``: requests to cancel it that the server was through with before the session was reset."""
 
     turns: list[LoginTurn]
     backend_id: int | None
     connection: socket.socket
+    cancels: int = 0
 
 
 class WarmConnections:
@@ -69,12 +71,14 @@ class WarmConnections:
         else:
             kept.connection.close()
 
-    def end_run(self, cancelled: Collection[int | None]) -> None:
-        """What was kept in this run can be taken from now on, but for sessions that somebody asked to cancel: the
-        server may come to it late."""
-        whole = [kept for kept in self._of_this_run if kept.backend_id not in cancelled]
-        whole += self._idle
-        for kept in [*whole[KEPT:], *(each for each in self._of_this_run if each.backend_id in cancelled)]:
+    def end_run(self, cancelled: Sequence[int | None]) -> None:
+        """What was kept in this run can be taken from now on, but for sessions that somebody has asked to cancel since:
+        the server may come to it late."""
+        parts: dict[bool, list[Kept]] = {True: [], False: []}
+        for kept in self._of_this_run:
+            parts[cancelled.count(kept.backend_id) == kept.cancels].append(kept)
+        whole = parts[True] + self._idle
+        for kept in [*whole[KEPT:], *parts[False]]:
             kept.connection.close()
         self._idle, self._of_this_run = whole[:KEPT], []
 
@@ -137,8 +141,10 @@ class Login:
         """Whether the next driver can be told the same."""
         return not self.marked and bool(self.turns) and self.turns[0].said.startswith(SAME_AGAIN)
 
-    def keep(self, transport: Any, backend_id: int | None) -> None:
-        """Take the server's connection out of the loop's hands, reset it and keep it."""
+    def keep(self, transport: Any, backend_id: int | None, cancels: int) -> None:
+        """Take the server's connection out of the loop's hands, reset it and keep it. The server has been through with
+        so many requests to cancel its session: it had sent the signal when it closed their connections, and a signal is
+        over when a whole statement has ended well after it."""
         connection = aside(transport.get_extra_info("socket").dup())
         transport.abort()  # closes its own number of it only
-        self.warm.keep(Kept(self.turns, backend_id, connection))
+        self.warm.keep(Kept(self.turns, backend_id, connection, cancels))

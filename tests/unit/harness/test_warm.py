@@ -7,6 +7,8 @@ import asyncio
 import inspect
 import itertools
 import re
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -206,34 +208,90 @@ async def test_within_a_run_each_connection_is_a_session_of_its_own(place):
     assert sorted(await place.run(number_of, number_of)) == sorted([first, second])
 
 
-async def test_a_cancel_request_reaches_its_session_which_is_not_kept(place, witness):
+def cancel(place: Place, connection: Any) -> socket.socket:
+    """Send a request to cancel what a session does; the connection that it came on."""
+    process, key = connection._backend_key_data[:4], connection._backend_key_data[4:]
+    other = socket.create_connection(("127.0.0.1", place.gate.port))
+    length = len(process + key) + 8
+    other.sendall(length.to_bytes(4, "big") + (80877102).to_bytes(4, "big") + process + key)
+    return other
+
+
+async def test_a_session_that_was_cancelled_is_kept_when_the_server_is_through_with_that(place, witness):
     [number] = await place.run(number_of)
 
     def cancelled(connection: Any) -> Any:
-        process, key = connection._backend_key_data[:4], connection._backend_key_data[4:]
-        assert int.from_bytes(process, "big") == number[0][0] == connection.run(PID)[0][0]
-        request = len(process + key) + 8
-        import socket
-        import threading
+        assert number == connection.run(PID)
 
-        def cancel() -> None:
+        def while_it_sleeps() -> None:
             while not witness.execute(
                 f"SELECT 1 FROM pg_stat_activity WHERE pid = {number[0][0]} AND query LIKE '%pg_sleep%' "
                 "AND state = 'active'"
             ):
                 pass
-            with socket.create_connection(("127.0.0.1", place.gate.port)) as other:
-                other.sendall(request.to_bytes(4, "big") + (80877102).to_bytes(4, "big") + process + key)
-                other.recv(1)
+            with cancel(place, connection) as other:
+                assert other.recv(1) == b""
 
-        thread = threading.Thread(target=cancel)
+        thread = threading.Thread(target=while_it_sleeps)
         thread.start()
         with pytest.raises(pg8000.exceptions.DatabaseError, match="57014"):
             connection.run("SELECT pg_sleep(60)")
         thread.join()
 
     await place.run(cancelled)
-    assert await place.run(number_of) != [number]
+    assert await place.run(number_of) == [number]
+
+
+async def test_requests_that_came_too_late_meet_nobody_afterwards(place):
+    """The server is told to cancel a session that does nothing: none of the next driver's statements is cancelled."""
+
+    def cancelled(connection: Any) -> Any:
+        for _ in range(20):
+            with cancel(place, connection) as other:
+                assert other.recv(1) == b""
+        return connection.run(PID)
+
+    [number] = await place.run(cancelled)
+    for _ in range(10):
+        assert (await place.run(asking("SELECT pg_sleep(0.01)", PID)))[0][0] == number
+        assert await place.run(cancelled) == [number]
+
+
+@pytest.mark.parametrize("through", [True, False])
+async def test_a_session_is_not_kept_while_a_request_to_cancel_it_is_under_way(place, through, monkeypatch):
+    reach = Gate._reach
+
+    def not_reached(gate: Gate, wire: Any, kept: Any = None) -> None:
+        if through or wire.tracker.cancels is None:
+            reach(gate, wire, kept)
+
+    monkeypatch.setattr(Gate, "_reach", not_reached)
+
+    def cancelled(connection: Any) -> Any:
+        with cancel(place, connection) as other:
+            while not any(wire.tracker.cancels for wire in place.gate.wires):
+                pass
+            assert not through or other.recv(1) == b""
+            return connection.run(PID)
+
+    [number] = await place.run(cancelled)
+    assert (await place.run(number_of) == [number]) is through
+
+
+async def test_a_session_that_somebody_asks_to_cancel_when_it_is_kept_already_serves_nobody(place):
+    held: list[Any] = []
+
+    def late(connection: Any) -> Any:
+        held.append(connection)
+        return connection.run(PID)
+
+    def of_the_one_before(connection: Any) -> Any:
+        with cancel(place, held[-1]) as other:
+            return other.recv(1)
+
+    number, answer = await place.run(late, of_the_one_before)
+    assert answer == b""
+    assert number not in await place.run(number_of, number_of)
 
 
 async def test_a_session_that_the_server_has_ended_serves_nobody(place, witness):
