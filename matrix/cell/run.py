@@ -170,7 +170,7 @@ class CellRun:
         jobs = []
         for scenario in scenarios:
             after = frozenset(scenario.cures) & names
-            if scenario.generated and self.whole:
+            if scenario.generated and self.whole and self.header["depth"] != RECORD:
                 after = frozenset(names - drawn)  # what the others showed is not found by generation
             jobs.append(ScenarioJob(scenario.id, after, self._given))
         return jobs

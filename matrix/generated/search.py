@@ -139,19 +139,21 @@ class Search:
         return complies(self.scenario.level, signature[0]) is False
 
     # -- drawing ---------------------------------------------------------------------------------------------------
-    def draw(self) -> list[Program]:
-        """The first ``budget`` different programs of the seed that are large enough to show anything."""
+    def draw(self, first: int = sys.maxsize) -> list[Program]:
+        """The first ``budget`` different programs of the seed that are large enough to show anything; only the
+        ``first`` of these, where no more are asked for."""
         found: dict[Program, None] = {}
         line = LINES[self.scenario.id]
+        wanted = self.budget if self.racing else min(first, self.budget)  # those of middling size are known at the end
 
         def enough(program: Program) -> bool:
-            if program.asks and program.size in line.sizes and len(found) < self.budget:
+            if program.asks and program.size in line.sizes and len(found) < wanted:
                 found.setdefault(program)
-            return len(found) == self.budget
+            return len(found) == wanted
 
         with _only_the_seed_counts():
             (_draw_apart if line.apart else _draw)(line.rules, enough, self.seed, DRAWS * self.budget)
-        return _of_middling_size(list(found)) if self.racing else list(found)
+        return (_of_middling_size(list(found)) if self.racing else list(found))[:first]
 
     # -- shrinking -------------------------------------------------------------------------------------------------
     def shrink(self, program: Program, wanted: Signature) -> Program:
@@ -201,7 +203,7 @@ class Search:
 
     def _line(self) -> ScenarioLine:
         if self.brief and self.known_result and self.known_result.program:
-            others = self.draw()[:PROGRAMS_BRIEF] if self.known_result.verdict == SAFE else []
+            others = self.draw(PROGRAMS_BRIEF) if self.known_result.verdict == SAFE else []
             asked = dict.fromkeys([*map(from_data, self.known_result.programs), *others])
             line = self._line_of(list(asked), shrunk=True)
             if line["verdict"] == self.known_result.verdict:

@@ -72,6 +72,15 @@ def drawn(line: str, seed: int = 7, number: int = 60) -> tuple[Program, ...]:
 # -- drawing ---------------------------------------------------------------------------------------------------------
 
 
+@EACH_LINE
+@pytest.mark.parametrize("racing", [False, True])
+def test_the_first_programs_are_those_that_the_whole_draw_begins_with(line, racing):
+    search = Search(catalogue()[line], None, None, racing=racing)  # type: ignore[arg-type]
+    whole = search.draw()
+    assert search.draw(2) == whole[:2]
+    assert len(whole) > 2
+
+
 @pytest.mark.parametrize(
     ("line", "digest"),
     [

@@ -55,6 +55,7 @@ class Jobs:
         self.asked: list[tuple[str, str]] = []
         self.learn = learn
         self.begin(jobs)
+        self.first_part = self.jobs
 
     def begin(self, jobs):
         self.jobs = {job.scenario: job for job in jobs}
@@ -118,6 +119,9 @@ def depths(folder):
 def test_what_is_on_record_is_asked_first_and_all_orders_of_what_says_less(judged, tmp_path):
     done = judged()
     first = [(name, RECORD) for name in NAMES]
+    # Programs wait for the others only where these tell what generation has found.
+    assert done.processes.first_part["GEN-1"].after == frozenset()
+    assert done.processes.jobs["GEN-1"].after == {"CON-1", "FIX-4"}
     # CON-2 had all orders in the first part, CON-7 does not apply; a remedy and programs depend on other lines.
     assert done.processes.asked == [*first, ("CON-1", FULL), ("FIX-4", FULL), ("GEN-1", FULL)]
     assert depths(tmp_path) == (FULL, dict.fromkeys(NAMES, FULL))
