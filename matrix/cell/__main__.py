@@ -76,6 +76,7 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         "pytest",
         "tests/compliance",
         "--tb=no",
+        "--assert=plain",  # rewriting would compile all of hypothesis, a plugin of pytest's, in its own slow way
         "-q",
         "-p",
         "no:cacheprovider",
