@@ -7,6 +7,7 @@ through leaves an incomplete result, and an older complete one stays.
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Sequence
@@ -106,7 +107,7 @@ class CellRun:
                 )
             self.cell = Cell(name, progress=lambda text: self.terminal.say(f"  {text}"))
             self.catalogue = catalogue(self.cell.driver)
-            self.cell.open()
+            self.cell.open(self._import)
             self._begin_result(self.cell)
         except (CellError, WriteError, expectations.ExpectationError, OSError) as error:
             self.close()
@@ -116,6 +117,17 @@ class CellRun:
             f"  {axes['driver']} {axes['driver_version']} · Tortoise {axes['tortoise']} · "
             f"Python {axes['python']} · {self.header['server_string']}"
         )
+
+    def _import(self) -> None:
+        """Load what takes long and scenarios ask for when they come to it: once, not in each process."""
+        assert self.cell is not None
+        applying = [scenario for scenario in self.selected if self.cell.unmet(scenario) is None]
+        for module, wanted in (
+            ("matrix.harness.orm", any(scenario.orm for scenario in applying)),
+            ("matrix.generated.search", any(scenario.generated for scenario in applying)),
+        ):
+            if wanted:
+                importlib.import_module(module)
 
     def _begin_result(self, cell: Cell) -> None:
         self.header = cell.header(self.planned, utc_now())

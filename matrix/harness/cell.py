@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -194,16 +195,18 @@ class Cell:
         self.pooler: Any = None
         self._witnesses: dict[str, Callable[[Address], Witness]] = {}  # instead of the driver's table's
 
-    def open(self) -> None:
-        """Find or start the servers, make a database in each. Raises CellError."""
+    def open(self, meanwhile: Callable[[], object] = bool) -> None:
+        """Find or start the servers, make a database in each; ``meanwhile`` is done beside it. Raises CellError."""
         kinds = self.table.databases or (self.kind,)
         try:
             (first_aside if set(kinds) == {"sqlite"} else check_fence)()
         except NoFence as error:
             raise CellError(str(error)) from None
-        for kind in kinds:
-            spec = kind if self.table.databases else self.spec
-            self._places.append((kind, None, None) if kind == "sqlite" else self._served(spec))
+        with ThreadPoolExecutor(1) as beside:  # servers are started here: they die with the thread that starts them
+            beside.submit(meanwhile)
+            for kind in kinds:
+                spec = kind if self.table.databases else self.spec
+                self._places.append((kind, None, None) if kind == "sqlite" else self._served(spec))
         self.backings = [self._ready(target) for target in self.new_databases()]
         # Destructors of connections that a hung run has lost complain when their loop is long gone: no news to anybody.
         sys.unraisablehook = lambda _: None

@@ -35,7 +35,7 @@ class OneCell:
         self.name, self.driver, self.backings, self.parts = name, "aiosqlite", [], SimpleNamespace(base=name)
         self.adapter = SimpleNamespace(isolated=False)
 
-    def open(self):
+    def open(self, meanwhile):
         self.closed = False
 
     def close(self):
