@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +21,8 @@ from tests.unit.harness.test_gate import READY, STARTUP, TERMINATE, WELCOME, don
 class Transport:
     """One side, and what was written to it."""
 
-    def __init__(self, port: int) -> None:
-        self.port, self.written, self.closing, self.waiting = port, b"", False, 0
+    def __init__(self, port: int, end: socket.socket | None = None) -> None:
+        self.port, self.written, self.closing, self.waiting, self.socket = port, b"", False, 0, end
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -36,7 +39,7 @@ class Transport:
         return self.waiting
 
     def get_extra_info(self, what: str) -> Any:
-        return {"sockname": ("127.0.0.1", self.port)}[what]
+        return {"sockname": ("127.0.0.1", self.port), "socket": self.socket}[what]
 
 
 class Login:
@@ -72,6 +75,7 @@ class Login:
 def all_arrives(monkeypatch):
     found = SimpleNamespace(unread=lambda: 5, all_arrived=lambda: True)
     monkeypatch.setattr(relayed, "DriverSocket", lambda *_: found)
+    return found
 
 
 def made(kind: str = "postgres", *, holding: bool = False, login: Login | None = None, reached: bool = True) -> Wire:
@@ -221,9 +225,11 @@ def test_every_failure_of_the_server_is_kept():
 def test_behind_its_last_words_the_server_s_end_is_held():
     wire = logged_in(holding=True)
     wire.from_server(frame(b"E", b"SFATAL\0VFATAL\0C57P01\0Mgood bye\0\0"))
+    assert wire.deliverable()
     wire.deliver()
     wire.server_lost()
     assert wire.deliverable()
+    assert wire.in_flight() == "connection 7 holds the end of the connection"
     assert not wire.client.is_closing()
     assert wire.deliver() == {"pieces": [], "ends": True}
     assert wire.client.is_closing()
@@ -235,6 +241,202 @@ def test_an_answer_to_who_has_hung_up_goes_nowhere():
     wire.client_lost()
     wire.from_server(done("one"))
     assert wire.closed
+
+
+def test_an_end_that_nobody_holds_is_passed_on_at_once():
+    wire = logged_in(holding=True)
+    wire.server_lost()
+    assert wire.client.is_closing()
+    assert not wire.deliverable()
+
+
+def test_an_expected_end_may_come_in_the_place_of_an_answer():
+    wire = logged_in(holding=True)
+    wire.from_client(query("one"))
+    wire.expect_end()
+    wire.server_lost()
+    assert wire.deliverable()
+    wire.client_lost()
+    assert not wire.deliverable()
+
+
+def test_what_is_held_for_who_has_hung_up_is_delivered_to_nobody():
+    wire = logged_in(holding=True)
+    wire.from_client(query("one"))
+    wire.from_server(done("one"))
+    wire.client_lost()
+    assert len(wire.deliver()["pieces"]) == 2
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_an_answer_is_told_by_its_first_and_its_last_message(rows):
+    wire = logged_in(holding=True)
+    wire.from_client(query("one"))
+    row = frame(b"D", b"\0\1\0\0\0\3abc")
+    wire.from_server(frame(b"T", b"\0\0") * bool(rows) + row * rows + done("one"))
+    kinds = [(each["kind"], each["text"]) for each in wire.deliver()["pieces"]]
+    first = wire.timeline.frames[-2 - rows - bool(rows)]
+    assert kinds == [(first.kind, first.text), ("ReadyForQuery", "idle")]
+
+
+def test_a_single_message_is_told_once():
+    wire = logged_in(holding=True)
+    wire.by_frame = True
+    wire.from_client(query("one"))
+    wire.from_server(done("one"))
+    assert wire.deliver()["pieces"] == [{"kind": "CommandComplete", "text": ""}]
+
+
+def test_what_was_cut_is_closed_and_nothing_is_under_way():
+    wire = logged_in()
+    wire.cut()
+    assert wire.closed is True
+    assert not wire.busy()
+
+
+def test_what_the_server_is_still_to_hear_is_under_way():
+    wire = made(reached=False)
+    assert not wire.busy()
+    wire.from_client(STARTUP)
+    assert wire.busy()
+    wire.reached(Transport(2))
+    wire.from_server(WELCOME)
+    assert not wire.busy()
+    assert wire.in_flight() == ""
+
+
+def test_bytes_that_the_driver_has_still_to_get_are_under_way_while_it_is_there(all_arrives):
+    wire = logged_in()
+    all_arrives.all_arrived = lambda: False
+    assert wire.busy()
+    wire.client = None
+    assert not wire.busy()
+
+
+def test_a_frame_is_recorded_with_all_that_is_shown_of_it():
+    wire = logged_in(holding=True)
+    wire.from_client(query("one"))
+    wire.from_server(done("one"))
+    asked, told, _ = wire.timeline.frames[-3:]
+    assert [(each.wire, each.direction, each.kind, each.text) for each in (asked, told)] == [
+        (7, "->", "Query", "one"),
+        (7, "<-", "CommandComplete", ""),
+    ]
+    assert (asked.length, told.length) == (len(query("one")), len(done("one")) - len(READY))
+    assert told.sequence == asked.sequence + 1
+    assert 0 <= asked.seconds <= told.seconds < 60
+    assert [(each.overlap, each.held) for each in (asked, told)] == [(False, False), (False, True)]
+
+
+# -- beside a loop that is stuck ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stuck() -> Iterator[Callable[..., Any]]:
+    """``stuck()``: a wire, the driver's end and the server's."""
+    opened = []
+
+    def make(**how: Any) -> tuple[Wire, socket.socket, socket.socket]:
+        wire, ends = logged_in(**how), []
+        for side in (wire.client, wire.server):
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            side.socket = ours  # type: ignore[union-attr]
+            ends.append(theirs)
+            opened.extend([ours, theirs])
+        return wire, *ends
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+def hears_the_end(end: socket.socket) -> bool:
+    try:
+        return end.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
+def test_what_lies_in_the_sockets_and_what_is_held_goes_through(stuck):
+    wire, driver, server = stuck(holding=True)
+    wire.from_client(query("one"))
+    wire.from_server(done("one"))
+    wire.server.written = b""
+    wire.pump()
+    assert (wire.client.written, wire.server.written) == (done("one"), b"")
+    server.send(frame(b"N", b"SNOTICE\0\0"))
+    wire.pump()  # the driver says nothing
+    assert wire.client.written == done("one") + frame(b"N", b"SNOTICE\0\0")
+    driver.send(query("two"))
+    wire.pump()
+    assert wire.server.written == query("two")
+    assert not hears_the_end(driver)
+    assert not hears_the_end(server)
+
+
+def test_who_hangs_up_is_told_to_the_other(stuck):
+    wire, driver, server = stuck()
+    driver.close()
+    wire.pump()
+    assert hears_the_end(server)
+    wire, driver, server = stuck()
+    server.close()
+    wire.pump()
+    assert hears_the_end(driver)
+
+
+def test_a_reset_is_an_end_too(stuck, monkeypatch):
+    wire, _, server = stuck()
+    read = os.read
+
+    def reset(number: int, size: int) -> bytes:
+        if number == wire.client.socket.fileno():
+            raise ConnectionResetError
+        return read(number, size)
+
+    monkeypatch.setattr(os, "read", reset)
+    server.send(frame(b"N", b"SNOTICE\0\0"))
+    wire.pump()
+    assert hears_the_end(server)
+    assert wire.server.written == b""
+    assert wire.client.written
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_what_is_closing_is_closed_and_the_other_goes_on(stuck, side):
+    wire, driver, server = stuck()
+    getattr(wire, side).closing = True
+    driver.send(query("two"))
+    server.send(frame(b"N", b"SNOTICE\0\0"))
+    wire.pump()
+    assert hears_the_end(driver if side == "client" else server)
+    asked, told = (any(each.kind == kind for each in wire.timeline.frames) for kind in ("Query", "NoticeResponse"))
+    assert (asked, told) == (side == "server", side == "client")
+    getattr(wire, side).socket.close()
+    wire.pump()  # it knows already
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_who_is_not_there_is_passed_over(stuck, side):
+    wire, driver, server = stuck()
+    client = wire.client
+    setattr(wire, side, None)
+    server.send(frame(b"N", b"SNOTICE\0\0"))
+    driver.send(query("two"))
+    wire.pump()
+    assert not client.written
+    (server if side == "client" else driver).close()
+    wire.pump()
+
+
+def test_more_than_a_socket_takes_is_no_hang_of_the_driver(stuck):
+    wire, driver, _ = stuck()
+    wire.server.waiting = 1
+    driver.send(query("two"))
+    with pytest.raises(BlockingIOError, match=r"^connection 7: more is due than a socket takes while the loop is stuc"):
+        wire.pump()
 
 
 # -- connections that are kept -----------------------------------------------------------------------------------------

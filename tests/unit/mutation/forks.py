@@ -74,14 +74,19 @@ class Looks:
     def __init__(self) -> None:
         self.calls = state()._stats = Calls()
         self.of_fixture: dict[str, set[str]] = collections.defaultdict(set)
+        self.took: dict[str, tuple[float, float]] = {}  # by fixtures that tests share
         self.of_test: dict[str, dict[str, Any]] = {}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Any:
         before = self.calls.take()
+        seconds, cpu = time.monotonic(), time.process_time()
         try:
             return (yield)
         finally:
+            if fixturedef.scope != "function":
+                took = time.monotonic() - seconds, time.process_time() - cpu
+                self.took[fixturedef.argname] = max(took, self.took.get(fixturedef.argname, took))
             made = self.calls.take()
             self.of_fixture[fixturedef.argname] |= made
             for name in before | made:
@@ -100,8 +105,12 @@ class Looks:
             }
 
     def found(self, items: Iterable[Any]) -> dict[str, dict[str, Any]]:
+        """As if each test had to make all that it shares with others itself: in a fork it may be alone."""
         for item in items:
             found = self.of_test[item.nodeid]
+            for seconds, cpu in (self.took[each] for each in item.fixturenames if each in self.took):
+                found["seconds"] += seconds
+                found["cpu"] += cpu
             found["reaches"] = sorted(found["reaches"].union(*(self.of_fixture[each] for each in item.fixturenames)))
         return self.of_test
 
