@@ -745,6 +745,48 @@ async def test_a_call_that_blocks_the_loop_reaches_the_server_beside_it(setting)
     assert setting.gate.wires == []  # the gate itself saw nothing of it
 
 
+class Warm:
+    """Keeps connections without a look at them, and knows how its run ended."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+        self.ended: list[Any] = []
+
+    def take(self, startup: bytes) -> Any:
+        assert startup == STARTUP
+        return self.kept.pop() if self.kept else None
+
+    def keep(self, kept: Any) -> None:
+        self.kept.append(kept)
+
+    def end_run(self, cancelled: Any) -> None:
+        self.ended.append(cancelled)
+
+    def close(self) -> None:
+        self.ended.append("closed")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+async def test_a_connection_that_was_kept_serves_the_next_driver(setting, beside):
+    warm: Any = Warm()
+    setting.gate.warm = warm
+    first, _ = await setting.logged_in()
+    first.transport.write(TERMINATE)
+    await until(lambda: first.lost)
+    (kept,) = warm.kept
+    second, wire = await setting.logged_in()
+    second.transport.write(query("SELECT 1"))
+    await until(lambda: second.received == done("SELECT 1"))
+    assert (len(setting.servers), setting.servers[0].queries, warm.kept) == (1, ["SELECT 1"], [])
+    assert wire.server.get_extra_info("socket").fileno() == kept.connection.fileno()
+    wire.tracker.cancels = 4711
+    if beside:
+        with setting.gate.beside_the_loop():
+            pass
+    await setting.gate.close()
+    assert warm.ended == [{None, 4711}, *["closed"] * beside]
+
+
 async def test_a_call_that_connects_to_nothing_leaves_nothing_behind(setting):
     with setting.gate.beside_the_loop():
         pass

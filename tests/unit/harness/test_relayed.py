@@ -427,6 +427,8 @@ def test_who_is_not_there_is_passed_over(stuck, side):
     driver.send(query("two"))
     wire.pump()
     assert not client.written
+    heard = any(each.kind == "NoticeResponse" for each in wire.timeline.frames)
+    assert heard == (side == "client")
     (server if side == "client" else driver).close()
     wire.pump()
 
