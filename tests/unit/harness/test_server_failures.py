@@ -154,6 +154,11 @@ def test_what_an_error_wraps_is_looked_through_in_its_whole_breadth():
     outer, cause = DriverError("outer"), DriverError("cause")
     outer.__cause__, cause.__cause__, outer.__context__ = cause, outer, Coded("53100")
     assert server_failures.in_error("postgres", outer, Adapter().server_code) == "postgres says 53100, disk full"
+    outer.__context__, cause.__context__ = None, Coded("53300")  # behind one that was seen
+    assert (
+        server_failures.in_error("postgres", outer, Adapter().server_code)
+        == "postgres says 53300, too many connections"
+    )
     group = DriverError("some")
     group.exceptions = (DriverError("one"), Coded("53200"))  # as those of Python 3.11
     assert server_failures.in_error("postgres", group, Adapter().server_code) == "postgres says 53200, out of memory"
