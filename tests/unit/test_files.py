@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,40 @@ def test_a_copy_keeps_the_time_of_change(tmp_path):
     files.copy(source, target)
     assert target.read_text() == "text"
     assert target.stat().st_mtime_ns == source.stat().st_mtime_ns
+
+
+def test_the_requirements_are_named_from_where_one_is(tmp_path, monkeypatch):
+    asked = Path(files.__file__).resolve().parents[1] / "ci" / "requirements.txt"
+    monkeypatch.chdir(tmp_path)
+    assert not Path(files.requirements()).is_absolute()
+    assert Path(files.requirements()).resolve() == asked
+    assert asked.is_file()
+
+
+PRINTS = """
+import signal, sys
+from matrix import files
+def command():
+    print("x" * int(sys.argv[1]))
+    if len(sys.argv) > 2:
+        raise KeyboardInterrupt
+    return 7
+sys.exit(files.until_read(command))
+"""
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+@pytest.mark.parametrize(("read", "interrupted", "code"), [(True, False, 7), (True, True, 130), (False, False, 141)])
+def test_what_prints_ends_as_those_do_who_are_ended_by_the_signal(size, read, interrupted, code):
+    """Also where all that it prints is still in its buffer when nobody reads any more."""
+    words = [sys.executable, "-c", PRINTS, str(size), *["interrupted"] * interrupted]
+    hears, says = os.pipe()
+    if not read:
+        os.close(hears)
+    with subprocess.Popen(words, cwd=ROOT, stdout=says, stderr=subprocess.PIPE) as process:
+        os.close(says)
+        if read:
+            with os.fdopen(hears, "rb") as heard:
+                assert heard.read() == b"x" * size + b"\n"
+        assert process.stderr.read() == b""
+    assert process.returncode == code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from matrix.results import documents
-from matrix.results.merge import MergeError, merge, write_merged, write_trimmed
-from matrix.results.read import read_folder
+from matrix.results.merge import MergeError, _newest, merge, write_merged, write_trimmed
+from matrix.results.read import CellState, ResultError, read_folder
 from tests.unit.results.samples import faults, header, scenario, write_cell
 
 OLD, NEW = "2026-11-20T18:00:00Z", "2026-11-23T18:00:00Z"
@@ -161,3 +162,9 @@ def test_what_began_later_than_now_is_newer_than_nothing(tmp_path):
     write_cell(tmp_path / "other", header("postgres-asyncpg", started="2099-01-01T00:00:00Z"), [scenario()])
     assert write_trimmed(history, tmp_path / "other", 35) == 1
     assert [state.cell for state in read_folder(history)] == ["mysql-aiomysql", "mysql-asyncmy", "postgres-asyncpg"]
+
+
+def test_which_of_several_problems_is_told_does_not_depend_on_their_order():
+    states = [CellState("mysql-aiomysql", None, ResultError(text)) for text in ("b", "a", "c")]
+    for order in itertools.permutations(states):
+        assert str(_newest(list(order)).problem) == "a"
