@@ -165,6 +165,6 @@ def test_what_began_later_than_now_is_newer_than_nothing(tmp_path):
 
 
 def test_which_of_several_problems_is_told_does_not_depend_on_their_order():
-    states = [CellState("mysql-aiomysql", None, ResultError(text)) for text in ("b", "a", "c")]
+    states = [CellState("mysql-aiomysql", None, ResultError(Path(name), "no")) for name in ("b", "a", "c")]
     for order in itertools.permutations(states):
-        assert str(_newest(list(order)).problem) == "a"
+        assert str(_newest(list(order)).problem) == "a: no"
