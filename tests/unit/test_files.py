@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from matrix import files
+from tests.unit.mutation.reach import in_another_process
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
@@ -100,6 +101,7 @@ sys.exit(files.until_read(command))
 @pytest.mark.parametrize(("read", "interrupted", "code"), [(True, False, 7), (True, True, 130), (False, False, 141)])
 def test_what_prints_ends_as_those_do_who_are_ended_by_the_signal(size, read, interrupted, code):
     """Also where all that it prints is still in its buffer when nobody reads any more."""
+    in_another_process(files)
     words = [sys.executable, "-c", PRINTS, str(size), *["interrupted"] * interrupted]
     hears, says = os.pipe()
     if not read:
