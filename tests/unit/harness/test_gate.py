@@ -784,7 +784,7 @@ async def test_a_connection_that_was_kept_serves_the_next_driver(setting, beside
         with setting.gate.beside_the_loop():
             pass
     await setting.gate.close()
-    assert warm.ended == [{None, 4711}, *["closed"] * beside]
+    assert warm.ended == [[None, 4711], *["closed"] * beside]
 
 
 async def test_a_call_that_connects_to_nothing_leaves_nothing_behind(setting):

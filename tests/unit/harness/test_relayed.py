@@ -484,10 +484,24 @@ def test_who_says_goodbye_leaves_a_connection_that_is_kept():
     wire = logged_in(login=login)
     server = wire.server
     wire.from_client(TERMINATE)
-    assert login.kept == [(server, 4711)]
+    assert login.kept == [(server, 4711, 0)]
     assert server.written == b""
     assert wire.client.is_closing()
     assert not wire.busy()
+
+
+@pytest.mark.parametrize(("through", "kept"), [((), 0), ((True,), 1), ((True, True), 2), ((True, False), None)])
+def test_requests_to_cancel_the_session_are_counted_when_the_server_is_through_with_them(through, kept):
+    """``kept``: with how many; None: not at all, as the server may still come to one."""
+    login = Login(None)
+    wire = logged_in(login=login)
+    server = wire.server
+    for over, session in [*((each, 4711) for each in through), (False, 4712)]:
+        request = made()
+        request.tracker.cancels, request._lost = session, over  # type: ignore[misc]
+        wire.peers.append(request)
+    wire.from_client(TERMINATE)
+    assert login.kept == ([] if kept is None else [(server, 4711, kept)])
 
 
 @pytest.mark.parametrize("why", ["it is marked", "an answer is due", "one is held", "it ends", "it closes", "it waits"])
