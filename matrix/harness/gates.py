@@ -75,5 +75,5 @@ class Gates:
 
     def sockets(self) -> set[int]:
         """The numbers of the driver's sockets: on these nothing comes but what the gates send."""
-        ends = [wire.driver_socket for gate in self._relays for wire in gate.wires if wire.driver_socket]
+        ends = [wire.driver_socket for gate in self._relays for wire in gate.wires]
         return {number for end in ends if (number := end.number()) is not None}

@@ -91,6 +91,14 @@ def test_new_connections_are_refused_by_all(gates, refused):
     assert [each.refuse_connections for each in relays] == [refused] * 2
 
 
+def test_the_driver_s_sockets_are_known_by_their_numbers_as_far_as_they_are_there(gates):
+    wires = [
+        SimpleNamespace(driver_socket=SimpleNamespace(number=lambda number=number: number)) for number in (7, None)
+    ]
+    gates.add(relay(*wires))
+    assert gates.sockets() == {7}
+
+
 @pytest.mark.parametrize("connecting", [True, False])
 def test_one_that_connects_and_all_that_is_unread_counts(gates, connecting):
     assert not gates.connecting()

@@ -502,6 +502,7 @@ def test_requests_to_cancel_the_session_are_counted_when_the_server_is_through_w
         wire.peers.append(request)
     wire.from_client(TERMINATE)
     assert login.kept == ([] if kept is None else [(server, 4711, kept)])
+    assert server.written == (TERMINATE if kept is None else b"")
 
 
 @pytest.mark.parametrize("why", ["it is marked", "an answer is due", "one is held", "it ends", "it closes", "it waits"])
