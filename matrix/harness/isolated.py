@@ -283,6 +283,8 @@ def _child(
         os.write(writing, json.dumps(message).encode() + b"\n")
 
     try:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)  # how the cell comes to its end is not for its children
         faulthandler.disable()  # a crash is a verdict here, not a report on the terminal
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
