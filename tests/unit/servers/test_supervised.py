@@ -264,3 +264,26 @@ def test_without_a_loopback_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch)
         "no port of 127.0.0.1 can be had: Cannot assign requested address\n"
         "switch IPv4's loopback on: ip addr add 127.0.0.1/8 dev lo; ip link set lo up"
     )
+
+
+def test_its_supervisor_keeps_nothing_of_ours_but_the_lock(begin: Begin, capfd: pytest.CaptureFixture[str]) -> None:
+    process = begin("sleep", "600")
+    assert process.log == process.folder / "log"
+    proc = Path(f"/proc/{process._supervisor.pid}")
+    assert [str((proc / name).readlink()) for name in ("fd/2", "cwd")] == [os.devnull, "/"]
+    assert (proc / "cmdline").read_bytes().split(b"\0")[1:3] == [b"-I", b"-S"]
+    process._held.close()
+    assert private._try_lock(process.folder / "lock") is None
+
+
+def test_what_is_being_removed_by_somebody_else_is_passed_over(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = sorted(private.new_run_folder(root)[0] for _ in range(2))
+    try_lock = private._try_lock
+
+    def lock(path: Path) -> Any:
+        if path.parent == folders[0]:
+            raise FileNotFoundError
+        return try_lock(path)
+
+    monkeypatch.setattr(private, "_try_lock", lock)
+    assert private.sweep(root) == [folders[1]]
