@@ -232,6 +232,34 @@ async def test_an_error_of_the_program_is_an_error_not_a_verdict():
     assert "KeyError" in error
 
 
+async def loses_its_connections(world):
+    connection = await world.connect()
+
+    async def victim(session):
+        for _ in range(2):
+            await session.on(connection).read()
+
+    async def server(session):
+        await session.lose_connections()
+
+    await world.together(victim=victim, server=server)
+
+
+async def test_what_came_from_outside_in_a_child_is_known_and_placed_elsewhere():
+    scenario, runner = scenario_of(loses_its_connections), Runner(Backing(Queueing()), 2)
+    executions = Execution(replay("A.1.B")), Execution(replay("A.1.B"))
+    await runner.once(scenario, executions[0])
+    await once_in_child(runner, scenario, executions[1], None)
+    assert executions[0].outside == executions[1].outside == {2: "B"}
+    assert (await run(loses_its_connections, 2)).orders["placed"] >= 3
+
+
+async def test_of_a_child_that_died_nothing_is_known_of_what_came_from_outside():
+    execution = Execution(replay(""))
+    await once_in_child(Runner(Backing(Queueing()), 1), scenario_of(dying_of(signal.SIGSEGV)), execution, None)
+    assert execution.outside == {}
+
+
 async def test_a_child_that_died_before_its_first_step_took_none():
     async def program(world):
         os.kill(os.getpid(), signal.SIGSEGV)
