@@ -142,7 +142,7 @@ async def test_a_child_that_died_had_the_moment_of_cancellation_that_it_came_to(
             try:
                 await asyncio.wait_for(asyncio.get_running_loop().create_future(), 1)
             except BaseException:
-                os.kill(os.getpid(), signal.SIGSEGV)
+                signal.raise_signal(signal.SIGSEGV)  # to this very thread
 
         await world.together(victim=victim)
 

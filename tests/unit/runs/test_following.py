@@ -19,7 +19,7 @@ ENDED = """
 from matrix.harness import cell
 
 
-def gone(self):
+def gone(self, meanwhile):
     raise cell.CellError("no server is here, on purpose")
 
 
