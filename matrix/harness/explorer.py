@@ -161,8 +161,10 @@ class Explorer:
                 self.swept += self._is_new(swept)
 
     def _place(self, base: Execution) -> Iterator[Execution]:
-        """The same order, with a step that is no task's of the program at each other point."""
-        for token in dict.fromkeys(base.outside.values()):
+        """The same order, with a step that is no task's of the program at each other point; not one of a session that
+        does something else as well, such as a task that sleeps."""
+        steps = list(base.outside.values())
+        for token in (each for each in dict.fromkeys(steps) if steps.count(each) == base.taken.count(each)):
             for point in (each for each in range(len(base.taken)) if base.outside.get(each) != token):
                 placed = Execution(Placing(base.strategy, token, point))
                 yield from self._run(placed)

@@ -214,6 +214,14 @@ def test_one_order_of_one_s_own_does_not_place_anything():
     assert [type(run.strategy) for run in runs] == [Departing]
 
 
+def test_who_does_something_else_as_well_is_not_placed():
+    explorer = Explorer(2)
+    for execution in explorer.executions():
+        Game([2, 2]).play(execution)
+        execution.outside = {execution.taken.index("B"): "B"}  # its second step is a question
+    assert explorer.placed == 0
+
+
 def test_where_nothing_comes_from_outside_nothing_is_placed():
     assert explore_watched(4, 0)[1].placed == 0
 
