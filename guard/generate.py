@@ -12,7 +12,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "tests")]
 
-from matrix.harness.scenario import Scenario, catalogue  # noqa: E402
+from matrix.harness.scenario import catalogue  # noqa: E402
 from matrix.results.expectations import ExpectationEntry  # noqa: E402
-from matrix.results.keeps import code_over, preference_over, price_over  # noqa: E402
-from matrix.runs.scenarios import fits, holds_with, on_record, with_whom  # noqa: E402
+from matrix.results.keeps import code_over  # noqa: E402
+from matrix.runs.scenarios import by_preference, holds_with, on_record  # noqa: E402
 from matrix.words import BREAKS, HANGS, LIES, POISONS, REFUSES, VERDICTS, rank  # noqa: E402
 
 MEASURED, RULES = HERE / "tortoise_guard" / "measured.json", HERE / "RULES.md"
@@ -60,7 +60,7 @@ def measured() -> dict[str, Any]:
                 "title": rule["title"],
                 "scenarios": {each: known[each].title for each in rule["scenarios"]},
                 "harm": rule.get("harm") or harm(rule["scenarios"], record),
-                "remedies": (found := remedies(rule["scenarios"], record, known)),
+                "remedies": (found := remedies(rule["scenarios"], record)),
                 "holds": {each: holds_with(known[each], record) for each in found},
                 "code": {each: code for each in found if (code := code_over(each, rule["scenarios"]))},
             }
@@ -84,19 +84,10 @@ def harm(scenarios: Iterable[str], record: Mapping[str, Mapping[str, Expectation
     return f"Can happen with Tortoise {newest_tortoise()}: " + "; ".join(parts)
 
 
-def remedies(
-    scenarios: Iterable[str], record: Mapping[str, Mapping[str, ExpectationEntry]], known: Mapping[str, Scenario]
-) -> dict[str, str]:
-    """Those that claim to cure one of the scenarios and hold somewhere, and where."""
-    wanted, found = set(scenarios), []
-    for scenario in known.values():
-        holds = holds_with(scenario, record)
-        if wanted & set(scenario.cures) and holds:
-            cured, tried = wanted & set(scenario.cures), sum(fits(scenario, driver) for driver in record)
-            place = preference_over(scenario.id, cured, len(holds), tried)
-            said = f"{scenario.title} (holds with {with_whom(holds, record)}){price_over(scenario.id, cured)}"
-            found.append((place, scenario.id, said))
-    return {name: said for _, name, said in sorted(found)[:REMEDIES]}
+def remedies(scenarios: Collection[str], record: Mapping[str, Mapping[str, ExpectationEntry]]) -> dict[str, str]:
+    """Those to try first of those that claim to cure one of the scenarios and hold somewhere, and where."""
+    holding = {name: said for name, said in by_preference(scenarios, record).items() if said}
+    return dict(list(holding.items())[:REMEDIES])
 
 
 def page(data: Mapping[str, Any]) -> str:

@@ -370,9 +370,10 @@ def _cell(site: Site, column: view.Column) -> None:
 def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLine, versions: Markup) -> None:
     name, cell = line["scenario"], column.cell
     row = site.rows[name]
-    of_group = next(each.newest for each in site.table.groups if site.table.columns.index(column) in each.places)
-    newest = site.table.columns[of_group].cell
-    newest = newest if newest != cell else ""  # whose page shows all there is, and is what can be taken upstream
+    place = site.table.columns.index(column)
+    of_group = next(group.newest for group in site.table.groups if place in group.places)
+    # Whose page shows all there is, and is what can be taken upstream; empty of that one.
+    newest = site.table.columns[of_group].cell if of_group != place else ""
     scripts = attachments.reproducers(run.path.parent, line, run.header)
     lacks = line["complies"] is False and name not in scripts
     absent = attachments.no_script(run.path.parent, line, run.header) if lacks else ""
@@ -385,7 +386,7 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
         column=column,
         row=row,
         line=line,
-        mark=row.marks[site.table.columns.index(column)],
+        mark=row.marks[place],
         newest=newest,
         same=site.table.same(cell, name),
         earlier=runs.said_of(site.options.older, run, name),

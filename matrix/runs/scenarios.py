@@ -173,20 +173,12 @@ def _remedies(scenario: Scenario) -> Iterator[str]:
     if own:
         yield "As people write it (docs/patterns, page 'Is my code safe?')"
         yield from (f"  {title}" for title in own)
-    curing = [each for each in catalogue().values() if scenario.id in each.cures]
-    record = on_record()
-    where = {each.id: holds_with(each, record) for each in curing}
-    tried = {each.id: sum(fits(each, driver) for driver in record) for each in curing}
-    places = {
-        name: keeps.preference_over(name, [scenario.id], len(holds), tried[name]) for name, holds in where.items()
-    }
-    if curing:
+    remedies = by_preference([scenario.id], on_record())
+    if remedies:
         yield "Remedies that are run over it; those to try first come first"
-    for each in sorted(curing, key=lambda each: (not where[each.id], places[each.id])):
-        holds = where[each.id]
-        said = f"holds with {with_whom(holds, record)}" if holds else "holds nowhere"
-        price = keeps.price_over(each.id, [scenario.id]) if holds else ""
-        yield from _wrapped(f"{each.id:<8} {each.title} ({said}){price}", hang=11)
+    for remedy, said in remedies.items():
+        nowhere = f"{catalogue()[remedy].title} (holds nowhere)"
+        yield from _wrapped(f"{remedy:<8} {said or nowhere}", hang=11)
     if scenario.cures:
         yield f"Run over: {', '.join(scenario.cures)}"
 
@@ -206,6 +198,22 @@ def on_record() -> dict[str, dict[str, expectations.ExpectationEntry]]:
     }
 
 
+def by_preference(
+    scenarios: Collection[str], record: Mapping[str, Mapping[str, expectations.ExpectationEntry]]
+) -> dict[str, str]:
+    """The remedies that claim to cure one of these scenarios, with title, where they hold and what they cost over it;
+    empty of one that holds nowhere. Those to try first come first."""
+    found = []
+    for remedy in catalogue().values():
+        if cured := set(remedy.cures).intersection(scenarios):
+            holds, tried = holds_with(remedy, record), sum(fits(remedy, driver) for driver in record)
+            with_whom = "every driver" if len(holds) == len(record) else ", ".join(holds)
+            said = f"{remedy.title} (holds with {with_whom}){keeps.price_over(remedy.id, cured)}" if holds else ""
+            place = keeps.preference_over(remedy.id, cured, len(holds), tried)
+            found.append((not holds, place, remedy.id, said))
+    return {name: said for _, _, name, said in sorted(found)}
+
+
 def holds_with(remedy: Scenario, record: Mapping[str, Mapping[str, expectations.ExpectationEntry]]) -> list[str]:
     """The drivers with which a remedy holds."""
     return [driver for driver, entries in record.items() if remedy.id not in entries and fits(remedy, driver)]
@@ -214,10 +222,6 @@ def holds_with(remedy: Scenario, record: Mapping[str, Mapping[str, expectations.
 def fits(scenario: Scenario, driver: str) -> bool:
     """Whether it is run with the driver at all: not where it needs a pool and Tortoise has none."""
     return "tortoise pool" not in scenario.needs or drivers()[driver].servers != ("sqlite",)
-
-
-def with_whom(holds: Collection[str], record: Collection[str]) -> str:
-    return "every driver" if len(holds) == len(record) else ", ".join(holds)
 
 
 def _wrapped(text: str, hang: int = 2) -> Iterator[str]:

@@ -152,20 +152,21 @@ async def test_a_child_that_died_had_the_moment_of_cancellation_that_it_came_to(
     assert (outcome.verdict, outcome.schedule, outcome.crashed) == ("breaks", left, True)
 
 
+async def waits_for_a_held_thread(world):
+    channel = world.worker_gate.channel("thread pool", serial=False, exact=False)
+
+    async def victim(session):
+        await session.step("wait for a thread")
+        done = threading.Event()
+        held = channel.wrap(lambda: None)
+        threading.Thread(target=lambda: (held(), done.set()), daemon=True).start()
+        done.wait()
+
+    await world.together(victim=victim)
+
+
 async def test_what_nobody_chose_is_no_part_of_the_schedule():
-    async def program(world):
-        channel = world.worker_gate.channel("thread pool", serial=False, exact=False)
-
-        async def victim(session):
-            await session.step("wait for a thread")
-            done = threading.Event()
-            held = channel.wrap(lambda: None)
-            threading.Thread(target=lambda: (held(), done.set()), daemon=True).start()
-            done.wait()
-
-        await world.together(victim=victim)
-
-    outcome, asked = await one(program)
+    outcome, asked = await one(waits_for_a_held_thread)
     assert asked == (["A"], [("A",)], 0, "A", None)
     assert len(outcome.evidence["steps"]) > 1  # that the loop was stuck is shown
 
@@ -450,19 +451,7 @@ async def test_nothing_is_proven_while_somebody_waits_for_a_socket(monkeypatch):
 
 
 async def test_a_thread_that_the_harness_holds_goes_on_when_the_loop_is_stuck():
-    async def program(world):
-        channel = world.worker_gate.channel("thread pool", serial=False, exact=False)
-
-        async def waits(session):
-            await session.step("wait for a thread")
-            done = threading.Event()
-            held = channel.wrap(lambda: None)
-            threading.Thread(target=lambda: (held(), done.set()), daemon=True).start()
-            done.wait()
-
-        await world.together(waits=waits)
-
-    found = (await run(program)).deciding
+    found = (await run(waits_for_a_held_thread)).deciding
     assert (found.verdict, found.proof) == ("safe", None)
 
 
