@@ -74,12 +74,14 @@ class Explorer:
 
     First the two base orders, then departures, fewest first. An order with a victim is swept: run once more for every
     moment at which that waited. The sweeps of the base orders are complete; other orders are swept as long as there
-    were fewer than SWEEPS runs, repeats among them. The sample is only drawn where orders are left. ``exhausted`` is
-    True when every order was run. What is in the ``tree`` is not run again, nor is anything twice; without one, all is.
+    were fewer than SWEEPS runs, repeats among them. With ``moments`` a sweep is of so many, drawn. The sample is
+    only drawn where orders are left. ``exhausted`` is True when every order was run. What is in the ``tree`` is not
+    run again, nor is anything twice; without one, all is.
     """
 
-    def __init__(self, bound: int, seed: str = "", tree: Tree | None = None) -> None:
+    def __init__(self, bound: int, seed: str = "", tree: Tree | None = None, moments: int | None = None) -> None:
         self.bound = bound
+        self.moments = moments
         self.exhausted = False
         self.swept = 0  # orders with a moment of cancellation
         self.placed = 0  # orders in which a step from outside was placed
@@ -131,7 +133,7 @@ class Explorer:
                 yield from self._sweep(base)
             else:
                 unswept = True
-        self.exhausted = not any(self._queues) and not unswept
+        self.exhausted = not any(self._queues) and not unswept and self.moments is None
         if not self.exhausted:
             yield from self._sample(self.bound // 2)
 
@@ -153,6 +155,8 @@ class Explorer:
         """The same order, cancelled at each moment at which the victim waited."""
         cancel_points = [CancelPoint(base.victim, n + 1, ends) for n in range(base.waits) for ends in (False, True)]
         self._cancel_points = self._cancel_points or cancel_points
+        if self.moments is not None and self.moments < len(cancel_points):
+            cancel_points = self._random.sample(cancel_points, self.moments)
         for cancel_point in cancel_points:
             swept = Execution(Cancelling(base.strategy, cancel_point))
             yield from self._run(swept)

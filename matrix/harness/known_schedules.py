@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from matrix.lines import Cure, ScenarioLine
-from matrix.words import NOT_VERDICTS
+from matrix.words import NOT_APPLICABLE, NOT_VERDICTS, SAFE
 
 FILE = Path(__file__).resolve().parents[1] / "axes" / "schedules.json"
 ORDERS = 1  # beside the schedule on record, where that is of a safe verdict: it says little of other releases
+MOMENTS = 4  # ... cancelled at so many of its moments, where the record is of these releases; else at every one
 PROGRAMS = 2  # of a line of generated ones, under the same condition
 
 
 @dataclass(frozen=True)
 class KnownResult:
     """One scenario (under a remedy) on record: its verdict, the schedule that decided, a generated line's program, and
-    what decided with the newest releases, where that was another verdict."""
+    what decided with the newest releases, where that was something else. Without a schedule it does not apply: none
+    of its orders came to the situation."""
 
     verdict: str
     schedule: str
@@ -35,7 +37,8 @@ class KnownResult:
     @property
     def schedules(self) -> list[str]:
         """What to ask with: the one that decided, and that of the newest releases, if it is another one."""
-        return list(dict.fromkeys([self.schedule, *([self.newest.schedule] if self.newest else [])]))
+        every = [self.schedule, *([self.newest.schedule] if self.newest else [])]
+        return list(dict.fromkeys(schedule for schedule in every if schedule))
 
     @property
     def programs(self) -> list[list[Any]]:
@@ -44,11 +47,15 @@ class KnownResult:
 
 
 class KnownSchedules:
-    """The record of one cell: ``newest`` are the entries of its base cell, ``own`` those in which it differs."""
+    """The record of one cell: ``newest`` are the entries of its base cell, ``own`` those in which it differs.
+    ``moments``: of how many an order beside the record is swept, None for all."""
 
-    def __init__(self, newest: Mapping[str, Any], own: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, newest: Mapping[str, Any], own: Mapping[str, Any] | None = None, moments: int | None = None
+    ) -> None:
         self._newest = newest
         self._own = own or {}
+        self.moments = moments
 
     def __bool__(self) -> bool:
         return bool(self._newest or self._own)
@@ -64,7 +71,8 @@ def read(cell: str, base: str, file: Path = FILE, python: str = platform.python_
     """The record of a cell, such as ``mysql-aiomysql-tortoise0.25`` with the base ``mysql-aiomysql``; an empty one
     where nobody has measured."""
     on_record = _all(file)
-    return KnownSchedules(on_record.get(base, {}), on_record.get(own_name(cell, base, python), {}))
+    moments = MOMENTS if cell == base else None  # of other releases nothing else may ever be asked
+    return KnownSchedules(on_record.get(base, {}), on_record.get(own_name(cell, base, python), {}), moments)
 
 
 def own_name(cell: str, base: str, python: str) -> str:
@@ -99,13 +107,16 @@ def table(rows: Mapping[str, str], indent: int = 1) -> str:
 
 
 def entries(lines: Iterable[ScenarioLine]) -> dict[str, Any]:
-    """A cell's result lines as the file has them; what is no verdict is left out."""
+    """A cell's result lines as the file has them; what is no verdict is left out, but for scenarios whose situation no
+    order came to."""
     made: dict[str, Any] = {}
     for line in lines:
         cures = line.get("cures")
         found: Mapping[str, Cure | ScenarioLine] = cures if cures else {"": line}
         for scenario, seen in found.items():
-            if seen["verdict"] in NOT_VERDICTS:
+            orders = seen.get("orders")
+            tried = seen["verdict"] == NOT_APPLICABLE and orders and orders.get("situation_not_met")
+            if seen["verdict"] in NOT_VERDICTS and not tried:
                 continue
             known: dict[str, Any] = {"verdict": seen["verdict"], "schedule": seen.get("schedule") or ""}
             if (generated := line.get("generated")) and (program := generated.get("deciding")):
@@ -115,5 +126,11 @@ def entries(lines: Iterable[ScenarioLine]) -> dict[str, Any]:
 
 
 def differing(made: Mapping[str, Any], newest: Mapping[str, Any]) -> dict[str, Any]:
-    """Those entries of a cell that say something else than its base cell's."""
-    return {key: entry for key, entry in made.items() if entry["verdict"] != newest.get(key, {}).get("verdict")}
+    """Those entries of a cell that say something else than its base cell's, or the same by another schedule: that of
+    the base did not show it there, or a longer one did."""
+    return {key: entry for key, entry in made.items() if not _says_the_same(entry, newest.get(key, {}))}
+
+
+def _says_the_same(entry: Mapping[str, Any], newest: Mapping[str, Any]) -> bool:
+    by_another = entry["verdict"] != SAFE and entry["schedule"] != newest.get("schedule")
+    return entry["verdict"] == newest.get("verdict") and not by_another

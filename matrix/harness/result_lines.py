@@ -91,7 +91,15 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
             failed["orders"] = {"explored": 0, "possible": None, "verdicts": {}, "situation_not_met": unmet}
         return failed
     if exploration.absent:
-        return {"verdict": NOT_APPLICABLE, **because(words(exploration.absent)), "complies": None, "evidence": None}
+        unmet = {"situation_not_met": len(exploration.outcomes)}
+        on_record = {"on_record": schedule} if (schedule := exploration.orders.get("on_record")) is not None else {}
+        return {
+            "verdict": NOT_APPLICABLE,
+            **because(words(exploration.absent)),
+            "complies": None,
+            "orders": {"explored": 0, "possible": None, "verdicts": {}, **unmet, **on_record},
+            "evidence": None,
+        }
     deciding = exploration.deciding
     explored, judged = len(exploration.outcomes), len(exploration.judged)
     apart: Chosen = {"situation_not_met": explored - judged} if explored > judged else {}

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from matrix.words import FULL, RECORD, SAFE
+from matrix.words import FULL, NOT_APPLICABLE, RECORD, SAFE
 
 from . import evidence
 from .checker import check, refusals
@@ -279,16 +279,11 @@ class Runner:
                 "sampled": explorer.sampled,
                 "seed": self.seed if explorer.sampled else None,
             }
-            if not exploration.judged and scenario.during and not explorer.swept:
-                exploration.absent = NEVER_WAITS.format(" or ".join(scenario.during))
-            elif not exploration.judged and scenario.situation and scenario.situation.never:
-                exploration.absent = scenario.situation.never
-            elif not exploration.judged and asyncio.get_running_loop().get_task_factory() is not None:
-                exploration.absent = NEVER_EAGERLY.format(len(exploration.outcomes))
-            elif not exploration.judged:
+            exploration.absent = _why_absent(exploration, scenario, explorer)
+            if not exploration.judged and not exploration.absent:
                 key = scenario.situation.key if scenario.situation else ""
                 exploration.error = NOT_MET.format(key, len(exploration.outcomes))
-            elif confirm:
+            elif exploration.judged and confirm:
                 await (self._confirm if self._once else self._repeat)(exploration, scenario, remedy)
         except ScheduleMismatch as error:
             exploration.error = NOT_OWNED.format(error)
@@ -336,13 +331,18 @@ class Runner:
         """Whether what was asked first gives the verdict on record, and so do a few other orders where that is safe. A
         verdict that is the same again has been seen twice: here and where it was recorded."""
         try:
-            explorer = Explorer(ORDERS if known.verdict == SAFE else 0, f"{self.seed} {scenario.id}", tree)
+            assert self.known_schedules is not None
+            orders = ORDERS if known.verdict in (SAFE, NOT_APPLICABLE) else 0
+            explorer = Explorer(orders, f"{self.seed} {scenario.id}", tree, self.known_schedules.moments)
             for execution in explorer.executions():
                 exploration.outcomes.append(await self._run(scenario, execution, remedy))
         except (HarnessError, ScheduleMismatch, WitnessError):
             return False
         exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
         exploration.orders = {"possible": None, "on_record": known.schedule}
+        if not exploration.judged and known.verdict == NOT_APPLICABLE:
+            exploration.absent = _why_absent(exploration, scenario, explorer)
+            return bool(exploration.absent)
         return bool(exploration.judged) and exploration.deciding.verdict == known.verdict
 
     async def _repeat(self, exploration: Exploration, scenario: Scenario, remedy: Any) -> None:
@@ -368,6 +368,18 @@ class Runner:
                 if again.verdict == deciding.verdict:
                     return
             exploration.once.append(deciding)
+
+
+def _why_absent(exploration: Exploration, scenario: Scenario, explorer: Explorer) -> str:
+    """Why a scenario whose situation no order came to does not apply here; empty where that is not known."""
+    if exploration.judged:
+        return ""
+    if scenario.during and not explorer.swept:
+        return NEVER_WAITS.format(" or ".join(scenario.during))
+    if scenario.situation and scenario.situation.never:
+        return scenario.situation.never
+    eager = asyncio.get_running_loop().get_task_factory() is not None
+    return NEVER_EAGERLY.format(len(exploration.outcomes)) if eager else ""
 
 
 def _refused(operation: Operation) -> dict[str, Any]:

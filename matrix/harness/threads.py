@@ -12,6 +12,8 @@ so that none was left who could wake another.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import os
 import platform
@@ -21,6 +23,8 @@ import struct
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
+
+from .sockets import first_aside
 
 # The call in which a thread waits for a lock, its kinds of waiting, and the flag that says that no other process could
 # wake it (linux/futex.h).
@@ -32,6 +36,7 @@ POLL = {"x86_64": "7"}.get(platform.machine())  # its limit is a number, negativ
 PPOLL = {"x86_64": "271", "aarch64": "73"}.get(platform.machine())  # ... the address of one, 0 without
 POLLED = struct.Struct("=ihh")  # struct pollfd
 MOST_POLLED = 8
+MOST_FILES = 200  # kept open by each thread that looks
 SWITCHES = re.compile(r"ctxt_switches:\s*(\d+)")
 
 
@@ -65,6 +70,9 @@ def all_asleep(
     good = [*(functools.partial(_sleeps_for_good, thread, sockets) for thread in threads)]
     good += [functools.partial(_sleeps, thread) for thread in bystanders]
     try:
+        # One that was awake a moment ago mostly still is: then no other need be looked at.
+        if _files.awake in threads and not _sleeps_for_good(_files.awake, sockets):
+            return False
         counts = [_times_run(thread) for thread in every]
         looks = all(counts) and all(sleeps() for _ in range(2) for sleeps in good)
         return looks and counts == [_times_run(thread) for thread in every]
@@ -84,16 +92,49 @@ def _sleeps(thread: int) -> bool:
 
 def _sleeps_for_good(thread: int, sockets: Callable[[], Collection[int]]) -> bool:
     call = _of(thread, "syscall").split()
-    return _waits_for_a_lock(call) or _waits_for_bytes(call, sockets)
+    if _waits_for_a_lock(call) or _waits_for_bytes(call, sockets):
+        return True
+    _files.awake = thread
+    return False
+
+
+class _Files(threading.local):
+    """The kernel's files about threads, kept open for each thread that asks: a run asks tens of thousands of times, and
+    to open one takes four times as long as to read it. Their numbers are not taken from the driver's sockets."""
+
+    def __init__(self) -> None:
+        self.open: dict[tuple[int, str], int] = {}
+        self.awake = 0  # the thread that was seen awake last
+
+    def read(self, thread: int, what: str) -> bytes:
+        """Raises OSError of a thread that has ended."""
+        if (file := self.open.get((thread, what))) is not None:
+            with contextlib.suppress(OSError):  # it has ended; another one may have its number now
+                return os.pread(file, 4096, 0)
+            os.close(self.open.pop((thread, what)))
+        if len(self.open) >= MOST_FILES:
+            self.close()
+        opened = os.open(f"/proc/self/task/{thread}/{what}", os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # no number is left: then it is opened each time
+                self.open[thread, what] = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, first_aside())
+            return os.read(opened, 4096)
+        finally:
+            os.close(opened)
+
+    def close(self) -> None:
+        """Also in a process that was forked off: they show the threads of the one before."""
+        for file in self.open.values():
+            os.close(file)
+        self.open.clear()
+
+
+_files = _Files()
+os.register_at_fork(after_in_child=_files.close)
 
 
 def _of(thread: int, what: str) -> str:
-    # Asked thousands of times a run: hence no pathlib.
-    file = os.open(f"/proc/self/task/{thread}/{what}", os.O_RDONLY)
-    try:
-        return os.read(file, 4096).decode()
-    finally:
-        os.close(file)
+    return _files.read(thread, what).decode()
 
 
 def _waits_for_bytes(call: list[str], sockets: Callable[[], Collection[int]]) -> bool:

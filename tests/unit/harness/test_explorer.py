@@ -18,9 +18,11 @@ def few_sweeps(monkeypatch):
     monkeypatch.setattr("matrix.harness.explorer.SWEEPS", SWEEPS)
 
 
-def explore_watched(bound: int, waits: int, questions: tuple[int, ...] = (1, 1)) -> tuple[list[str], Explorer]:
+def explore_watched(
+    bound: int, waits: int, questions: tuple[int, ...] = (1, 1), moments: int | None = None
+) -> tuple[list[str], Explorer]:
     """All schedules of a game whose session A may be cancelled while it waits, so often."""
-    explorer = Explorer(bound)
+    explorer = Explorer(bound, moments=moments)
     played = []
     for execution in explorer.executions():
         played.append(Game(questions).play(execution))
@@ -123,6 +125,19 @@ def test_half_as_many_orders_are_drawn_as_were_run_one_by_one():
 def test_both_base_orders_are_swept_to_their_end_however_long_that_is():
     _, explorer = explore_watched(2, waits=SWEEPS * 3)
     assert explorer.swept == 2 * 2 * SWEEPS * 3
+
+
+@pytest.mark.parametrize("moments", [1, 2, 4, 7, 40])
+def test_a_sweep_can_be_of_some_moments(moments):
+    (every, _), (some, explorer) = (explore_watched(1, waits=9, moments=limit) for limit in (None, moments))
+    assert explorer.swept == min(moments, 18)
+    assert set(some) <= set(every)
+
+
+def test_what_is_swept_in_part_is_not_exhausted():
+    for moments, exhausted in ((5, False), (6, False), (None, True)):
+        _, explorer = explore_watched(40, waits=3, questions=(1,), moments=moments)
+        assert explorer.exhausted is exhausted
 
 
 def test_departures_are_swept_too_in_their_own_order():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 
@@ -9,9 +10,11 @@ import pytest
 
 from matrix.harness import known_schedules
 from matrix.harness.remedy import NO_REMEDY
+from matrix.harness.result_lines import line_of
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import catalogue
-from matrix.words import FULL, RECORD
+from matrix.harness.situations import Situation
+from matrix.words import FULL, NOT_APPLICABLE, RECORD
 from tests.unit.miniatures.driver import Backing, Miniature, Queueing
 from tests.unit.miniatures.faults import AnswersInWrongOrder
 
@@ -104,6 +107,49 @@ def test_a_cells_lines_become_entries_and_are_read_again(tmp_path):
     assert made.of("GEN-1") == known_schedules.KnownResult("safe", "B", [["Cancel", 1]])
     assert known_schedules.read("mysql-asyncmy", "mysql-asyncmy", file).of("CON-1") is None
     assert known_schedules.read("mysql-aiomysql", "mysql-aiomysql", tmp_path / "none.json").of("CON-1") is None
+
+
+@pytest.mark.asyncio
+async def test_what_no_order_came_to_is_on_record_as_well():
+    never = Situation("no such thing", lambda history: False, never="it never does")
+    scenario = dataclasses.replace(catalogue()["CON-1"], situation=never)
+    runner = Runner(Backing(Queueing()), BOUND)
+    whole = line_of(scenario, await runner.explore(scenario), 0.0)
+    assert (whole["verdict"], whole["reason"], whole["depth"]) == (NOT_APPLICABLE, "it never does", FULL)
+    entries = known_schedules.entries([whole])
+    assert entries == {"CON-1": {"verdict": NOT_APPLICABLE, "schedule": ""}}
+    runner.depth, runner.known_schedules = RECORD, known_schedules.KnownSchedules(entries)
+    brief = line_of(scenario, await runner.explore(scenario), 0.0)
+    assert (brief["verdict"], brief["reason"], brief["depth"]) == (NOT_APPLICABLE, "it never does", RECORD)
+    assert brief["orders"]["situation_not_met"] < whole["orders"]["situation_not_met"]
+    # Where it comes to it after all, all orders are run.
+    met = dataclasses.replace(catalogue()["CON-1"], situation=dataclasses.replace(never, met=lambda history: True))
+    asked = line_of(met, await runner.explore(met), 0.0)
+    assert (asked["verdict"], asked["depth"]) == ("safe", FULL)
+
+
+@pytest.mark.parametrize(
+    ("entry", "differs"),
+    [
+        ({"verdict": "hangs", "schedule": "A.B"}, False),
+        ({"verdict": "hangs", "schedule": "B.A"}, True),  # that of the base did not show it
+        ({"verdict": "lies", "schedule": "A.B"}, True),
+    ],
+)
+def test_a_cell_keeps_what_showed_the_same_by_another_schedule(entry, differs):
+    own = known_schedules.differing({"CON-1": entry}, {"CON-1": {"verdict": "hangs", "schedule": "A.B"}})
+    assert own == ({"CON-1": entry} if differs else {})
+
+
+def test_what_was_safe_by_another_schedule_is_the_same():
+    base, other = ({"CON-1": {"verdict": "safe", "schedule": order}} for order in ("A.B", "B.A"))
+    assert known_schedules.differing(other, base) == {}
+
+
+def test_only_of_the_releases_on_record_is_a_part_of_the_moments_enough(tmp_path):
+    file = tmp_path / "none.json"
+    assert known_schedules.read("mysql-aiomysql", "mysql-aiomysql", file).moments == known_schedules.MOMENTS
+    assert known_schedules.read("mysql-aiomysql0.2", "mysql-aiomysql", file).moments is None
 
 
 @pytest.mark.asyncio

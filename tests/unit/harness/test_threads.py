@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import threading
@@ -118,6 +119,42 @@ def test_a_thread_that_has_ended_is_not_asleep(threads):
     threads.start(lambda: None)
     threads.started[0].join()
     assert not until(threads.asleep, 0.05)
+
+
+def test_a_thread_that_has_ended_is_not_taken_for_one_with_its_number(threads, monkeypatch):
+    threads.start(threads.end.wait)
+    until(threads.asleep)
+    with monkeypatch.context() as patched:
+        # What is kept open of a thread that has ended cannot be read any more.
+        patched.setattr(os, "pread", lambda *_: (_ for _ in ()).throw(ProcessLookupError()))
+        assert threads.asleep()
+    assert threads.asleep()
+
+
+def test_a_process_that_was_forked_off_looks_at_its_own_threads(threads):
+    threads.start(threads.end.wait)
+    until(threads.asleep)
+    child = os.fork()
+    if child == 0:
+        os._exit(int(threads.asleep()))  # that thread is not here
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_no_more_files_are_kept_open_than_are_allowed(threads, monkeypatch):
+    for _ in range(4):
+        threads.start(threads.end.wait)
+    until(threads.asleep)
+    monkeypatch.setattr("matrix.harness.threads.MOST_FILES", 3)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        assert threads.asleep()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_without_a_number_for_its_file_a_thread_is_looked_at_all_the_same(threads, monkeypatch):
+    monkeypatch.setattr("matrix.harness.threads.first_aside", lambda: 1 << 30)
+    threads.start(threads.end.wait)
+    until(threads.asleep)
 
 
 def test_threads_that_wake_each_other_never_sleep_all_at_once(threads):
