@@ -8,7 +8,6 @@ before is not run.
 from __future__ import annotations
 
 import collections
-import copy
 import math
 import random
 from collections.abc import Iterator
@@ -63,7 +62,7 @@ class Tree:
     def _end(self, strategy: Strategy, cancel: CancelPoint | None) -> Execution | None:
         """The run with this moment whose choices are those of the strategy; None where there was no such run."""
         point = self._roots.get(cancel)
-        ahead = Execution(copy.deepcopy(strategy))  # it may have to be asked again: by a run
+        ahead = Execution(strategy.ahead())  # it may have to be asked again: by a run
         while point is not None and point.end is None:
             point = point.after.get(ahead.choose([Action(token, token) for token in point.enabled]).token)
         return point.end if point is not None else None

@@ -44,8 +44,12 @@ class ErrorRecord:
 
     @property
     def traceback(self) -> str:
-        """The traceback with causes and contexts. Made when it is asked for: it costs more than a whole schedule."""
-        return without_folders(self.frames if isinstance(self.frames, str) else "".join(self.frames.format()))
+        """The traceback with causes and contexts, and without marks under its lines, which not every Python makes. Made
+        when it is asked for: it costs more than a whole schedule."""
+        if isinstance(self.frames, str):
+            return without_folders(self.frames)
+        _forget_columns(self.frames)
+        return without_folders("".join(self.frames.format()))
 
     @property
     def fact(self) -> dict[str, str]:
@@ -257,6 +261,16 @@ def qualified(error: BaseException) -> str:
 
 _identities = itertools.count(1)
 _FOLDERS = re.compile(r"/\S*/(?=(?:tests|matrix|asyncio|site-packages|lib/python3\.\d+)/)")
+
+
+def _forget_columns(error: traceback.TracebackException | None) -> None:
+    """Where in its lines each frame of a traceback is: from 3.11 on, to mark that takes as long as all the rest."""
+    if error is None or not hasattr(traceback.FrameSummary, "colno"):
+        return
+    for frame in error.stack:
+        frame.colno = frame.end_colno = None
+    for other in (error.__cause__, error.__context__, *(getattr(error, "exceptions", None) or ())):
+        _forget_columns(other)
 
 
 def without_folders(text: str) -> str:

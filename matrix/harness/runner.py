@@ -203,9 +203,10 @@ class Runner:
                 side.cancel_all()
             await world.quiet.wait()
             world.loop.advance(120.0)
-        for task in asyncio.all_tasks() - {current}:
-            # It swallows every cancellation: nobody will ever wait for it, the loop's end included.
-            asyncio.tasks._unregister_task(task)
+        else:
+            for task in asyncio.all_tasks() - {current}:
+                # It swallows every cancellation: nobody will ever wait for it, the loop's end included.
+                asyncio.tasks._unregister_task(task)
         if world.history.hang and world.history.hang["proof"] != "idle":
             self.backing.witness.terminate_backends()
             if self.backing.warm is not None:

@@ -69,6 +69,10 @@ class Strategy(ABC):
         """One of the ``enabled`` actions, of which there is at least one, after those with the tokens ``taken``.
         Raises ScheduleMismatch when the one it must take is not among them."""
 
+    def ahead(self) -> Strategy:
+        """One that chooses the same, and can be asked without this one noticing."""
+        return self
+
 
 @dataclass
 class Execution:

@@ -7,6 +7,7 @@ the program ends when nothing else can happen.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +57,9 @@ class Sampling(Strategy):
     def choose(self, enabled: Sequence[Action], taken: Sequence[str]) -> Action:
         return self.source.choice(list(enabled))
 
+    def ahead(self) -> Sampling:
+        return Sampling(copy.copy(self.source))
+
 
 @dataclass(frozen=True)
 class Replay(Strategy):
@@ -85,6 +89,9 @@ class Cancelling(Strategy):
     def choose(self, enabled: Sequence[Action], taken: Sequence[str]) -> Action:
         return self.order.choose(enabled, taken)
 
+    def ahead(self) -> Cancelling:
+        return Cancelling(self.order.ahead(), self.cancel)
+
 
 @dataclass(frozen=True)
 class Placing(Strategy):
@@ -102,6 +109,9 @@ class Placing(Strategy):
         if len(others) < len(enabled) and (late or not others):
             return next(action for action in enabled if action.token == self.token)
         return self.order.choose(others, taken)
+
+    def ahead(self) -> Placing:
+        return Placing(self.order.ahead(), self.token, self.point)
 
 
 def replay(schedule: str, *, lenient: bool = False) -> Strategy:
