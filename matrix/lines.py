@@ -240,6 +240,7 @@ class Chosen(TypedDict, total=False):
     situation_not_met: int
     swept: int
     placed: int
+    unplaced: int
     sampled: int
     seed: int | None
     on_record: str

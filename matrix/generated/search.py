@@ -31,7 +31,7 @@ from matrix.harness.outcome import Exploration
 from matrix.harness.result_lines import because, line_of, without_verdict
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
-from matrix.lines import ScenarioLine
+from matrix.lines import Evidence, ScenarioLine
 from matrix.words import ERROR, NOT_APPLICABLE, RECORD, SAFE, badness, complies, made_of
 
 from .interpreter import Bound
@@ -43,6 +43,7 @@ SEED = 1952  # the default: its first programs show what generation has found so
 PROGRAMS = 15  # a line
 WORTHWHILE = 4  # statements; hypothesis begins with the smallest, of which the catalogue has enough
 ORDERS = 2  # of each program: the two that all others depart from
+PLACEMENTS = 40  # points of a program at most at which one of its sleeps ends: those at which a time limit is over then
 SHRINKING = 50  # programs that are judged at most to shrink one anomaly
 RACING = 4  # times fewer programs and tries to shrink where each run costs a process; and one order of each
 DRAWS = 20  # for each program of the budget; many draws settle into the same program
@@ -112,6 +113,7 @@ class Search:
     brief: bool = False  # ask with what is on record first, and no further where it is the same again
     racing: bool = False  # nobody owns the order of the driver's threads: what a schedule shows twice counts
     judged: dict[Program, Exploration] = field(default_factory=dict)
+    confirmed: set[Program] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.rules = LINES[self.scenario.id].rules
@@ -122,18 +124,30 @@ class Search:
         return bound(self.scenario, program)
 
     def judge(self, program: Program, *, confirm: bool = False) -> Exploration:
-        """A few orders of a program, once for each program; ``confirm`` repeats the deciding one. Where threads race
-        that is part of judging it, and is not done again.
+        """A few orders of a program, once for each program; ``confirm`` repeats the deciding one, once as well. Where
+        threads race that is part of judging it.
 
         Raises Broken when the harness or the server failed.
         """
-        if program not in self.judged or (confirm and not self.racing):
-            asked = self.runner.explore(self.bound(program), confirm=confirm or self.racing)
+        scenario = self.bound(program)
+        if program not in self.judged:
+            asked = self.runner.explore(scenario, confirm=self.racing, placements=PLACEMENTS)
             exploration = self.loop.run_until_complete(asked)
-            if exploration.error:
-                raise Broken(exploration, self.bound(program).source)
+            self._unless_broken(exploration, scenario)
+            for outcome in exploration.outcomes:
+                if outcome is not exploration.deciding:
+                    outcome.make_evidence = Evidence  # nobody reads it, and what it is made of slows every later run
             self.judged[program] = exploration
-        return self.judged[program]
+        exploration = self.judged[program]
+        if confirm and not self.racing and program not in self.confirmed:
+            self.confirmed.add(program)
+            self.loop.run_until_complete(self.runner.confirm(exploration, scenario))
+            self._unless_broken(exploration, scenario)
+        return exploration
+
+    def _unless_broken(self, exploration: Exploration, scenario: Scenario) -> None:
+        if exploration.error:
+            raise Broken(exploration, scenario.source)
 
     def fails(self, signature: Signature) -> bool:
         return complies(self.scenario.level, signature[0]) is False
@@ -214,11 +228,14 @@ class Search:
         """The line of these programs; ``shrunk``: they were made small before they were put on record."""
         anomalies: dict[Signature, FoundAnomaly] = {}
         counts: dict[str, int] = {}
+        placed = unplaced = 0
         worst = None
         for program in drawn:
             exploration = self.judge(program)
             for verdict, number in exploration.counts.items():
                 counts[verdict] = counts.get(verdict, 0) + number
+            placed += exploration.orders.get("placed", 0)
+            unplaced += exploration.orders.get("unplaced", 0)
             if exploration.deciding in exploration.once:
                 continue  # nothing of it was seen twice
             signature = exploration.deciding.signature
@@ -232,13 +249,15 @@ class Search:
             return without_verdict(self.scenario, ERROR, "no program showed any verdict twice")
         deciding = self.judged[worst].deciding.signature
         for anomaly in anomalies.values():
-            if not shrunk and (anomaly.signature == deciding or self._is_new(anomaly.signature)):
+            new = self.known is not None and self._is_new(anomaly.signature)
+            if not shrunk and (new or anomaly.signature == deciding):
                 anomaly.smallest = self._shrunk(anomaly)
             anomaly.shrunk = self.judge(anomaly.smallest, confirm=True)
         if deciding in anomalies:
             worst = anomalies[deciding].smallest
         line = line_of(self.bound(worst), self.judge(worst, confirm=True), 0.0)
-        line["orders"] = {"explored": sum(counts.values()), "possible": None, "verdicts": counts}
+        orders: lines.Orders = {"explored": sum(counts.values()), "possible": None, "verdicts": counts}
+        line["orders"] = {**orders, "placed": placed, "unplaced": unplaced} if placed else orders
         if deciding in anomalies:
             of = {"kind": "of_programs", "count": anomalies[deciding].count, "programs": len(drawn)}
             decides = because({**of, "finding": line["finding"]})

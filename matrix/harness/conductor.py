@@ -100,6 +100,7 @@ class Conductor:
             if enabled and not self._sleeps_for_ever(enabled):
                 if len(self.recording.steps) > MAX_STEPS:
                     raise HarnessError(f"no end after {MAX_STEPS} steps")
+                self.execution.idle[len(self.execution.taken)] = self._idle()
                 self._perform(self.execution.choose(enabled))
             elif not self._unstick():
                 return False
@@ -147,6 +148,13 @@ class Conductor:
         steps = [Action(s.letter, s.name) for s in self.sessions.values() if s.turn is not None and not s.turn.done()]
         answers = [Action(str(c.number), c.number) for c in self.gates.channels() if c.deliverable()]
         return steps + answers + (self.clock.due(LOCK_WAIT if self._locked() else math.inf) if self.clock else [])
+
+    def _idle(self) -> frozenset[str]:
+        """Who would only move the clock now: no time limit of the program's is over by then."""
+        due = min((limit.due for limit in self.recording.history.limits if limit.ended is None), default=math.inf)
+        waiting = (session for session in self.sessions.values() if session.turn is not None and session.from_outside)
+        clocks = ((each.letter, each.next_step["seconds"]) for each in waiting if each.next_step["kind"] == "clock")
+        return frozenset(letter for letter, seconds in clocks if self.loop.time() + seconds < due)
 
     def _locked(self) -> list[WorkerChannel]:
         return [channel for channel in self.gates.workers.channels if channel.waits_for_lock()]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from .schedule import Action, CancelPoint, Execution, Strategy
@@ -55,7 +55,7 @@ class Tree:
                 return False
         if end is None:
             return False
-        for what in ("taken", "enabled", "waits", "victim", "outside", "cancel"):
+        for what in ("taken", "enabled", "waits", "victim", "outside", "idle", "cancel"):
             setattr(asked, what, getattr(end, what))
         return True
 
@@ -73,17 +73,28 @@ class Explorer:
 
     First the two base orders, then departures, fewest first. An order with a victim is swept: run once more for every
     moment at which that waited. The sweeps of the base orders are complete; other orders are swept as long as there
-    were fewer than SWEEPS runs, repeats among them. With ``moments`` a sweep is of so many, drawn. The sample is
-    only drawn where orders are left. ``exhausted`` is True when every order was run. What is in the ``tree`` is not
-    run again, nor is anything twice; without one, all is.
+    were fewer than SWEEPS runs, repeats among them. With ``moments`` a sweep is of so many, drawn. What comes from
+    outside is placed at every point; with a number of ``placements`` only where something is due, at no more points
+    than that. The sample is only drawn where orders are left. ``exhausted`` is True when every order was run. What is
+    in the ``tree`` is not run again, nor is anything twice; without one, all is.
     """
 
-    def __init__(self, bound: int, seed: str = "", tree: Tree | None = None, moments: int | None = None) -> None:
+    def __init__(
+        self,
+        bound: int,
+        seed: str = "",
+        tree: Tree | None = None,
+        *,
+        moments: int | None = None,
+        placements: int | None = None,
+    ) -> None:
         self.bound = bound
         self.moments = moments
         self.exhausted = False
         self.swept = 0  # orders with a moment of cancellation
         self.placed = 0  # orders in which a step from outside was placed
+        self.unplaced = 0  # points at which one was possible, and was not
+        self._placements = placements
         self.sampled = 0
         self._tree = tree
         self._sweeps = 0
@@ -168,10 +179,27 @@ class Explorer:
         does something else as well, such as a task that sleeps."""
         steps = list(base.outside.values())
         for token in (each for each in dict.fromkeys(steps) if steps.count(each) == base.taken.count(each)):
-            for point in (each for each in range(len(base.taken)) if base.outside.get(each) != token):
-                placed = Execution(Placing(base.strategy, token, point))
-                yield from self._run(placed)
-                self.placed += self._is_new(placed)
+            points = [each for each in range(len(base.taken)) if base.outside.get(each) != token]
+            if self._placements is not None and points:
+                latest = yield from self._put(base, token, points.pop())
+                points = self._due(latest, token, points, self._placements)
+            for point in points:
+                yield from self._put(base, token, point)
+
+    def _put(self, base: Execution, token: str, point: int) -> Generator[Execution, None, Execution]:
+        placed = Execution(Placing(base.strategy, token, point))
+        yield from self._run(placed)
+        self.placed += self._is_new(placed)
+        return placed
+
+    def _due(self, latest: Execution, token: str, points: list[int], most: int) -> list[int]:
+        """Those points at which a step that came as late as it could would have done more than move a clock; where they
+        are too many, evenly spread."""
+        possible = [each for each in points if each < len(latest.taken) and token in latest.enabled[each]]
+        due = [each for each in possible if token not in latest.idle.get(each, ())]
+        number = min(len(due), most)
+        self.unplaced += len(possible) - number
+        return [due[each * len(due) // number] for each in range(number)]
 
     def _sample(self, size: int) -> Iterator[Execution]:
         for _ in range(size):  # a fixed number of draws, repeated ones included: else the estimate would be biased

@@ -246,10 +246,16 @@ class Runner:
 
     # -- all schedules ---------------------------------------------------------------------------------------------
     async def explore(
-        self, scenario: Scenario, remedy: Any = None, *, confirm: bool = True, remedy_id: str = ""
+        self,
+        scenario: Scenario,
+        remedy: Any = None,
+        *,
+        confirm: bool = True,
+        remedy_id: str = "",
+        placements: int | None = None,
     ) -> Exploration:
         """Run the orders within the bound, then (``confirm``) the deciding one once more: two verdicts for it are an
-        ``error``.
+        ``error``. ``placements`` as of an Explorer.
 
         With a ``remedy`` half as many. More where none of these came to the scenario's situation. A scenario that
         remedies are tried on gets more without one: what it shows alone is what they are measured by.
@@ -267,7 +273,7 @@ class Runner:
         try:
             first = -(-self.bound // 2) if remedy is not None else alone
             for bound in dict.fromkeys((first, alone, alone * FURTHER)):
-                explorer = Explorer(bound, f"{self.seed} {scenario.id}", tree)
+                explorer = Explorer(bound, f"{self.seed} {scenario.id}", tree, placements=placements)
                 await self._take(explorer, exploration, scenario, remedy, first if bound > first else None)
                 if exploration.judged or explorer.exhausted:
                     break
@@ -277,6 +283,7 @@ class Runner:
                 "estimate": explorer.estimate,
                 "swept": explorer.swept,
                 "placed": explorer.placed,
+                **({"unplaced": explorer.unplaced} if explorer.unplaced else {}),
                 "sampled": explorer.sampled,
                 "seed": self.seed if explorer.sampled else None,
             }
@@ -285,12 +292,18 @@ class Runner:
                 key = scenario.situation.key if scenario.situation else ""
                 exploration.error = NOT_MET.format(key, len(exploration.outcomes))
             elif exploration.judged and confirm:
-                await (self._confirm if self._once else self._repeat)(exploration, scenario, remedy)
-        except ScheduleMismatch as error:
-            exploration.error = NOT_OWNED.format(error)
-        except (HarnessError, WitnessError) as error:
-            exploration.error = str(error)
+                await self.confirm(exploration, scenario, remedy)
+        except (HarnessError, ScheduleMismatch, WitnessError) as error:
+            exploration.error = _told(error)
         return exploration
+
+    async def confirm(self, exploration: Exploration, scenario: Scenario, remedy: Any = None) -> None:
+        """Run the deciding order of an exploration once more, as ``explore`` does with ``confirm``; any other verdict
+        for it is the exploration's ``error``."""
+        try:
+            await (self._confirm if self._once else self._repeat)(exploration, scenario, remedy)
+        except (HarnessError, ScheduleMismatch, WitnessError) as error:
+            exploration.error = _told(error)
 
     async def _take(
         self, explorer: Explorer, exploration: Exploration, scenario: Scenario, remedy: Any, enough: int | None
@@ -334,7 +347,7 @@ class Runner:
         try:
             assert self.known_schedules is not None
             orders = ORDERS if known.verdict in (SAFE, NOT_APPLICABLE) else 0
-            explorer = Explorer(orders, f"{self.seed} {scenario.id}", tree, self.known_schedules.moments)
+            explorer = Explorer(orders, f"{self.seed} {scenario.id}", tree, moments=self.known_schedules.moments)
             for execution in explorer.executions():
                 exploration.outcomes.append(await self._run(scenario, execution, remedy))
         except (HarnessError, ScheduleMismatch, WitnessError):
@@ -381,6 +394,10 @@ def _why_absent(exploration: Exploration, scenario: Scenario, explorer: Explorer
         return scenario.situation.never
     eager = asyncio.get_running_loop().get_task_factory() is not None
     return NEVER_EAGERLY.format(len(exploration.outcomes)) if eager else ""
+
+
+def _told(error: Exception) -> str:
+    return NOT_OWNED.format(error) if isinstance(error, ScheduleMismatch) else str(error)
 
 
 def _refused(operation: Operation) -> dict[str, Any]:

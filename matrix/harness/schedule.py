@@ -85,6 +85,8 @@ class Execution:
     victim: str = ""  # ... and its letter
     # point -> the token of a step that is no task's of the program: the clock's, the network's, an administrator's
     outside: dict[int, str] = field(default_factory=dict)
+    # point -> tokens of the clock's steps that could have been taken there and would have ended no time limit
+    idle: dict[int, frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cancel = self.strategy.cancel  # None when the run is over and there was no such moment

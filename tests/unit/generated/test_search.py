@@ -7,7 +7,20 @@ from typing import Any
 
 import pytest
 
-from matrix.generated.program import Block, Cancel, Fail, Gather, Hold, Program, Read, Spawn, Write, from_data
+from matrix.generated.program import (
+    Block,
+    Cancel,
+    Fail,
+    Gather,
+    Hold,
+    Limit,
+    Program,
+    Read,
+    Sleep,
+    Spawn,
+    Write,
+    from_data,
+)
 from matrix.generated.search import LINES, RACING, SEED, Search, Signature
 from matrix.harness import known_schedules
 from matrix.harness.loop import MatrixLoop
@@ -141,10 +154,31 @@ def test_a_row_that_a_commit_under_way_has_stored_was_not_seen_early():
 
 def test_a_cancellation_is_passed_on_to_the_task_that_is_waited_for():
     program = Program((Spawn(1, (Gather((Spawn(2, (Write(), Write())),)),)), Cancel(1)))
-    exploration = searched(Queueing, "GEN-4", lambda search: search.judge(program), orders=12)
+
+    def every(search: Search) -> Any:
+        return search.loop.run_until_complete(search.runner.explore(search.bound(program)))
+
+    exploration = searched(Queueing, "GEN-4", every, orders=12)
     assert {outcome.verdict for outcome in exploration.outcomes} == {"safe"}
     lines = [line["text"] for outcome in exploration.outcomes for line in outcome.evidence["history"]]
     assert "is cancelled with task 1, which waits for it" in lines
+
+
+@pytest.mark.parametrize(("limited", "lies", "left_out"), [(True, 2, 0), (False, 0, 6)])
+def test_a_sleep_ends_wherever_a_time_limit_is_over_then(limited, lies, left_out):
+    """Where none is, nothing would end with it: those points are counted, and not asked."""
+    block = Block((Write(),))
+    program = Program((Spawn(1, (Limit((block,)) if limited else block,)), Spawn(2, (Sleep(),))))
+
+    def both(search: Search) -> Any:
+        every = search.runner.explore(search.bound(program), confirm=False)
+        return search.loop.run_until_complete(every), search.judge(program)
+
+    every, asked = searched(faults.CommitsWhenCancelled, "GEN-6", both)
+    assert [each.counts.get("lies", 0) for each in (every, asked)] == [lies, lies]
+    assert asked.orders.get("unplaced", 0) == left_out
+    assert every.orders["placed"] == 6
+    assert asked.orders["placed"] == (1 if left_out else 6)
 
 
 def test_a_generated_program_is_what_the_evidence_shows():

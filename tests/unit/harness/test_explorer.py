@@ -222,6 +222,21 @@ def test_what_comes_from_outside_is_placed_at_every_point_of_the_order_in_which_
     assert explorer.explored == 2 + explorer.placed + explorer.sampled
 
 
+@pytest.mark.parametrize(("most", "points"), [(9, [2, 3, 4, 5, 6]), (3, [2, 3, 5]), (0, [])])
+def test_with_a_bound_a_clock_is_only_moved_where_something_is_due(most, points):
+    explorer = Explorer(2, placements=most)
+    placed = []
+    for execution in explorer.executions():
+        Game([4, 1]).play(execution)
+        execution.outside = {execution.taken.index("B"): "B"}
+        execution.idle = {point: frozenset("B") for point in range(10) if not 2 <= point <= 6}
+        if isinstance(execution.strategy, Placing):
+            placed.append(execution.taken.index("B"))
+    assert placed == [8, *points]  # first where it comes last: that run shows at which points something is due
+    assert explorer.placed == len(points)
+    assert explorer.placed + explorer.unplaced == 8  # all that are without a bound
+
+
 def test_one_order_of_one_s_own_does_not_place_anything():
     """As many as a cell asks that only looks whether it is as on record."""
     runs, explorer = placed_in(1)
