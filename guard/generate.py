@@ -16,14 +16,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
-    import tomli as tomllib
-
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "tests")]
 
+from matrix.files import read_toml  # noqa: E402
 from matrix.harness.scenario import catalogue  # noqa: E402
 from matrix.results.expectations import ExpectationEntry  # noqa: E402
 from matrix.results.keeps import code_over  # noqa: E402
@@ -43,7 +39,7 @@ REMEDIES = 3  # as many as a finding names, the first of those on the page of pa
 
 
 def newest_tortoise() -> str:
-    releases = tomllib.loads((HERE.parent / "matrix" / "axes" / "releases.toml").read_text(encoding="utf-8"))
+    releases = read_toml(HERE.parent / "matrix" / "axes" / "releases.toml")
     newest: str = releases["releases"]["tortoise-orm"]["all"][-1]
     return newest
 
@@ -51,7 +47,7 @@ def newest_tortoise() -> str:
 def measured() -> dict[str, Any]:
     """The content of measured.json."""
     record, known = on_record(), catalogue()
-    rules = tomllib.loads((HERE / "rules.toml").read_text(encoding="utf-8"))
+    rules = read_toml(HERE / "rules.toml")
     return {
         "made by": COMMAND,
         "tortoise": newest_tortoise(),

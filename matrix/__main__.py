@@ -55,9 +55,7 @@ def parser(lacking: dict[str, str] | None = None) -> argparse.ArgumentParser:
 
 def version() -> str:
     """The project's version, and the commit where this is a checkout."""
-    import tomllib
-
-    number = str(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"])
+    number = str(files.read_toml(ROOT / "pyproject.toml")["project"]["version"])
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -1,5 +1,5 @@
-"""Files that appear whole or not at all, and output that nobody reads to its end. Standard library only: for every
-room."""
+"""Files that appear whole or not at all, TOML, and output that nobody reads to its end. Standard library only: for
+every room."""
 
 from __future__ import annotations
 
@@ -11,6 +11,17 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
+    import tomli as tomllib
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a file of TOML says. Raises OSError, and ValueError for what is no TOML."""
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 @contextlib.contextmanager

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import tomllib
-
+from matrix.files import read_toml
 from matrix.lines import ScenarioLine
 from matrix.report.view import Table
 from matrix.words import ATOMICITY, CONTAINMENT, DURABILITY, LIES, ROUTING
@@ -30,7 +29,7 @@ def _kinds(table: Table) -> Iterator[str]:
     """A row for each kind: its scenarios, how many orders were run in how many lines, and what was found."""
     yield "| kind | scenarios | orders | found by exploration |"
     yield "|---|---|---|---|"
-    for kind in tomllib.loads(KINDS.read_text("utf-8"))["kind"]:
+    for kind in read_toml(KINDS)["kind"]:
         explored = [
             orders["explored"]
             for _, line in _lines(table)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomllib
-
+from matrix.files import read_toml
 from matrix.report.web import Shown, together
 from matrix.results.keeps import FOLDER
 from matrix.words import SAFE
@@ -51,7 +50,7 @@ class Kind:
 def build(document: Mapping[str, Any] | None, folder: Path = FOLDER) -> list[Kind]:
     """What a document shows, by kind; nothing of kinds that were not run."""
     found = (document or {}).get("programs") or []
-    described = tomllib.loads((folder / "programs.toml").read_text("utf-8"))
+    described = read_toml(folder / "programs.toml")
     return [
         Kind(
             key, kind["title"], kind["about"], kind["again"], tuple(kind["places"].values()), tuple(_lines(kind, runs))

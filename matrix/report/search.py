@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tomllib
-
+from matrix.files import read_toml
 from matrix.report.errors import ErrorText
 from matrix.report.patterns import Pattern
 from matrix.report.view import Table
@@ -98,7 +97,7 @@ def pattern_of(error: ErrorText, patterns: Iterable[Pattern]) -> Pattern | None:
 
 def read_words(path: Path = WORDS) -> dict[str, list[str]]:
     """docs/search.toml."""
-    return tomllib.loads(path.read_text("utf-8"))
+    return read_toml(path)
 
 
 def script(found: Mapping[str, Any]) -> bytes:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomllib
-
+from matrix.files import read_toml
 from matrix.report.patterns import functions
 from matrix.report.view import natural
 from matrix.results.keeps import FOLDER
@@ -59,7 +58,7 @@ def build(document: Mapping[str, Any] | None, folder: Path = FOLDER) -> Web | No
     """What a document shows; None without one that has requests."""
     if not document or not document["runs"]:
         return None
-    titles = tomllib.loads((folder / "web.toml").read_text("utf-8"))
+    titles = read_toml(folder / "web.toml")
     code = functions(folder / "web.py")
     runs: dict[str, list[Mapping[str, Any]]] = {}
     for run in document["runs"]:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import tomllib
-
 from matrix import files
 from matrix.harness.drivers import distribution, drivers
 from matrix.harness.scenario import one
@@ -86,8 +84,8 @@ def _package(folder: Path, driver: str) -> tuple[str, str]:
     """Which package a folder has, and where it is as an installer takes it. Raises CannotRun."""
     try:
         place = source(str(folder)).place
-        project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8")).get("project", {})
-    except (OSError, SourceError, tomllib.TOMLDecodeError) as problem:
+        project = files.read_toml(folder / "pyproject.toml").get("project", {})
+    except (OSError, SourceError, ValueError) as problem:
         raise run.CannotRun(str(problem)) from None
     name = distribution(str(project.get("name", "")))
     wanted = (TORTOISE, drivers()[driver].distribution)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from matrix.files import read_toml
 from matrix.results.text import one_line
 from matrix.words import (
     CATEGORIES,
@@ -33,11 +33,6 @@ from matrix.words import (
     SERVERS,
     VERDICTS,
 )
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
-    import tomli as tomllib
 
 FOLDER = Path(__file__).parent.parent / "axes" / "expectations"
 VARIANTS = "variants.json"  # {cell: {scenario: verdict or remedy's word}}; null for a cell that cannot be had
@@ -111,10 +106,10 @@ def load(path: str | os.PathLike[str]) -> tuple[ExpectationEntry, ...]:
     """
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = read_toml(path)
     except FileNotFoundError:
         return ()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+    except (OSError, ValueError) as problem:
         raise BadExpectationFile(f"{path}: not readable as TOML: {one_line(problem)}") from problem
     entries = content.pop("expect", [])
     if content:

@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
-    import tomli as tomllib
+from matrix import files
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "patterns"
 # What a remedy gives up, said where the code as written was to have it ...
@@ -37,7 +33,7 @@ CONNECTIONS = {
 @functools.cache
 def patterns(folder: Path = FOLDER) -> dict[str, Any]:
     """patterns.toml as it is."""
-    return tomllib.loads((folder / "patterns.toml").read_text("utf-8"))
+    return files.read_toml(folder / "patterns.toml")
 
 
 def has(keeps: Mapping[str, Any], word: str) -> bool:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from matrix.files import read_toml
 from matrix.words import CATEGORIES
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - pytest brings tomli where Python has no tomllib
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = ROOT / "matrix" / "axes" / "questions.toml"
@@ -45,18 +40,14 @@ class Asked(NamedTuple):
 @functools.cache
 def questions() -> dict[str, Question]:
     """All questions by key, in the order of the headline."""
-    return {key: Question(key, **each) for key, each in _read(QUESTIONS).items()}
+    return {key: Question(key, **each) for key, each in read_toml(QUESTIONS).items()}
 
 
 @functools.cache
 def questions_asked() -> dict[str, Asked]:
     """What each scenario asks; remedies ask nothing."""
-    said = _read(PROMISES).items()
+    said = read_toml(PROMISES).items()
     return {name: Asked(each["question"], each["use"]) for name, each in said if "question" in each}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text("utf-8"))
 
 
 def fault(scenario: str, category: str | None, ran: Collection[str], failing: Collection[str]) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import tomllib
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
@@ -115,7 +114,7 @@ def _pre(version: str) -> bool:
 def load(path: Path = PATH) -> Releases:
     """What the file says. Raises ReleasesError."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = files.read_toml(path)
         found = data.get("releases", {})
         return Releases(
             tuple(data["pythons"]),
@@ -126,7 +125,7 @@ def load(path: Path = PATH) -> Releases:
         )
     except TableError as problem:
         raise ReleasesError(str(problem)) from None
-    except (OSError, tomllib.TOMLDecodeError, KeyError, ValueError) as problem:
+    except (OSError, KeyError, ValueError) as problem:
         raise ReleasesError(f"{path}: cannot be used: {type(problem).__name__}: {problem}") from problem
 
 

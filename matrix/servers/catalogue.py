@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from matrix.files import read_toml
 from matrix.servers.errors import ServerError
 
 DATA = Path(__file__).resolve().parents[1] / "axes" / "servers.toml"
@@ -99,15 +99,6 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version))
 
 
-def _load_toml(path: Path) -> dict[str, Any]:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib  # pytest brings it on 3.10
-    with path.open("rb") as stream:
-        return tomllib.load(stream)
-
-
 def _version(name: str, table: dict[str, Any]) -> Version:
     pypi, debian = table.get("pypi"), table.get("debian")
     return Version(
@@ -136,7 +127,7 @@ def _kind(name: str, table: dict[str, Any]) -> Kind:
 @cache
 def catalogue() -> Catalogue:
     """The parsed servers.toml (read once)."""
-    data = _load_toml(DATA)
+    data = read_toml(DATA)
     odbc = data["odbc"]
     return Catalogue(
         kinds={name: _kind(name, table) for name, table in data["kinds"].items()},
