@@ -21,11 +21,17 @@ _undo: list[tuple[Any, str, Any]] = []
 _MISSING = object()
 
 
-def _patch(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+def _patch(owner: Any, name: str, hook: Callable[..., Any]) -> None:
+    """From now on ``hook`` is called in the method's place, with what was there before and what the method is given."""
     before = getattr(owner, name, None)
     if before is not None:
         _undo.append((owner, name, vars(owner).get(name, _MISSING)))
-        setattr(owner, name, functools.wraps(before)(make(before)))
+
+        @functools.wraps(before)
+        def hooked(*given: Any, **named: Any) -> Any:
+            return hook(before, *given, **named)
+
+        setattr(owner, name, hooked)
 
 
 @contextlib.contextmanager
@@ -51,50 +57,35 @@ def watching(tell: Callable[[Finding], None] | None = None) -> Iterator[Guard]:
 
 
 def _hook_tasks(guard: Guard) -> None:
-    def create_task(before: Any) -> Any:
-        def create(loop: Any, coroutine: Any, **options: Any) -> Any:
-            parent, born = asyncio.current_task(loop), next(clock)
-            task = before(loop, coroutine, **options)
-            guard.started(task, born, parent, options.get("context"))
-            return task
+    def create(before: Any, loop: Any, coroutine: Any, **options: Any) -> Any:
+        parent, born = asyncio.current_task(loop), next(clock)
+        task = before(loop, coroutine, **options)
+        guard.started(task, born, parent, options.get("context"))
+        return task
 
-        return create
+    async def acquire(before: Any, lock: Any) -> Any:
+        got = await before(lock)
+        # A semaphore that lets several in is no lock: what it leaves says that it was its last place.
+        if getattr(lock, "_value", 0) == 0 and getattr(lock, "_guard_places", 1) == 1:
+            guard.took(lock)
+        return got
 
-    def acquire(before: Any) -> Any:
-        async def take(lock: Any) -> Any:
-            got = await before(lock)
-            # A semaphore that lets several in is no lock: what it leaves says that it was its last place.
-            if getattr(lock, "_value", 0) == 0 and getattr(lock, "_guard_places", 1) == 1:
-                guard.took(lock)
-            return got
+    def release(before: Any, lock: Any) -> Any:
+        guard.gave(lock)
+        return before(lock)
 
-        return take
+    def create_in_group(before: Any, group: Any, *given: Any, **options: Any) -> Any:
+        task = before(group, *given, **options)
+        guard.grouped(group, task)
+        return task
 
-    def release(before: Any) -> Any:
-        def give(lock: Any) -> Any:
-            guard.gave(lock)
-            return before(lock)
+    def places(before: Any, semaphore: Any, value: int = 1, **options: Any) -> None:
+        semaphore._guard_places = value
+        before(semaphore, value, **options)
 
-        return give
-
-    def in_group(before: Any) -> Any:
-        def create(group: Any, *given: Any, **options: Any) -> Any:
-            task = before(group, *given, **options)
-            guard.grouped(group, task)
-            return task
-
-        return create
-
-    def places(before: Any) -> Any:
-        def init(semaphore: Any, value: int = 1, **options: Any) -> None:
-            semaphore._guard_places = value
-            before(semaphore, value, **options)
-
-        return init
-
-    _patch(asyncio.BaseEventLoop, "create_task", create_task)
+    _patch(asyncio.BaseEventLoop, "create_task", create)
     if hasattr(asyncio, "TaskGroup"):  # Python 3.11
-        _patch(asyncio.TaskGroup, "create_task", in_group)
+        _patch(asyncio.TaskGroup, "create_task", create_in_group)
     _patch(asyncio.Semaphore, "__init__", places)
     for lock in (asyncio.Lock, asyncio.Semaphore):
         _patch(lock, "acquire", acquire)
@@ -106,57 +97,45 @@ def _client(context: Any) -> Any:
 
 
 def _hook_blocks(guard: Guard) -> None:
-    def enter(before: Any) -> Any:
-        async def __aenter__(context: Any) -> Any:
-            client = _client(context)
-            transaction = guard.entering(client)
-            try:
-                got = await before(context)
-            except asyncio.CancelledError:
-                guard.cancelled("cancelled-begin", "while its transaction began", transaction.place)
-                raise
-            guard.entered(transaction, client)
-            _hook_text(type(client), guard)
-            return got
+    async def enter(before: Any, context: Any) -> Any:
+        client = _client(context)
+        transaction = guard.entering(client)
+        try:
+            got = await before(context)
+        except asyncio.CancelledError:
+            guard.cancelled("cancelled-begin", "while its transaction began", transaction.place)
+            raise
+        guard.entered(transaction, client)
+        _hook_text(type(client), guard)
+        return got
 
-        return __aenter__
-
-    def leave(before: Any) -> Any:
-        async def __aexit__(context: Any, kind: Any, error: Any, trace: Any) -> Any:
-            transaction = _client(context).__dict__.get("_guard")
+    async def leave(before: Any, context: Any, kind: Any, error: Any, trace: Any) -> Any:
+        transaction = _client(context).__dict__.get("_guard")
+        if transaction is not None:
+            guard.leaving(transaction, kind is not None)
+        try:
+            return await before(context, kind, error, trace)
+        except asyncio.CancelledError:
             if transaction is not None:
-                guard.leaving(transaction, kind is not None)
-            try:
-                return await before(context, kind, error, trace)
-            except asyncio.CancelledError:
-                if transaction is not None:
-                    guard.cancelled("cancelled-end", "while its transaction ended", transaction.place)
-                raise
+                guard.cancelled("cancelled-end", "while its transaction ended", transaction.place)
+            raise
 
-        return __aexit__
+    async def enter_nested(before: Any, context: Any) -> Any:
+        client = _client(context)
+        guard.opening(client)
+        try:
+            return await before(context)
+        except BaseException:
+            guard.closing(client, True)
+            raise
 
-    def enter_nested(before: Any) -> Any:
-        async def __aenter__(context: Any) -> Any:
-            client = _client(context)
-            guard.opening(client)
-            try:
-                return await before(context)
-            except BaseException:
-                guard.closing(client, True)
-                raise
-
-        return __aenter__
-
-    def leave_nested(before: Any) -> Any:
-        async def __aexit__(context: Any, kind: Any, error: Any, trace: Any) -> Any:
-            guard.closing(_client(context), kind is not None)
-            try:
-                return await before(context, kind, error, trace)
-            except asyncio.CancelledError:
-                guard.cancelled("cancelled-end", "while its nested block ended", here() or NOWHERE)
-                raise
-
-        return __aexit__
+    async def leave_nested(before: Any, context: Any, kind: Any, error: Any, trace: Any) -> Any:
+        guard.closing(_client(context), kind is not None)
+        try:
+            return await before(context, kind, error, trace)
+        except asyncio.CancelledError:
+            guard.cancelled("cancelled-end", "while its nested block ended", here() or NOWHERE)
+            raise
 
     for context in (base.TransactionContextPooled, sqlite.SqliteTransactionContext):
         _patch(context, "__aenter__", enter)
@@ -166,38 +145,26 @@ def _hook_blocks(guard: Guard) -> None:
 
 
 def _hook_queries(guard: Guard) -> None:
-    def taken(before: Any) -> Any:
-        def init(wrapper: Any, *given: Any) -> None:
-            before(wrapper, *given)
-            guard.used(wrapper.client)
+    def take(before: Any, wrapper: Any, *given: Any) -> None:
+        before(wrapper, *given)
+        guard.used(wrapper.client)
 
-        return init
+    def give_back(before: Any, wrapper: Any, kind: Any, error: Any, trace: Any) -> Any:
+        if kind is not None:
+            guard.failed(wrapper.client, kind)
+        return before(wrapper, kind, error, trace)
 
-    def given_back(before: Any) -> Any:
-        def __aexit__(wrapper: Any, kind: Any, error: Any, trace: Any) -> Any:
-            if kind is not None:
-                guard.failed(wrapper.client, kind)
-            return before(wrapper, kind, error, trace)
+    def insert(before: Any, executor: Any, instance: Any) -> Any:
+        guard.inserted(executor, instance)
+        return before(executor, instance)
 
-        return __aexit__
-
-    def insert(before: Any) -> Any:
-        def execute(executor: Any, instance: Any) -> Any:
-            guard.inserted(executor, instance)
-            return before(executor, instance)
-
-        return execute
-
-    def change(before: Any) -> Any:
-        def execute(executor: Any, instance: Any, *rest: Any, **named: Any) -> Any:
-            guard.changed(executor, instance)
-            return before(executor, instance, *rest, **named)
-
-        return execute
+    def change(before: Any, executor: Any, instance: Any, *rest: Any, **named: Any) -> Any:
+        guard.changed(executor, instance)
+        return before(executor, instance, *rest, **named)
 
     for wrapper in (base.ConnectionWrapper, base.PoolConnectionWrapper):
-        _patch(wrapper, "__init__", taken)
-    _patch(base.ConnectionWrapper, "__aexit__", given_back)
+        _patch(wrapper, "__init__", take)
+    _patch(base.ConnectionWrapper, "__aexit__", give_back)
     _patch(BaseExecutor, "execute_insert", insert)
     _patch(BaseExecutor, "execute_update", change)
     _patch(BaseExecutor, "execute_delete", change)
@@ -208,27 +175,15 @@ def _hook_text(kind: Any, guard: Guard) -> None:
     if any(owner is kind for owner, _, _ in _undo):
         return
 
-    def text(script: bool) -> Callable[[Any], Any]:
-        def make(before: Any) -> Any:
-            def execute(client: Any, query: Any, *rest: Any, **named: Any) -> Any:
-                guard.statement(client, query, script)
-                return before(client, query, *rest, **named)
+    def text(script: bool, before: Any, client: Any, query: Any, *rest: Any, **named: Any) -> Any:
+        guard.statement(client, query, script)
+        return before(client, query, *rest, **named)
 
-            return execute
+    def end(name: str, before: Any, client: Any) -> Any:
+        guard.by_hand(client, name)
+        return before(client)
 
-        return make
-
-    def ending(name: str) -> Callable[[Any], Any]:
-        def make(before: Any) -> Any:
-            def end(client: Any) -> Any:
-                guard.by_hand(client, name)
-                return before(client)
-
-            return end
-
-        return make
-
-    _patch(kind, "execute_script", text(True))
-    _patch(kind, "execute_query", text(False))
+    _patch(kind, "execute_script", functools.partial(text, True))
+    _patch(kind, "execute_query", functools.partial(text, False))
     for name in ("commit", "rollback"):
-        _patch(kind, name, ending(name))
+        _patch(kind, name, functools.partial(end, name))
