@@ -16,6 +16,32 @@ from .lines import at, here, ours
 # The open transactions of a context, outermost first. A task started inside has a copy, as it has of Tortoise's own.
 INSIDE: contextvars.ContextVar[tuple[Transaction, ...]] = contextvars.ContextVar("tortoise_guard", default=())
 DDL = re.compile(r"\s*(?:CREATE|ALTER|DROP|TRUNCATE|RENAME)\s+(?!TEMP)(?:\w+)", re.IGNORECASE)
+# By rule what has happened; {0}, {1} … are the lines that the finding names, in their order.
+SENTENCES = {
+    "past-the-block": "{0} asks the plain connection of {alias!r} inside the transaction of {1}: by using_db, or by a "
+    "query that was first run outside (it keeps its connection)",
+    "other-loop": "{0} uses the transaction of {1} on another event loop",
+    "late-block": "{0} (task {task}) opens a block in the transaction of {1}, which has ended",
+    "late-query": "{0} (task {task}) queries in the transaction of {1}, which has ended",
+    "script": "{0} {does}, inside the transaction of {1}",
+    "cancelled-query": "{0} was cancelled in a query of the transaction of {within}",
+    "cancelled-begin": "{0} was cancelled while its transaction began",
+    "cancelled-end": "{0} was cancelled while its {within} ended",
+    "crossed-blocks": "the transaction of {0} ends at {end} before that of {1}, which began inside it",
+    "left-elsewhere": "the transaction that {0} enters in task {owner} is left by task {task} in another context",
+    "group-fails": "task {failed} of a TaskGroup failed in the transaction of {2}: for that the query of {1} (task "
+    "{task}) is cancelled wherever it is",
+    "gather-fails": "task {failed} failed in the transaction of {2}, which ends while task {task}, started at {1}, "
+    "goes on: gather() waits for nobody after an error",
+    "empty-block": "the transaction of {0} on {alias!r} had no statement; {1} inside it asked another connection",
+    "caught-error": "the statement of {0} failed in the transaction of {1}, its error was caught without a nested "
+    "block around it, and the transaction goes to its commit",
+    "by-hand": "{0} calls {what}() on a nested block: it ends the whole transaction of {1}",
+    "object-of-a-transaction": "{0} uses a {model} whose row was inserted in the transaction of {1}, which {fate}",
+    "outlives-block": "task {task}, started at {0} in the transaction of {1}, goes on when that ends",
+}
+AT_ONCE = "{0} (task {task}) {does} in the transaction of {2} while {1} (task {other}) {also} there too, without a "
+SENTENCES |= dict.fromkeys(("sibling-blocks", "block-beside-query", "two-clients"), f"{AT_ONCE}common lock")
 CONTROL = re.compile(r"(?:^|;)\s*(?:BEGIN|START\s+TRANSACTION|COMMIT|ROLLBACK(?!\s+TO))\b", re.IGNORECASE)
 
 
@@ -32,11 +58,12 @@ class Guard:
         self._outlived: list[tuple[Transaction, Life, Life | None]] = []
         self._objects: dict[int, tuple[Any, Transaction, bool]] = {}  # id -> reference, transaction, rolled back
 
-    def report(self, rule: str, sentence: str, *places: Place) -> None:
+    def report(self, rule: str, *places: Place, **facts: str) -> None:
+        """Report a broken rule once for these lines; ``facts`` are what its sentence says beside them."""
         if (rule, places) in self._known:
             return
         self._known.add((rule, places))
-        finding = Finding(rule, sentence, places)
+        finding = Finding(rule, SENTENCES[rule].format(*map(at, places), **facts), places)
         self.findings.append(finding)
         if self._tell is not None:
             self._tell(finding)
@@ -104,15 +131,7 @@ class Guard:
             inner.elsewhere = inner.elsewhere or here()
         for transaction in around:
             if transaction.plain is client and not transaction.ended:
-                place = here() or NOWHERE
-                self.report(
-                    "past-the-block",
-                    f"{at(place)} asks the plain connection of {transaction.alias!r} inside the transaction of "
-                    f"{at(transaction.place)}: by using_db, or by a query that was first run outside (it keeps its "
-                    "connection)",
-                    place,
-                    transaction.place,
-                )
+                self.report("past-the-block", here() or NOWHERE, transaction.place, alias=transaction.alias)
 
     def _asks(self, transaction: Transaction, client: Any, block: bool) -> None:
         task = _current()
@@ -124,21 +143,10 @@ class Guard:
             return  # nobody else is there whom it could disturb
         place = here() or life.place
         if transaction.loop is not task.get_loop():
-            self.report(
-                "other-loop",
-                f"{at(place)} uses the transaction of {at(transaction.place)} on another event loop",
-                place,
-                transaction.place,
-            )
+            self.report("other-loop", place, transaction.place)
         elif transaction.ended:
             life.late = True
-            self.report(
-                "late-block" if block else "late-query",
-                f"{at(place)} (task {life.name}) {'opens a block' if block else 'queries'} in the transaction of "
-                f"{at(transaction.place)}, which has ended",
-                place,
-                transaction.place,
-            )
+            self.report("late-block" if block else "late-query", place, transaction.place, task=life.name)
         else:
             transaction.alone = transaction.alone and life is transaction.owner
             transaction.askers.add(life)
@@ -152,18 +160,17 @@ class Guard:
         if transaction is None or transaction.ended or not isinstance(sql, str):
             return
         if CONTROL.search(sql):
-            what = "ends or begins a transaction by SQL (every driver)"
+            does = "ends or begins a transaction by SQL (every driver)"
         elif DDL.match(sql):
-            what = "changes the schema, which commits what was done so far (MySQL, MariaDB, Oracle)"
+            does = "changes the schema, which commits what was done so far (MySQL, MariaDB, Oracle)"
         elif script:
-            what = "runs a script, before which sqlite3 commits what was done so far (SQLite)"
+            does = "runs a script, before which sqlite3 commits what was done so far (SQLite)"
         else:
             return
         place = here() or NOWHERE
         if place == transaction.place:
             return  # both stand behind one line: it is Tortoise's own block (its migrations), not the user's
-        sentence = f"{at(place)} {what}, inside the transaction of {at(transaction.place)}"
-        self.report("script", sentence, place, transaction.place)
+        self.report("script", place, transaction.place, does=does)
 
     def failed(self, client: Any, error: type[BaseException]) -> None:
         """A query leaves its connection with an error."""
@@ -172,16 +179,13 @@ class Guard:
             return
         place, life = here() or NOWHERE, self.life(task)
         if issubclass(error, asyncio.CancelledError):
-            self.cancelled("cancelled-query", f"in a query of the transaction of {at(transaction.place)}", place)
+            self.report("cancelled-query", place, within=at(transaction.place))
         elif (
             error.__module__ != "builtins"  # of a driver, and after the server was asked
             and error.__name__ != "InterfaceError"
             and not any(each.life is life for each in transaction.open)
         ):
             transaction.caught.append(place)
-
-    def cancelled(self, rule: str, where: str, place: Place) -> None:
-        self.report(rule, f"{at(place)} was cancelled {where}", place)
 
     # -- blocks ----------------------------------------------------------------------------------------------------
 
@@ -198,23 +202,12 @@ class Guard:
     def leaving(self, transaction: Transaction, failed: bool) -> None:
         task, place, around = asyncio.current_task(), here() or transaction.place, INSIDE.get()
         if around and around[-1] is not transaction and transaction in around and not around[-1].ended:
-            self.report(
-                "crossed-blocks",
-                f"the transaction of {at(transaction.place)} ends at {at(place)} before that of "
-                f"{at(around[-1].place)}, which began inside it",
-                transaction.place,
-                around[-1].place,
-            )
+            self.report("crossed-blocks", transaction.place, around[-1].place, end=at(place))
         try:
             INSIDE.reset(transaction.token)
         except ValueError:  # the token was made in another context: so is Tortoise's own
-            self.report(
-                "left-elsewhere",
-                f"the transaction that {at(transaction.place)} enters in task {transaction.owner.name} is left by "
-                f"task {_name(task)} in another context",
-                transaction.place,
-                place,
-            )
+            names = {"owner": transaction.owner.name, "task": _name(task)}
+            self.report("left-elsewhere", transaction.place, place, **names)
         except RuntimeError:  # left twice
             return
         self._end(transaction, failed, task)
@@ -229,31 +222,12 @@ class Guard:
                 self._outlived.append((transaction, life, why))
         self._pairs(transaction)
         for failed_one, use in transaction.failures():
-            self.report(
-                "group-fails",
-                f"task {failed_one.name} of a TaskGroup failed in the transaction of {at(transaction.place)}: for that "
-                f"the query of {at(use.place)} (task {use.life.name}) is cancelled wherever it is",
-                failed_one.place,
-                use.place,
-                transaction.place,
-            )
+            names = {"failed": failed_one.name, "task": use.life.name}
+            self.report("group-fails", failed_one.place, use.place, transaction.place, **names)
         if transaction.elsewhere is not None and not transaction.statements:
-            self.report(
-                "empty-block",
-                f"the transaction of {at(transaction.place)} on {transaction.alias!r} had no statement; "
-                f"{at(transaction.elsewhere)} inside it asked another connection",
-                transaction.place,
-                transaction.elsewhere,
-            )
+            self.report("empty-block", transaction.place, transaction.elsewhere, alias=transaction.alias)
         if transaction.caught and not failed:
-            place = transaction.caught[0]
-            self.report(
-                "caught-error",
-                f"the statement of {at(place)} failed in the transaction of {at(transaction.place)}, its error was "
-                "caught without a nested block around it, and the transaction goes to its commit",
-                place,
-                transaction.place,
-            )
+            self.report("caught-error", transaction.caught[0], transaction.place)
         self._settle_objects(transaction.inserted, failed)
         transaction.ended = True
         transaction.uses.clear()
@@ -264,14 +238,8 @@ class Guard:
         for rule, one, other in transaction.conflicts():
             does = "opens or ends a block" if one.block else "queries"
             also = "does so" if other.block == one.block else "queries"
-            self.report(
-                rule,
-                f"{at(one.place)} (task {one.life.name}) {does} in the transaction of {at(transaction.place)} while "
-                f"{at(other.place)} (task {other.life.name}) {also} there too, without a common lock",
-                one.place,
-                other.place,
-                transaction.place,
-            )
+            names = {"task": one.life.name, "other": other.life.name}
+            self.report(rule, one.place, other.place, transaction.place, does=does, also=also, **names)
 
     def opening(self, client: Any) -> None:
         """A nested block's savepoint is about to be made; ``client`` is its own, a child of the transaction's."""
@@ -303,15 +271,7 @@ class Guard:
 
     def by_hand(self, client: Any, what: str) -> None:
         if client.__dict__.get("_guard_nested"):
-            place = here() or NOWHERE
-            transaction = client._guard
-            self.report(
-                "by-hand",
-                f"{at(place)} calls {what}() on a nested block: it ends the whole transaction of "
-                f"{at(transaction.place)}",
-                place,
-                transaction.place,
-            )
+            self.report("by-hand", here() or NOWHERE, client._guard.place, what=what)
 
     # -- model objects ---------------------------------------------------------------------------------------------
 
@@ -338,15 +298,8 @@ class Guard:
         _, transaction, gone = known
         if not gone and executor.db.__dict__.get("_guard") is transaction:
             return
-        place = here() or NOWHERE
-        fate = "was rolled back" if gone else "is not committed yet"
-        self.report(
-            "object-of-a-transaction",
-            f"{at(place)} uses a {type(instance).__name__} whose row was inserted in the transaction of "
-            f"{at(transaction.place)}, which {fate}",
-            place,
-            transaction.place,
-        )
+        names = {"model": type(instance).__name__, "fate": "was rolled back" if gone else "is not committed yet"}
+        self.report("object-of-a-transaction", here() or NOWHERE, transaction.place, **names)
 
     def _settle_objects(self, keys: list[int], failed: bool) -> None:
         for key in keys:
@@ -379,22 +332,10 @@ class Guard:
             if life.died is None and not final:
                 self._outlived.append((transaction, life, why))
             elif why is not None and (asks or life.late):
-                self.report(
-                    "gather-fails",
-                    f"task {why.name} failed in the transaction of {at(transaction.place)}, which ends while task "
-                    f"{life.name}, started at {at(life.place)}, goes on: gather() waits for nobody after an error",
-                    why.place,
-                    life.place,
-                    transaction.place,
-                )
+                names = {"failed": why.name, "task": life.name}
+                self.report("gather-fails", why.place, life.place, transaction.place, **names)
             elif not life.late and (asks or (life.own and (life.died is None or life.cancelled))):
-                self.report(
-                    "outlives-block",
-                    f"task {life.name}, started at {at(life.place)} in the transaction of {at(transaction.place)}, "
-                    "goes on when that ends",
-                    life.place,
-                    transaction.place,
-                )
+                self.report("outlives-block", life.place, transaction.place, task=life.name)
 
 
 def _died(life: Life, task: asyncio.Task[Any]) -> None:

@@ -103,7 +103,7 @@ def _hook_blocks(guard: Guard) -> None:
         try:
             got = await before(context)
         except asyncio.CancelledError:
-            guard.cancelled("cancelled-begin", "while its transaction began", transaction.place)
+            guard.report("cancelled-begin", transaction.place)
             raise
         guard.entered(transaction, client)
         _hook_text(type(client), guard)
@@ -117,7 +117,7 @@ def _hook_blocks(guard: Guard) -> None:
             return await before(context, kind, error, trace)
         except asyncio.CancelledError:
             if transaction is not None:
-                guard.cancelled("cancelled-end", "while its transaction ended", transaction.place)
+                guard.report("cancelled-end", transaction.place, within="transaction")
             raise
 
     async def enter_nested(before: Any, context: Any) -> Any:
@@ -134,7 +134,7 @@ def _hook_blocks(guard: Guard) -> None:
         try:
             return await before(context, kind, error, trace)
         except asyncio.CancelledError:
-            guard.cancelled("cancelled-end", "while its nested block ended", here() or NOWHERE)
+            guard.report("cancelled-end", here() or NOWHERE, within="nested block")
             raise
 
     for context in (base.TransactionContextPooled, sqlite.SqliteTransactionContext):
