@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from matrix.results import cli as results
-from matrix.results.read import CellState
-from matrix.results.text import clean, refuse
+from matrix.results.expectations import FOLDER, ExpectationError
+from matrix.results.read import CellState, ResultError, read_folder
+from matrix.results.text import clean, refuse, refusing
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,18 +60,13 @@ def _repository() -> str:
     return f"{server}/{name}" if server and name else ""
 
 
+@refusing(1, ResultError, ExpectationError)
 def _headline(options: argparse.Namespace) -> int:
     from matrix.report import view
     from matrix.report.markdown import headline_lines
     from matrix.report.read import read
-    from matrix.results.expectations import FOLDER, ExpectationError
-    from matrix.results.read import ResultError
 
-    try:
-        table = view.build(read(options.results), FOLDER)
-    except (ResultError, ExpectationError) as problem:
-        return refuse(problem, 1)
-    lines = list(headline_lines(table))
+    lines = list(headline_lines(view.build(read(options.results), FOLDER)))
     if not lines:
         return refuse(f"{options.results}: no complete result in the folder; run the cells first (tox)", 1)
     print("\n".join(lines))
@@ -79,7 +75,6 @@ def _headline(options: argparse.Namespace) -> int:
 
 def _fixes(options: argparse.Namespace) -> int:
     from matrix.report.fixes import update
-    from matrix.results.read import ResultError, read_folder
 
     try:
         states = [state for folder in options.results for state in read_folder(folder)]
@@ -92,31 +87,22 @@ def _fixes(options: argparse.Namespace) -> int:
     return 0
 
 
+@refusing(1, ResultError, ExpectationError)
 def _report(options: argparse.Namespace) -> int:
     from matrix.maker import clean_up_when_told_to_end
     from matrix.report.read import read
     from matrix.results import documents
-    from matrix.results.expectations import ExpectationError
-    from matrix.results.read import ResultError
 
     for name in ("address", "repository"):
         given = getattr(options, name)
         if given and not given.startswith(("https://", "http://")):
             return refuse(f"--{name} {given}: not an address that begins with https:// or http://", 1)
     clean_up_when_told_to_end()
-    try:
-        states = read(options.results)
-        if not states:
-            return refuse(f"{options.results}: no result file in the folder; run the cells first (tox)", 1)
-        older = [read(folder) for folder in options.older]
-        wanted = [name for name in options.expect_cells.split(",") if name]
-        problems = results.problems(states, options.expectations, results.is_strict(options), wanted)
-        return _publish(states, older, problems, documents.read_folder(options.results), options)
-    except (ResultError, ExpectationError) as problem:
-        return refuse(problem, 1)
-    except ImportError as problem:
-        needed = "rich jinja2 jsonschema packaging markdown-it-py"
-        return refuse(f"the report needs {problem.name}, which is not installed (pip install {needed})", 1)
+    states = read(options.results)
+    if not states:
+        return refuse(f"{options.results}: no result file in the folder; run the cells first (tox)", 1)
+    older, problems = [read(folder) for folder in options.older], results.problems(states, options)
+    return _publish(states, older, problems, documents.read_folder(options.results), options)
 
 
 def _publish(
@@ -132,12 +118,11 @@ def _publish(
     table, out = view.build(states, options.expectations, problems), Path(options.out)
     table = dataclasses.replace(table, documents=documents)
     address = f"{options.address.rstrip('/')}/" if options.address else ""
-    how = pages.SiteOptions(
-        runs.runs(table, older, options.expectations), address, repository=options.repository.rstrip("/")
-    )
+    before = runs.runs(table, older, options.expectations)
+    how = pages.SiteOptions(before, address, repository=options.repository.rstrip("/"))
     try:
         index = site.build(table, out, how)
-        files.write(out / "table.md", files.encode(markdown(table)))
+        files.write(out / "table.md", markdown(table))
         documents_written = readme.update(table, ROOT) if options.docs else []
     except ValueError as problem:
         return refuse(f"README.md: {problem}", 1)
@@ -149,9 +134,7 @@ def _publish(
     terminal.show(table)
     for fact in suite.facts(documents):
         print(fact.text)
-    terminal.tail(
-        problems, [str(index), str(out / "table.md"), str(out / "results.json"), *map(str, documents_written)]
-    )
+    terminal.tail(problems, [index, out / "table.md", out / "results.json", *documents_written])
     return 1 if problems else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import IO
 
 from rich.console import Console
@@ -66,7 +67,7 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
             console.print(part)
 
 
-def tail(problems: Sequence[str], written: Sequence[str], file: IO[str] | None = None) -> None:
+def tail(problems: Sequence[str], written: Sequence[Path], file: IO[str] | None = None) -> None:
     """The last lines: where the pages are, and each reason why the run is not green."""
     console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
     console.print()

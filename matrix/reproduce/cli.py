@@ -10,14 +10,16 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from matrix.harness.cell_name import parse
 from matrix.lines import CureLine, Header, ScenarioLine
+from matrix.maker import clean_up_when_told_to_end
 from matrix.results import reproducers
-from matrix.results.text import clean, one_line, refuse
+from matrix.results.read import CellResult, ResultError, read_folder
+from matrix.results.text import clean, one_line, refuse, refusing
+from matrix.results.write import utc_now
 from matrix.runs import sources
 from matrix.words import HOLDS, REMEDIES, VERDICTS
 
@@ -29,16 +31,21 @@ TIMES = 2  # runs of each script; it must show the symptom in all of them
 def register(commands: Any) -> None:
     """Adds ``reproduce``."""
     parser = commands.add_parser("reproduce", help="results -> scripts that show each finding, executed before kept")
-    parser.add_argument("--results", default="results", metavar="FOLDER", help="folder to read (default: results)")
     parser.add_argument("--cell", metavar="CELL", help="only this cell")
     parser.add_argument("--scenario", metavar="ID", help="only this scenario or remedy")
     parser.add_argument("--out", metavar="FOLDER", help="where scripts go (default: <results>/reproducers)")
-    parser.add_argument("--times", type=positive, default=TIMES, help=f"runs of each script (default: {TIMES})")
+    parser.add_argument("--loop", choices=("uvloop",), help="run the scripts that are kept under this event loop, too")
+    add_runs(parser)
+    parser.set_defaults(handler=_reproduce)
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """The options that ``reproduce`` and ``regress`` share."""
+    parser.add_argument("--results", default="results", metavar="FOLDER", help="folder to read (default: results)")
+    parser.add_argument("--times", type=positive, default=TIMES, help=f"runs of each (default: {TIMES})")
     parser.add_argument(
         "--environments", default="build/environments", metavar="FOLDER", help="kept environments, one per set of pins"
     )
-    parser.add_argument("--loop", choices=("uvloop",), help="run the scripts that are kept under this event loop, too")
-    parser.set_defaults(handler=_reproduce)
 
 
 def positive(text: str) -> int:
@@ -80,25 +87,20 @@ class FindingLine:
         return self.cell, str(self.line.get("remedy_id") or self.scenario)
 
 
+@refusing(1, ResultError)
 def _reproduce(options: argparse.Namespace) -> int:
     from matrix.harness.scenario import one
-    from matrix.maker import clean_up_when_told_to_end
-    from matrix.results.read import ResultError, read_folder
 
     clean_up_when_told_to_end()
     try:
         options.scenario = one(options.scenario) if options.scenario else None
-        states = read_folder(options.results)
     except LookupError as problem:
         return refuse(problem)
-    except ResultError as problem:
-        return refuse(problem, 1)
+    states = read_folder(options.results)
     results = [state.result for state in states if state.result and options.cell in (None, state.cell)]
     if not results:
-        return refuse(
-            f"{options.results}: no complete result{f' of cell {options.cell}' if options.cell else ''} to read",
-            1,
-        )
+        which = f" of cell {options.cell}" if options.cell else ""
+        return refuse(f"{options.results}: no complete result{which} to read", 1)
     refused = {result.header["cell"]: why for result in results if (why := not_installable(result.header))}
     for why in dict.fromkeys(refused.values()):
         refuse(why)
@@ -106,8 +108,15 @@ def _reproduce(options: argparse.Namespace) -> int:
     if refused and not results:
         return 2
     out = Path(options.out or Path(options.results) / "reproducers")
-    if options.loop:
-        return _under_loop(results, options, out)
+    try:
+        return _under_loop(results, options, out) if options.loop else _tried(results, options, out)
+    except BrokenPipeError:  # who reads has read enough
+        raise
+    except OSError as problem:
+        return refuse(f"cannot write to {out}: {problem.strerror or problem}", 1)
+
+
+def _tried(results: Sequence[CellResult], options: argparse.Namespace, out: Path) -> int:
     found = [FindingLine(result.header, line) for result in results for line in _lines(result.scenarios)]
     jobs = [job for job in found if options.scenario in (None, job.scenario, job.finding[1])]
     if not jobs:
@@ -115,22 +124,16 @@ def _reproduce(options: argparse.Namespace) -> int:
         print(f"every line complies{what}: there is nothing to reproduce")
         return 0
     report = Report()
-    try:
-        _work(jobs, report, out, Path(options.environments).resolve(), options.times)
-    except OSError as problem:
-        return refuse(f"cannot write to {out}: {problem.strerror or problem}", 1)
+    _work(jobs, report, out, Path(options.environments).resolve(), options.times)
     return _summary(report, jobs, out)
 
 
-def _under_loop(results: Sequence[Any], options: argparse.Namespace, out: Path) -> int:
+def _under_loop(results: Sequence[CellResult], options: argparse.Namespace, out: Path) -> int:
     from matrix.reproduce.loops import run_kept
 
     if not reproducers.read_index(out).get("reproducers"):
         return refuse(f"{out}: there are no scripts to run: python -m matrix reproduce first", 1)
-    try:
-        return run_kept(results, options, out)
-    except OSError as problem:
-        return refuse(f"cannot write to {out}: {problem.strerror or problem}", 1)
+    return run_kept(results, options, out)
 
 
 def not_installable(header: Header) -> str:
@@ -181,10 +184,7 @@ def _work(jobs: Sequence[FindingLine], report: Report, out: Path, environments: 
                         continue
                     result = _try(job, source, databases, environments, times, report, out)
                     left = (time.monotonic() - began) / done * (len(jobs) - done)
-                    print(
-                        f"  {done:3}/{len(jobs)} {cell} {job.scenario:8} {result}  (about {left:.0f} s left)",
-                        flush=True,
-                    )
+                    progress(f"{done:3}/{len(jobs)} {cell} {job.scenario:8} {result}  (about {left:.0f} s left)")
                     shown.update({job.finding} if report.kept and _is(report.kept[-1], job) else ())
         except CannotRun as problem:
             for job, _ in written:
@@ -253,7 +253,7 @@ def _try(
             sha256=hashlib.sha256(source.encode()).hexdigest(),
             expected=last.output_line("expected"),
             observed=last.output_line("observed"),
-            when=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            when=utc_now(),
             **facts,
         )
     )

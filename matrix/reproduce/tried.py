@@ -14,11 +14,11 @@ from matrix import files
 from matrix.harness.drivers import distribution, drivers
 from matrix.harness.scenario import one
 from matrix.reproduce import NotWritten, run
-from matrix.reproduce.cli import TIMES, not_installable, positive, progress
+from matrix.reproduce.cli import add_runs, not_installable, progress
 from matrix.reproduce.regress import URL, regression_test
 from matrix.reproduce.runtime import pins
 from matrix.results.read import ResultError, read_cell
-from matrix.results.text import clean, refuse
+from matrix.results.text import clean, refusing
 from matrix.runs.sources import TORTOISE, SourceError, source
 
 PYTEST = ("pytest", "pytest-asyncio")
@@ -38,33 +38,25 @@ def register(commands: Any) -> None:
     parser.add_argument("scenario", help="such as NST-4")
     parser.add_argument("cell", help="a cell with a result, such as mysql-aiomysql")
     parser.add_argument("--checkout", metavar="PATH", help="a folder with the fix, of Tortoise or of the driver")
-    parser.add_argument("--results", default="results", metavar="FOLDER", help="folder to read (default: results)")
     parser.add_argument("--out", default="build/regress", metavar="FOLDER", help="where the test goes")
-    parser.add_argument("--times", type=positive, default=TIMES, help=f"runs of each (default: {TIMES})")
-    parser.add_argument(
-        "--environments", default="build/environments", metavar="FOLDER", help="kept environments, one per set of pins"
-    )
+    add_runs(parser)
     parser.set_defaults(handler=_regress)
 
 
+@refusing(2, LookupError, ResultError, NotWritten, run.CannotRun, OSError)
 def _regress(options: argparse.Namespace) -> int:
     file = Path(options.results) / f"{options.cell}.jsonl"
-    try:
-        scenario, result = one(options.scenario), read_cell(file)
-        line = result.by_id.get(scenario)
-        if line is None or line["complies"] is not False:
-            raise run.CannotRun(
-                f"{file}: {scenario} {'complies' if line else 'was not run'}: there is nothing to test for"
-            )
-        if why := not_installable(result.header):
-            raise run.CannotRun(why)
-        path = Path(options.out) / f"test_{re.sub('[^a-z0-9]+', '_', f'{scenario} {options.cell}'.lower())}.py"
-        files.write(path, regression_test(line, result.header))
-        print(f"written: {path}")
-        pythons = environments_of(result.header, line, options.checkout, Path(options.environments).resolve())
-        return tries(path, result.header, pythons, options.times, progress)
-    except (LookupError, ResultError, NotWritten, run.CannotRun, OSError) as problem:
-        return refuse(problem)
+    scenario, result = one(options.scenario), read_cell(file)
+    line = result.by_id.get(scenario)
+    if line is None or line["complies"] is not False:
+        raise run.CannotRun(f"{file}: {scenario} {'complies' if line else 'was not run'}: there is nothing to test for")
+    if why := not_installable(result.header):
+        raise run.CannotRun(why)
+    path = Path(options.out) / f"test_{re.sub('[^a-z0-9]+', '_', f'{scenario} {options.cell}'.lower())}.py"
+    files.write(path, regression_test(line, result.header))
+    print(f"written: {path}")
+    pythons = environments_of(result.header, line, options.checkout, Path(options.environments).resolve())
+    return tries(path, result.header, pythons, options.times, progress)
 
 
 def environments_of(header: Mapping[str, Any], line: Any, checkout: str | None, folder: Path) -> dict[str, Path]:

@@ -8,13 +8,14 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from matrix.results import expectations, finds, judging
+from matrix.results import compare, expectations, finds, judging
+from matrix.results.merge import MergeError, write_merged, write_trimmed
 from matrix.results.read import CellResult, CellState, ResultError, read_cell, read_folder
-from matrix.results.text import clean, refuse
+from matrix.results.text import clean, refuse, refusing
 from matrix.words import RECORD
 
 
@@ -82,23 +83,14 @@ def add_demands(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def is_strict(options: argparse.Namespace) -> bool:
-    return bool(options.strict) or os.environ.get("MATRIX_STRICT", "") not in ("", "0")
-
-
-def problems(
-    states: Sequence[CellState], folder: str | os.PathLike[str], strict: bool = False, cells: Iterable[str] = ()
-) -> list[str]:
-    """Why these results are not green, one line each: incomplete, missing, unmet, and with ``strict`` not complying.
-
-    Raises ExpectationError.
-    """
+def problems(states: Sequence[CellState], options: argparse.Namespace) -> list[str]:
+    """Why these results are not green by ``add_demands``, one line each: incomplete, missing, unmet, and where it is
+    strict not complying. Raises ExpectationError."""
     found = [f"{state.cell}: {state.problem}" for state in states if state.problem]
-    have = {state.cell for state in states}
-    found += [f"{cell}: no result in the folder" for cell in cells if cell not in have]
-    for unmet in unmet_of(states, folder):
-        found.append(str(unmet))
-    if strict:
+    have = {"", *(state.cell for state in states)}
+    found += [f"{cell}: no result in the folder" for cell in options.expect_cells.split(",") if cell not in have]
+    found += map(str, unmet_of(states, options.expectations))
+    if options.strict or os.environ.get("MATRIX_STRICT", "") not in ("", "0"):
         found += [text for state in states for text in _not_complying(state)]
     return found
 
@@ -126,28 +118,20 @@ def _not_complying(state: CellState) -> list[str]:
     ]
 
 
+@refusing(1, ResultError, expectations.ExpectationError)
 def _check(options: argparse.Namespace) -> int:
     from matrix.results import schema
 
-    try:
-        states = read_folder(options.folder, schema.checker())
-        wanted = [name for name in options.expect_cells.split(",") if name]
-        found = problems(states, options.expectations, is_strict(options), wanted)
-        if options.complete:
-            found += [str(unmet) for unmet in _without_cell(states, options.expectations)]
-            found += [
-                f"{state.cell}: is as on record only: run all orders (tox -e orders)"
-                for state in states
-                if state.result
-                and judging.is_newest(state.result.header)
-                and state.result.header.get("depth") == RECORD
-            ]
-    except (ResultError, expectations.ExpectationError) as problem:
-        return refuse(problem, 1)
-    except ImportError as problem:
-        return refuse(
-            f"the check needs a package that is not installed here: {problem.name} (pip install jsonschema)", 1
-        )
+    states = read_folder(options.folder, schema.checker())
+    found = problems(states, options)
+    if options.complete:
+        found += [str(unmet) for unmet in _without_cell(states, options.expectations)]
+        newest = [state.result.header for state in states if state.result and judging.is_newest(state.result.header)]
+        found += [
+            f"{header['cell']}: is as on record only: run all orders (tox -e orders)"
+            for header in newest
+            if header.get("depth") == RECORD
+        ]
     if not states:
         found.append(f"{options.folder}: no result file in the folder; run the cells first (tox)")
     if options.cells is not None and len(states) < options.cells:
@@ -168,26 +152,20 @@ def _without_cell(states: Sequence[CellState], folder: str) -> list[judging.Unme
     return unmet
 
 
+@refusing(1, ResultError, MergeError)
 def _merge(options: argparse.Namespace) -> int:
-    from matrix.results.merge import MergeError, write_merged
-
-    try:
-        states = write_merged(options.out, options.folders)
-    except (ResultError, MergeError) as problem:
-        return refuse(problem, 1)
+    states = write_merged(options.out, options.folders)
     print(f"{len(states)} cells in {clean(options.out)}")
     return 0
 
 
+@refusing(2, finds.FindsError, ResultError)
 def _finds(options: argparse.Namespace) -> int:
     """Exit code 0 whatever was found: it is news, and no verdict on record."""
     path = Path(options.kept)
-    try:
-        kept = finds.read_finds(path)
-        known = {s.cell: finds.known_of(s.result) for s in read_folder(options.folder) if s.result}
-        made = [state.result for state in read_folder(options.generated) if state.result]
-    except (finds.FindsError, ResultError) as problem:
-        return refuse(problem)
+    kept = finds.read_finds(path)
+    known = {s.cell: finds.known_of(s.result) for s in read_folder(options.folder) if s.result}
+    made = [state.result for state in read_folder(options.generated) if state.result]
     missing = [result.cell for result in made if result.cell not in known]
     for cell in missing:
         print(f"{cell}: left out, {options.folder} does not say what its scenarios show", file=sys.stderr)
@@ -198,26 +176,18 @@ def _finds(options: argparse.Namespace) -> int:
     return 0
 
 
+@refusing(1, ResultError, MergeError)
 def _trim(options: argparse.Namespace) -> int:
-    from matrix.results.merge import MergeError, write_trimmed
-
-    try:
-        count = write_trimmed(options.out, options.folder, options.drop_older)
-        left_out = [state for state in read_folder(options.folder) if state.result is None]
-    except (ResultError, MergeError) as problem:
-        return refuse(problem, 1)
+    count = write_trimmed(options.out, options.folder, options.drop_older)
+    left_out = [state for state in read_folder(options.folder) if state.result is None]
     print(f"{count} cells in {clean(options.out)}")
     return refuse("\n".join(f"left out: {state.problem}" for state in left_out), 0)
 
 
+@refusing(2, ResultError)
 def _diff(options: argparse.Namespace) -> int:
-    from matrix.results import compare
-
-    try:
-        lost: list[str] = []
-        sides = [_side(Path(text), lost) for text in (options.before, options.after)]
-    except ResultError as problem:
-        return refuse(problem)
+    lost: list[str] = []
+    sides = [_side(Path(text), lost) for text in (options.before, options.after)]
     files = all(Path(text).is_file() for text in (options.before, options.after))
     if files:
         (one,), (other,) = sides[0].values(), sides[1].values()

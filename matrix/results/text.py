@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
+from collections.abc import Callable
+from typing import Any
 
 # C0 without tab and newline, DEL and C1, lone surrogates, line separators, and the characters that turn the direction
 # of text around or hide: what a terminal obeys, what is no character at all, what makes a line read as it is not.
@@ -54,3 +57,23 @@ def refuse(problem: object, code: int = 2) -> int:
     for line in str(said).splitlines():
         print(clean(line), file=sys.stderr)
     return code
+
+
+Handler = Callable[[Any], int]  # of a command: its arguments -> its exit code
+
+
+def refusing(code: int, *kinds: type[Exception]) -> Callable[[Handler], Handler]:
+    """For a command's handler: where it raises one of these, that is why it does nothing; its exit code is then
+    ``code``."""
+
+    def refusing_some(handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        def handled(options: Any) -> int:
+            try:
+                return handler(options)
+            except kinds as problem:
+                return refuse(problem, code)
+
+        return handled
+
+    return refusing_some

@@ -23,7 +23,7 @@ from matrix.harness import known_schedules
 from matrix.harness.drivers import TableError, bases, drivers
 from matrix.results import expectations, judging
 from matrix.results.read import ResultError, read_folder
-from matrix.results.text import refuse
+from matrix.results.text import refusing
 from matrix.runs import cells, environments
 from matrix.runs.cells import CellName
 from matrix.runs.releases import Package, Release, Releases, ReleasesError, load
@@ -374,13 +374,11 @@ def _measure(folder: str) -> None:
         files.write(path, content + "\n")
 
 
+@refusing(2, ReleasesError, TableError, PlanError, ResultError, expectations.ExpectationError)
 def _plan(options: argparse.Namespace) -> int:
-    try:
-        if options.measure:
-            _measure(options.measure)
-        found = chosen_cells(options, lambda text: print(text, file=sys.stderr))
-    except (ReleasesError, TableError, PlanError, ResultError, expectations.ExpectationError) as problem:
-        return refuse(problem)
+    if options.measure:
+        _measure(options.measure)
+    found = chosen_cells(options, lambda text: print(text, file=sys.stderr))
     seconds = round(sum(each.seconds for each in found), 1)
     if options.json:
         made: dict[str, Any] = {"cells": [each.as_json() for each in found], "count": len(found), "seconds": seconds}

@@ -16,7 +16,7 @@ from packaging.version import Version
 
 from matrix import files
 from matrix.harness.drivers import TableError, drivers
-from matrix.results.text import refuse
+from matrix.results.text import refuse, refusing
 from matrix.runs import registry
 
 PATH = Path(__file__).parents[1] / "axes" / "releases.toml"
@@ -227,16 +227,14 @@ def register(commands: Any) -> None:
     listing.set_defaults(handler=_list)
 
 
+@refusing(2, ReleasesError, registry.RegistryError)
 def _update(options: argparse.Namespace) -> int:
-    try:
-        current = load()
-        for name in options.packages:
-            if not current.of(name).since:
-                raise ReleasesError(f"{name}: its table in drivers.toml has no `since`, so only the newest is tested")
-        wanted = options.packages or [name for name, package in current.packages.items() if package.since]
-        found = refreshed(current, wanted)
-    except (ReleasesError, registry.RegistryError) as problem:
-        return refuse(problem)
+    current = load()
+    for name in options.packages:
+        if not current.of(name).since:
+            raise ReleasesError(f"{name}: its table in drivers.toml has no `since`, so only the newest is tested")
+    wanted = options.packages or [name for name, package in current.packages.items() if package.since]
+    found = refreshed(current, wanted)
     text = PATH.read_text(encoding="utf-8")
     new = text.partition(GENERATED)[0].rstrip() + "\n\n" + written(found)
     if new == text:
@@ -249,12 +247,9 @@ def _update(options: argparse.Namespace) -> int:
     return 0
 
 
+@refusing(2, ReleasesError)
 def _list(options: argparse.Namespace) -> int:
-    try:
-        releases = load()
-    except ReleasesError as problem:
-        return refuse(problem)
-    for name, package in releases.packages.items():
+    for name, package in load().packages.items():
         print(f"{name}: {len(package.all)} releases since {package.since}")
         for each in package.tested:
             pins = "".join(f", needs {pin}" for pin in package.pinned(each.version))

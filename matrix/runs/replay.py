@@ -13,7 +13,7 @@ from matrix import servers
 from matrix.harness.cell_name import CellName
 from matrix.harness.scenario import one
 from matrix.results.read import ResultError, read_cell
-from matrix.results.text import clean, refuse
+from matrix.results.text import clean, refuse, refusing
 from matrix.runs import cells, environments, process, registry, releases
 from matrix.runs.inputs import ROOT
 from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
@@ -38,14 +38,11 @@ def register(commands: Any) -> None:
     replay.set_defaults(handler=_replay, server=None, python=None)
 
 
+@refusing(2, LookupError, RunError)
 def _replay(options: argparse.Namespace) -> int:
-    try:
-        cell, own = with_factors(cells_read(options.cell), options)
-        own, scenario = own or sources_of(cell), one(options.scenario)
-        remedy = one(options.remedy) if options.remedy else None
-    except (LookupError, RunError) as problem:
-        return refuse(problem)
-    options.cell, options.scenario, options.remedy = str(cell), scenario, remedy
+    cell, own = with_factors(cells_read(options.cell), options)
+    own, options.cell, options.scenario = own or sources_of(cell), str(cell), one(options.scenario)
+    options.remedy = one(options.remedy) if options.remedy else None
     schedule = options.schedule
     try:
         line = line_in(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
@@ -56,20 +53,15 @@ def _replay(options: argparse.Namespace) -> int:
     if schedule is None:
         schedule = ((line.get("cures") or {}).get(options.scenario, {}) if options.remedy else line).get("schedule")
     if schedule is None:
-        print(
-            f"{options.results} has no schedule of {options.scenario} in {options.cell}; the base order is run",
-            file=sys.stderr,
-        )
+        none = f"{options.results} has no schedule of {options.scenario} in {options.cell}"
+        print(f"{none}; the base order is run", file=sys.stderr)
     arguments = [options.cell, options.scenario, *([schedule] if schedule else [])]
     if program := (line.get("generated") or {}).get("deciding"):
         arguments += ["--program", json.dumps(program)]
     for name in ("remedy", "database"):
         if getattr(options, name):
             arguments += [f"--{name}", getattr(options, name)]
-    try:
-        python = cell_python(cell, dict(own), "replay")
-    except RunError as problem:
-        return refuse(problem)
+    python = cell_python(cell, dict(own), "replay")
     with process.start(python, *arguments, module="matrix.cell.replay") as replay:
         return replay.wait()
 

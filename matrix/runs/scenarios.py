@@ -17,7 +17,7 @@ from matrix.harness.vocabulary import vocabulary
 from matrix.lines import word_of
 from matrix.results import expectations, keeps
 from matrix.results.read import read_folder
-from matrix.results.text import clean, one_line, refuse
+from matrix.results.text import clean, one_line, refusing
 from matrix.runs.jobs import RunError, add_sources, version_or_source
 from matrix.words import FAMILIES
 
@@ -54,6 +54,7 @@ def register(commands: Any) -> None:
     explain.set_defaults(handler=_explain)
 
 
+@refusing(2, LookupError)
 def _list(options: argparse.Namespace) -> int:
     known = catalogue()
     if options.program:
@@ -62,10 +63,7 @@ def _list(options: argparse.Namespace) -> int:
             for call, does in calls.items():
                 print("\n".join(_wrapped(f"{call}  {does}", hang=8)))
         return 0
-    try:
-        names = chosen(" ".join(options.names)) if options.names else list(known)
-    except LookupError as problem:
-        return refuse(problem)
+    names = chosen(" ".join(options.names)) if options.names else list(known)
     if options.json:
         fields = ("id", "title", "contract", "level", "family", "url")
         print(json.dumps([{field: getattr(known[name], field) for field in fields} for name in names], indent=2))
@@ -75,17 +73,14 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
+@refusing(2, LookupError, expectations.ExpectationError, RunError)
 def _explain(options: argparse.Namespace) -> int:
-    try:
-        if not AN_ID.fullmatch(options.scenario.strip()):
-            return _speaking_of(options.scenario)
-        name = one(options.scenario)
-        found = [version_or_source(text) for text in (options.tortoise, options.driver) if text]
-        labels = [each if isinstance(each, str) else each.label for each in found]
-        lines = list(explained(catalogue()[name], Path(options.results), labels))
-    except (LookupError, expectations.ExpectationError, RunError) as problem:
-        return refuse(problem)
-    for line in lines:
+    if not AN_ID.fullmatch(options.scenario.strip()):
+        return _speaking_of(options.scenario)
+    name = one(options.scenario)
+    found = [version_or_source(text) for text in (options.tortoise, options.driver) if text]
+    labels = [each if isinstance(each, str) else each.label for each in found]
+    for line in explained(catalogue()[name], Path(options.results), labels):
         print(clean(line))
     return 0
 
