@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from matrix.lines import ScenarioLine
 from matrix.report.view import Table
 from matrix.words import NOT_VERDICTS
 
@@ -41,16 +39,17 @@ class Coverage:
 
 def coverage(table: Table) -> Coverage:
     """What the complete runs of a table cover."""
-    lines = list(_lines(table))
+    lines = list(table.lines)
     orders = [each for _, line in lines if (each := line.get("orders")) and each["explored"]]
-    absent = [(line["verdict"], str(line.get("reason") or "no reason given")) for _, line in lines if _absent(line)]
+    unjudged = [line for _, line in lines if line["verdict"] in NOT_VERDICTS]
+    absent = [(line["verdict"], str(line.get("reason") or "no reason given")) for line in unjudged]
     generated = [(cell, line["scenario"], entry) for cell, line in lines if (entry := line.get("generated"))]
     anomalies = [
         (cell, scenario, each) for cell, scenario, entry in generated for each in entry.get("anomalies") or () if each
     ]
     return Coverage(
         cells=sum(column.result is not None for column in table.columns),
-        scenarios=table.scenarios,
+        scenarios=len(table.rows),
         lines=len(lines),
         judged=len(lines) - len(absent),
         explored=len(orders),
@@ -67,13 +66,3 @@ def coverage(table: Table) -> Coverage:
             if each.get("found_by_generation")
         ),
     )
-
-
-def _lines(table: Table) -> Iterator[tuple[str, ScenarioLine]]:
-    for column in table.columns:
-        for line in column.result.scenarios if column.result else ():
-            yield column.cell, line
-
-
-def _absent(line: ScenarioLine) -> bool:
-    return line["verdict"] in NOT_VERDICTS

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from matrix.report.summary import Group, Summary, summarise
+from matrix.report.view import Column, Mark, Row, Section, Table, fewest_and_most, span
 from matrix.results.questions import BY_DESIGN, DRIVER, MISUSE, SERVER, questions, questions_asked
 from matrix.words import (
     ANSWERS,
@@ -29,9 +30,6 @@ from matrix.words import (
     WRONG_DATA,
     rank,
 )
-
-if TYPE_CHECKING:
-    from matrix.report.view import Column, Mark, Row, Section, Table
 
 CAPTION = (
     "A row for each question: the worst word over its scenarios of ordinary and shared use, and how many of them "
@@ -66,8 +64,6 @@ class HeadlineRow(NamedTuple):
 
 def by_question(families: Iterable[Section]) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
     """The scenarios by question: those of ordinary and shared use, and those of misuse; in the headline's order."""
-    from matrix.report.view import Section
-
     asked = questions_asked()
     known = [(asked[row.scenario], row) for family in families for row in family.rows if row.scenario in asked]
     kinds: list[tuple[Section, ...]] = []
@@ -80,8 +76,6 @@ def by_question(families: Iterable[Section]) -> tuple[tuple[Section, ...], tuple
 def worst_of(question: Section, columns: Sequence[Column], places: Sequence[int]) -> Mark:
     """The worst word of a question's judged scenarios in some cells, linked to the evidence, with how many comply. In a
     question on drivers what is the server's or so by design is named apart, unless nothing else is judged."""
-    from matrix.report.view import Mark
-
     judged = _judged(question.rows, places)
     if not judged:
         words = {row.marks[place].word for row in question.rows for place in places}
@@ -120,8 +114,6 @@ def sharing(question: Section, places: Sequence[int]) -> Mark:
     Each scenario that shows something worse is named beside it, as refused where that is all that it does. What is the
     server's or by design decides no more here than in the questions' own rows.
     """
-    from matrix.report.view import Mark
-
     judged = {name: max(own, key=_badness) for name, own in _judged(question.rows, places).items()}
     if not judged:
         return Mark(NOT_APPLICABLE, reason=UNJUDGED)
@@ -169,20 +161,11 @@ def lines(table: Table, drivers: Sequence[Sequence[Group]]) -> list[HeadlineRow]
 
     First the answer in words, then the questions, then the misuse. A line is there when the results ask its question.
     """
-    from matrix.report.view import fewest_and_most, span
-
     used, misused = by_question(table.families)
     found: list[HeadlineRow] = []
     if used and used[0].key == next(iter(questions())):
-        found.append(
-            HeadlineRow(
-                "shared?",
-                "Coroutine-safe?",
-                SHARING,
-                "sharing",
-                [summary(partial(sharing, used[0]), own) for own in drivers],
-            )
-        )
+        places = [summary(partial(sharing, used[0]), own) for own in drivers]
+        found.append(HeadlineRow("shared?", "Coroutine-safe?", SHARING, "sharing", places))
     for kind, some in (("question", used), ("misuse", misused)):
         for each in some:
             title = f"Misuse: {questions()[each.key].misuse}" if kind == "misuse" else each.name
@@ -190,9 +173,6 @@ def lines(table: Table, drivers: Sequence[Sequence[Group]]) -> list[HeadlineRow]
                 title += f", {span(made)} a line"
             key = f"{each.key}, misuse" if kind == "misuse" else each.key
             short = f"{'Misuse: ' * (kind == 'misuse')}{questions()[each.key].short}"
-            found.append(
-                HeadlineRow(
-                    key, short, title, kind, [summary(partial(worst_of, each, table.columns), own) for own in drivers]
-                )
-            )
+            places = [summary(partial(worst_of, each, table.columns), own) for own in drivers]
+            found.append(HeadlineRow(key, short, title, kind, places))
     return found

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from matrix.files import read_toml
-from matrix.lines import ScenarioLine
 from matrix.report.view import Table
 from matrix.words import ATOMICITY, CONTAINMENT, DURABILITY, LIES, ROUTING
 
@@ -19,12 +18,6 @@ def blocks(table: Table) -> dict[str, str]:
     return {"kinds": "\n".join(_kinds(table)), "told": "\n".join(_told_failed(table))}
 
 
-def _lines(table: Table) -> Iterator[tuple[str, ScenarioLine]]:
-    for column in table.columns:
-        for line in column.result.scenarios if column.result else ():
-            yield column.cell, line
-
-
 def _kinds(table: Table) -> Iterator[str]:
     """A row for each kind: its scenarios, how many orders were run in how many lines, and what was found."""
     yield "| kind | scenarios | orders | found by exploration |"
@@ -32,7 +25,7 @@ def _kinds(table: Table) -> Iterator[str]:
     for kind in read_toml(KINDS)["kind"]:
         explored = [
             orders["explored"]
-            for _, line in _lines(table)
+            for _, line in table.lines
             if line["scenario"] in kind["scenarios"] and (orders := line.get("orders")) and orders["explored"]
         ]
         ran = f"{sum(explored):,} in {len(explored)} lines"
@@ -42,7 +35,7 @@ def _kinds(table: Table) -> Iterator[str]:
 def _told_failed(table: Table) -> Iterator[str]:
     """A row for each scenario that ``lies`` only because what was told to have failed is stored, and where."""
     found: dict[str, dict[str, str]] = {}
-    for cell, line in _lines(table):
+    for cell, line in table.lines:
         wrong = [each for each in line["violations"] if each["property"] in WRONG_DATA]
         facts = [each.get("fact") or {} for each in wrong]
         failed = [f.get("kind") == "row_stored" and (f.get("error") or f.get("outcome") == "failed") for f in facts]
@@ -51,7 +44,6 @@ def _told_failed(table: Table) -> Iterator[str]:
             found.setdefault(line["scenario"], {})[cell] = error or str(facts[0].get("outcome") or "")
     yield "| scenario | cells | what was told |"
     yield "|---|---|---|"
-    names = [row.scenario for family in table.families for row in family.rows]
-    for name in sorted(found, key=names.index):
+    for name in (name for name in table.rows if name in found):
         told = ", ".join(dict.fromkeys(f"`{each}`" for each in found[name].values()))
         yield f"| {name} | {', '.join(found[name])} | {told} |"

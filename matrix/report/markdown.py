@@ -10,7 +10,6 @@ from matrix.report.newest_columns import newest_only
 from matrix.report.summary import Summary, by_driver
 from matrix.report.view import Mark, Row, Table
 from matrix.results.text import one_line
-from matrix.words import REMEDY_MEANS, VERDICT_MEANS
 
 
 def markdown(table: Table) -> str:
@@ -36,7 +35,7 @@ def _lines(table: Table) -> Iterator[str]:
         yield "**Which remedy holds?**"
         yield ""
         yield from _grid("remedy", heads, (_row(row) for row in table.remedies))
-    rows = [row for family in table.families if family.key != "remedies" for row in family.rows]
+    rows = [row for family in table.plain for row in family.rows]
     if rows:
         yield "**Every scenario**"
         yield ""
@@ -52,7 +51,7 @@ def _lines(table: Table) -> Iterator[str]:
         asked = f", {column.asked}" if column.asked else ""
         yield f"- {escape(column.cell)}: {escape(column.versions)} ({when}{asked}){problem}"
     yield ""
-    yield from _legend(table)
+    yield from (f"- {_cell(Mark(word))}: {escape(meaning)}" for word, meaning in table.words.items())
 
 
 def headline_lines(table: Table) -> Iterator[str]:
@@ -91,10 +90,3 @@ def _row(row: Row) -> tuple[str, Sequence[Mark]]:
 def _cell(mark: Mark) -> str:
     races = f" ({mark.racing})" if mark.racing else ""
     return f"{mark.glyph} {mark.word}{races}{' (unexpected)' if mark.note == 'unexpected' else ''}"
-
-
-def _legend(table: Table) -> Iterator[str]:
-    words = {mark.word for family in table.families for row in family.rows for mark in row.marks}
-    for word, meaning in {**VERDICT_MEANS, **REMEDY_MEANS}.items():
-        if word in words:
-            yield f"- {_cell(Mark(word))}: {escape(meaning)}"

@@ -35,17 +35,11 @@ def newest_only(table: Table) -> tuple[Table, list[OtherReleases]]:
     kept = [at for at in range(len(names)) if at not in others]
     if not others:
         return table, []
-    rows = [row for family in table.families for row in family.rows]
+    rows = list(table.rows.values())
     variants = [OtherReleases(table.columns[at], names[at], _differing(rows, at, newest[names[at]])) for at in others]
-    return (
-        replace(
-            table,
-            columns=tuple(table.columns[at] for at in kept),
-            families=tuple(replace(each, rows=_of(each.rows, kept)) for each in table.families),
-            remedies=_of(table.remedies, kept),
-        ),
-        variants,
-    )
+    columns, remedies = tuple(table.columns[at] for at in kept), _of(table.remedies, kept)
+    families = tuple(replace(each, rows=_of(each.rows, kept)) for each in table.families)
+    return replace(table, columns=columns, families=families, remedies=remedies), variants
 
 
 def _base(cell: str) -> str:

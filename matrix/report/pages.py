@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import jinja2
 
@@ -69,9 +69,9 @@ class Site:
             if scenario in pattern.scenarios or scenario in {cure.scenario for cure in pattern.cures}
         ]
 
-    @cached_property
+    @property
     def rows(self) -> dict[str, view.Row]:
-        return {row.scenario: row for family in self.table.families for row in family.rows}
+        return self.table.rows
 
 
 @cache
@@ -134,9 +134,8 @@ def orders_in_words(orders: Any) -> str:
     if not isinstance(orders, Mapping) or not orders.get("explored"):
         return ""
     explored, possible, estimate = orders["explored"], orders.get("possible"), orders.get("estimate")
-    many = (
-        f" of {possible}" if possible is not None else f" of about {_about(estimate)}" if _is_number(estimate) else ""
-    )
+    about = f" of about {_about(estimate)}" if isinstance(estimate, (int, float)) else ""
+    many = f" of {possible}" if possible is not None else about
     verdicts = orders.get("verdicts")
     pairs = sorted(verdicts.items(), key=lambda pair: -rank(pair[0])) if isinstance(verdicts, Mapping) else ()
     which = ", ".join(f"{count} {word}" for word, count in pairs)
@@ -147,10 +146,6 @@ def orders_in_words(orders: Any) -> str:
         rest = ", known schedules first, which gave the same verdict before"
     text = f"{explored}{many} order{'' if (possible or explored) == 1 else 's'} explored{rest}"
     return f"{text}: {which}" if which else text
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _about(estimate: float) -> str:

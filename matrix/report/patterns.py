@@ -103,12 +103,10 @@ def build(table: Table, folder: Path = keeps.FOLDER) -> tuple[Pattern, ...]:
     """All patterns with what the results say of them."""
     data = keeps.patterns(folder)
     shown, cures = functions(folder / "patterns.py"), functions(folder / "remedies.py")
-    rows = {row.scenario: row for family in table.families for row in family.rows}
     coded = {name: Coded(cures[code], data["keeps"][code]) for name, code in data["remedies"].items()}
     return tuple(
         _pattern(
             table,
-            rows,
             each,
             shown,
             coded | {name: coded[name]._replace(code=cures[code]) for name, code in each.get("code_of", {}).items()},
@@ -117,28 +115,21 @@ def build(table: Table, folder: Path = keeps.FOLDER) -> tuple[Pattern, ...]:
     )
 
 
-def _pattern(
-    table: Table, rows: Mapping[str, Row], raw: Mapping[str, Any], shown: Mapping[str, str], coded: Mapping[str, Coded]
-) -> Pattern:
+def _pattern(table: Table, raw: Mapping[str, Any], shown: Mapping[str, str], coded: Mapping[str, Coded]) -> Pattern:
+    rows, newest = table.rows, [group.newest for group in table.groups]
+    columns = [table.columns[place] for place in newest]
     own = [rows[name] for name in raw["scenarios"] if name in rows]
     marks = [_worst([row.marks[place] for row in own]) for place in range(len(table.columns))]
     worst = max(table.groups, key=lambda group: rank(marks[group.newest].word), default=None) if own else None
     seen = marks[worst.newest] if worst and rank(marks[worst.newest].word) > 0 else None
-    newest = [table.columns[group.newest] for group in table.groups]
     # A remedy claims the pattern, not each of its scenarios: those that it was run over count.
     found = [
-        _cure(row, [cured(column, row.scenario, raw["scenarios"]) for column in newest], raw["meant"], coded)
+        _cure(row, [cured(column, row.scenario, raw["scenarios"]) for column in columns], raw["meant"], coded)
         for row in table.remedies
         if raw.get("remedies", True)
     ]
     found += [
-        _cure(
-            rows[name],
-            [rows[name].marks[group.newest] for group in table.groups],
-            raw["meant"],
-            coded,
-            raw.get("advice"),
-        )
+        _cure(rows[name], [rows[name].marks[place] for place in newest], raw["meant"], coded, raw.get("advice"))
         for name in raw.get("instead", ())
         if name in rows
     ]

@@ -96,14 +96,13 @@ def _then(now: view.Table, states: Iterable[CellState], folder: str | os.PathLik
     """The table of older results with the cells and rows that there still are; each word leads to that run."""
     cells = {column.cell for column in now.columns if column.result}
     table = view.build([state for state in states if state.result and state.cell in cells], folder)
-    rows = {row.scenario for family in now.families for row in family.rows}
 
     def led(row: view.Row) -> view.Row:
         marks = zip(row.marks, table.columns, strict=True)
         return replace(row, marks=tuple(_led(now, mark, column, row.scenario) for mark, column in marks))
 
     families = tuple(
-        replace(family, rows=tuple(led(row) for row in family.rows if row.scenario in rows))
+        replace(family, rows=tuple(led(row) for row in family.rows if row.scenario in now.rows))
         for family in table.families
     )
     remedies = tuple(row for family in families if family.key == "remedies" for row in family.rows)

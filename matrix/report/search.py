@@ -40,28 +40,22 @@ def index(
     table: Table, errors: Sequence[ErrorText], patterns: Sequence[Pattern], words: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """``rows``: scenario -> its words; ``errors``: cards, each with text, key, scenarios, meaning, pattern."""
-    rows: dict[str, set[str]] = {}
-    for family in table.families:
-        for row in family.rows:
-            rows[row.scenario] = tokens(row.scenario, row.title, row.contract, family.name)
+    rows = {
+        row.scenario: tokens(row.scenario, row.title, row.contract, family.name)
+        for family in table.families
+        for row in family.rows
+    }
     for (_, scenario), record in table.expected.items():
         rows.setdefault(scenario, set()).update(tokens(record["reason"] or "", issue(record["link"] or "")))
-    for column in table.columns:
-        for line in column.result.scenarios if column.result else ():
-            if line["scenario"] in rows:
-                rows[line["scenario"]] |= tokens(*map(issue, line.get("links") or ()))
-    for error in errors:
-        for scenario in error.scenarios:
-            if scenario in rows:
-                rows[scenario] |= tokens(error.text, *error.classes)
-    for pattern in patterns:
-        for scenario in pattern.scenarios:
-            if scenario in rows:
-                rows[scenario] |= tokens(pattern.title, pattern.wrong)
-    for word, scenarios in words.items():
-        for scenario in scenarios:
-            if scenario in rows:
-                rows[scenario] |= tokens(word)
+    said: list[tuple[str, Iterable[str]]] = [
+        (line["scenario"], map(issue, line.get("links") or ())) for _, line in table.lines
+    ]
+    said += [(scenario, (error.text, *error.classes)) for error in errors for scenario in error.scenarios]
+    said += [(scenario, (pattern.title, pattern.wrong)) for pattern in patterns for scenario in pattern.scenarios]
+    said += [(scenario, (word,)) for word, scenarios in words.items() for scenario in scenarios]
+    for scenario, texts in said:
+        if scenario in rows:
+            rows[scenario] |= tokens(*texts)
     return {
         "rows": {name: " ".join(sorted(found)) for name, found in rows.items()},
         "errors": [_card(error, patterns) for error in errors],

@@ -59,8 +59,7 @@ def build(table: view.Table, out: str | os.PathLike[str], options: SiteOptions |
     a result file has changed since it was read."""
     out, options = Path(out), options or SiteOptions()
     with files.replaced_folder(out / "site") as folder:
-        names = _drivers(table), _releases(table)
-        site = Site(table, folder, options, *names, _programs(table))
+        site = Site(table, folder, options, file_names(table.drivers), _releases(table), _programs(table))
         len(site.patterns)  # before there are more processes
         for path in ("cells", "scenarios", "drivers", "badges", "tortoise"):
             (folder / path).mkdir()
@@ -100,10 +99,6 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _drivers(table: view.Table) -> dict[str, str]:
-    return file_names(table.drivers)
-
-
 def _releases(table: view.Table) -> dict[str, str]:
     """Files of the releases of Tortoise, newest first; none when there is only one."""
     found = {column.tortoise for column in table.columns if column.result and column.tortoise}
@@ -112,7 +107,7 @@ def _releases(table: view.Table) -> dict[str, str]:
 
 def _programs(table: view.Table) -> dict[str, str]:
     """The program of each scenario: from the first cells that ran it."""
-    wanted = {row.scenario for family in table.families for row in family.rows}
+    wanted = set(table.rows)
     found: dict[str, str] = {}
     for column in table.columns:
         ran = {line["scenario"] for line in column.result.scenarios if _ran(line)} if column.result else set()
@@ -156,13 +151,12 @@ def home_tables(site: Site, places: Iterable[int]) -> dict[str, Any]:
     table = site.table
     groups = group(table.columns, places)
     drivers = by_driver(groups)
-    plain = [family for family in table.families if family.key != "remedies"]
     return {
         "groups": groups,
         "drivers": list(drivers.items()),
         "answers": headline.lines(table, list(drivers.values())),
         "remedies": [(row, _row_places(row, groups)) for row in table.remedies],
-        "families": [(family, [(row, _row_places(row, groups)) for row in family.rows]) for family in plain],
+        "families": [(family, [(row, _row_places(row, groups)) for row in family.rows]) for family in table.plain],
     }
 
 

@@ -15,7 +15,6 @@ from matrix.report.newest_columns import OtherReleases, newest_only
 from matrix.report.summary import Summary, by_driver
 from matrix.report.view import Mark, Row, Table
 from matrix.results.text import one_line
-from matrix.words import REMEDY_MEANS, VERDICT_MEANS
 
 TITLE_LEAST = 24
 HEAD_AGAIN_AFTER = 20
@@ -33,16 +32,11 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
     table, variants = newest_only(table)
     heads = [[column.server_kind, column.driver] for column in table.columns]
     flags = [column.problem is not None for column in table.columns]
-    plain = [family for family in table.families if family.key != "remedies"]
     everything: list[Line] = [
-        line for family in plain for line in [(family.name, "", ()), *(_line(row) for row in family.rows)]
+        line for family in table.plain for line in [(family.name, "", ()), *(_line(row) for row in family.rows)]
     ]
     sections = (
-        (
-            headline.SHORT,
-            [[name] for name in drivers],
-            answers,
-        ),
+        (headline.SHORT, [[name] for name in drivers], answers),
         ("Which remedy holds?", heads, [_line(row) for row in table.remedies]),
         ("Every scenario", heads, everything),
     )
@@ -55,14 +49,8 @@ def show(table: Table, file: IO[str] | None = None, width: int | None = None) ->
             console.print()
     questions = [Text("Questions", style="bold"), *(Text(f"{line.short}: {one_line(line.title)}") for line in asked)]
     others = [Text("Other releases", style="bold"), *(Text(one_line(each.text)) for each in variants), Text()]
-    for line in [
-        *questions,
-        Text(),
-        *(others if variants else ()),
-        *_versions(table, variants),
-        Text(),
-        *_legend(table),
-    ]:
+    told = [*questions, Text(), *(others if variants else ()), *_versions(table, variants), Text(), *_legend(table)]
+    for line in told:
         for part in _wrapped(line, console):
             console.print(part)
 
@@ -169,19 +157,16 @@ def _versions(table: Table, variants: Sequence[OtherReleases]) -> Iterator[Text]
 
 
 def _legend(table: Table) -> Iterator[Text]:
-    words = {mark.word for family in table.families for row in family.rows for mark in row.marks}
-    means = {**VERDICT_MEANS, **REMEDY_MEANS}
-    shown = [word for word in means if word in words]
-    if shown:
+    if table.words:
         yield Text("Words", style="bold")
-    for word in shown:
+    for word, meaning in table.words.items():
         line = Text(_cell(Mark(word)).ljust(9), style=TERMINAL.get(word, ""))
-        line.append(f" {means[word]}", style="default")
+        line.append(f" {meaning}", style="default")
         yield line
-    marks = [mark for family in table.families for row in family.rows for mark in row.marks]
+    marks = [mark for row in table.rows.values() for mark in row.marks]
     if any(mark.racing for mark in marks):
         yield Text("~         Threads race inside the driver, and runs differ in the word: the pages say how often.")
-    if any(mark.note == "unexpected" for family in table.families for row in family.rows for mark in row.marks):
+    if any(mark.note == "unexpected" for mark in marks):
         yield Text("*         Not as expected; the reasons are below.")
     if any(column.asked for column in table.columns):
         yield Text("By known schedules: those that decided before gave their verdict again; a rare order may be worse.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from matrix.lines import Expectation, ScenarioLine, word_of
@@ -25,7 +26,9 @@ from matrix.words import (
     NOT_VERDICTS,
     RECORD,
     REMEDIES,
+    REMEDY_MEANS,
     SERVER_NAMES,
+    VERDICT_MEANS,
     VERDICTS,
     family_of,
 )
@@ -138,9 +141,28 @@ class Table:
     documents: dict[str, dict[str, Any]] = field(default_factory=dict)  # of the suite itself (results/documents.py)
     pages: Mapping[tuple[str, str], str] = field(default_factory=dict)  # cell, scenario -> whose page shows it
 
+    @cached_property
+    def rows(self) -> dict[str, Row]:
+        """All rows by scenario, in order."""
+        return {row.scenario: row for family in self.families for row in family.rows}
+
     @property
-    def scenarios(self) -> int:
-        return sum(len(family.rows) for family in self.families)
+    def plain(self) -> list[Section]:
+        """The families of scenarios, without the remedies."""
+        return [family for family in self.families if family.key != "remedies"]
+
+    @property
+    def lines(self) -> Iterator[tuple[str, ScenarioLine]]:
+        """All lines of the complete results, each with its cell."""
+        for column in self.columns:
+            for line in column.result.scenarios if column.result else ():
+                yield column.cell, line
+
+    @property
+    def words(self) -> dict[str, str]:
+        """The words that are in it with what they mean, in order: its legend."""
+        found = {mark.word for row in self.rows.values() for mark in row.marks}
+        return {word: meaning for word, meaning in {**VERDICT_MEANS, **REMEDY_MEANS}.items() if word in found}
 
     @property
     def newest_runs(self) -> list[CellResult]:

@@ -49,9 +49,8 @@ def test_what_was_told_to_have_failed_and_is_stored_is_told_apart_from_other_lie
     def told(*facts):
         wrong = [{"property": "atomicity", "fact": {"kind": "row_stored", **fact}} for fact in facts]
         line = {"scenario": "NST-4", "verdict": "lies", "violations": wrong}
-        column = SimpleNamespace(cell="mysql-aiomysql", result=SimpleNamespace(scenarios=[line]))
-        rows = SimpleNamespace(rows=[SimpleNamespace(scenario="NST-4")])
-        return "| NST-4 | mysql-aiomysql |" in losses.blocks(SimpleNamespace(columns=[column], families=[rows]))["told"]
+        table = SimpleNamespace(lines=[("mysql-aiomysql", line)], rows={"NST-4": None})
+        return "| NST-4 | mysql-aiomysql |" in losses.blocks(table)["told"]
 
     error = {"error": {"type": "RuntimeError", "message": ""}}
     assert told(error, {"outcome": "failed"})
