@@ -27,7 +27,6 @@ from matrix.report import (
     headline,
     junit,
     patterns,
-    programs,
     published,
     runs,
     search,
@@ -166,14 +165,14 @@ def _row_places(row: view.Row, groups: Sequence[Group]) -> list[Summary]:
 
 def _patterns_and_errors(site: Site) -> None:
     """The pages of what people write and of error messages, and the search's index, which knows both."""
-    known, requests = site.patterns, web.build(site.table.documents.get("web"))
+    known, requests = site.patterns, web.requests(site.table.documents.get("web"))
     found = errors.collect(site.table)
     errors_of = {
         each.key: [error for error in found if not set(each.scenarios).isdisjoint(error.scenarios)][:MESSAGES]
         for each in known
     }
     shown = {"patterns": known, "groups": site.table.groups, "web": requests, "errors_of": errors_of}
-    measured = programs.build(site.table.documents.get("web"))
+    measured = web.programs(site.table.documents.get("web"))
     page(site, "patterns.html", "patterns.html", **shown, programs=measured)
     page(site, "errors.html", "errors.html", errors=found, pattern_of=lambda error: search.pattern_of(error, known))
     put(site, "search.js", search.script(search.index(site.table, found, known, search.read_words())))

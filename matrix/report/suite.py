@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from matrix.report import programs, web
+from matrix.report import web
 
 PARTS = {"web": "patterns.html#fastapi"}  # documents that are shown as a part of another page
 
@@ -40,8 +40,8 @@ def _faults(document: dict[str, Any]) -> str:
 
 
 def _web(document: dict[str, Any]) -> str:
-    found = web.build(document)
-    return "; ".join([*([found.fact] if found else []), *(kind.fact for kind in programs.build(document))])
+    found = web.requests(document)
+    return "; ".join([*([found.fact] if found else []), *(kind.fact for kind in web.programs(document))])
 
 
 def _finds(document: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from matrix.report import programs, suite, web
+from matrix.report import suite, web
 from matrix.results import documents
 from matrix.words import VERDICTS
 from tests.unit.report.test_site import Page
@@ -68,7 +68,7 @@ def test_what_is_safe_and_may_surprise_is_said_beside_it():
 
 
 def test_drivers_with_the_same_word_stand_together_the_worst_first():
-    found = web.build(samples.web())
+    found = web.requests(samples.web())
     assert found.releases == ("0.165.0", "0.115.14")
     (line,) = [line for line in found.lines if line.name == "detached"]
     newest, older = line.places
@@ -79,12 +79,12 @@ def test_drivers_with_the_same_word_stand_together_the_worst_first():
 
 
 def test_without_a_document_nothing_is_shown():
-    assert web.build(None) is None
+    assert web.requests(None) is None
 
 
 def test_every_request_has_a_title_and_code_and_the_other_way_round():
     code = set(web.functions(ROOT / "docs" / "patterns" / "web.py")) - {"something_slow", "transaction"}
-    assert {line.name for line in web.build(samples.web()).lines} == code
+    assert {line.name for line in web.requests(samples.web()).lines} == code
 
 
 def test_the_page_shows_them_with_their_code(built):
@@ -119,7 +119,7 @@ def test_a_word_compares_what_who_wrote_was_told_with_what_is_stored(told, store
 
 
 def test_programs_stand_by_kind_and_drivers_with_the_same_word_together():
-    lifespan, fork = programs.build(samples.web())
+    lifespan, fork = web.programs(samples.web())
     (line,) = lifespan.lines
     assert (line.title, line.packages) == ("Quart, register_tortoise()", "quart 0.23.1")
     assert [[(shown.word, shown.drivers) for shown in place] for place in line.places] == [
@@ -171,8 +171,8 @@ async def test_who_is_told_nothing_is_no_longer_asked(monkeypatch):
 
 
 def test_without_programs_nothing_is_shown_of_them_and_without_requests_nothing_of_those():
-    assert programs.build(None) == programs.build(samples.web(programs=[])) == []
-    assert web.build(samples.web(runs=[])) is None
+    assert web.programs(None) == web.programs(samples.web(programs=[])) == []
+    assert web.requests(samples.web(runs=[])) is None
     assert suite.facts({"web": samples.web(runs=[])})[0].text.startswith("Tortoise is initialised")
 
 
