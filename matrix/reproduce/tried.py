@@ -19,7 +19,7 @@ from matrix.reproduce.regress import URL, regression_test
 from matrix.reproduce.runtime import pins
 from matrix.results.read import ResultError, read_cell
 from matrix.results.text import clean, refusing
-from matrix.runs.sources import TORTOISE, SourceError, source
+from matrix.runs.sources import TORTOISE, source
 
 PYTEST = ("pytest", "pytest-asyncio")
 ASSERTED = "AssertionError: "  # begins pytest's word of it; any other error is not what the test is about
@@ -77,7 +77,7 @@ def _package(folder: Path, driver: str) -> tuple[str, str]:
     try:
         place = source(str(folder)).place
         project = files.read_toml(folder / "pyproject.toml").get("project", {})
-    except (OSError, SourceError, ValueError) as problem:
+    except (OSError, ValueError) as problem:
         raise run.CannotRun(str(problem)) from None
     name = distribution(str(project.get("name", "")))
     wanted = (TORTOISE, drivers()[driver].distribution)

@@ -24,9 +24,9 @@ from matrix.harness.scenario import one
 from matrix.lines import word_of
 from matrix.maker import clean_up_when_told_to_end
 from matrix.results.text import one_line, refuse
-from matrix.runs import cells, environments
+from matrix.runs import RunError, cells, environments
 from matrix.runs.cells import CellName
-from matrix.runs.jobs import Done, Job, RunError, cells_read
+from matrix.runs.jobs import Done, Job
 from matrix.runs.releases import Package, Releases, ReleasesError, load
 from matrix.runs.runner import JobRunner
 from matrix.runs.shared_servers import Servers
@@ -209,7 +209,7 @@ def _bisect(options: argparse.Namespace) -> int:
     try:
         options.scenario = one(options.scenario)
         releases = load()
-        name = cells_read(cell_of(options.driver))
+        name = cells.read(cell_of(options.driver))
         axis = axis_of(name, options.axis, releases)
         runner = JobRunner([], environments.state_folder() / "bisect")
     except (LookupError, RunError, ReleasesError) as problem:

@@ -9,28 +9,31 @@ from pathlib import Path
 from matrix import candidates, servers
 from matrix.harness.cell_name import CellName, parse
 from matrix.harness.drivers import distribution, drivers, suite
-from matrix.runs import environments, releases
+from matrix.runs import RunError, environments, releases
 
 
 def read(text: str) -> CellName:
-    """A cell's parts, checked against the axes. Raises ValueError in one line."""
-    name = parse(text)
+    """A cell's parts, checked against the axes. Raises RunError in one line."""
+    try:
+        name = parse(text)
+    except ValueError as problem:
+        raise RunError(str(problem)) from None
     known = drivers()
     if name.driver not in known:
-        raise ValueError(f"{text!r} is no cell: there is no driver {name.driver}; there are: {', '.join(known)}")
+        raise RunError(f"{text!r} is no cell: there is no driver {name.driver}; there are: {', '.join(known)}")
     if name.server not in known[name.driver].servers:
         servers = ", ".join(known[name.driver].servers)
-        raise ValueError(f"{text!r} is no cell: {name.driver} runs on {servers} here, not on {name.server}")
+        raise RunError(f"{text!r} is no cell: {name.driver} runs on {servers} here, not on {name.server}")
     if name.pool and not known[name.driver].pool:
-        raise ValueError(f"{text!r} is no cell: {name.driver} has no pool with releases of its own")
+        raise RunError(f"{text!r} is no cell: {name.driver} has no pool with releases of its own")
     there = [f"{candidates.FOR}+{each}" for each in candidates.NAMES]
     if (name.candidate and name.tortoise not in there) or "+" in (name.driver_version or "")[1:]:
-        raise ValueError(f"{text!r} is no cell: candidates are tortoise{' and tortoise'.join(there)}")
+        raise RunError(f"{text!r} is no cell: candidates are tortoise{' and tortoise'.join(there)}")
     ways = {word for way in known[name.driver].ways for word in way.split("-")}
     for word in (re.sub(r"[0-9.]+$", "", name.pooler or ""), name.setting, name.tls):
         if word and word not in ways:
             others = ", ".join(sorted(ways)) or "there is one way"
-            raise ValueError(f"{text!r} is no cell: {name.driver} is not reached so ({word}): {others}")
+            raise RunError(f"{text!r} is no cell: {name.driver} is not reached so ({word}): {others}")
     return name
 
 

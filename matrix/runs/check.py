@@ -17,11 +17,11 @@ from matrix.check.arguments import AGAIN, HERE, add_arguments, words
 from matrix.check.told import not_run, refuse
 from matrix.harness.cell_name import CellName
 from matrix.harness.drivers import bases, drivers
-from matrix.runs import process
+from matrix.runs import RunError, cells, process
 from matrix.runs.inputs import ROOT
-from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
+from matrix.runs.jobs import add_sources, with_factors
 from matrix.runs.replay import cell_python
-from matrix.runs.sources import Source
+from matrix.runs.sources import Source, of_cell
 
 FROM = "MATRIX_CHECK_FROM"  # the folder in which the caller stands, where that is not this process's
 
@@ -63,7 +63,7 @@ def _check(options: argparse.Namespace) -> int:
     try:
         cell, own = _cell(options)
         options.cell = str(cell)
-        python = Path(sys.executable) if options.here else cell_python(cell, dict(own), "check")
+        python = Path(sys.executable) if options.here else cell_python(cell, own, "check")
     except (LookupError, RunError) as problem:
         return refuse(options, not_run(options, problem.args[0]))
     options.folder = str(Path(options.folder).resolve())
@@ -74,19 +74,18 @@ def _check(options: argparse.Namespace) -> int:
         return check.wait()
 
 
-def _cell(options: argparse.Namespace) -> tuple[CellName, tuple[tuple[str, Source], ...]]:
+def _cell(options: argparse.Namespace) -> tuple[CellName, dict[str, Source]]:
     """The cell that is asked for, and its sources. Raises RunError."""
     able = ", ".join(bases(orm=True))
     try:
-        named = cells_read(options.cell)
+        named = cells.read(options.cell)
     except RunError as problem:
         raise RunError(f"{problem}\nThe cells are {able}.") from None
     cell, own = with_factors(named, options)
     if not drivers()[cell.driver].orm:
-        raise RunError(
-            f"{cell}: Tortoise has no client for it, so a function of yours cannot run there\ntake one of {able}"
-        )
-    return cell, own or sources_of(cell)
+        none = f"{cell}: Tortoise has no client for it, so a function of yours cannot run there"
+        raise RunError(f"{none}\ntake one of {able}")
+    return cell, dict(own) or of_cell(cell)
 
 
 def import_path() -> str:

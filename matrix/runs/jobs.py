@@ -12,18 +12,14 @@ from matrix.harness.drivers import drivers
 from matrix.harness.scenario import chosen
 from matrix.lines import Provenance
 from matrix.results.read import CellResult
-from matrix.runs import cells
+from matrix.runs import RunError, cells
 from matrix.runs.cells import CellName
 from matrix.runs.plan import OTHERS, OVERHEAD, UNKNOWN_COST, Planned, read_costs, read_shard, shard
 from matrix.runs.plan import chosen_cells as planned_by
-from matrix.runs.sources import TORTOISE, Source, SourceError, of_cell, source
+from matrix.runs.sources import TORTOISE, Source, of_cell, source
 from matrix.words import FULL, RECORD
 
 BRIEF, DEEPEN, FULL_FIRST = PARTS = ("--brief", "--deepen", "--full-first")  # of a cell's run (matrix/cell)
-
-
-class RunError(Exception):
-    """The run cannot begin; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +91,8 @@ def jobs_of(options: argparse.Namespace, log: Callable[[str], None]) -> list[Job
         named = [text for text in options.filters if ":" not in text and "*" not in text]
         sources: dict[str, tuple[tuple[str, Source], ...]] = {}
         if named and len(named) == len(options.filters):
-            names = [cells_read(text) for text in named]
-            sources = {str(name): sources_of(name) for name in names}
+            names = [cells.read(text) for text in named]
+            sources = {str(name): tuple(of_cell(name).items()) for name in names}
             found = [_planned(name) for name in names]
             found = shard(found, *read_shard(options.shard)) if options.shard else found
         else:
@@ -111,7 +107,7 @@ def jobs_of(options: argparse.Namespace, log: Callable[[str], None]) -> list[Job
         raise RunError("say which cells the versions are for, such as: run mysql-aiomysql --tortoise 0.23.0")
     jobs = []
     for text in options.filters:
-        name, own = with_factors(cells_read(text), options)
+        name, own = with_factors(cells.read(text), options)
         jobs.append(Job(name, _planned(name).seconds, only, own, arguments))
     return jobs
 
@@ -133,23 +129,8 @@ def parts(jobs: Sequence[Job], options: argparse.Namespace) -> list[list[Job]]:
     return [part for part in ([] if options.deepen else first, rest) if part]
 
 
-def cells_read(text: str) -> CellName:
-    try:
-        return cells.read(text)
-    except ValueError as problem:
-        raise RunError(str(problem)) from None
-
-
 def _planned(name: CellName) -> Planned:
     return Planned(name, "asked for", read_costs().get(name.base, UNKNOWN_COST) + OVERHEAD)
-
-
-def sources_of(name: CellName) -> tuple[tuple[str, Source], ...]:
-    """The sources that a cell's name speaks of, as they were when they were tested first. Raises RunError."""
-    try:
-        return tuple(of_cell(name).items())
-    except SourceError as problem:
-        raise RunError(str(problem)) from None
 
 
 def add_sources(parser: argparse.ArgumentParser) -> None:
@@ -170,23 +151,18 @@ def with_factors(name: CellName, options: argparse.Namespace) -> tuple[CellName,
             name = replace(name, **{key: found if isinstance(found, str) else found.label})
             own += [] if isinstance(found, str) else [(package, found)]
     if options.server:
-        kind, dash, version = options.server.partition("-")
         try:
-            servers.parse_spec(options.server if dash else f"{name.server}-{options.server}")
+            spec = servers.parse_spec(options.server if "-" in options.server else f"{name.server}-{options.server}")
         except servers.ServerError as problem:
             raise RunError(str(problem)) from None
-        kind, version = (kind, version) if dash else (name.server, options.server)
-        name = replace(name, server=kind, server_version=version)
+        name = replace(name, server=spec.kind, server_version=spec.version)
     if options.python:
         name = replace(name, python=options.python)
-    return cells_read(str(name)), tuple(own)
+    return cells.read(str(name)), tuple(own)
 
 
 def version_or_source(text: str) -> str | Source:
     """``0.23.0`` is itself; else a folder or ``git+…``. Raises RunError."""
     if re.fullmatch(r"\d+(\.\d+)*((a|b|rc|\.post|\.dev)\d+)?(\+[a-z_]+)?", text):
         return text
-    try:
-        return source(text)
-    except SourceError as problem:
-        raise RunError(str(problem)) from None
+    return source(text)

@@ -14,10 +14,10 @@ from matrix.harness.cell_name import CellName
 from matrix.harness.scenario import one
 from matrix.results.read import ResultError, read_cell
 from matrix.results.text import clean, refuse, refusing
-from matrix.runs import cells, environments, process, registry, releases
+from matrix.runs import RunError, cells, environments, process, registry, releases
 from matrix.runs.inputs import ROOT
-from matrix.runs.jobs import RunError, add_sources, cells_read, sources_of, with_factors
-from matrix.runs.sources import Source
+from matrix.runs.jobs import add_sources, with_factors
+from matrix.runs.sources import Source, of_cell
 
 
 def register(commands: Any) -> None:
@@ -40,12 +40,15 @@ def register(commands: Any) -> None:
 
 @refusing(2, LookupError, RunError)
 def _replay(options: argparse.Namespace) -> int:
-    cell, own = with_factors(cells_read(options.cell), options)
-    own, options.cell, options.scenario = own or sources_of(cell), str(cell), one(options.scenario)
+    cell, given = with_factors(cells.read(options.cell), options)
+    own = dict(given) or of_cell(cell)
+    options.cell, options.scenario = str(cell), one(options.scenario)
     options.remedy = one(options.remedy) if options.remedy else None
     schedule = options.schedule
     try:
-        line = line_in(Path(options.results) / f"{options.cell}.jsonl", options.remedy or options.scenario)
+        file = Path(options.results) / f"{options.cell}.jsonl"
+        wanted = options.remedy or options.scenario
+        line: Mapping[str, Any] = read_cell(file).by_id.get(wanted, {}) if file.exists() else {}
     except ResultError as problem:
         if schedule is None:
             return refuse(problem)
@@ -61,7 +64,7 @@ def _replay(options: argparse.Namespace) -> int:
     for name in ("remedy", "database"):
         if getattr(options, name):
             arguments += [f"--{name}", getattr(options, name)]
-    python = cell_python(cell, dict(own), "replay")
+    python = cell_python(cell, own, "replay")
     with process.start(python, *arguments, module="matrix.cell.replay") as replay:
         return replay.wait()
 
@@ -85,8 +88,3 @@ def cell_python(name: CellName, own: Mapping[str, Source], command: str) -> Path
         servers.ServerError,
     ) as problem:
         raise RunError(clean(f"{command}: the environment of {name} cannot be made: {problem}")) from None
-
-
-def line_in(file: Path, scenario: str) -> Mapping[str, Any]:
-    """A scenario's line in a result file; empty if there is none. Raises ResultError."""
-    return read_cell(file).by_id.get(scenario, {}) if file.exists() else {}

@@ -16,8 +16,8 @@ from matrix.results import compare, expectations, judging
 from matrix.results.cli import unmet_of
 from matrix.results.read import CellState, read_state
 from matrix.results.text import clean, refuse
-from matrix.runs import registry, releases
-from matrix.runs.jobs import BRIEF, DEEPEN, FULL_FIRST, Done, Job, RunError, add_sources, jobs_of, parts
+from matrix.runs import RunError, registry, releases
+from matrix.runs.jobs import BRIEF, DEEPEN, FULL_FIRST, Done, Job, add_sources, jobs_of, parts
 from matrix.runs.plan import NoCell, PlanError, add_choice
 from matrix.runs.progress import Progress
 from matrix.runs.runner import JobRunner

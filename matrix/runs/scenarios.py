@@ -18,7 +18,8 @@ from matrix.lines import word_of
 from matrix.results import expectations, keeps
 from matrix.results.read import read_folder
 from matrix.results.text import clean, one_line, refusing
-from matrix.runs.jobs import RunError, add_sources, version_or_source
+from matrix.runs import RunError
+from matrix.runs.jobs import add_sources, version_or_source
 from matrix.words import FAMILIES
 
 WIDTH = 100

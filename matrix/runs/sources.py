@@ -12,6 +12,7 @@ from matrix import files
 from matrix.harness.cell_name import CellName
 from matrix.harness.drivers import drivers
 from matrix.lines import Provenance
+from matrix.runs import RunError
 from matrix.runs.environments import state_folder
 from matrix.runs.inputs import folder_behind, of_folder
 
@@ -19,7 +20,7 @@ SHORT = 8  # characters of a commit and of a digest in a name
 TORTOISE = "tortoise-orm"
 
 
-class SourceError(Exception):
+class SourceError(RunError):
     """There is no such source, or it is not what it was; the message is one line or two."""
 
 

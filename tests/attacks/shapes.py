@@ -15,8 +15,7 @@ from typing import Any
 from unittest import mock
 
 from matrix import __main__ as command_line
-from matrix.runs import announce, plan, replay
-from matrix.runs.jobs import RunError
+from matrix.runs import RunError, announce, plan, replay
 from tests.attacks import Tried
 from tests.unit.results.samples import faults, header, remedy, scenario, stability, write_cell
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from matrix.runs import RunError
 from matrix.runs.bisect import Probe, ReleaseChange, axis_of, cell_of, search
 from matrix.runs.cells import read
-from matrix.runs.jobs import RunError
 from matrix.runs.releases import load
 
 VERSIONS = [f"1.{number}" for number in range(20)]

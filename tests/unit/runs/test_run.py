@@ -14,10 +14,10 @@ import pytest
 from matrix.__main__ import main
 from matrix.results import expectations
 from matrix.results.read import read_cell, read_folder
-from matrix.runs import cells, environments, registry
+from matrix.runs import RunError, cells, environments, registry
 from matrix.runs.children import GRACE
 from matrix.runs.inputs import DECIDING, ROOT
-from matrix.runs.jobs import Done, Job, RunError, version_or_source
+from matrix.runs.jobs import Done, Job, version_or_source
 from matrix.runs.run import not_as_expected
 from matrix.runs.runner import JobRunner
 from matrix.runs.shared_servers import Servers
