@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from matrix.servers import builds
-from matrix.servers.address import ServerAddress, check_reachable, given_address
-from matrix.servers.catalogue import TOOL, Kind, Spec, kind_of, parse_spec
+from matrix.servers.address import check_reachable, given_address
+from matrix.servers.catalogue import TOOL, Spec, kind_of, parse_spec
 from matrix.servers.errors import ServerError
 from matrix.servers.server import Server
 from matrix.servers.start import start
@@ -23,32 +23,13 @@ def acquire(spec: Spec | str, *, progress: Progress = no_progress) -> Server:
     address = given_address(kind)
     if address:
         check_reachable(address, kind)
-        return _given(wanted, address)
+        return Server(wanted.kind, wanted.version, **vars(address), given=True, origin="given address")
     if kind.how == TOOL:
         raise ServerError(f"{kind.title} is no server")
     if kind.how == "embedded":
         raise ServerError(f"{kind.title} is embedded in its driver: there is no server to start")
     if kind.how == "given":
-        raise ServerError(_needs_address(kind))
+        raise ServerError(
+            f"{kind.title} cannot be started here: set {kind.variable} to the address of one ({kind.example})"
+        )
     return start(builds.resolve(wanted, progress), progress)
-
-
-def _needs_address(kind: Kind) -> str:
-    example = f"{kind.schemes[0]}://user:password@host:port/"
-    return f"{kind.title} cannot be started here: set {kind.variable} to the address of one ({example})"
-
-
-def _given(spec: Spec, address: ServerAddress) -> Server:
-    return Server(
-        kind=spec.kind,
-        version=spec.version,
-        host=address.host,
-        port=address.port,
-        user=address.user,
-        password=address.password,
-        socket=address.socket,
-        given=True,
-        origin="given address",
-        database=address.database,
-        query=address.query,
-    )

@@ -30,9 +30,9 @@ class ServerAddress:
 
 def parse_address(text: str, kind: Kind) -> ServerAddress:
     """Read an address of this kind of server. Raises ServerError (which never quotes the text)."""
-    form = f"{kind.schemes[0]}://user:password@host:port/"
     malformed = ServerError(
-        f"{kind.variable} is not an address of the form {form} (write special characters of the password as %XX)"
+        f"{kind.variable} is not an address of the form {kind.example} "
+        "(write special characters of the password as %XX)"
     )
     try:
         parts = urlsplit(text.strip())
@@ -108,5 +108,5 @@ def check_reachable(address: ServerAddress, kind: Kind) -> None:
         where = address.socket or f"{address.host}:{address.port}"
         raise ServerError(
             f"{kind.variable} names {where}, which cannot be used: {reason}\n"
-            f"Give it as {kind.schemes[0]}://user:password@host:port/, or unset it: then a private server is started."
+            f"Give it as {kind.example}, or unset it: then a private server is started."
         )

@@ -154,30 +154,18 @@ def cached_builds(kind: str) -> list[Build]:
 def _from_manifest(entry: Path, manifest: dict[str, Any]) -> Build | None:
     layout = manifest["layout"]
     program = entry / layout["program"]
-    parts = (
-        *layout.get("libraries", ()),
-        *(layout.get(part) for part in ("loader", "interpreter", "share", "plugins")),
-    )
-    if (
-        not os.access(program, os.X_OK)
-        or not program.is_file()
-        or not all((entry / each).exists() for each in parts if each)
-    ):
+    parts = [layout.get(part) for part in ("loader", "interpreter", "share", "plugins")]
+    parts += layout.get("libraries", ())
+    whole = all((entry / each).exists() for each in parts if each)
+    if not whole or not program.is_file() or not os.access(program, os.X_OK):
         return None
     prefix: tuple[str, ...] = ()
     if layout.get("loader"):
         libraries = ":".join(str(entry / folder) for folder in layout["libraries"])
         prefix = (str(entry / layout["loader"]), "--library-path", libraries)
-    return Build(
-        kind=manifest["kind"],
-        version=manifest["version"],
-        release=manifest["release"],
-        origin=manifest["origin"],
-        program=program,
-        prefix=prefix,
-        share=entry / layout["share"] if layout.get("share") else None,
-        plugins=entry / layout["plugins"] if layout.get("plugins") else None,
-    )
+    known = {key: manifest[key] for key in ("kind", "version", "release", "origin")}
+    folders = {key: entry / layout[key] for key in ("share", "plugins") if layout.get(key)}
+    return Build(**known, program=program, prefix=prefix, **folders)
 
 
 def default_version(kind: Kind) -> str:
@@ -227,8 +215,7 @@ def fetch(spec: Spec, progress: Progress, run: Runner = tools.run) -> Build:
 def _way_out(kind: Kind, version: str) -> str:
     if not kind.variable:
         return f"install {kind.title} {version}"
-    example = f"{kind.schemes[0]}://user:password@host:port/"
-    return f"install {kind.title} {version}, or set {kind.variable} to the address of one ({example})"
+    return f"install {kind.title} {version}, or set {kind.variable} to the address of one ({kind.example})"
 
 
 def _fetch_from_any(kind: Kind, version: Version, entry: Path, progress: Progress, run: Runner) -> None:
@@ -240,8 +227,7 @@ def _fetch_from_any(kind: Kind, version: Version, entry: Path, progress: Progres
                 found = source(kind, version, folder, progress, title, run)
                 if found is None:
                     raise LookupError
-                manifest = {"kind": kind.name, "version": version.name, "format": 1, **found}
-                cache.write_manifest(folder, manifest)
+                cache.write_manifest(folder, {"kind": kind.name, "version": version.name, "format": 1, **found})
             return
         except LookupError:
             continue  # not packaged there
@@ -275,18 +261,11 @@ def _from_debian(
     if version.debian is None:
         return None
     failures: list[str] = []
+    left_out = LEFT_OUT if kind.name in ("mysql", "mariadb") else ()
     for suite in version.debian.suites:
         try:
-            packages = debian.fetch_tree(
-                version.debian.name,
-                suite,
-                version.name,
-                folder,
-                progress,
-                title=title,
-                leave_out=LEFT_OUT if kind.name in ("mysql", "mariadb") else (),
-                run=run,
-            )
+            wanted = (version.debian.name, suite, version.name)
+            packages = debian.fetch_tree(*wanted, folder, progress, title=title, leave_out=left_out, run=run)
         except NoSpaceError:
             raise
         except ServerError as error:
@@ -304,7 +283,9 @@ def _layout(kind: str, version: str, folder: Path, run: Runner) -> dict[str, Any
     if kind == "postgres":
         return _postgres_layout(folder, version)
     if kind == "pgbouncer":
-        return _pgbouncer_layout(folder)
+        program = folder / "tree/usr/sbin/pgbouncer"
+        debian.check_complete(folder / "tree", program)
+        return {"program": str(program.relative_to(folder)), **_loader(folder)}
     if kind == "python":
         return pythons.make_relocated(folder, version, cache.cache_folder() / str(Spec(kind, version)), run)
     return _mysql_layout(folder, kind)
@@ -320,12 +301,6 @@ def _release_in(folder: Path, layout: dict[str, Any], kind: str) -> str:
     if release is None:
         raise CommandFailed("the unpacked server program does not run")
     return release
-
-
-def _pgbouncer_layout(folder: Path) -> dict[str, Any]:
-    program = folder / "tree/usr/sbin/pgbouncer"
-    debian.check_complete(folder / "tree", program)
-    return {"program": str(program.relative_to(folder)), **_loader(folder)}
 
 
 def _loader(folder: Path) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from matrix.files import read_toml
-from matrix.servers.errors import ServerError
+from matrix.servers.errors import BadSpec
 
 DATA = Path(__file__).resolve().parents[1] / "axes" / "servers.toml"
 AT_HAND = "at hand"
@@ -42,9 +42,9 @@ class Version:
     """One version of a kind and the packages it can be had from. ``disk`` is in megabytes."""
 
     name: str
-    pypi: ServerPackage | None
-    debian: ServerPackage | None
-    disk: int
+    pypi: ServerPackage | None = None
+    debian: ServerPackage | None = None
+    disk: int = 0
 
     @property
     def fetchable(self) -> bool:
@@ -58,13 +58,18 @@ class Kind:
     name: str
     title: str
     how: str
-    variable: str
-    schemes: tuple[str, ...]
-    port: int
-    default: str
-    prefer: str
-    fetch: str
-    versions: dict[str, Version]
+    variable: str = ""
+    schemes: tuple[str, ...] = ()
+    port: int = 0
+    default: str = ""
+    prefer: str = ""
+    fetch: str = ""
+    versions: dict[str, Version] = field(default_factory=dict)
+
+    @property
+    def example(self) -> str:
+        """What an address of one looks like."""
+        return f"{self.schemes[0]}://user:password@host:port/"
 
 
 @dataclass(frozen=True)
@@ -102,26 +107,16 @@ def version_key(version: str) -> tuple[int, ...]:
 def _version(name: str, table: dict[str, Any]) -> Version:
     pypi, debian = table.get("pypi"), table.get("debian")
     return Version(
-        name=name,
-        pypi=ServerPackage(pypi["package"], version=pypi["version"]) if pypi else None,
-        debian=ServerPackage(debian["package"], suites=tuple(debian["suites"])) if debian else None,
-        disk=table.get("disk", 0),
+        name,
+        ServerPackage(pypi["package"], version=pypi["version"]) if pypi else None,
+        ServerPackage(debian["package"], suites=tuple(debian["suites"])) if debian else None,
+        table.get("disk", 0),
     )
 
 
 def _kind(name: str, table: dict[str, Any]) -> Kind:
-    return Kind(
-        name=name,
-        title=table["title"],
-        how=table["how"],
-        variable=table.get("variable", ""),
-        schemes=tuple(table.get("schemes", ())),
-        port=table.get("port", 0),
-        default=table.get("default", ""),
-        prefer=table.get("prefer", ""),
-        fetch=table.get("fetch", ""),
-        versions={version: _version(version, data) for version, data in table.get("versions", {}).items()},
-    )
+    versions = {version: _version(version, data) for version, data in table.get("versions", {}).items()}
+    return Kind(name, **{**table, "schemes": tuple(table.get("schemes", ())), "versions": versions})
 
 
 @cache
@@ -148,18 +143,18 @@ def kind_of(spec: Spec) -> Kind:
 def parse_spec(text: str) -> Spec:
     """Read ``postgres``, ``postgres-17``, ``mariadb-10.11``, ``mysql-9.7``, ``sqlite`` …
 
-    Raises ServerError naming what is wrong and what is known.
+    Raises BadSpec naming what is wrong and what is known.
     """
     name, dash, version = text.strip().lower().partition("-")
     kinds = catalogue().kinds
     if name not in kinds:
-        raise ServerError(f"unknown server {text!r}: known kinds are {', '.join(kinds)}")
+        raise BadSpec(f"unknown server {text!r}: known kinds are {', '.join(kinds)}")
     versions = kinds[name].versions
     if not dash:
         return Spec(name)
     if not versions:
-        raise ServerError(f"unknown server {text!r}: {name} is written without a version")
+        raise BadSpec(f"unknown server {text!r}: {name} is written without a version")
     if version not in versions:
         known = ", ".join(sorted(versions, key=version_key))
-        raise ServerError(f"unknown server {text!r}: known versions of {name} are {known}")
+        raise BadSpec(f"unknown server {text!r}: known versions of {name} are {known}")
     return Spec(name, version)

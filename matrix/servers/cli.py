@@ -15,7 +15,7 @@ from matrix.servers.acquisition import acquire
 from matrix.servers.address import given_address
 from matrix.servers.cache import cache_folder
 from matrix.servers.catalogue import FETCHED, TOOL, Kind, Spec, catalogue, kind_of, parse_spec, version_key
-from matrix.servers.errors import ServerError
+from matrix.servers.errors import BadSpec, ServerError
 from matrix.servers.server import Server
 
 Handler = Callable[[argparse.Namespace], int]
@@ -34,10 +34,6 @@ MATRIX_CACHE moves the folder of fetched servers, MATRIX_RUN that of running one
 """
 
 
-class _BadInput(Exception):
-    """What was typed cannot be done; exit status 2."""
-
-
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -54,24 +50,14 @@ def _with_errors(handler: Handler) -> Handler:
     def guarded(options: argparse.Namespace) -> int:
         try:
             return handler(options)
-        except _BadInput as error:
-            _failure(str(error))
-            return 2
         except ServerError as error:
             _failure(str(error))
-            return 1
+            return 2 if isinstance(error, BadSpec) else 1
         except OSError as error:
             _failure(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
             return 1
 
     return guarded
-
-
-def _read_spec(text: str) -> Spec:
-    try:
-        return parse_spec(text)
-    except ServerError as error:
-        raise _BadInput(str(error)) from None
 
 
 def _origin(kind: Kind, version: str | None) -> str:
@@ -129,18 +115,20 @@ def _fetch_one(name: str, spec: Spec | None) -> str:
         return f"{name}: {odbc_drivers.odbc(progress=_say).origin}"
     kind = kind_of(spec)
     if kind.how not in FETCHED:
-        raise _BadInput(f"{name}: {kind.title} is {kind.how}: there is nothing to fetch")
+        raise BadSpec(f"{name}: {kind.title} is {kind.how}: there is nothing to fetch")
     build = builds.resolve(spec, _say)
     return f"{build.spec}: {build.release}, {build.origin}"
 
 
 def fetch_servers(options: argparse.Namespace) -> int:
     """Make the servers available without starting them."""
-    wanted = [(name, None if name == "odbc" else _read_spec(name)) for name in options.spec]
+    wanted = [(name, None if name == "odbc" else parse_spec(name)) for name in options.spec]
     failed = 0
     for name, spec in wanted:
         try:
             print(_fetch_one(name, spec), flush=True)
+        except BadSpec:
+            raise
         except ServerError as error:
             _failure(f"{name}: {error}")
             failed = 1
@@ -166,12 +154,11 @@ def _stay(server: Server, told_to_stop: threading.Event) -> int:
 
 def start_server(options: argparse.Namespace) -> int:
     """Run one server until interrupted."""
-    spec = _read_spec(options.spec)
+    spec = parse_spec(options.spec)
     kind = kind_of(spec)
     if kind.how != "private":
-        raise _BadInput(
-            f"{spec}: {kind.title} is {'no server' if kind.how == TOOL else kind.how}: it cannot be started"
-        )
+        how = "no server" if kind.how == TOOL else kind.how
+        raise BadSpec(f"{spec}: {kind.title} is {how}: it cannot be started")
     told_to_stop = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -210,11 +197,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Add the command ``servers`` to the command line of ``python -m matrix``."""
     layout = argparse.RawDescriptionHelpFormatter
     servers = commands.add_parser(
-        "servers",
-        help="private database servers",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=layout,
+        "servers", help="private database servers", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=layout
     )
     actions = servers.add_subparsers(title="actions", dest="action", required=True)
 

@@ -234,38 +234,22 @@ def fetch_tree(
     """
     failures = []
     for mirror in debian_mirrors():
-        world_folder = folder / "apt"
-        shutil.rmtree(world_folder, ignore_errors=True)
-        world = AptWorld(world_folder, source_lines=[sources.as_line(mirror, suite)], run=run)
+        shutil.rmtree(folder / "apt", ignore_errors=True)
+        world = AptWorld(folder / "apt", source_lines=[sources.as_line(mirror, suite)], run=run)
         try:
             world.update()
             archives = world.closure([package])
         except CommandFailed as error:
             failures.append(str(error))
             continue
-        return _fill_tree(world, archives, package, suite, version, folder / "tree", progress, title, leave_out)
+        offered = next((archive.version for archive in archives if archive.package == package), "nothing")
+        if not re.match(rf"(\d+:)?{re.escape(version)}[.\-~+]", offered):
+            raise ServerError(f"Debian {suite} has {package} {offered}, not {version}")
+        wanted = [archive for archive in archives if not catalogue().unneeded.fullmatch(archive.package)]
+        progress(f"fetching {title}: {len(wanted)} packages of Debian {suite}, {megabytes(wanted)}")
+        debs = world.download(wanted)
+        progress(f"unpacking {title}")
+        unpack(debs, folder / "tree", leave_out=leave_out)
+        shutil.rmtree(world.folder)
+        return {archive.package: archive.version for archive in wanted}
     raise ServerError(f"Debian {suite}: {failures[0]}")
-
-
-def _fill_tree(
-    world: AptWorld,
-    archives: list[Archive],
-    package: str,
-    suite: str,
-    version: str,
-    tree: Path,
-    progress: Progress,
-    title: str,
-    leave_out: Sequence[str],
-) -> dict[str, str]:
-    offered = next((archive.version for archive in archives if archive.package == package), "nothing")
-    if not re.match(rf"(\d+:)?{re.escape(version)}[.\-~+]", offered):
-        raise ServerError(f"Debian {suite} has {package} {offered}, not {version}")
-    unneeded = catalogue().unneeded
-    wanted = [archive for archive in archives if not unneeded.fullmatch(archive.package)]
-    progress(f"fetching {title}: {len(wanted)} packages of Debian {suite}, {megabytes(wanted)}")
-    debs = world.download(wanted)
-    progress(f"unpacking {title}")
-    unpack(debs, tree, leave_out=leave_out)
-    shutil.rmtree(world.folder)
-    return {archive.package: archive.version for archive in wanted}

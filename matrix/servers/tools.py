@@ -29,9 +29,6 @@ class Account:
     uid: int
     gid: int
 
-    def popen_options(self) -> dict[str, Any]:
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
-
 
 def plain_environment() -> dict[str, str]:
     """What a server's programs need of the environment; TMPDIR and the like may name folders closed to their user."""
@@ -73,6 +70,7 @@ def run(
     Raises NoSpaceError if it reports a full disk, else CommandFailed with `doing` and its last words.
     """
     parent = os.getpid()
+    as_user: dict[str, Any] = {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
     try:
         done = subprocess.run(
             [str(word) for word in command],
@@ -85,7 +83,7 @@ def run(
             cwd=str(folder or "/"),
             timeout=seconds,
             preexec_fn=lambda: end_with(parent),  # this thread waits for it, so it is there as long as the program is
-            **(account.popen_options() if account else {}),
+            **as_user,
         )
     except subprocess.TimeoutExpired:
         raise CommandFailed(f"{doing}: {Path(command[0]).name} took longer than {seconds:g} s") from None
