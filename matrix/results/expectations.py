@@ -126,6 +126,11 @@ def load_driver(driver: str, folder: str | os.PathLike[str] = FOLDER) -> tuple[E
     return load(Path(folder) / f"{driver}.toml") + load_variants(Path(folder) / VARIANTS, driver)
 
 
+def of_all_cells(driver: str) -> list[ExpectationEntry]:
+    """Those of them that people wrote, for all of a driver's cells."""
+    return [entry for entry in load_driver(driver) if not entry.cell]
+
+
 def read_variants(path: Path) -> dict[str, dict[str, str] | None]:
     """What is on record of each cell of other releases beside the entries. Raises BadExpectationFile."""
     try:

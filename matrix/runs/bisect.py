@@ -72,13 +72,16 @@ def search(
     wanted = [version for version in candidates if version in {*first, candidates[0], candidates[-1]}]
     while wanted:
         known |= {each.version: each for each in probe(wanted)}
-        wanted = [
-            inside[len(inside) // 2]
-            for inside in _gaps(candidates, known)
-            if inside  # neighbours that differ, with something untested in between
-        ]
+        wanted = []
+        for low, high in _neighbours(candidates, known):
+            untested = [version for version in _between(candidates, low, high) if version not in known]
+            wanted += untested[len(untested) // 2 :][:1]
     tested = {version: known[version] for version in candidates if version in known}
-    return tested, _changes(candidates, tested)
+    changes = [
+        ReleaseChange(low, high, str(known[low].word), str(known[high].word), tuple(_between(candidates, low, high)))
+        for low, high in _neighbours(candidates, tested)
+    ]
+    return tested, changes
 
 
 def _neighbours(candidates: Sequence[str], known: Mapping[str, Probe]) -> list[tuple[str, str]]:
@@ -87,25 +90,8 @@ def _neighbours(candidates: Sequence[str], known: Mapping[str, Probe]) -> list[t
     return [(a, b) for a, b in itertools.pairwise(judged) if known[a].word != known[b].word]
 
 
-def _gaps(candidates: Sequence[str], known: Mapping[str, Probe]) -> list[list[str]]:
-    found = []
-    for low, high in _neighbours(candidates, known):
-        between = candidates[candidates.index(low) + 1 : candidates.index(high)]
-        found.append([version for version in between if version not in known])
-    return found
-
-
-def _changes(candidates: Sequence[str], known: Mapping[str, Probe]) -> list[ReleaseChange]:
-    return [
-        ReleaseChange(
-            low,
-            high,
-            str(known[low].word),
-            str(known[high].word),
-            tuple(candidates[candidates.index(low) + 1 : candidates.index(high)]),
-        )
-        for low, high in _neighbours(candidates, known)
-    ]
+def _between(candidates: Sequence[str], low: str, high: str) -> Sequence[str]:
+    return candidates[candidates.index(low) + 1 : candidates.index(high)]
 
 
 @dataclass(frozen=True)
@@ -152,9 +138,8 @@ class Prober:
         self.arguments = ("--orders", str(orders)) if orders else ()
         self.workers = workers
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
-        self.older = [
-            p for p in reversed(runner.axes.pythons) if Version(p) < Version(own) and environments.can_be_had(p)
-        ]
+        older = (p for p in reversed(runner.axes.pythons) if Version(p) < Version(own))
+        self.older = [*filter(environments.can_be_had, older)]
 
     def __call__(self, versions: Sequence[str]) -> list[Probe]:
         with ThreadPoolExecutor(self.workers) as threads:
@@ -237,11 +222,8 @@ def _bisect(options: argparse.Namespace) -> int:
         print(f"  {judged[0].word} everywhere, {judged[0].version} to {judged[-1].version}")
     if options.json:
         made = {"scenario": options.scenario, "cell": str(name), "axis": options.axis}
-        print(
-            json.dumps(
-                {**made, "tested": [p.__dict__ for p in tested.values()], "changes": [c.__dict__ for c in changes]}
-            )
-        )
+        found = {"tested": [*map(vars, tested.values())], "changes": [*map(vars, changes)]}
+        print(json.dumps({**made, **found}))
     return 0
 
 

@@ -207,10 +207,7 @@ def read_shard(text: str) -> tuple[int, int]:
 def read_costs(path: Path = COSTS) -> dict[str, float]:
     """Measured seconds of each cell, and of those of a base cell's variants that nobody has measured
     (``mysql-aiomysql-*``)."""
-    try:
-        costs: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+    costs: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return costs
 
 
@@ -309,11 +306,16 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
 def whole(tell: Callable[[str], None]) -> list[Planned]:
     """The plan on this machine; ``tell`` is given what had to be left out. Raises ReleasesError or PlanError."""
     axes = load()
-    at_hand = pythons_at_hand(axes, tell)
-    given = {kind: variable for kind in axes.servers if (variable := _given(kind))}
-    for kind, variable in given.items():
-        tell(f"left out: other versions of {kind}, because {variable} says which server is used")
-    axes = replace(axes, servers={kind: () if kind in given else found for kind, found in axes.servers.items()})
+    at_hand, servers = pythons_at_hand(axes, tell), dict(axes.servers)
+    for kind in servers:
+        known = catalogue().kinds[kind]
+        try:
+            if given_address(known):
+                tell(f"left out: other versions of {kind}, because {known.variable} says which server is used")
+                servers[kind] = ()
+        except ServerError as problem:
+            raise PlanError(str(problem)) from None
+    axes = replace(axes, servers=servers)
     return plan(axes, OWN, at_hand, read_costs())
 
 
@@ -324,15 +326,6 @@ def pythons_at_hand(axes: Releases, tell: Callable[[str], None]) -> list[str]:
         if python not in found:
             tell(f"left out: Python {python} is not on this machine, and Debian's packages of it cannot be fetched")
     return found
-
-
-def _given(kind: str) -> str | None:
-    """The variable with an address of this kind of server, where the caller gave one. Raises PlanError."""
-    known = catalogue().kinds[kind]
-    try:
-        return known.variable if given_address(known) else None
-    except ServerError as problem:
-        raise PlanError(str(problem)) from None
 
 
 def chosen_cells(options: argparse.Namespace, tell: Callable[[str], None]) -> list[Planned]:

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,18 +51,11 @@ def run(
     )
 
 
-def _pips() -> Iterator[list[str]]:
-    yield [sys.executable, "-m", "pip"]
-    if shutil.which("pip"):
-        yield ["pip"]
-    if shutil.which("uv"):
-        yield ["uv", "tool", "run", "pip"]
-
-
 def versions(package: str) -> list[str]:
     """Every release of a package that the registry has, as it orders them (newest first). Raises RegistryError."""
-    said = ""
-    for pip in _pips():
+    said, pips = "", [[sys.executable, "-m", "pip"]]
+    pips += [command for command in (["pip"], ["uv", "tool", "run", "pip"]) if shutil.which(command[0])]
+    for pip in pips:
         done = run([*pip, "index", "versions", package, "--pre", "--ignore-requires-python"])
         listed = re.search(r"^Available versions: (.+)$", done.stdout, re.MULTILINE)
         if done.returncode == 0 and listed:

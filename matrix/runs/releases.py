@@ -36,10 +36,6 @@ class Release:
     pythons: tuple[str, ...]  # those it has Linux wheels for
     uploaded: str = ""
 
-    @property
-    def minor(self) -> str:
-        return ".".join(self.version.split(".")[:2])
-
 
 @dataclass(frozen=True)
 class Package:
@@ -47,20 +43,20 @@ class Package:
     other releases than the newest."""
 
     name: str
-    since: str
-    each: str
-    prereleases: bool
     wheels: str
-    pins: tuple[tuple[SpecifierSet, tuple[str, ...]], ...]
-    changes: str  # the page that tells what changed in each release
-    release: str  # the page of one release, with {version} in it
+    since: str = ""
+    each: str = "minor"
+    prereleases: bool = False
+    pins: tuple[tuple[SpecifierSet, tuple[str, ...]], ...] = ()
+    changes: str = ""  # the page that tells what changed in each release
+    release: str = ""  # the page of one release, with {version} in it
     all: tuple[str, ...] = ()  # every release since ``since``, pre-releases among them, oldest first
     tested: tuple[Release, ...] = ()  # those that the policy takes, oldest first
 
     @property
     def newest(self) -> str:
         """The newest release that is no pre-release."""
-        return next((version for version in reversed(self.all) if not Version(version).is_prerelease), "")
+        return next((version for version in reversed(self.all) if not _pre(version)), "")
 
     def page(self, version: str) -> str:
         """The address of a release's own page; empty where none is known."""
@@ -68,8 +64,7 @@ class Package:
 
     def label(self, version: str) -> str:
         """What a release is called in a cell's name: its minor where that means it, else itself in full."""
-        release = Version(version)
-        minor = f"{release.major}.{release.minor}"
+        minor = ".".join(map(str, Version(version).release[:2]))
         if self.each == "minor" and self.resolve(minor) == version:
             return minor
         return version if version.count(".") > 1 else f"{version}.0"
@@ -144,23 +139,20 @@ def _package(name: str, policy: Mapping[str, Any], found: Mapping[str, Any]) -> 
     for _, install in pins:
         for requirement in install:
             Requirement(requirement)
-    if policy.get("each", "minor") not in ("minor", "patch"):
-        raise ValueError(f"'each' of {name} is neither minor nor patch")
-    tested = (
-        Release(each["version"], tuple(each["pythons"]), each.get("uploaded", "")) for each in found.get("tested", ())
-    )
-    return Package(
-        name=name,
-        since=policy.get("since", ""),
-        each=policy.get("each", "minor"),
-        prereleases=policy.get("prereleases", False),
-        wheels=policy.get("wheels", name),
+    keys = ("since", "each", "prereleases", "changes", "release")
+    made = Package(
+        name,
+        policy.get("wheels", name),
         pins=pins,
-        changes=policy.get("changes", ""),
-        release=policy.get("release", ""),
         all=tuple(found.get("all", ())),
-        tested=tuple(tested),
+        tested=tuple(
+            Release(e["version"], tuple(e["pythons"]), e.get("uploaded", "")) for e in found.get("tested", ())
+        ),
+        **{key: policy[key] for key in keys if key in policy},
     )
+    if made.each not in ("minor", "patch"):
+        raise ValueError(f"'each' of {name} is neither minor nor patch")
+    return made
 
 
 def by_policy(versions: Iterable[str], each: str, prereleases: bool) -> list[str]:
@@ -186,9 +178,7 @@ def refreshed(current: Releases, names: Iterable[str], tell: Any = print) -> Rel
             wanted = by_policy(since, policy.each, policy.prereleases)
             found = threads.map(lambda v, name=policy.wheels: registry.wheels(name, v, pythons), wanted)
             tested = [Release(v, each.pythons, each.uploaded) for v, each in zip(wanted, found, strict=True)]
-            packages[name] = Package(
-                **{**policy.__dict__, "all": tuple(sorted(since, key=Version)), "tested": tuple(tested)}
-            )
+            packages[name] = replace(policy, all=tuple(sorted(since, key=Version)), tested=tuple(tested))
             tell(f"{name}: {len(since)} releases since {policy.since}, {len(tested)} tested: {', '.join(wanted)}")
     return replace(current, packages=packages)
 

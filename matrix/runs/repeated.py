@@ -51,12 +51,9 @@ def replays_of(result: CellResult) -> list[dict[str, Any]]:
     """The deciding schedules of a cell: scenario, remedy, database, and what they showed."""
     made = []
     for line in result.scenarios:
-        cures = line.get("cures") or {}
-        for scenario, seen, remedy in (
-            [(name, cure, line["scenario"]) for name, cure in cures.items()]
-            if cures
-            else [(line["scenario"], line, None)]
-        ):
+        own: list[tuple[str, Any, str | None]] = [(line["scenario"], line, None)]
+        cures = [(name, cure, line["scenario"]) for name, cure in (line.get("cures") or {}).items()]
+        for scenario, seen, remedy in cures or own:
             generated = line.get("generated")
             if seen["verdict"] in VERDICTS and (generated is None or "deciding" in generated):
                 variants: Mapping[str, str] = line.get("variants") or {}
@@ -231,10 +228,9 @@ class RepeatedCell:
         differing = []
         for line in self.result.scenarios:
             other: Any = again.by_id.get(line["scenario"], {})
+            cures = other.get("cures") or {}
             pairs: list[tuple[ScenarioLine | Cure, Any]] = [(line, other)]
-            pairs += [
-                (cure, (other.get("cures") or {}).get(name, {})) for name, cure in (line.get("cures") or {}).items()
-            ]
+            pairs += [(cure, cures.get(name, {})) for name, cure in (line.get("cures") or {}).items()]
             differing += [
                 f"{line['scenario']}: {key} {one.get(key)}, then {two.get(key)}"
                 for one, two in pairs
@@ -245,6 +241,7 @@ class RepeatedCell:
 
     def _summary(self, worker: Worker, repeats: list[Any], whole: list[Any], seconds: float) -> dict[str, Any]:
         loaded = [line for line in repeats if line["loaded"]]
+        differing = Counter(text for line in whole for text in line["disagreements"])
         return {
             "cell": self.result.cell,
             "rule": worker.rule,
@@ -257,7 +254,7 @@ class RepeatedCell:
                 "runs": sum(line["runs"] for line in repeats),
                 "first_tries": sum(line["first_tries"] for line in repeats),
             },
-            "whole": {**_share(whole), "differing": _differing(whole)} if whole else None,
+            "whole": {**_share(whole), "differing": dict(differing)} if whole else None,
             "disagreeing": _disagreeing(worker.replays, repeats),
         }
 
@@ -266,10 +263,6 @@ def _share(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
     disagreements = sum(bool(line["disagreements"]) for line in lines)
     interval = [round(end, 4) for end in wilson(disagreements, len(lines))]
     return {"repeats": len(lines), "disagreements": disagreements, "interval": interval}
-
-
-def _differing(whole: Sequence[dict[str, Any]]) -> dict[str, int]:
-    return dict(Counter(text for line in whole for text in line["disagreements"]))
 
 
 def _disagreeing(replays: Sequence[dict[str, Any]], repeats: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -286,9 +279,7 @@ def _disagreeing(replays: Sequence[dict[str, Any]], repeats: Sequence[dict[str, 
         ]
         made.append(
             {
-                "scenario": replay["scenario"],
-                "remedy": replay["remedy"],
-                "schedule": replay["schedule"],
+                **{key: replay[key] for key in ("scenario", "remedy", "schedule")},
                 "expected": named(replay),
                 "disagreements": len(found),
                 "loaded": sum(loaded for _, loaded in found),

@@ -95,8 +95,8 @@ def _speaking_of(text: str) -> int:
         if words in f"{scenario.title} {scenario.contract}".casefold():
             found[name] = []
     for driver in drivers():
-        for entry in expectations.load_driver(driver):
-            if not entry.cell and words in entry.reason.casefold():
+        for entry in expectations.of_all_cells(driver):
+            if words in entry.reason.casefold():
                 for name in entry.scenarios:
                     found.setdefault(name, []).append(f"{driver} {entry.words}")
     if not found:
@@ -107,9 +107,8 @@ def _speaking_of(text: str) -> int:
         if name in found:
             own = f" ({', '.join(dict.fromkeys(found[name]))})" if found[name] else ""
             print(clean(f"{name:<8} {catalogue()[name].title}{own}"))
-    print(
-        "\npython -m matrix explain ID says more of one; docs/errors.md lists all messages with what to write instead"
-    )
+    more = "docs/errors.md lists all messages with what to write instead"
+    print(f"\npython -m matrix explain ID says more of one; {more}")
     return 0
 
 
@@ -133,7 +132,7 @@ def explained(scenario: Scenario, results: Path, labels: Sequence[str] = ()) -> 
     yield "On record, newest releases"
     measured = known_schedules.is_measured(scenario.id)
     for driver in drivers():
-        entries = [each for each in expectations.load_driver(driver) if scenario.id in each.scenarios and not each.cell]
+        entries = [each for each in expectations.of_all_cells(driver) if scenario.id in each.scenarios]
         if not entries:
             nothing = f"nothing: it {'holds' if scenario.cures else 'complies'}, or does not apply"
             yield f"  {driver:<10} {nothing if measured else 'nothing: it was not measured yet'}"
@@ -150,13 +149,9 @@ def explained(scenario: Scenario, results: Path, labels: Sequence[str] = ()) -> 
 def _measured(name: str, results: Path, labels: Sequence[str]) -> Iterator[str]:
     if not results.is_dir():
         return
-    lines = [
-        (state.cell, line)
-        for state in read_folder(results)
-        if all(label in state.cell for label in labels)
-        and state.result
-        and (line := state.result.by_id.get(name)) is not None
-    ]
+    found = [state.result for state in read_folder(results) if state.result]
+    asked = [run for run in found if name in run.by_id and all(label in run.cell for label in labels)]
+    lines = [(run.cell, run.by_id[name]) for run in asked]
     if lines or labels:
         yield f"In {results}{'' if lines else f': nothing of {labels[0]}; run it first'}"
     for cell, line in lines:
@@ -183,12 +178,7 @@ def on_record() -> dict[str, dict[str, expectations.ExpectationEntry]]:
     """driver -> scenario -> what is on record where it does not comply, newest releases; drivers of Tortoise's only.
     Raises ExpectationError."""
     return {
-        name: {
-            scenario: entry
-            for entry in expectations.load_driver(name)
-            if not entry.cell
-            for scenario in entry.scenarios
-        }
+        name: {scenario: entry for entry in expectations.of_all_cells(name) for scenario in entry.scenarios}
         for name, driver in sorted(drivers().items())
         if driver.orm
     }

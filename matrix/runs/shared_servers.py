@@ -8,6 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from matrix import servers
+from matrix.servers import builds
+from matrix.servers.address import given_address
+from matrix.servers.catalogue import kind_of, parse_spec
+from matrix.servers.tools import no_progress
 
 
 class Servers:
@@ -22,11 +26,6 @@ class Servers:
 
     def known_as(self, spec: str) -> str:
         """What decides the result of a server: its exact release and where its programs came from."""
-        from matrix.servers import builds
-        from matrix.servers.address import given_address
-        from matrix.servers.catalogue import kind_of, parse_spec
-        from matrix.servers.tools import no_progress
-
         wanted = parse_spec(spec)
         address = given_address(kind_of(wanted))
         if address:
@@ -40,8 +39,6 @@ class Servers:
     @contextlib.contextmanager
     def address(self, spec: str) -> Iterator[tuple[str, str]]:
         """The variable and the address for a cell's process. Raises ServerError."""
-        from matrix.servers.catalogue import kind_of, parse_spec
-
         kind, key = parse_spec(spec), self.known_as(spec)
         with self._of(key):
             server = self._running.get(key)
@@ -57,13 +54,14 @@ class Servers:
             self._needs.subtract(specs)
             needed = {self._keys.get(spec, spec) for spec, count in self._needs.items() if count > 0}
             idle = [key for key in self._running if key not in needed and not key.startswith("given ")]
-            stopping = [self._running.pop(key) for key in idle]
-        for server in stopping:
-            server.stop()
+        self._stop(idle)
 
     def stop(self) -> None:
+        self._stop(list(self._running))
+
+    def _stop(self, keys: Sequence[str]) -> None:
         with self._lock:
-            stopping, self._running = list(self._running.values()), {}
+            stopping = [self._running.pop(key) for key in keys if key in self._running]
         for server in stopping:
             server.stop()
 

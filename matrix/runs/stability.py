@@ -67,9 +67,8 @@ def show(cells: Sequence[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        "cell", "rule", "repeats that disagreed", "95 %", "with load", "first tries that agreed", "whole runs"
-    )
+    heads = ("cell", "rule", "repeats that disagreed", "95 %", "with load", "first tries that agreed", "whole runs")
+    table = Table(*heads)
     for cell in cells:
         replays, whole = cell["replays"], cell["whole"]
         low, high = replays["interval"]
@@ -135,9 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _disagrees(cell: dict[str, Any]) -> bool:
     """Whether a cell makes it red: where threads race inside the driver, the table says how often, and no more."""
-    return cell["rule"] == "each time" and bool(
-        cell["replays"]["disagreements"] or (cell["whole"] and cell["whole"]["disagreements"])
-    )
+    repeated = (cell["replays"], cell["whole"] or {"disagreements": 0})
+    return cell["rule"] == "each time" and any(each["disagreements"] for each in repeated)
 
 
 if __name__ == "__main__":
