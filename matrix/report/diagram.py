@@ -14,7 +14,7 @@ from typing import Any
 
 from matrix.harness.sentences import AFTER, NEXT_USER, in_pieces
 from matrix.report.drawing import DATABASE, DiagramRow, draw
-from matrix.report.loose import items, objects
+from matrix.report.loose import items, mapping, objects
 from matrix.results.text import one_line
 
 TASKS = 6  # more tasks than this share a column
@@ -23,7 +23,9 @@ ROWS = 80  # more rows than this are folded in the middle
 SENTENCES = 10  # final words at most
 DRIVER, OTHERS = "driver", "other tasks"
 ANSWERS = ("ok", "error", "cancelled")
+ROW_KINDS = ("Row", "DataRow", "ERR", "ErrorResponse")
 ASKS = ("Query", "Parse", "Bind", "request")  # and COM_…: what a connection is for, once it is logged in
+UNHEARD = ("ok", "unknown")  # outcome and fate of a write
 LET_THROUGH = "let through: "  # begins the label of a delivery
 OF_THE_TIME_AFTER = ("next_user_failed", "transaction_open")  # findings that only the next user shows
 
@@ -32,8 +34,8 @@ OF_THE_TIME_AFTER = ("next_user_failed", "transaction_open")  # findings that on
 class _Run:
     """The recorded evidence while rows are made of it."""
 
-    tasks: list[str] = field(default_factory=list)
-    wires: dict[str, str] = field(default_factory=dict)  # wire number -> name of its column
+    tasks: list[str]
+    wires: dict[str, str]  # wire number -> name of its column
     wire_of: dict[str, str] = field(default_factory=dict)  # session -> the connection it last used
     logged_in: set[str] = field(default_factory=set)
     next_user: bool = False  # whether the next user has come
@@ -62,9 +64,9 @@ def diagram(line: Mapping[str, Any]) -> str:
 
 def _innermost(finding: Any) -> Mapping[str, Any]:
     """What decides, without how often or where it was seen; empty where a result has no facts."""
-    while isinstance(finding, Mapping) and isinstance(finding.get("finding"), Mapping):
-        finding = finding["finding"]
-    return finding if isinstance(finding, Mapping) else {}
+    while inner := mapping(mapping(finding).get("finding")):
+        finding = inner
+    return mapping(finding)
 
 
 def _spoken_of(finding: Mapping[str, Any]) -> set[str]:
@@ -76,28 +78,21 @@ def _spoken_of(finding: Mapping[str, Any]) -> set[str]:
 
 def _fact(event: Mapping[str, Any]) -> Mapping[str, Any]:
     """What an event or a step says, as data; empty in older results."""
-    fact = event.get("fact")
-    return fact if isinstance(fact, Mapping) else {}
+    return mapping(event.get("fact"))
 
 
 def _story(evidence: Mapping[str, Any], finding: Mapping[str, Any]) -> tuple[list[DiagramRow], list[str]]:
-    events = _events(evidence)
-    run = _Run()
-    spoken_of = _spoken_of(finding)
-    run.tasks = _tasks(events, spoken_of)
-    run.wires = _wires(evidence, events)
+    events, spoken_of = _events(evidence), _spoken_of(finding)
+    run = _Run(_tasks(events, spoken_of), _wires(evidence, events))
     happened, left_out = _rows(events, run), False
     if finding.get("kind") in OF_THE_TIME_AFTER or any(name.startswith(AFTER) for name in spoken_of):
         rows = _compressed(_marked_after(happened))
     else:
         before = list(takewhile(lambda row: not row.after, happened))
         rows, left_out = _compressed(before), run.next_user
-    hang = evidence.get("hang")
-    if isinstance(hang, Mapping):
-        rows += _waiting(hang, run)
+    rows += _waiting(mapping(evidence.get("hang")), run)
     if left_out:
-        note = f"afterwards: {NEXT_USER}'s questions are left out, the history below has them"
-        rows.append(DiagramRow("", "", note, ("fold",)))
+        rows.append(_folded(f"afterwards: {NEXT_USER}'s questions are left out, the history below has them"))
     used = {name for row in rows for name in (row.left, row.right)}
     lifelines = [*run.tasks, *dict.fromkeys(run.wires.values()), DATABASE]
     return rows, [name for name in lifelines if name in used]
@@ -222,13 +217,10 @@ def _together(events: Sequence[tuple[str, Mapping[str, Any]]], start: int, run: 
     first = events[start][1]
     frames, wire, direction = [first], first.get("wire"), _direction(first)
     login = _text(wire) not in run.logged_in and not _is_ask(first)
-    for at in range(start + 1, len(events)):
-        kind, frame = events[at]
-        if (
-            kind != "frame"
-            or frame.get("wire") != wire
-            or (_is_ask(frame) if login else _direction(frame) != direction)
-        ):
+    for kind, frame in events[start + 1 :]:
+        if kind != "frame" or frame.get("wire") != wire:
+            break
+        if _is_ask(frame) if login else _direction(frame) != direction:
             break
         frames.append(frame)
     return frames
@@ -273,9 +265,7 @@ def _summary(frames: list[Mapping[str, Any]]) -> str:
     if len(frames) == 1:
         kind = _text(frames[0].get("kind"))
         return f"{kind} {texts[0]}".strip() if texts else kind
-    rows = [
-        _text(frame.get("text")) for frame in frames if frame.get("kind") in ("Row", "DataRow", "ERR", "ErrorResponse")
-    ]
+    rows = [_text(frame.get("text")) for frame in frames if frame.get("kind") in ROW_KINDS]
     inside = f": {', '.join(filter(None, rows))}" if any(rows) else ""
     return f"answer ({len(frames)} frames){inside}"
 
@@ -286,15 +276,8 @@ def _delivery(step: Mapping[str, Any], run: _Run) -> DiagramRow:
     kinds = [piece["kind"] for piece in pieces]
     last = "" if fact.get("ends") and len(kinds) > 1 else kinds[-1] if kinds else ""
     column = run.wires.get(_text(fact.get("wire")), _text(fact.get("channel")))
-    ends = (kinds[0] if kinds else "", last)
-    return DiagramRow(
-        column,
-        "",
-        LET_THROUGH + _text(in_pieces({"pieces": pieces, "ends": bool(fact.get("ends"))})),
-        ("note",),
-        ends=ends,
-        delivers=True,
-    )
+    text = LET_THROUGH + _text(in_pieces({"pieces": pieces, "ends": bool(fact.get("ends"))}))
+    return DiagramRow(column, "", text, ("note",), ends=(kinds[0] if kinds else "", last), delivers=True)
 
 
 def _happening(events: Sequence[tuple[str, Mapping[str, Any]]], at: int, run: _Run) -> DiagramRow | None:
@@ -304,9 +287,8 @@ def _happening(events: Sequence[tuple[str, Mapping[str, Any]]], at: int, run: _R
     fact, after = _fact(event), session.startswith(AFTER)
     run.next_user = run.next_user or after
     if session == "event loop" or not session:
-        return DiagramRow(
-            run.tasks[0] if run.tasks else DATABASE, "", f"event loop: {text}", ("note", "bad"), after=after
-        )
+        column = run.tasks[0] if run.tasks else DATABASE
+        return DiagramRow(column, "", f"event loop: {text}", ("note", "bad"), after=after)
     task = session if session in run.tasks else OTHERS
     whose = f"{session}: " if task == OTHERS else ""
     if kind == "invoke":
@@ -375,28 +357,21 @@ def _waiting(hang: Mapping[str, Any], run: _Run) -> Iterator[DiagramRow]:
 
 def _final_words(evidence: Mapping[str, Any]) -> list[tuple[str, bool]]:
     """What each writer was told against what is stored, and whether the two contradict each other."""
-    witness = evidence.get("witness")
-    if not isinstance(witness, Mapping):
-        return []
+    witness = mapping(evidence.get("witness"))
     stored = {_text(row) for row in items(witness.get("rows"))}
     expected = {_text(row) for row in items(witness.get("expected"))}
     words: list[tuple[str, bool]] = []
     readings = objects(witness.get("readings"))
     for at, sentence in enumerate(items(witness.get("sentences"))):
         reading = readings[at] if at < len(readings) else {}
-        unknown = reading.get("outcome") == "cancelled" or _unheard(reading)
+        # Of the second one the writer was not told how its transaction ended.
+        unknown = reading.get("outcome") == "cancelled" or (reading.get("outcome"), reading.get("fate")) == UNHEARD
         odd = _text(reading.get("row")) in stored ^ expected and not unknown
         if odd or not reading.get("after"):
             words.append((_text(sentence), odd))
-    ours = words
-    left_out = len(ours) - SENTENCES
-    ours.sort(key=lambda word: not word[1])
-    return ours[:SENTENCES] + ([(f"and {left_out} more", False)] if left_out > 0 else [])
-
-
-def _unheard(reading: Mapping[str, Any]) -> bool:
-    """Whether the writer of a row was not told how its transaction ended."""
-    return reading.get("outcome") == "ok" and reading.get("fate") == "unknown"
+    words.sort(key=lambda word: not word[1])
+    left_out = len(words) - SENTENCES
+    return words[:SENTENCES] + ([(f"and {left_out} more", False)] if left_out > 0 else [])
 
 
 _one_line = lru_cache(maxsize=8192)(one_line)  # the same statements and answers come again and again
@@ -416,8 +391,8 @@ def _bounded(rows: list[DiagramRow]) -> list[DiagramRow]:
         return rows
     shown_rows = [row for row in rows if row.marks or row.left != DATABASE]
     if len(shown_rows) < len(rows):  # what the database answers at once is the least that can be missed
-        note = DiagramRow("", "", f"{len(rows) - len(shown_rows)} answers that came at once are left out", ("fold",))
-        return _bounded([note, *shown_rows])
+        note = f"{len(rows) - len(shown_rows)} answers that came at once are left out"
+        return _bounded([_folded(note), *shown_rows])
     head, tail = ROWS // 3, ROWS // 5
     middle = range(head, len(rows) - tail)
     bad = [at for at in middle if "bad" in rows[at].marks]
@@ -427,11 +402,11 @@ def _bounded(rows: list[DiagramRow]) -> list[DiagramRow]:
     made, before = rows[:head], head
     for at in [*kept, len(rows) - tail]:
         if at > before:
-            made.append(_fold(at - before))
+            made.append(_folded(f"{at - before} rows are left out here; the history below has them all"))
         made += [rows[at]] if at in kept else []
         before = at + 1
     return [*made, *rows[-tail:]]
 
 
-def _fold(count: int) -> DiagramRow:
-    return DiagramRow("", "", f"{count} rows are left out here; the history below has them all", ("fold",))
+def _folded(text: str) -> DiagramRow:
+    return DiagramRow("", "", text, ("fold",))

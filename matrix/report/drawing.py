@@ -102,8 +102,9 @@ def _row(row: DiagramRow, places: Mapping[str, int], y: int, width: int) -> str:
     if row.right:
         body = _arrow(row, x, places.get(row.right, LEFT), y, width)
     else:
-        sign = _cross(x, y - 4) if "bad" in row.marks else f'<circle cx="{x}" cy="{y - 4}" r="4"/>'
-        body = sign + _beside(row, x, y, width)
+        cross = f'<path d="M{x - 5} {y - 9}L{x + 5} {y + 1}M{x - 5} {y + 1}L{x + 5} {y - 9}"/>'
+        body = cross if "bad" in row.marks else f'<circle cx="{x}" cy="{y - 4}" r="4"/>'
+        body += _beside(row, x, y, width)
     title = "" if f"{_escaped(row.text)}</text>" in body else f"<title>{full}</title>"  # of a label that was cut
     return f'<g class="{marks}">{title}{body}</g>'
 
@@ -139,10 +140,6 @@ def _arrow(row: DiagramRow, x: int, to: int, y: int, width: int) -> str:
         f'{band}<line x1="{x}" y1="{y}" x2="{tip - step * 6}" y2="{y}"/><polygon points="{head}"/>{latch}'
         f'<text x="{start}" y="{y - 6}">{_cut(text, available, _is_bold(row))}</text>'
     )
-
-
-def _cross(x: int, y: int) -> str:
-    return f'<path d="M{x - 5} {y - 5}L{x + 5} {y + 5}M{x - 5} {y + 5}L{x + 5} {y - 5}"/>'
 
 
 def _words(words: list[tuple[str, bool]], y: int) -> Iterator[str]:

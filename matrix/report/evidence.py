@@ -99,17 +99,18 @@ def read(raw: Any) -> ShownEvidence:
     """The evidence out of a result line; whatever is absent is empty."""
     if not isinstance(raw, Mapping):
         return ShownEvidence()
-    history, witness = tuple(objects(raw.get("history"))), mapping(raw.get("witness"))
-    rows, expected = _compared(items(witness.get("rows")), items(witness.get("expected")))
+    witness = mapping(raw.get("witness"))
+    rows, expected = ([shown(row) for row in items(witness.get(key))] for key in ("rows", "expected"))
+    parts = [(part, _sessions(part)) for part in _parts(tuple(objects(raw.get("history"))))]
     return ShownEvidence(
-        history=tuple(_lanes(part) for part in _parts(history)),
+        history=tuple(Lanes(sessions, _events(part, sessions)) for part, sessions in parts),
         frames=tuple(objects(raw.get("frames"))),
         exceptions=tuple(objects(raw.get("exceptions"))),
         steps=tuple(objects(raw.get("steps"))),
         program=str(raw.get("program") or ""),
         witness=isinstance(raw.get("witness"), Mapping),
-        rows=rows,
-        expected=expected,
+        rows=_alone(rows, expected),
+        expected=_alone(expected, rows),
         sentences=tuple(str(item) for item in items(witness.get("sentences"))),
         aftermath=tuple(objects(raw.get("aftermath"))),
         hang=_hang(raw.get("hang")),
@@ -130,11 +131,6 @@ def milliseconds(value: Any) -> str:
 
 def _text(value: Any) -> str:
     return value if type(value) is str else "" if value is None else shown(value)
-
-
-def _lanes(part: tuple[dict[str, Any], ...]) -> Lanes:
-    sessions = _sessions(part)
-    return Lanes(sessions, _events(part, sessions))
 
 
 def _parts(history: tuple[dict[str, Any], ...]) -> list[tuple[dict[str, Any], ...]]:
@@ -187,13 +183,8 @@ def _events(history: tuple[dict[str, Any], ...], sessions: tuple[str, ...]) -> t
     return tuple(events)
 
 
-def _compared(rows: list[Any], expected: list[Any]) -> tuple[tuple[Reading, ...], tuple[Reading, ...]]:
-    """Both sides as text, each row marked when the other side lacks it; a row that is there twice counts twice."""
-    left, right = [shown(row) for row in rows], [shown(row) for row in expected]
-    return _alone(left, right), _alone(right, left)
-
-
 def _alone(own: list[str], other: list[str]) -> tuple[Reading, ...]:
+    """One side, each row marked when the other one lacks it; a row that is there twice counts twice."""
     rest, readings = list(other), []
     for text in own:
         if text in rest:

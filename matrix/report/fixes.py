@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from matrix import files
@@ -105,7 +105,7 @@ def _scenarios(cells: Mapping[str, Sides]) -> Iterator[str]:
     names = candidates(cells)
     yield f"| scenario | {' | '.join(cells)} |"
     yield f"|---|{'---|' * len(cells)}"
-    known = {line["scenario"]: line for own in cells.values() for _, line in _all_pairs(own, names)}
+    known = {line["scenario"]: line for own in cells.values() for name in names for _, line in pairs(own, name)}
     for scenario, line in known.items():
         row, worth = [], False
         for own in cells.values():
@@ -116,11 +116,6 @@ def _scenarios(cells: Mapping[str, Sides]) -> Iterator[str]:
             row.append(f"{GLYPHS[words[0]]} → {' '.join(GLYPHS[word] for word in words[1:])}")
         if worth:
             yield f"| {scenario} {escape(str(line.get('title') or ''))} | {' | '.join(row)} |"
-
-
-def _all_pairs(own: Sides, names: Sequence[str]) -> Iterator[tuple[ScenarioLine, ScenarioLine]]:
-    for name in names:
-        yield from pairs(own, name)
 
 
 def _worse(cells: Mapping[str, Sides]) -> Iterator[str]:

@@ -98,13 +98,13 @@ def worst_of(question: Section, columns: Sequence[Column], places: Sequence[int]
 
 
 def _deciding(question: str, marks: dict[str, Mark]) -> dict[str, Mark]:
-    """Those that decide a question; all where nothing else is judged."""
-    return {name: mark for name, mark in marks.items() if not _of_others(question, mark)} or marks
-
-
-def _of_others(question: str, mark: Mark) -> bool:
-    """Whether what does not comply is no driver's conduct, where a driver's is asked for."""
-    return mark.complies is False and mark.fault in (SERVER, BY_DESIGN) and questions()[question].of == DRIVER
+    """Those that decide a question; all where nothing else is judged. Where a driver's conduct is asked for, what does
+    not comply and is the server's or so by design decides nothing."""
+    if questions()[question].of != DRIVER:
+        return marks
+    others = (SERVER, BY_DESIGN)
+    own = {name: mark for name, mark in marks.items() if mark.complies is not False or mark.fault not in others}
+    return own or marks
 
 
 def sharing(question: Section, places: Sequence[int]) -> Mark:

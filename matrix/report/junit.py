@@ -7,11 +7,12 @@ something is new; the word is a property of each case.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 from xml.etree import ElementTree as xml
 
 from matrix.lines import ScenarioLine
+from matrix.report.loose import objects
 from matrix.results.text import clean
 from matrix.words import NOT_VERDICTS
 
@@ -24,16 +25,10 @@ def junit(suites: Iterable[tuple[str, Iterable[ScenarioLine]]]) -> bytes:
     for name, lines in suites:
         cases = [_case(name, line) for line in lines]
         kinds = [child.tag for case in cases for child in case]
-        suite = xml.SubElement(
-            root,
-            "testsuite",
-            name=xml_text(name),
-            tests=str(len(cases)),
-            failures=str(kinds.count("failure")),
-            errors=str(kinds.count("error")),
-            skipped=str(kinds.count("skipped")),
-        )
-        suite.extend(cases)
+        counts = {"failures": "failure", "errors": "error", "skipped": "skipped"}
+        numbers = {key: str(kinds.count(kind)) for key, kind in counts.items()}
+        about = {"name": xml_text(name), "tests": str(len(cases))}
+        xml.SubElement(root, "testsuite", about | numbers).extend(cases)
     return b'<?xml version="1.0" encoding="utf-8"?>\n' + xml.tostring(root, encoding="utf-8") + b"\n"
 
 
@@ -43,9 +38,8 @@ def xml_text(value: Any) -> str:
 
 
 def _case(suite: str, line: ScenarioLine) -> xml.Element:
-    case = xml.Element(
-        "testcase", classname=xml_text(suite), name=xml_text(f"{line['scenario']} {line.get('title') or ''}")
-    )
+    name = xml_text(f"{line['scenario']} {line.get('title') or ''}")
+    case = xml.Element("testcase", classname=xml_text(suite), name=name)
     if isinstance(line.get("seconds"), (int, float)):
         case.set("time", f"{line['seconds']:.3f}")
     verdict = line["verdict"]
@@ -64,12 +58,6 @@ def _case(suite: str, line: ScenarioLine) -> xml.Element:
         xml.SubElement(case, "skipped", message=f"{word}, as expected ({expectation['category']}): {known}")
     elif line["complies"] is False or (expectation and not expectation["met"]):
         failure = xml.SubElement(case, "failure", message=reason, type=word)
-        failure.text = "\n".join(
-            xml_text(f"{each.get('property')}: {each.get('sentence')}") for each in violations(line)
-        )
+        told = [f"{each.get('property')}: {each.get('sentence')}" for each in objects(line.get("violations"))]
+        failure.text = "\n".join(map(xml_text, told))
     return case
-
-
-def violations(line: ScenarioLine) -> list[Mapping[str, Any]]:
-    found = line.get("violations")
-    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []

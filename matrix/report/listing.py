@@ -39,14 +39,9 @@ def _part(part: Lanes, name: str, first: bool) -> str:
             f"<td>{_phrase(event)}</td></tr>"
             for event in part.events
         )
-        return _table(
-            "list",
-            "scroll tall",
-            name,
-            "In the order in which it happened." if first else "Afterwards",
-            '<th scope="col">task</th><th scope="col">what happened</th>',
-            rows,
-        )
+        about = "In the order in which it happened." if first else "Afterwards"
+        heads = '<th scope="col">task</th><th scope="col">what happened</th>'
+        return _table("list", "scroll tall", name, about, heads, rows)
     about = "Time runs down; one column per task. A bar means that the task waits for an answer."
     heads = "".join(f'<th scope="col">{escape(session)}</th>' for session in part.sessions)
     return _table("lanes", "scroll", name, about if first else "Afterwards", heads, _lanes(part))
@@ -79,15 +74,8 @@ def _lanes(part: Lanes) -> Iterator[str]:
 
 
 def _phrase(event: ShownEvent) -> str:
-    parts = []
-    if event.operation:
-        parts.append(f'<span class="op">{escape(event.operation)}</span>')
-    if event.verb:
-        parts.append(f'<span class="said">{escape(event.verb)}</span>')
-    if event.what:
-        parts.append(f'<span class="what">{escape(event.what)}</span>')
-    if event.text:
-        parts.append(f'<span class="text">{escape(event.text)}</span>')
+    said = (("op", event.operation), ("said", event.verb), ("what", event.what), ("text", event.text))
+    parts = [f'<span class="{style}">{escape(text)}</span>' for style, text in said if text]
     if event.result is not None:
         parts.append(f'<code class="result">{escape(event.result)}</code>')
     if event.error:

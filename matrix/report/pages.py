@@ -158,13 +158,8 @@ def _about(estimate: float) -> str:
 
 def render(site: Site, path: str, template: str, **values: Any) -> str:
     """A page; ``path`` is from the root of the site. Harmful characters are spelled out on the whole page."""
-    shared = {
-        "checkout": site.options.checkout,
-        "root": "../" * path.count("/"),
-        "site": site,
-        "table": site.table,
-        "path": path,
-    }
+    shared = {"site": site, "table": site.table, "path": path, "root": "../" * path.count("/")}
+    shared["checkout"] = site.options.checkout
     return clean(templates().get_template(template).render(**{**shared, **values}))
 
 

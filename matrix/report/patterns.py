@@ -6,7 +6,7 @@ Texts and code come from docs/patterns (a test executes the code), every verdict
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -133,6 +133,8 @@ def _pattern(table: Table, raw: Mapping[str, Any], shown: Mapping[str, str], cod
         for name in raw.get("instead", ())
         if name in rows
     ]
+    tried = [cure for cure in found if cure.tried]
+    tried.sort(key=lambda cure: keeps.preference(cure.scenario, cure.kept, cure.holds, cure.tried))
     return Pattern(
         key=raw["code"].replace("_", "-"),
         title=raw["title"],
@@ -143,7 +145,7 @@ def _pattern(table: Table, raw: Mapping[str, Any], shown: Mapping[str, str], cod
         seen=seen,
         seen_in=table.columns[worst.newest].cell if worst else "",
         per_driver=_per_driver(table, marks),
-        cures=_best_first(found),
+        cures=tuple(tried),
     )
 
 
@@ -158,13 +160,6 @@ def _per_driver(table: Table, marks: Sequence[Mark]) -> tuple[Sentence, ...]:
     for driver, mark in worst.items():
         drivers.setdefault((mark.word, (mark.note != "unexpected" and mark.detail) or mark.reason), []).append(driver)
     return tuple(Sentence(", ".join(names), word, text) for (word, text), names in drivers.items())
-
-
-def _best_first(cures: Iterable[Alternative]) -> tuple[Alternative, ...]:
-    def place(cure: Alternative) -> tuple[int, ...]:
-        return keeps.preference(cure.scenario, cure.kept, cure.holds, cure.tried)
-
-    return tuple(sorted((cure for cure in cures if cure.tried), key=place))
 
 
 def _worst(marks: Sequence[Mark]) -> Mark:

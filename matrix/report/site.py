@@ -63,13 +63,8 @@ def build(table: view.Table, out: str | os.PathLike[str], options: SiteOptions |
         for path in ("cells", "scenarios", "drivers", "badges", "tortoise"):
             (folder / path).mkdir()
         summary = files.as_json_lines(published.summary(site), "cells")
-        calls: list[Call] = [
-            (_shared, (site, summary)),
-            (_patterns_and_errors, (site,)),
-            (_methods, (site,)),
-            (_fix, (site,)),
-            (_changes, (site,)),
-        ]
+        calls: list[Call] = [(_shared, (site, summary))]
+        calls += [(whole, (site,)) for whole in (_patterns_and_errors, _methods, _fix, _changes)]
         calls += [(_run, (site, run)) for run in options.older]
         calls += [(_document, (site, kind)) for kind in table.documents]
         calls += [(_home, (site, release)) for release in ("", *site.releases)]
@@ -284,9 +279,8 @@ def charts(of: Group, row: view.Row) -> list[dict[str, Any]]:
             low, high = version_key(span.low), version_key(span.high)
             own = [place for place in places if low <= version_key(str(of.axes[place].get(axis) or "")) <= high]
             link = next((row.marks[place].href for place in reversed(own) if row.marks[place].word == span.word), None)
-            parts.append(
-                {"range": span, "versions": [str(of.axes[place].get(axis) or "") for place in own], "href": link}
-            )
+            versions = [str(of.axes[place].get(axis) or "") for place in own]
+            parts.append({"range": span, "versions": versions, "href": link})
         found.append({"axis": name, "parts": parts})
     return found
 
@@ -367,6 +361,7 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
     of_group = next(group.newest for group in site.table.groups if place in group.places)
     # Whose page shows all there is, and is what can be taken upstream; empty of that one.
     newest = site.table.columns[of_group].cell if of_group != place else ""
+    fault = site.table.faults.get((cell, name), "")
     scripts = attachments.reproducers(run.path.parent, line, run.header)
     lacks = line["complies"] is False and name not in scripts
     absent = attachments.no_script(run.path.parent, line, run.header) if lacks else ""
@@ -388,11 +383,7 @@ def _evidence(site: Site, column: view.Column, run: CellResult, line: ScenarioLi
         stamp=runs.stamp(run),
         replay=replay_command(cell, name, line.get("schedule")),
         absent=absent,
-        upstream=""
-        if newest
-        else attachments.upstream_text(
-            line, run.header, scripts.get(name), site.table.faults.get((cell, name), ""), absent
-        ),
+        upstream="" if newest else attachments.upstream_text(line, run.header, scripts.get(name), fault, absent),
         reproducers={scenario: f"{scenario}.py" for scenario in scripts},
     )
 
