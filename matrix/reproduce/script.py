@@ -123,7 +123,7 @@ class Maker:
         sweep = self.sweep
         everything = [item for task in self.tasks for item in within(task.items)]
         kinds = {item.kind for item in self.everything}
-        network = self.network()
+        network, asked = self.network(), names(self.found.shows)
         return part(
             name,
             {
@@ -155,6 +155,13 @@ class Maker:
                 "blocks": "block" in kinds,
                 "fails": "fail" in kinds,
                 "stops": "Stop" in self.named,
+                **{name: name in asked for name in ("well", "failed")},
+                "looks": not asked.isdisjoint(("well", "failed")),
+                "looks_at_rows": "rows" in asked,
+                "looks_at_server": self.found.looks_at_server,
+                "told_later": self.told_later(),
+                "next_user": bool(self.next_user),
+                "shut": self.declared.unreachable,
             },
         )
 
@@ -305,67 +312,18 @@ class Maker:
 
     # -- the end ---------------------------------------------------------------------------------------------------
     def main(self) -> str:
-        indent = "        "
-        lines = ["# -- run it, and look ".ljust(118, "-")]
-        asked = names(self.found.shows)
-        if "well" in asked:
-            lines += ["def well(what):", '    """Whether it was asked for, and told to have worked."""']
-            lines += ["    answer = told.get(what, NOTHING)"]
-            lines += ["    return answer is not NOTHING and not isinstance(answer, BaseException)"]
-        if "failed" in asked:
-            lines += ["def failed(what):", "    return isinstance(told.get(what), BaseException)"]
-        lines += ["", ""] if len(lines) > 1 else []
-        lines += [
-            "async def main():",
-            f"    global direct, holding{self.global_names()}",
-        ]
-        lines.append("    asyncio.get_running_loop().set_exception_handler(lambda *_: None)")
-        direct = "None" if self.sqlite or self.odbc else "await connect(HOST, PORT)"
-        lines.append(f"    direct = {direct}  # past the gate: sets up, looks at the end")
-        lines += self.tables.create(self.seeds())
-        lines.append("    try:")
-        lines += [indent + each for each in self.begin()]
-        lines.append(f"{indent}holding = True")
-        lines += [indent + each for each in self.starts()]
-        lines.append(f"{indent}await conduct(ORDER)")
-        if self.next_user:
-            lines.append(indent + NEXT)
-        if self.found.looks_at_server:
-            lines += [
-                f"{indent}mine = \"datname = current_database() AND state LIKE 'idle in transaction%'\"",
-                f'{indent}question = f"SELECT count(*) FROM pg_stat_activity WHERE {{mine}}"',
-                f"{indent}(open_transactions,) = await sql(direct, question)",
-            ]
-        if self.told_later():
-            lines.append(f"{indent}by_then = dict(told)")
-        lines += [indent + each for each in self.cut()]
-        if "rows" in asked:
-            lines.append(f'{indent}rows = await sql(direct, "SELECT token FROM repro_entry ORDER BY id")')
-        lines.append("    finally:")
-        lines += [f"{indent}reachable(True)"] * self.declared.unreachable
-        lines += [indent + each for each in self.cut()]
-        lines += [
-            *(indent + each for each in self.tables.drop()),
-        ]
-        lines += [
-            *self.shows(),
-            "    print(" + quoted(f"expected: {self.found.expected}") + ")",
-            f'    print("observed:", {self.observed()})',
-            '    print("the symptom shows" if shows else "the symptom does not show")',
-            "    return 1 if shows else 0",
-            "",
-            "",
-            'if __name__ == "__main__":',
-            "    try:",
-            "        code = asyncio.new_event_loop().run_until_complete(main())",
-            "    except Exception:",
-            "        traceback.print_exc()",
-            "        code = 3  # neither shown nor not shown: the script itself could not go on",
-            "    sys.stdout.flush()",
-            "    os._exit(code)  # tasks and threads that wait for ever must not keep the interpreter",
-            "",
-        ]
-        return "\n".join(lines)
+        """What runs the program and looks: the part of that name, with what is of this script in its places."""
+        lines = {"BEGIN": self.begin(), "STARTS": self.starts(), "CUT": self.cut(), "DROP": self.tables.drop()}
+        lines |= {"SHOWS": self.shows(), "CREATE": self.tables.create(self.seeds())}
+        words = {"GLOBALS": self.global_names(), "DIRECT": "await connect(HOST, PORT)", "OBSERVED": self.observed()}
+        words |= {"DIRECT": "None"} if self.sqlite or self.odbc else {}
+        words["EXPECTED"] = quoted(f"expected: {self.found.expected}")
+
+        def filled(match: re.Match[str]) -> str:
+            return "\n".join(f"{match[1]}{line}" for line in lines[match[2]])
+
+        text = re.sub("|".join(words), lambda match: words[match[0]], self.part("main"))
+        return re.sub(rf"^( *)({'|'.join(lines)})$", filled, text, flags=re.M)
 
     def plain_client(self) -> list[str]:
         return [f'{PLAIN} = connections.get("default")'] * (PLAIN in self.global_names())
@@ -380,8 +338,8 @@ class Maker:
         found = self.found.shows.replace("told.", "by_then.") if self.told_later() else self.found.shows
         parts = found.split(" and ")
         if len(found) < 100:
-            return [f"    shows = {found}"]
-        return ["    shows = (", f"        {parts[0]}", *(f"        and {part}" for part in parts[1:]), "    )"]
+            return [f"shows = {found}"]
+        return ["shows = (", f"    {parts[0]}", *(f"    and {part}" for part in parts[1:]), ")"]
 
     def observed(self) -> str:
         """What is printed of what the script has seen."""
