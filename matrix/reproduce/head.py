@@ -69,9 +69,8 @@ def head(maker: Made, rest: str, seconds: int) -> str:
     lines += [f"import {module}" for module in modules if module in used]
     if maker.orm:
         lines.append(f"from tortoise import Tortoise, {'connections, ' * ('connections' in used)}fields")
-        lines += ["from tortoise.expressions import F"] * bool(maker.tables.counters) + [
-            "from tortoise.models import Model"
-        ]
+        lines += ["from tortoise.expressions import F"] * bool(maker.tables.counters)
+        lines.append("from tortoise.models import Model")
         lines += ["from tortoise.transactions import in_transaction"] * ("in_transaction" in used)
     imports = "\n".join(lines)
     oldest = "3.11" if any(f"{call}(" in rest for call in OF_311) else "3.10"

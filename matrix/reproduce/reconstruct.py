@@ -15,12 +15,7 @@ PLAIN = "plain"  # the name of the plain client in a script
 STATEMENTS: tuple[str, ...] = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
 STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping", "look", "fetch", "listen", "pipeline", "pipeline_end")
 STATEMENTS = (*STATEMENTS, "delete", "touch")
-UNWRITTEN = (
-    "view",
-    "iterate",
-    "bulk_update",
-    "put",
-)  # among them
+UNWRITTEN = ("view", "iterate", "bulk_update", "put")  # among them
 MANY = {"executemany": "many", "copy_in": "copy"}  # writes of several rows, and what they are as items
 THE_END = "the end"  # what a fetch gives behind the last row
 OUTCOMES = ("ok", "error", "cancelled")
@@ -107,7 +102,8 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
             items[0].at_once = True
         late = bool(again) and min(e["n"] for e in history if e["session"] == name) > again
         on_purpose = ends.get(name, {}).get("raised_by") == name
-        tasks.append(Task(name, letters[name], items, _ended(ends.get(name)), on_purpose, tuple(_started(items)), late))
+        children = tuple(child for item in within(items) if item.kind == "start" for child in item.names)
+        tasks.append(Task(name, letters[name], items, _ended(ends.get(name)), on_purpose, children, late))
     everything = [item for task in tasks for item in within(task.items)]
     _limits(everything, network)
     for left in (item for item in everything if item.kind == "leave"):
@@ -115,8 +111,8 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
         if block is None:
             raise NotWritten(f"{left.text} is ended and was never begun")
         block.handed = True
-    children = {child for task in tasks for child in task.children}
-    return sorted(tasks, key=lambda task: (task.name in children, LETTERS.index(task.letter)))
+    started = {child for task in tasks for child in task.children}
+    return sorted(tasks, key=lambda task: (task.name in started, LETTERS.index(task.letter)))
 
 
 def steps_of_the_network(evidence: Mapping[str, Any]) -> bool:
@@ -254,10 +250,9 @@ STEPS = {"thread": "thread", "end_server_sessions": "kill", "lose_connections": 
 def _plain_step(fact: Mapping[str, Any]) -> Item:
     kind = fact["kind"]
     if kind in NETWORK:
-        given = {"fall_silent": ("open", "new"), "reach_server": ("reachable",)}.get(kind, ())
-        return Item(
-            "network", in_words(fact), value=f"{NETWORK[kind]}({', '.join(str(bool(fact[each])) for each in given)})"
-        )
+        keys = {"fall_silent": ("open", "new"), "reach_server": ("reachable",)}.get(kind, ())
+        given = ", ".join(str(bool(fact[key])) for key in keys)
+        return Item("network", in_words(fact), value=f"{NETWORK[kind]}({given})")
     if kind == "cancel":
         return Item("cancel", names=(fact["session"],))
     return Item(STEPS[kind], seconds=fact.get("seconds", 0)) if kind in STEPS else Item("step", in_words(fact))
@@ -270,17 +265,17 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
     if kind == "begin_and_forget":
         return Item("forget", in_words(fact), number=number)
     if fact.get("by_hand"):
-        return Item("hand", short_late(fact), names=(block,), value=what, number=number, block=of_block)
+        return Item("hand", sentence(short(fact)), names=(block,), value=what, number=number, block=of_block)
     if what == "begin":
         alias, nested = str(fact.get("alias") or ""), bool(fact["nested"])
         made = Item("block", block, number=number, nested=nested, connection=alias, in_thread=threaded, block=of_block)
         made.begins = str(fact.get("begins", ""))
         return made
     if what not in STATEMENTS or kind in UNWRITTEN:
-        raise NotWritten(f"no script can say {short_late(fact)!r} yet")
+        raise NotWritten(f"no script can say {sentence(short(fact))!r} yet")
     value = short(fact.get("row", "")) if fact.get("row") != THE_END else ""
     if kind == "look" or (kind.startswith("await_") and "query" not in fact):
-        raise NotWritten(f"no script can say {short_late(fact)!r} yet")
+        raise NotWritten(f"no script can say {sentence(short(fact))!r} yet")
     if "query" in fact:  # built before: where is in the history
         names = tuple(short(fact.get("rows") or [fact["row"]]))
         built = Item("query", name_of(entry), names=names, value=str(fact["by"]), number=number)
@@ -297,10 +292,9 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
     using = _using(fact.get("using"))
     if fact.get("fails") and kind == "fetch":
         raise NotWritten("no script streams a result that has an error in it yet")
+    more: dict[str, Any] = {"number": number, "using": using, "in_thread": threaded}
     if what == "ensure":
-        return Item(
-            "ensure", name_of(entry), value=value, names=(kind,), number=number, using=using, in_thread=threaded
-        )
+        return Item("ensure", name_of(entry), value=value, names=(kind,), **more)
     if kind == "fetch":
         copied = bool(fact.get("copied"))
         return Item("fetch", in_words(fact), value=value, number=number, in_thread=threaded, copied=copied)
@@ -309,18 +303,12 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
         return Item(MANY[kind], in_words(fact), names=names, number=number, fails=fails)
     if kind == "bulk_create":
         names = tuple(short(fact["rows"]))
-        return Item("bulk", in_words(fact), names=names, number=number, using=using, in_thread=threaded)
+        return Item("bulk", in_words(fact), names=names, **more)
     if what in ("set", "probe"):
         if kind != "no_autocommit" and "sql" not in fact:
             raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
         value = fact.get("sql", "")
-    value = kind if what == "close" else value
-    return Item(what, name_of(entry), value=value, number=number, using=using, in_thread=threaded)
-
-
-def short_late(fact: Mapping[str, Any]) -> str:
-    """A fact in words, with short names."""
-    return sentence(short(fact))
+    return Item(what, name_of(entry), value=kind if what == "close" else value, **more)
 
 
 def _using(using: Mapping[str, Any] | None) -> str:
@@ -382,13 +370,6 @@ def _over_time(asked: Mapping[Any, Item]) -> Item:
         if item.kind != "end" and item.outcome in ("cancelled", "error"):
             return item
     raise NotWritten("nothing was under way when the time was over")
-
-
-def _started(items: Sequence[Item]) -> Iterator[str]:
-    for item in items:
-        if item.kind == "start":
-            yield from item.names
-        yield from _started(item.items)
 
 
 def within(items: Sequence[Item]) -> Iterator[Item]:

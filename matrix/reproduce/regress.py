@@ -10,8 +10,7 @@ from typing import Any
 from matrix.reproduce import NotWritten
 from matrix.reproduce.head import STANDARD
 from matrix.reproduce.naming import harmless, names, quoted, wrapped
-from matrix.reproduce.reconstruct import within
-from matrix.reproduce.script import NEXT, Maker, made
+from matrix.reproduce.script import Maker, made
 from matrix.results.text import one_line
 
 WRONG = "{what: answer for what, answer in told.items() if answer is NOTHING or isinstance(answer, BUGS)}"
@@ -61,8 +60,7 @@ class Test(Maker):
 
     def refuse(self) -> None:
         """Raises NotWritten for what no order of events shows."""
-        items = [item for task in self.tasks for item in within(task.items)]
-        odd = next((item.kind for item in items if item.kind in UNORDERED), "")
+        odd = next((item.kind for item in self.items if item.kind in UNORDERED), "")
         found, known = self.found, self.declared
         if odd or self.sweep or self.pool or self.odbc or (self.sqlite and not self.orm):
             raise NotWritten(f"events alone cannot order it ({odd or 'a cancelled wait, a pool or threads'})")
@@ -116,7 +114,7 @@ class Test(Maker):
             helpers += ["def failed(what):", "    return isinstance(told.get(what), BaseException)", "", ""]
         body = [*(self.tortoise_begin() if self.orm else self.driver_begin()), *self.starts(), "await conduct(ORDER)"]
         if self.next_user:
-            body.append(NEXT)
+            body.append('await asyncio.wait([start("the next task", the_next_task)], timeout=PATIENCE)')
         if "rows" in asked:
             body.append(
                 "rows = [entry.token for entry in await asyncio.wait_for(Entry.all(), PATIENCE)]"

@@ -20,7 +20,6 @@ from matrix.reproduce.tables import KEYS, Tables
 from matrix.reproduce.writer import LIMIT, ROWS, Writer
 
 CLOSE_FIRST = "await connections.close_all(discard=True)  # a client is made at its first use"
-NEXT = 'await asyncio.wait([start("the next task", the_next_task)], timeout=PATIENCE)'
 MakerT = TypeVar("MakerT", bound="Maker")
 CROWD = 4  # so many tasks that do the same share one function
 SYMPTOM_SECONDS = 5  # in which something must happen; through Tortoise the driver may need more
@@ -108,10 +107,15 @@ class Maker:
         rest = f"{body}\n\n\n{self.program}\n\n\n{self.main()}"
         return f"{self.head(rest)}\n{rest}"
 
+    @cached_property
+    def items(self) -> list[reconstruct.Item]:
+        """What all tasks do."""
+        return [item for task in self.tasks for item in within(task.items)]
+
     @property
     def everything(self) -> list[reconstruct.Item]:
-        """What all tasks do, and the next one."""
-        return [*(item for task in self.tasks for item in within(task.items)), *within(self.next_user)]
+        """The same, and what the next one does."""
+        return [*self.items, *within(self.next_user)]
 
     @property
     def swept(self) -> bool:
@@ -120,50 +124,47 @@ class Maker:
 
     def part(self, name: str) -> str:
         """A part of the runtime with only those of its lines that this script needs."""
-        sweep = self.sweep
-        everything = [item for task in self.tasks for item in within(task.items)]
-        kinds = {item.kind for item in self.everything}
-        network, asked = self.network(), names(self.found.shows)
-        return part(
-            name,
-            {
-                "frames": self.declared.by_frame,
-                "login": self.declared.holds_login,
-                "swept": self.swept,
-                "kills": any(item.kind == "kill" for item in everything),
-                "mysql": self.server in ("mysql", "mariadb"),
-                "implicit": any(item.begins == "implicit" for item in everything),
-                "by_hand": any(item.begins == "statement" for item in everything),
-                "scripts": self.tables.scripts,
-                "orphans": self.tables.orphans,
-                "counters": bool(self.tables.counters),
-                "threads": any(item.kind == "thread" for item in everything),
-                "in_place": self.in_place() != "",
-                "eager": any(item.at_once for item in everything),
-                "context": self.declared.context != "" or any(item.empty for item in everything),
-                "abandoned": self.declared.abandons,
-                "reuses": self.found.reuses_number,
-                "unreachable": self.declared.unreachable or "reachable" in network,
-                "silence": "fall_silent" in network,
-                "resets": "reset_connections" in network,
-                "limits": self.limits(),
-                "saves": any(item.kind == "save" for item in everything),
-                "again": any(item.kind == "outlives" and item.value for item in everything),
-                "using": any(item.using for item in (*everything, *within(self.next_user))),
-                "cancels": sweep is not None and not sweep.as_it_ends,
-                "events": self.by_events,
-                "blocks": "block" in kinds,
-                "fails": "fail" in kinds,
-                "stops": "Stop" in self.named,
-                **{name: name in asked for name in ("well", "failed")},
-                "looks": not asked.isdisjoint(("well", "failed")),
-                "looks_at_rows": "rows" in asked,
-                "looks_at_server": self.found.looks_at_server,
-                "told_later": self.told_later(),
-                "next_user": bool(self.next_user),
-                "shut": self.declared.unreachable,
-            },
-        )
+        everything, network, asked = self.everything, self.network(), names(self.found.shows)
+        kinds, own = {item.kind for item in everything}, {item.kind for item in self.items}
+        begins = {item.begins for item in self.items}
+        known = {
+            "frames": self.declared.by_frame,
+            "login": self.declared.holds_login,
+            "swept": self.swept,
+            "mysql": self.server in ("mysql", "mariadb"),
+            "implicit": "implicit" in begins,
+            "by_hand": "statement" in begins,
+            "scripts": self.tables.scripts,
+            "orphans": self.tables.orphans,
+            "counters": bool(self.tables.counters),
+            "kills": "kill" in own,
+            "threads": "thread" in own,
+            "saves": "save" in own,
+            "blocks": "block" in kinds,
+            "fails": "fail" in kinds,
+            "in_place": self.in_place() != "",
+            "eager": any(item.at_once for item in self.items),
+            "context": self.declared.context != "" or any(item.empty for item in self.items),
+            "abandoned": self.declared.abandons,
+            "reuses": self.found.reuses_number,
+            "unreachable": self.declared.unreachable or "reachable" in network,
+            "silence": "fall_silent" in network,
+            "resets": "reset_connections" in network,
+            "limits": self.limits(),
+            "again": any(item.kind == "outlives" and item.value for item in self.items),
+            "using": any(item.using for item in everything),
+            "cancels": self.sweep is not None and not self.sweep.as_it_ends,
+            "events": self.by_events,
+            "stops": "Stop" in self.named,
+            **{name: name in asked for name in ("well", "failed")},
+            "looks": not asked.isdisjoint(("well", "failed")),
+            "looks_at_rows": "rows" in asked,
+            "looks_at_server": self.found.looks_at_server,
+            "told_later": self.told_later(),
+            "next_user": bool(self.next_user),
+            "shut": self.declared.unreachable,
+        }
+        return part(name, known)
 
     def network(self) -> set[str]:
         """The functions that do something to the network."""
@@ -175,8 +176,7 @@ class Maker:
 
     def in_place(self) -> str:
         """The task that does, shielded, what the victim waits for."""
-        everything = (item for task in self.tasks for item in within(task.items))
-        return next((item.names[0] for item in everything if item.kind == "start" and item.shielded), "")
+        return next((item.names[0] for item in self.items if item.kind == "start" and item.shielded), "")
 
     def aliases(self) -> list[str]:
         """The names of Tortoise's connections."""
@@ -238,7 +238,7 @@ class Maker:
         lines += [f"# {each}" for each in wrapped(self.order_in_words())]
         if not self.orm:
             lines.append("pool = None" if self.pool else "connection = None")
-        if any(item.handed for task in self.tasks for item in within(task.items)):
+        if any(item.handed for item in self.items):
             lines.append("opened = {}")
         lines += ["lock = asyncio.Lock()  # around what the children do"] if self.declared.lock else []
         if self.crowd():
@@ -331,7 +331,7 @@ class Maker:
     def global_names(self) -> str:
         if not self.orm:
             return ", pool" if self.pool else ", connection"
-        plain = any(item.using == PLAIN for task in self.tasks for item in within(task.items))
+        plain = any(item.using == PLAIN for item in self.items)
         return ", before" * (self.declared.context == "before") + f", {PLAIN}" * plain
 
     def shows(self) -> list[str]:
@@ -351,9 +351,8 @@ class Maker:
         return self.found.hangs and (self.limits() or any(item.kind == "hear" for item in self.everything))
 
     def seeds(self) -> int:
-        items = [item for task in self.tasks for item in within(task.items)] + list(within(self.next_user))
-        streamed = [ROWS for item in items if item.kind == "fetch"]
-        return max([1, *streamed, *(int(item.value[2:]) for item in items if item.kind == "read")])
+        streamed = [ROWS for item in self.everything if item.kind == "fetch"]
+        return max([1, *streamed, *(int(item.value[2:]) for item in self.everything if item.kind == "read")])
 
     def begin(self) -> list[str]:
         if self.odbc:
@@ -377,12 +376,13 @@ class Maker:
             credentials = '{"host": "127.0.0.1", "port": port, "user": LOGIN["user"], "password": LOGIN["password"]}'
             credentials += '\ncredentials |= {"database": ADDRESS.path.strip("/"), "minsize": 1, "maxsize": '
             credentials += f"{size}}}\n{self.driver.credentials}".rstrip()
+        engines = ", ".join(f"{quoted(alias)}: engine" for alias in self.aliases())
         return [
             *gate,
             *f"credentials = {credentials}".splitlines(),
             f'engine = {{"engine": "tortoise.backends.{self.driver.engine}", "credentials": credentials}}',
             f'apps = {{"models": {{"models": ["__main__"], "default_connection": {quoted(self.aliases()[0])}}}}}',
-            f'config = {{"connections": {{{self.engines()}}}, "apps": apps}}',
+            f'config = {{"connections": {{{engines}}}, "apps": apps}}',
             f"await Tortoise.init(config=config{self.fallback()})",
             *([CLOSE_FIRST] * self.declared.closes_first),
             *(["before = contextvars.copy_context()"] * (self.declared.context == "before")),
@@ -390,9 +390,6 @@ class Maker:
             *(["reachable(False)"] * self.declared.unreachable),
             *self.fill(),
         ]
-
-    def engines(self) -> str:
-        return ", ".join(f"{quoted(alias)}: engine" for alias in self.aliases())
 
     def fallback(self) -> str:
         """Without it Tortoise 1 finds no context at all in an empty one."""

@@ -61,8 +61,7 @@ class Tables:
 
     def drop(self) -> list[str]:
         """The lines that drop them again."""
-        tables = (
-            ["repro_orphan"] * self.orphans + ["repro_entry", "repro_seed"] + ["repro_counter"] * bool(self.counters)
-        )
+        tables = ["repro_orphan"] * self.orphans + ["repro_entry", "repro_seed"]
+        tables += ["repro_counter"] * bool(self.counters)
         lines = [f"for table in ({', '.join(map(quoted, tables))}):", '    await sql(direct, f"DROP TABLE {table}")']
         return ['await sql(direct, "DROP TABLE IF EXISTS repro_script")'] * self.scripts + lines

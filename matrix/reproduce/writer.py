@@ -55,7 +55,7 @@ class Writer:
             lines.append(self.fails_on_purpose())
         if self.declared.lock and task.name in self.children:
             lines = ["async with lock:", *_indented(lines)]
-        shared = sorted(self.shared & {self.named(item) for item in within(task.items)})
+        shared = sorted(self.shared & {self.client(item) for item in within(task.items) if item.kind == "block"})
         lines = [*(f"global {name}" for name in shared), *lines]
         return [f"async def {task.function}():", *_indented(lines)]
 
@@ -126,17 +126,14 @@ class Writer:
         wrong = any(self.failed(item) or "cancelled" in (item.outcome, item.end_outcome) for item in between)
         return end if wrong and self.ends.get(self.mine) != "done" else 0
 
-    def body_of(self, name: str) -> str:
-        if name not in self.names:
-            raise NotWritten(f"{name} never came to its first step")
-        return self.names[name].function
-
     def start(self, item: Item, create: str = "") -> str:
         """The call that starts another task."""
         name = item.names[0]
+        if name not in self.names:
+            raise NotWritten(f"{name} never came to its first step")
         context = {"before": ", context=before.copy()", "empty": ", context=contextvars.Context()"}
         given = context.get("empty" if item.empty else self.declared.context, "")
-        return f"start({quoted(name)}, {self.body_of(name)}{create}{given})"
+        return f"start({quoted(name)}, {self.names[name].function}{create}{given})"
 
     def shielded(self, item: Item, end: Item) -> list[str]:
         """``asyncio.shield`` around a block's end by hand, which a task of its own then does."""
@@ -168,6 +165,7 @@ class Writer:
     def item(self, item: Item, letter: str | None) -> list[str]:
         letter = None if item.at_once and item.kind != "block" else letter
         turn = f"await turn({quoted(letter)})" if letter else "pass"
+        who = quoted(letter) if letter else None
         if item.kind == "block":
             return self.block(item, letter)
         if item.kind == "outlives":
@@ -205,24 +203,20 @@ class Writer:
             block = f"opened[{quoted(item.text)}]"
             failure = 'type(error := Stop("fails on purpose")), error, None'
             given = "None, None, None" if item.value != "rollback" else failure
-            return [f"{block}.who = {quoted(letter) if letter else None}", f"await {block}.__aexit__({given})"]
+            return [f"{block}.who = {who}", f"await {block}.__aexit__({given})"]
         if item.kind == "acquire":
             call = self.limited("acquire()", item, "acquire")
-            return [f"connection = await do({quoted(letter) if letter else None}, {quoted(item.text)}, {call})"]
+            return [f"connection = await do({who}, {quoted(item.text)}, {call})"]
         if item.kind == "pipeline":
-            return [
-                "mode = connection.pipeline()",
-                f"await do({quoted(letter) if letter else None}, {quoted(item.text)}, {self.statement(item)})",
-            ]
+            made = ["mode = connection.pipeline()"]
+            return [*made, f"await do({who}, {quoted(item.text)}, {self.statement(item)})"]
         if item.kind == "get":
-            return [
-                f"entry = await do({quoted(letter) if letter else None}, {quoted(item.text)}, {self.statement(item)})"
-            ]
+            return [f"entry = await do({who}, {quoted(item.text)}, {self.statement(item)})"]
         if item.doomed:
             cancelled = "asyncio.current_task().cancel()  # arrives at the driver's first await"
             return [turn, cancelled, f"await do(None, {quoted(item.text)}, {self.statement(item)})"]
         statement = self.statement(item, letter)
-        return [f"await do({quoted(letter) if letter else None}, {quoted(item.text)}, {statement})"]
+        return [f"await do({who}, {quoted(item.text)}, {statement})"]
 
     def statement(self, item: Item, letter: str | None = None) -> str:
         value = quoted(item.value)
@@ -271,11 +265,6 @@ class Writer:
             return f"lambda: within({quoted(self.mine)}, {item.seconds:g}, lambda: {call})"
         return f"lambda: asyncio.wait_for({call}, {LIMIT})" if item.limited else plain or f"lambda: {call}"
 
-    @staticmethod
-    def named(item: Item) -> str:
-        """The name of a block's client where another task uses it too."""
-        return f"client_{item.block}" if item.kind == "block" and item.block else ""
-
     def client(self, item: Item) -> str:
         """The name of what a block gives, by which it is ended by hand."""
         return f"client_{item.block}" if item.block else "client"
@@ -286,7 +275,7 @@ class Writer:
         if item.end == "rollback" and not self.breaks_off(item):
             inside = [line for line in inside if not line.startswith("pass ")]
             inside.append(self.fails_on_purpose())
-        opened = "transaction(connection)"
+        opened, who = "transaction(connection)", quoted(letter) if letter else None
         if item.begins:
             opened = "by_hand()" if self.orm else "implicit(connection)"
         elif self.orm:
@@ -294,20 +283,17 @@ class Writer:
         make = "in_transaction" if opened == "in_transaction()" else f"lambda: {opened}"
         if self.runs_out_of_time(item):
             begin = self.limited(f"{opened}.__aenter__()", item)
-            return [f"await do({quoted(letter) if letter else None}, {quoted(f'begin {item.text}')}, {begin})"]
+            return [f"await do({who}, {quoted(f'begin {item.text}')}, {begin})"]
         hand = next((each for each in within(item.items) if each.kind == "hand" and each.names == (item.text,)), None)
         if item.handed:
             name = f"opened[{quoted(item.text)}]"
-            made = f"{name} = block({quoted(letter) if letter else None}, {quoted(item.text)}, {make})"
+            made = f"{name} = block({who}, {quoted(item.text)}, {make})"
             return [made, f"await {name}.__aenter__()  # ended elsewhere", *self.body(item.items, letter, goes_on=True)]
         given = f" as {self.client(hand)}" if hand else ""
-        if self.named(item) in self.shared:
-            given = f" as {self.named(item)}"
+        if self.client(item) in self.shared:
+            given = f" as {self.client(item)}"
         at_once = ", at_once=True" * item.at_once
-        return [
-            f"async with block({quoted(letter) if letter else None}, {quoted(item.text)}, {make}{at_once}){given}:",
-            *_indented(inside),
-        ]
+        return [f"async with block({who}, {quoted(item.text)}, {make}{at_once}){given}:", *_indented(inside)]
 
     def breaks_off(self, item: Item) -> bool:
         """Whether the block ended because something in it failed, not because the program wanted it."""
