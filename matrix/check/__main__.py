@@ -20,11 +20,24 @@ from pathlib import Path
 from typing import Any
 
 from matrix import files
+from matrix.harness.cell import Cell, CellError, check_python
+from matrix.harness.cell_name import parse
+from matrix.harness.conductor import HarnessError
+from matrix.harness.drivers import drivers
+from matrix.harness.loop import MatrixLoop
+from matrix.harness.runner import Runner
+from matrix.harness.scenario import OrmSetup, Scenario
+from matrix.harness.schedule import ScheduleMismatch
+from matrix.harness.schedule import parse as parse_schedule
+from matrix.harness.witness import WitnessError
 from matrix.words import ERROR, MUST, complies
 
+from . import imports
+from .allow import Allowed
 from .arguments import AGAIN, COMMAND, EVERY, HERE, add_arguments, words
 from .logged import gathered
 from .pattern import like, rows
+from .places import UserError
 from .told import not_run, refuse, show
 
 POOL = 3  # connections of Tortoise's pool at most
@@ -32,15 +45,6 @@ POOL = 3  # connections of Tortoise's pool at most
 
 def check(options: argparse.Namespace) -> dict[str, Any]:
     """The result, as JSON data. Raises UserError or what a cell raises where nothing can be run."""
-    from matrix.harness.cell import Cell, check_python
-    from matrix.harness.cell_name import parse
-    from matrix.harness.drivers import drivers
-    from matrix.harness.loop import MatrixLoop
-
-    from . import imports
-    from .allow import Allowed
-    from .places import UserError
-
     check_python()
     with contextlib.suppress(KeyError, ValueError):  # no cell at all, as Cell says
         imports.all_there(drivers()[parse(options.cell).driver])
@@ -53,9 +57,8 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--folder {options.folder}: there is no such folder")
     sys.path.insert(0, str(folder))
     models = tuple(options.models or [options.function.partition(":")[0]])
-    os.environ["MATRIX_WARM"] = (
-        "0"  # no session of the server keeps locks on the user's tables from one run to the next
-    )
+    # No session of the server keeps locks on the user's tables from one run to the next.
+    os.environ["MATRIX_WARM"] = "0"
     cell = Cell(options.cell, progress=lambda text: print(f"  {text}", file=sys.stderr))
     if cell.adapter.isolated or "tortoise" not in cell.adapter.capabilities:
         raise UserError(f"{options.cell}: Tortoise cannot be used there, so there is nothing to check")
@@ -83,12 +86,6 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
 
 def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, loop: Any) -> dict[str, Any]:
     """All orders within the bound, or the one that is asked for."""
-    from matrix.harness.conductor import HarnessError
-    from matrix.harness.runner import Runner
-    from matrix.harness.scenario import OrmSetup, Scenario
-    from matrix.harness.schedule import ScheduleMismatch
-    from matrix.harness.witness import WitnessError
-
     from . import hooks
     from .explore import Explored, cancelled, explore, once
 
@@ -123,8 +120,8 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
     outcome = found.outcome
     if program.problem or outcome is None:
         return {**told, "verdict": ERROR, "complies": None, "reason": program.problem or found.error}
-    evidence, driver = outcome.evidence, backing.adapter.name
-    complied = complies(MUST, outcome.verdict)
+    evidence, complied = outcome.evidence, complies(MUST, outcome.verdict)
+    kinds = frozenset(str(each.fact["kind"]) for each in outcome.violations)
     sentences = " ".join([outcome.reason, *(each.sentence for each in outcome.violations)])
     return {
         **told,
@@ -139,23 +136,19 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
         "replay": replay_command(options, outcome.schedule),
         "notes": list(notes(options, program, outcome)),
         "rows": {row: at for row, at in rows(evidence).items() if row in sentences},
-        "like": None
-        if complied
-        else like(evidence, frozenset(str(each.fact["kind"]) for each in outcome.violations), driver),
+        "like": None if complied else like(evidence, kinds, backing.adapter.name),
         "explain": f"{os.environ.get(AGAIN, COMMAND)} explain",
     }
 
 
 def notes(options: argparse.Namespace, program: Any, outcome: Any) -> Iterator[dict[str, Any]]:
     """What else to know of a result; ``kind`` as in NOTES (told.py)."""
-    from matrix.harness.schedule import parse
-
     if not program.asked:
         yield {"kind": "nothing_asked"}
     failed = {each.fact["error"]["type"] for each in outcome.violations if each.fact["kind"] == "program_failed"}
     if options.setup is None and failed & {"DoesNotExist", "ObjectDoesNotExistError"}:
         yield {"kind": "empty_tables"}
-    given, taken = (len(parse(text)) for text in (options.schedule or outcome.schedule, outcome.schedule))
+    given, taken = (len(parse_schedule(text)) for text in (options.schedule or outcome.schedule, outcome.schedule))
     if given < taken:
         yield {"kind": "rest_chosen", "given": given, "taken": taken}
 
@@ -165,7 +158,6 @@ async def make_tables(adapter: Any, database: Any, models: tuple[str, ...]) -> l
     from tortoise import Tortoise, connections
     from tortoise.exceptions import BaseORMException
 
-    from .places import UserError
     from .program import APP
 
     connection = {"engine": adapter.engine, "credentials": adapter.credentials(database, 1)}
@@ -176,9 +168,8 @@ async def make_tables(adapter: Any, database: Any, models: tuple[str, ...]) -> l
         found = Tortoise.apps[APP] if APP in (Tortoise.apps or {}) else {}
         names = [model._meta.db_table for model in found.values()]
         if not names:
-            raise UserError(
-                f"{', '.join(models)}: there are no models in it\nSay with --models in which module they are."
-            )
+            none = f"{', '.join(models)}: there are no models in it"
+            raise UserError(f"{none}\nSay with --models in which module they are.")
         for taken in sorted({"entry", "seed", "counter"} & set(names)):
             raise UserError(f"a model has the table {taken}, which the suite has itself\nGive it another Meta.table.")
         await Tortoise.generate_schemas()
@@ -198,11 +189,6 @@ def replay_command(options: argparse.Namespace, schedule: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """0: it complies, 1: it does not, 2: it could not be run."""
-    from matrix.harness.cell import CellError
-    from matrix.harness.witness import WitnessError
-
-    from .places import UserError
-
     parser = argparse.ArgumentParser(prog="python -m matrix.check", description=__doc__)
     add_arguments(parser)
     options = parser.parse_args(arguments)

@@ -15,9 +15,8 @@ from typing import Any
 
 MEASURED = Path(__file__).resolve().parents[2] / "guard" / "tortoise_guard" / "measured.json"
 COMMITS = re.compile(r"\s*(CREATE|DROP|ALTER|TRUNCATE|RENAME|BEGIN|COMMIT|ROLLBACK|START)\b", re.IGNORECASE)
-LOCKS = re.compile(
-    r"deadlock|lock wait timeout|could not obtain lock|database is locked|\b1213\b|\b1205\b", re.IGNORECASE
-)
+LOCKED = r"deadlock|lock wait timeout|could not obtain lock|database is locked|\b1213\b|\b1205\b"
+LOCKS = re.compile(LOCKED, re.IGNORECASE)
 # Titles of scenarios that no rule of the guard has (the rest stand in its data, with the remedies).
 TITLES = {
     "NST-17": "A deadlock inside an inner block is caught outside of it",
@@ -120,11 +119,9 @@ def _left_elsewhere(facts: Facts) -> str | None:
 
 def _under_way_at_the_end(facts: Facts) -> str | None:
     ending = {line["block"]: line["n"] for line in facts.asked if line["what"] == "commit"}
-    of_others = [
-        line for line in facts.lines if line["block"] in ending and line["session"] != facts.owners.get(line["block"])
-    ]
-    ended = any(line["n"] > ending[line["block"]] for line in of_others if line["event"] in ("ok", "error"))
-    return "CTX-1" if ended else None
+    ended = [line for line in facts.lines if line["block"] in ending and line["event"] in ("ok", "error")]
+    of_others = [line for line in ended if line["session"] != facts.owners.get(line["block"])]
+    return "CTX-1" if any(line["n"] > ending[line["block"]] for line in of_others) else None
 
 
 def _by_hand(facts: Facts) -> str | None:
@@ -161,10 +158,8 @@ def _made_twice(facts: Facts) -> str | None:
             for each in facts.asked
             if each["fact"].get("text", "").startswith("SELECT")
         )
-        others = [
-            each for each in facts.asked if each["fact"].get("text") == made and each["session"] != line["session"]
-        ]
-        if line["error"]["type"] == "IntegrityError" and looked and others:
+        made_by = {each["session"] for each in facts.asked if each["fact"].get("text") == made}
+        if line["error"]["type"] == "IntegrityError" and looked and made_by - {line["session"]}:
             return "TXN-12"
     return None
 

@@ -32,13 +32,8 @@ def plain(name: str) -> str:
 
 def not_run(options: argparse.Namespace, reason: str) -> dict[str, Any]:
     """The result of what could not be run."""
-    return {
-        "cell": options.cell,
-        "function": options.function,
-        "verdict": ERROR,
-        "complies": None,
-        "reason": reason,
-    }
+    about = {"cell": options.cell, "function": options.function}
+    return {**about, "verdict": ERROR, "complies": None, "reason": reason}
 
 
 def refuse(options: argparse.Namespace, told: Mapping[str, Any]) -> int:
