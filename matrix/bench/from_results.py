@@ -34,21 +34,12 @@ def cells(results: Iterable[CellResult]) -> Measured:
 def _cell_row(result: CellResult) -> tuple[Any, ...]:
     ran = [line for line in result.scenarios if line.get("seconds")]
     seconds = [line["seconds"] or 0.0 for line in ran]
-    schedules, per_schedule = _schedules(ran)
     whole = result.footer["seconds"] if result.footer else None
     if not ran:
         return (result.cell, whole, 0, None, None, "", None, None)
-    slowest = seconds.index(max(seconds))
-    return (
-        result.cell,
-        whole,
-        len(ran),
-        statistics.median(seconds) * 1000,
-        seconds[slowest] * 1000,
-        ran[slowest]["scenario"],
-        schedules,
-        per_schedule,
-    )
+    slowest = ran[seconds.index(max(seconds))]["scenario"]
+    took = (statistics.median(seconds) * 1000, max(seconds) * 1000)
+    return (result.cell, whole, len(ran), *took, slowest, *_schedules(ran))
 
 
 def _schedules(lines: Iterable[ScenarioLine]) -> tuple[int | None, float | None]:

@@ -143,11 +143,8 @@ SCHEDULE_COLUMNS = (
 def plain_scenarios(cell: Cell) -> list[Scenario]:
     """The scenarios that apply in this cell and are programs themselves; a remedy runs others' schedules, a generated
     line many programs."""
-    return [
-        scenario
-        for scenario in catalogue().values()
-        if not scenario.cures and not scenario.generated and cell.unmet(scenario) is None
-    ]
+    plain = [each for each in catalogue().values() if not each.cures and not each.generated]
+    return [scenario for scenario in plain if cell.unmet(scenario) is None]
 
 
 async def schedule_rows(cell: str, backing: Backing, scenarios: Sequence[Scenario]) -> tuple[Any, ...]:
@@ -168,14 +165,6 @@ async def schedule_rows(cell: str, backing: Backing, scenarios: Sequence[Scenari
 # -- all of it -------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Found:
-    """What was measured live, as tables and rows."""
-
-    floors: list[tuple[Any, ...]] = field(default_factory=list)
-    schedules: list[tuple[Any, ...]] = field(default_factory=list)
-
-
 def importable(cell: str) -> bool:
     """Whether the driver and the witness of a cell are installed here."""
     driver = drivers()[cell.partition("-")[2]]
@@ -185,30 +174,23 @@ def importable(cell: str) -> bool:
 
 def live(names: Sequence[str], options: argparse.Namespace, tell: Callable[[str], None]) -> list[Measured]:
     """Measure in each of these cells; what cannot be opened is said in a note."""
-    found = Found()
+    floors: list[tuple[Any, ...]] = []
+    schedules: list[tuple[Any, ...]] = []
     missing = []
     for name in names:
         try:
             with hushed():
-                _measure(name, options, tell, found)
+                own, row = _measure(name, options, tell)
+                floors += own
+                schedules.append(row)
         except (CellError, WitnessError, HarnessError, ImportError, OSError) as error:
             missing.append(f"{name} was not measured: {error}")
-    return [
-        Measured(
-            f"Schedule: the same statements bare and under the harness, {options.repeats} times",
-            FLOOR_COLUMNS,
-            tuple(found.floors),
-            ". ".join(
-                ["under the harness: with gate, conductor, witness, look afterwards, checker and evidence", *missing]
-            ),
-        ),
-        Measured(
-            "Schedules: both base orders of every scenario that applies",
-            SCHEDULE_COLUMNS,
-            tuple(found.schedules),
-            "one schedule: from nothing to a verdict, with set-up, connections and witness. CPU: of this process.",
-        ),
-    ]
+    title = f"Schedule: the same statements bare and under the harness, {options.repeats} times"
+    notes = ["under the harness: with gate, conductor, witness, look afterwards, checker and evidence", *missing]
+    about = "one schedule: from nothing to a verdict, with set-up, connections and witness. CPU: of this process."
+    every = "Schedules: both base orders of every scenario that applies"
+    bare = Measured(title, FLOOR_COLUMNS, tuple(floors), ". ".join(notes))
+    return [bare, Measured(every, SCHEDULE_COLUMNS, tuple(schedules), about)]
 
 
 def forget_statements() -> None:
@@ -233,7 +215,10 @@ def hushed() -> Iterator[None]:
         threading.excepthook = hook
 
 
-def _measure(name: str, options: argparse.Namespace, tell: Callable[[str], None], found: Found) -> None:
+def _measure(
+    name: str, options: argparse.Namespace, tell: Callable[[str], None]
+) -> tuple[list[tuple[Any, ...]], tuple[Any, ...]]:
+    """The rows of both tables for one cell."""
     tell(f"measuring with {name}")
     cell = Cell(name, progress=tell)
     if cell.adapter.isolated:
@@ -245,8 +230,8 @@ def _measure(name: str, options: argparse.Namespace, tell: Callable[[str], None]
     try:
         cell.open()
         backing = cell.backings[0]
-        found.floors += run(floor_rows(backing, options.repeats))
-        found.schedules.append(run(schedule_rows(name, backing, plain_scenarios(cell))))
+        floors = run(floor_rows(backing, options.repeats))
+        return floors, run(schedule_rows(name, backing, plain_scenarios(cell)))
     finally:
         cell.close()
         asyncio.set_event_loop(None)

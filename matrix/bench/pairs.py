@@ -100,33 +100,27 @@ def cells(names: Sequence[str], trees: Mapping[str, Path], envs: Path, pairs: in
                         notes.append(f"{name}, {tree}: no result, exit code {one.code}: {one.last_line}")
                         continue
                 taken.setdefault((name, tree), []).append(one)
-    what = "what is on record" if brief else "all orders"
-    return Measured(
-        f"Cells, {what}: {pairs} times in each tree, turn about",
-        CELL_COLUMNS,
-        tuple(rows_of(taken, list(trees))),
-        ". ".join(notes),
-    )
+    title = f"Cells, {'what is on record' if brief else 'all orders'}: {pairs} times in each tree, turn about"
+    return Measured(title, CELL_COLUMNS, tuple(rows_of(taken, list(trees))), ". ".join(notes))
 
 
 def rows_of(taken: Mapping[tuple[str, str], Sequence[Spent]], trees: Sequence[str]) -> list[tuple[Any, ...]]:
     """A row for each cell and tree, then the sum of all cells, each beside the first tree's."""
+    median = statistics.median
     medians = {
-        key: (statistics.median(each.wall for each in found), statistics.median(each.processor for each in found))
+        key: (median(each.wall for each in found), median(each.processor for each in found))
         for key, found in taken.items()
     }
-    names = [
-        name for name in dict.fromkeys(name for name, _ in medians) if all((name, tree) in medians for tree in trees)
-    ]
+    known = dict.fromkeys(name for name, _ in medians)
+    names = [name for name in known if all((name, tree) in medians for tree in trees)]
     for tree in trees if len(names) > 1 else ():
         own = [medians[name, tree] for name in names]
         medians["all of them", tree] = sum(wall for wall, _ in own), sum(processor for _, processor in own)
     rows: list[tuple[Any, ...]] = []
     for (name, tree), (wall, processor) in medians.items():
         first = medians.get((name, trees[0]))
-        rows.append(
-            (name, tree, wall, processor, *((wall / first[0], processor / first[1]) if first else (None, None)))
-        )
+        ratios = (wall / first[0], processor / first[1]) if first else (None, None)
+        rows.append((name, tree, wall, processor, *ratios))
     return rows
 
 
@@ -137,9 +131,8 @@ def peers(checkouts: Mapping[str, Path], tell: Tell) -> Measured:
         tell(f"the tests of {name}")
         try:
             with servers.acquire("postgres", progress=tell) as server:
-                one, tests = tested(
-                    [sys.executable, "-m", "pytest", "-p", "no:asyncio", *PEERS[name]], folder, _reached(server)
-                )
+                command = [sys.executable, "-m", "pytest", "-p", "no:asyncio", *PEERS[name]]
+                one, tests = tested(command, folder, _reached(server))
         except servers.ServerError as error:
             notes.append(f"{name}: {error}")
             continue

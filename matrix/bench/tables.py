@@ -51,11 +51,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def milliseconds(seconds: Sequence[float]) -> tuple[float, float, float]:
     """Median, 95th percentile and worst, in ms."""
-    return (
-        statistics.median(seconds) * 1000,
-        percentile(seconds, 0.95) * 1000,
-        max(seconds) * 1000,
-    )
+    return statistics.median(seconds) * 1000, percentile(seconds, 0.95) * 1000, max(seconds) * 1000
 
 
 def machine() -> dict[str, Any]:
