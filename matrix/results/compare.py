@@ -47,11 +47,9 @@ def compare(before: Mapping[str, CellResult], after: Mapping[str, CellResult]) -
     pairs = matched(before, after)
     for cell, other in pairs.items():
         found += of_cell(before[cell], after[other], cell if cell == other else f"{cell} -> {other}")
-    found += [
-        Difference("gone", cell, None, _whole(before[cell]), None) for cell in sorted(before) if cell not in pairs
-    ]
-    known = set(pairs.values())
-    found += [Difference("new", cell, None, None, _whole(after[cell])) for cell in sorted(after) if cell not in known]
+    gone, new = sorted(before.keys() - pairs), sorted(after.keys() - set(pairs.values()))
+    found += [Difference("gone", cell, None, _whole(before[cell]), None) for cell in gone]
+    found += [Difference("new", cell, None, None, _whole(after[cell])) for cell in new]
     return sorted(found, key=lambda each: KINDS.index(each.kind))
 
 
@@ -73,10 +71,8 @@ def matched(before: Mapping[str, CellResult], after: Mapping[str, CellResult]) -
 def of_cell(before: CellResult, after: CellResult, name: str) -> list[Difference]:
     """The differences between two results of one cell, or of two cells that are to be compared under one name."""
     if before.not_installed or after.not_installed:
+        kind = "better" if not after.not_installed else "changed" if before.not_installed else "worse"
         words = _whole(before), _whole(after)
-        kind = (
-            "changed" if before.not_installed and after.not_installed else "worse" if after.not_installed else "better"
-        )
         return [] if words[0] == words[1] else [Difference(kind, name, None, *words)]
     found = []
     for scenario in dict.fromkeys([*before.by_id, *after.by_id]):
@@ -116,13 +112,11 @@ def markdown(found: Sequence[Difference]) -> str:
     """A table of the differences, the harmful characters of foreign text spelled out."""
     if not found:
         return "No verdict changed."
-    rows = [
-        "| "
-        + " | ".join(code(part) for part in (each.cell, each.scenario, each.before, each.after, each.reason))
-        + " |"
-        for each in found
-    ]
-    return "\n".join(["| | cell | scenario | before | after | reason |", "|---|---|---|---|---|---|", *rows])
+    rows = ["| | cell | scenario | before | after | reason |", "|---|---|---|---|---|---|"]
+    for each in found:
+        parts = (each.cell, each.scenario, each.before, each.after, each.reason)
+        rows.append(f"| {' | '.join(map(code, parts))} |")
+    return "\n".join(rows)
 
 
 def _whole(result: CellResult) -> str:

@@ -64,12 +64,12 @@ class ExpectationEntry:
     path: Path
     number: int
     scenarios: tuple[str, ...]
-    verdict: str | None
-    remedy: str | None
-    server: str | None
-    versions: tuple[tuple[str, SpecifierSet], ...]
     reason: str
-    category: str | None
+    verdict: str | None = None
+    remedy: str | None = None
+    server: str | None = None
+    versions: tuple[tuple[str, SpecifierSet], ...] = ()
+    category: str | None = None
     link: str | None = None
     also: tuple[str, ...] = ()  # verdicts seen as well, where a race inside a C driver decides
     seen: tuple[tuple[str, int], ...] = ()  # in how many runs each of them was seen, where somebody counted
@@ -157,21 +157,8 @@ def load_variants(path: Path, driver: str) -> tuple[ExpectationEntry, ...]:
         for scenario, word in (words or {}).items():
             known.setdefault(word, []).append(scenario)
         for word, scenarios in known.items():
-            remedy = word if word in REMEDIES else None
-            entries.append(
-                ExpectationEntry(
-                    path=path,
-                    number=len(entries) + 1,
-                    scenarios=tuple(scenarios),
-                    verdict=None if remedy else word or None,
-                    remedy=remedy,
-                    server=None,
-                    versions=(),
-                    reason=ON_RECORD,
-                    category=None,
-                    cell=cell,
-                )
-            )
+            said: dict[str, Any] = {"remedy" if word in REMEDIES else "verdict": word or None}
+            entries.append(ExpectationEntry(path, len(entries) + 1, tuple(scenarios), ON_RECORD, cell=cell, **said))
     return tuple(entries)
 
 
@@ -210,21 +197,14 @@ def _entry(path: Path, number: int, raw: dict[str, Any]) -> ExpectationEntry:
         scenarios, versions = _scenarios(raw.get("scenarios")), _versions(raw.get("versions", {}))
     except ValueError as problem:
         raise bad(str(problem)) from problem
-    return ExpectationEntry(
-        path=path,
-        number=number,
-        scenarios=scenarios,
-        verdict=raw.get("verdict"),
-        remedy=raw.get("remedy"),
-        server=raw.get("server"),
-        versions=versions,
-        reason=" ".join(raw["reason"].split()),
-        category=raw["category"],
-        link=raw.get("link"),
-        also=tuple(also),
-        seen=tuple(seen.items()),
-        rests=tuple(rests),
-    )
+    given: dict[str, Any] = {key: raw.get(key) for key in ("verdict", "remedy", "server", "category", "link")}
+    listed: dict[str, Any] = {
+        "also": tuple(also),
+        "seen": tuple(seen.items()),
+        "rests": tuple(rests),
+        "versions": versions,
+    }
+    return ExpectationEntry(path, number, scenarios, " ".join(raw["reason"].split()), **given, **listed)
 
 
 def _scenarios(raw: Any) -> tuple[str, ...]:
@@ -278,7 +258,8 @@ def applies(entry: ExpectationEntry, axes: Mapping[str, Any], packages: Mapping[
     """Whether the server and every version range of the entry match the cell."""
     if entry.server and entry.server != axes.get("server"):
         return False
-    return all(_contains(specifier, version_of(name, axes, packages or {})) for name, specifier in entry.versions)
+    found = [(specifier, lenient_version(version_of(name, axes, packages or {}))) for name, specifier in entry.versions]
+    return all(version is not None and specifier.contains(version, prereleases=True) for specifier, version in found)
 
 
 def version_of(name: str, axes: Mapping[str, Any], packages: Mapping[str, str]) -> str | None:
@@ -291,11 +272,6 @@ def version_of(name: str, axes: Mapping[str, Any], packages: Mapping[str, str]) 
     if known.get(wanted):
         return known[wanted]
     return {canonicalize_name(package): version for package, version in packages.items()}.get(wanted)
-
-
-def _contains(specifier: SpecifierSet, version: str | None) -> bool:
-    parsed = lenient_version(version)
-    return parsed is not None and specifier.contains(parsed, prereleases=True)
 
 
 def lenient_version(text: str | None) -> Version | None:

@@ -51,11 +51,8 @@ def finds_of(result: CellResult, known: Known) -> Iterator[Find]:
                 yield {
                     "cell": result.cell,
                     "line": line["scenario"],
-                    "verdict": each["verdict"],
-                    "properties": each["properties"],
                     "reason": one_line(each["reason"] or ""),
-                    "program": each["program"],
-                    "schedule": each["schedule"],
+                    **{key: each[key] for key in ("verdict", "properties", "program", "schedule")},
                     "seed": generated["seed"],
                     "budget": generated["programs"],
                     "showed": each["programs"],
@@ -75,13 +72,9 @@ def merged(
 ) -> tuple[list[Find], list[Find], list[tuple[Find, list[str]]]]:
     """All finds now, what of it is new, and those for which scenarios stand since, with these. ``known``: by cell; a
     find of a cell that was not run stays as it is."""
-    now = [
-        {**find, "scenarios": stands(find, known[find["cell"]]) if find["cell"] in known else find["scenarios"]}
-        for find in kept
-    ]
-    settled = [
-        (each, each["scenarios"]) for old, each in zip(kept, now, strict=True) if each["scenarios"] != old["scenarios"]
-    ]
+    now = [{**find, "scenarios": stands(find, known[find["cell"]])} if find["cell"] in known else find for find in kept]
+    pairs = zip(kept, now, strict=True)
+    settled = [(each, each["scenarios"]) for old, each in pairs if each["scenarios"] != old["scenarios"]]
     fresh = {_key(find): find for find in new if _key(find) not in {_key(each) for each in kept}}
     return [*now, *fresh.values()], list(fresh.values()), [each for each in settled if each[1]]
 

@@ -286,9 +286,8 @@ def _raw_lines(path: Path) -> list[bytes]:
                     raise BadLine(path, f"longer than {LONGEST >> 20} MiB: run the cell again", len(lines))
     except OSError as problem:
         if path.is_symlink() and not path.exists():
-            raise CannotRead(
-                path, "is a link to a file that is not there: remove it, and run the cell again"
-            ) from problem
+            gone = "is a link to a file that is not there: remove it, and run the cell again"
+            raise CannotRead(path, gone) from problem
         raise CannotRead(path, f"cannot be read: {problem.strerror}") from problem
     return lines
 

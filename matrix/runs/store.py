@@ -26,7 +26,8 @@ class Store:
     def keep(self, result: CellResult, inputs: str) -> None:
         """Keep a result. Raises OSError."""
         name = result.path.name
-        files.write(self.folder / inputs / "short" / name, short_text(result))
+        short = b"".join(map(encode, result.without_evidence().lines))
+        files.write(self.folder / inputs / "short" / name, short)
         files.copy(result.path, self.folder / inputs / name)
 
     def find(self, path: Path, inputs: str) -> CellResult | None:
@@ -47,11 +48,6 @@ class Store:
             with contextlib.suppress(FileNotFoundError):
                 if entry.is_dir() and entry.stat().st_mtime < since:
                     shutil.rmtree(entry, ignore_errors=True)
-
-
-def short_text(result: CellResult) -> str:
-    """A result file without its evidence."""
-    return b"".join(map(encode, result.without_evidence().lines)).decode("utf-8")
 
 
 def same(path: Path, other: Path) -> bool:
