@@ -147,16 +147,14 @@ def resolve(requirements: Sequence[str], python: Python, *, again: bool = False)
 
 def _ask(asked: str, python: Python, built: bool) -> dict[str, object]:
     options = ["--python", str(python.path), *([] if built else ["--only-binary", ":all:"])]
-    done = registry.run(
-        [*registry.uv(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", *options, "-"], asked
-    )
+    words = ["pip", "compile", "--quiet", "--no-header", "--no-annotate", *options, "-"]
+    done = registry.run([*registry.uv(), *words], asked)
     if done.returncode == 0:
         return {"locked": sorted(line.strip() for line in done.stdout.splitlines() if line.strip())}
     # The resolver's own no. Not where it has not seen a package at all (no network, an index that answers 401, 403 or
     # 404): every package is in the registry, its releases may not be.
-    if "No solution found" in done.stderr and not re.search(
-        r"was not found in the (package registry|cache)", done.stderr
-    ):
+    unseen = re.search(r"was not found in the (package registry|cache)", done.stderr)
+    if "No solution found" in done.stderr and not unseen:
         return {"refused": registry.reason(done.stderr)}
     # Everything else (no network, a full disk, a broken client) says nothing about the requirements and is not kept.
     raise registry.RegistryError(f"uv could not resolve: {registry.reason(done.stderr)}")
@@ -197,17 +195,12 @@ def environment(
 
 
 def _make(folder: Path, locked: Sequence[str], python: Python) -> None:
-    made = registry.run([*registry.uv(), "venv", "--quiet", "--no-project", "--python", str(python.path), str(folder)])
-    if made.returncode:
-        raise registry.RegistryError(f"uv could not make an environment: {registry.reason(made.stderr)}")
+    registry.run_uv("make an environment", "venv", "--no-project", "--python", str(python.path), str(folder))
     # uv keeps what it built of a folder until its project file changes; its sources may change before that.
     fresh = ["--refresh"] if any(" @ file:" in line for line in locked) else []
-    inside = ["--python", str(folder / "bin" / "python")]
-    put = registry.run(
-        [*registry.uv(), "pip", "install", "--quiet", "--no-deps", *fresh, *inside, "-r", "-"], "\n".join(locked)
-    )
-    if put.returncode:  # the resolver has said that they can be had: this is the network, the disk or a build
-        raise registry.RegistryError(f"uv could not install: {registry.reason(put.stderr)}")
+    words = ("pip", "install", "--no-deps", *fresh, "--python", str(folder / "bin" / "python"), "-r", "-")
+    # The resolver has said that they can be had: what fails here is the network, the disk or a build.
+    registry.run_uv("install", *words, asked="\n".join(locked))
 
 
 def _import(folder: Path, modules: Sequence[str], variables: Mapping[str, str]) -> str:

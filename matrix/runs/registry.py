@@ -51,6 +51,13 @@ def run(
     )
 
 
+def run_uv(doing: str, *words: str, asked: str = "") -> None:
+    """Run uv to do something. Raises RegistryError where it does not."""
+    done = run([*uv(), *words, "--quiet"], asked)
+    if done.returncode:
+        raise RegistryError(f"uv could not {doing}: {reason(done.stderr)}")
+
+
 def versions(package: str) -> list[str]:
     """Every release of a package that the registry has, as it orders them (newest first). Raises RegistryError."""
     said, pips = "", [[sys.executable, "-m", "pip"]]
