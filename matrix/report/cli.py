@@ -27,11 +27,7 @@ def register(commands: Any) -> None:
     report.add_argument("--results", default="results", metavar="FOLDER", help="folder to read (default: results)")
     report.add_argument("--out", default="build", metavar="FOLDER", help="folder to write (default: build)")
     report.add_argument(
-        "--older",
-        nargs="+",
-        default=[],
-        metavar="FOLDER",
-        help="older results, each to be chosen on the site",
+        "--older", nargs="+", default=[], metavar="FOLDER", help="older results, each to be chosen on the site"
     )
     report.add_argument("--address", default="", metavar="URL", help="where the site will be, for badges and the feed")
     report.add_argument(

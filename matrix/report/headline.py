@@ -41,14 +41,7 @@ SHORT = "The answer: the worst word for each question, and how many scenarios co
 MISUSED = "Below the line: what nobody would defend, reported all the same."
 SHARING = "Coroutine-safe per connection?"
 UNJUDGED = "No scenario of this question has a verdict here."
-KIND = {
-    SAFE: QUEUES,
-    REFUSES: REFUSES,
-    BREAKS: BREAKS,
-    HANGS: BREAKS,
-    POISONS: WRONG_DATA,
-    LIES: WRONG_DATA,
-}
+KIND = {SAFE: QUEUES, REFUSES: REFUSES, BREAKS: BREAKS, HANGS: BREAKS, POISONS: WRONG_DATA, LIES: WRONG_DATA}
 
 
 class HeadlineRow(NamedTuple):

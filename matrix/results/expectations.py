@@ -23,16 +23,7 @@ from packaging.version import InvalidVersion, Version
 
 from matrix.files import read_toml
 from matrix.results.text import one_line
-from matrix.words import (
-    CATEGORIES,
-    DRIVER_NAME,
-    NOT_APPLICABLE,
-    PROPERTIES,
-    REMEDIES,
-    SCENARIO_ID,
-    SERVERS,
-    VERDICTS,
-)
+from matrix.words import CATEGORIES, DRIVER_NAME, NOT_APPLICABLE, PROPERTIES, REMEDIES, SCENARIO_ID, SERVERS, VERDICTS
 
 FOLDER = Path(__file__).parent.parent / "axes" / "expectations"
 VARIANTS = "variants.json"  # {cell: {scenario: verdict or remedy's word}}; null for a cell that cannot be had

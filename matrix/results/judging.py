@@ -14,18 +14,7 @@ from packaging.utils import canonicalize_name
 from matrix.lines import Expectation, Header, ScenarioLine, word_of
 from matrix.results.expectations import ExpectationEntry, TwoEntries, applies, expected
 from matrix.results.text import one_line
-from matrix.words import (
-    ERROR,
-    HOLDS,
-    INFO,
-    NOT_APPLICABLE,
-    NOT_RUN,
-    RECORD,
-    SAFE,
-    SERVERS,
-    complies,
-    rank,
-)
+from matrix.words import ERROR, HOLDS, INFO, NOT_APPLICABLE, NOT_RUN, RECORD, SAFE, SERVERS, complies, rank
 
 
 @dataclass(frozen=True)
