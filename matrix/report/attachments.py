@@ -15,8 +15,7 @@ from matrix.report import upstream
 from matrix.report.diagram import diagram as draw
 from matrix.report.drawing import STYLE
 from matrix.report.view import Table
-from matrix.results.reproducers import line_of_cure, read_index, source_of
-from matrix.results.reproducers import under_loop as shown_under
+from matrix.results.reproducers import line_of_cure, read_index, source_of, under_loop
 
 
 def diagram(line: ScenarioLine) -> Markup:
@@ -72,14 +71,11 @@ def loops_of(table: Table, driver: str | None = None, loop: str = "uvloop") -> l
         if column.result is None or driver not in (None, column.driver):
             continue
         entries = (e for e in _written(column.result.path.parent / "reproducers") if e.get("cell") == column.cell)
-        for shown, others in shown_under(entries, loop).values():
-            missing = [(e["scenario"], table.page_of(column.cell, _line(e)), e["loops"][loop]["why"]) for e in others]
+        for shown, others in under_loop(entries, loop).values():
+            pages = [table.page_of(column.cell, str(entry.get("remedy") or entry["scenario"])) for entry in others]
+            missing = [(e["scenario"], page, e["loops"][loop]["why"]) for e, page in zip(others, pages, strict=True)]
             found.append(UnderLoop(column.cell, len(shown), len(shown) + len(others), tuple(missing)))
     return found
-
-
-def _line(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("remedy") or entry["scenario"])
 
 
 @cache

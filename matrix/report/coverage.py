@@ -43,10 +43,10 @@ def coverage(table: Table) -> Coverage:
     orders = [each for _, line in lines if (each := line.get("orders")) and each["explored"]]
     unjudged = [line for _, line in lines if line["verdict"] in NOT_VERDICTS]
     absent = [(line["verdict"], str(line.get("reason") or "no reason given")) for line in unjudged]
-    generated = [(cell, line["scenario"], entry) for cell, line in lines if (entry := line.get("generated"))]
-    anomalies = [
-        (cell, scenario, each) for cell, scenario, entry in generated for each in entry.get("anomalies") or () if each
-    ]
+    made = [(table.page_of(cell, line["scenario"]), cell, line.get("generated")) for cell, line in lines]
+    generated = [(page, cell, entry) for page, cell, entry in made if entry]
+    anomalies = [(page, cell, each) for page, cell, entry in generated for each in entry.get("anomalies") or () if each]
+    found = [(page, cell, each) for page, cell, each in anomalies if each.get("found_by_generation")]
     return Coverage(
         cells=sum(column.result is not None for column in table.columns),
         scenarios=len(table.rows),
@@ -59,10 +59,7 @@ def coverage(table: Table) -> Coverage:
         programs=sum(entry.get("programs") or 0 for _, _, entry in generated),
         anomalies=len(anomalies),
         found=tuple(
-            GeneratedAnomaly(
-                str(each.get("verdict")), ", ".join(each.get("properties") or ()), cell, table.page_of(cell, scenario)
-            )
-            for cell, scenario, each in anomalies
-            if each.get("found_by_generation")
+            GeneratedAnomaly(str(each.get("verdict")), ", ".join(each.get("properties") or ()), cell, page)
+            for page, cell, each in found
         ),
     )

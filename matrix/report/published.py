@@ -84,15 +84,9 @@ def scenario(site: Site, row: view.Row) -> dict[str, Any]:
         if column.result and (line := column.result.by_id.get(row.scenario))
     }
     about = {"title": row.title, "family": row.family, "level": row.level, "contract": row.contract}
+    about |= _links(site.table, row)
     ranges = _ranges(site.table, row)
-    return {
-        "schema": SCHEMA,
-        "scenario": row.scenario,
-        **about,
-        **_links(site.table, row),
-        "cells": cells,
-        "ranges": ranges,
-    }
+    return {"schema": SCHEMA, "scenario": row.scenario, **about, "cells": cells, "ranges": ranges}
 
 
 def _links(table: view.Table, row: view.Row) -> dict[str, Any]:

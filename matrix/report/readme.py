@@ -74,9 +74,8 @@ def _errors(table: Table) -> Iterator[str]:
     for error in errors.collect(table):
         seen = [f"{name} {_worst(each.word for each in own)}" for name, own in list(error.scenarios.items())[:3]]
         pattern = search.pattern_of(error, known)
-        title, advice = (pattern.title, pattern.advice) if pattern else ("", None)
-        instead = advice.sentence if advice else ""
-        cells = (", ".join(error.drivers), ", ".join(seen), title, instead)
+        instead = pattern.advice.sentence if pattern and pattern.advice else ""
+        cells = (", ".join(error.drivers), ", ".join(seen), pattern.title if pattern else "", instead)
         yield f"| {code(error.text)} | {' | '.join(map(escape, cells))} |"
 
 

@@ -54,9 +54,8 @@ def runs(now: view.Table, older: Iterable[Sequence[CellState]], folder: str | os
     for moment, states in sorted(dated.items(), reverse=True):
         day = moment.strftime("%Y-%m-%d")
         name = day if day not in found else moment.strftime("%Y-%m-%dT%H%M%S")
-        found[name] = OlderRun(
-            name, _then(now, states, folder), between(states, [column.state for column in now.columns])
-        )
+        changes = between(states, [column.state for column in now.columns])
+        found[name] = OlderRun(name, _then(now, states, folder), changes)
     return tuple(found.values())
 
 
@@ -101,10 +100,8 @@ def _then(now: view.Table, states: Iterable[CellState], folder: str | os.PathLik
         marks = zip(row.marks, table.columns, strict=True)
         return replace(row, marks=tuple(_led(now, mark, column, row.scenario) for mark, column in marks))
 
-    families = tuple(
-        replace(family, rows=tuple(led(row) for row in family.rows if row.scenario in now.rows))
-        for family in table.families
-    )
+    rows = [tuple(led(row) for row in family.rows if row.scenario in now.rows) for family in table.families]
+    families = tuple(replace(family, rows=own) for family, own in zip(table.families, rows, strict=True))
     remedies = tuple(row for family in families if family.key == "remedies" for row in family.rows)
     return replace(table, families=families, remedies=remedies)
 

@@ -63,8 +63,8 @@ def index(
 
 
 def _card(error: ErrorText, patterns: Iterable[Pattern]) -> dict[str, Any]:
-    worst = error.seen[0]
     pattern = pattern_of(error, patterns)
+    advice = pattern.advice if pattern else None
     return {
         "text": error.text,
         "classes": " ".join(error.classes),
@@ -72,21 +72,15 @@ def _card(error: ErrorText, patterns: Iterable[Pattern]) -> dict[str, Any]:
         "drivers": list(error.drivers),
         "scenarios": [(name, seen[0].title) for name, seen in list(error.scenarios.items())[:SHOWN]],
         "more": max(0, len(error.scenarios) - SHOWN),
-        "says": one_line(worst.reason)[:SAID],
-        "instead": [f"{pattern.key}-instead", pattern.advice.title, pattern.advice.price]
-        if pattern and pattern.advice
-        else None,
+        "says": one_line(error.seen[0].reason)[:SAID],
+        "instead": [f"{pattern.key}-instead", advice.title, advice.price] if pattern and advice else None,
     }
 
 
 def pattern_of(error: ErrorText, patterns: Iterable[Pattern]) -> Pattern | None:
     """The pattern as people write it that shows the error: of its first scenario that is one."""
     known = [pattern for pattern in patterns if pattern.seen]
-    for scenario in error.scenarios:
-        for pattern in known:
-            if scenario in pattern.scenarios:
-                return pattern
-    return None
+    return next((each for scenario in error.scenarios for each in known if scenario in each.scenarios), None)
 
 
 def read_words(path: Path = WORDS) -> dict[str, list[str]]:

@@ -143,10 +143,8 @@ def axis_ranges(groups: Sequence[Group], axis: str, marks: Mapping[int, Any] | S
     """The words of these groups along an axis. Versions of several kinds of servers are not one axis: no range."""
     if axis == "server_version" and len({each.server_kind for each in groups}) > 1:
         return ()
-    points = [
-        (str(each.axes[place].get(axis) or ""), marks[place].word) for each in groups for place in each.along[axis]
-    ]
-    return ranges(points)
+    places = [(each.axes[place], place) for each in groups for place in each.along[axis]]
+    return ranges((str(axes.get(axis) or ""), marks[place].word) for axes, place in places)
 
 
 def _shows(groups: Sequence[Group], axis: str, marks: Mapping[int, Any] | Sequence[Any], wanted: Range) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -201,8 +201,8 @@ def build(states: Sequence[CellState], folder: str | os.PathLike[str], problems:
     families = _families(columns, expected, pages, faults)
     drivers = tuple(sorted({column.driver for column in columns if column.result}))
     remedies = tuple(row for family in families if family.key == "remedies" for row in family.rows)
-    made = Table(columns, families, drivers, remedies, _day(newest), groups, tuple(problems), expected, faults)
-    return replace(made, pages=pages)
+    about = (_day(newest), groups, tuple(problems), expected, faults)
+    return Table(columns, families, drivers, remedies, *about, pages=pages)
 
 
 # Columns
@@ -210,8 +210,7 @@ def build(states: Sequence[CellState], folder: str | os.PathLike[str], problems:
 
 def _column_order(state: CellState) -> tuple[Any, ...]:
     run = state.result or state.attempt
-    server = run.axes.get("server", "") if run else ""
-    order = list(SERVER_NAMES)
+    server, order = run.axes.get("server", "") if run else "", list(SERVER_NAMES)
     return (order.index(server) if server in order else len(order), natural(state.cell))
 
 
@@ -257,24 +256,18 @@ def _age(shown: datetime | None, newest: datetime | None) -> str:
 def _expected(columns: Iterable[Column], folder: str | os.PathLike[str]) -> dict[tuple[str, str], Expectation]:
     expected = {}
     for column in columns:
-        if column.result is None:
-            continue
-        entries = expectations.load_driver(column.driver, folder)
-        for line in column.result.scenarios:
-            expectation = judging.expectation_of(line, entries, column.result.header)
-            if expectation:
-                expected[column.cell, line["scenario"]] = expectation
+        if column.result is not None:
+            entries = expectations.load_driver(column.driver, folder)
+            for line in column.result.scenarios:
+                if expectation := judging.expectation_of(line, entries, column.result.header):
+                    expected[column.cell, line["scenario"]] = expectation
     return expected
 
 
 def _faults(columns: Sequence[Column], expected: Mapping[tuple[str, str], Expectation]) -> dict[tuple[str, str], str]:
     """Whose each finding is that does not comply; a remedy is nobody's conduct."""
-    judged = [
-        (column, line)
-        for column in columns
-        for line in (column.result.scenarios if column.result else ())
-        if line["complies"] is not None and not line.get("remedy")
-    ]
+    lines = [(column, line) for column in columns for line in (column.result.scenarios if column.result else ())]
+    judged = [(column, line) for column, line in lines if line["complies"] is not None and not line.get("remedy")]
     ran: dict[str, set[str]] = {}
     failing: dict[str, set[str]] = {}
     for column, line in judged:

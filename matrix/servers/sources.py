@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from email.parser import HeaderParser
 from pathlib import Path
 
 ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
@@ -39,22 +41,10 @@ def parse_list(text: str) -> Iterator[Mirror]:
 
 
 def _stanzas(text: str) -> Iterator[dict[str, str]]:
-    fields: dict[str, str] = {}
-    name = ""
-    for line in [*text.splitlines(), ""]:
-        if line.startswith("#"):
-            continue
-        if not line.strip():
-            if fields:
-                yield fields
-            fields, name = {}, ""
-        elif line[0].isspace():
-            if name:
-                fields[name] += "\n" + line.strip()
-        else:
-            name, _, value = line.partition(":")
-            name = name.strip().lower()
-            fields[name] = value.strip()
+    """The fields of each stanza: they are written as a mail's headers are."""
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    for stanza in re.split(r"\n\s*\n", "\n".join(lines)):
+        yield {name.strip().lower(): value for name, value in HeaderParser().parsestr(stanza.strip("\n")).items()}
 
 
 def parse_deb822(text: str) -> Iterator[Mirror]:
@@ -74,15 +64,10 @@ def parse_deb822(text: str) -> Iterator[Mirror]:
 def read_sources(folder: Path) -> list[Mirror]:
     """All sources below an ``/etc/apt``; unreadable files are left out."""
     found: list[Mirror] = []
-    files = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
-    for path in files:
-        parse = {".list": parse_list, ".sources": parse_deb822}.get(path.suffix)
-        if parse is None:
-            continue
-        try:
-            found.extend(parse(path.read_text(encoding="utf-8", errors="replace")))
-        except OSError:
-            continue
+    for path in (folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))):
+        if parse := {".list": parse_list, ".sources": parse_deb822}.get(path.suffix):
+            with contextlib.suppress(OSError):
+                found.extend(parse(path.read_text(encoding="utf-8", errors="replace")))
     return found
 
 
