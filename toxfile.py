@@ -22,7 +22,7 @@ if sys.version_info < (3, 11):
 
 sys.path.insert(0, str(Path(__file__).parent))
 from matrix.harness.drivers import TableError, bases, drivers
-from matrix.runs import cells, environments, releases
+from matrix.runs import cells, environments
 from matrix.words import SERVERS
 
 
@@ -91,7 +91,7 @@ def tox_add_env_config(env_conf: Any, state: Any) -> None:
         return
     try:
         install = cells.requirements(name)
-    except (ValueError, releases.ReleasesError) as problem:
+    except ValueError as problem:
         raise HandledError(str(problem)) from None
     if name.python and env_conf.name in (named or ()) and not environments.on_machine(name.python):
         try:

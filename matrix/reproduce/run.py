@@ -84,7 +84,7 @@ def script_python(pins: Sequence[str], header: Mapping[str, Any], folder: Path) 
     try:
         python = environments.interpreter(".".join(str(header["axes"]["python"]).split(".")[:2]))
         return environments.environment(environments.resolve(pins, python), python, kept=folder).python
-    except (environments.NoPython, environments.NotInstallable, registry.RegistryError) as problem:
+    except environments.RunError as problem:
         raise CannotRun(str(problem)) from None
 
 

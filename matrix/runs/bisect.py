@@ -27,7 +27,7 @@ from matrix.results.text import one_line, refuse
 from matrix.runs import RunError, cells, environments
 from matrix.runs.cells import CellName
 from matrix.runs.jobs import Done, Job
-from matrix.runs.releases import Package, Releases, ReleasesError, load
+from matrix.runs.releases import Package, Releases, load
 from matrix.runs.runner import JobRunner
 from matrix.runs.shared_servers import Servers
 
@@ -197,7 +197,7 @@ def _bisect(options: argparse.Namespace) -> int:
         name = cells.read(cell_of(options.driver))
         axis = axis_of(name, options.axis, releases)
         runner = JobRunner([], environments.state_folder() / "bisect")
-    except (LookupError, RunError, ReleasesError) as problem:
+    except (LookupError, RunError) as problem:
         return refuse(problem)
     specs = {spec for version in axis.candidates for spec in cells.server_specs(axis.at(version), releases.servers)}
     runner.servers = Servers(Counter(dict.fromkeys(specs, ALWAYS)))

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from matrix import files
-from matrix.runs import registry
+from matrix.runs import RunError, registry
 from matrix.runs.inputs import ROOT, digest, folder_behind, of_folder
 from matrix.servers import ServerError, builds, debian
 from matrix.servers.catalogue import catalogue
@@ -29,15 +29,15 @@ FRESH_SECONDS = 24 * 3600  # a resolution is asked for again after a day: someth
 VERSION = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 
 
-class NotInstallable(Exception):
+class NotInstallable(RunError):
     """The requirements cannot be had together on this Python; the message is the resolver's words on one line."""
 
 
-class NotImportable(Exception):
+class NotImportable(RunError):
     """Installed, but cannot be imported; the message is the exception on one line."""
 
 
-class NoPython(Exception):
+class NoPython(RunError):
     """The machine has no such interpreter, and there is none to fetch."""
 
 

@@ -24,9 +24,9 @@ from matrix.harness.drivers import TableError, bases, drivers
 from matrix.results import expectations, judging
 from matrix.results.read import ResultError, read_folder
 from matrix.results.text import refusing
-from matrix.runs import cells, environments
+from matrix.runs import RunError, cells, environments
 from matrix.runs.cells import CellName
-from matrix.runs.releases import Package, Release, Releases, ReleasesError, load
+from matrix.runs.releases import Package, Release, Releases, load
 from matrix.servers import ServerError
 from matrix.servers.address import given_address
 from matrix.servers.catalogue import catalogue
@@ -54,7 +54,7 @@ AXES = {
 KEYS = ("axis", "driver", "server", "tortoise", "python", "loop", "prerelease")
 
 
-class PlanError(Exception):
+class PlanError(RunError):
     """A plan cannot be made of what was asked; the message is one line."""
 
 
@@ -367,7 +367,7 @@ def _measure(folder: str) -> None:
         files.write(path, content + "\n")
 
 
-@refusing(2, ReleasesError, TableError, PlanError, ResultError, expectations.ExpectationError)
+@refusing(2, RunError, TableError, ResultError, expectations.ExpectationError)
 def _plan(options: argparse.Namespace) -> int:
     if options.measure:
         _measure(options.measure)

@@ -13,12 +13,13 @@ from pathlib import Path
 import tomllib
 
 from matrix import files
+from matrix.runs import RunError
 from matrix.servers.pypi import client_environment
 
 LINUX = re.compile(r"linux.*x86_64|^any$")
 
 
-class RegistryError(Exception):
+class RegistryError(RunError):
     """The registry or its client does not answer; the message is one or two lines."""
 
 

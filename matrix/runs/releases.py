@@ -17,14 +17,14 @@ from packaging.version import Version
 from matrix import files
 from matrix.harness.drivers import TableError, drivers
 from matrix.results.text import refuse, refusing
-from matrix.runs import registry
+from matrix.runs import RunError, registry
 
 PATH = Path(__file__).parents[1] / "axes" / "releases.toml"
 GENERATED = "# ---- Written by `python -m matrix releases update`. Do not edit below this line. ----\n"
 AT_ONCE = 4  # questions to the registry at a time
 
 
-class ReleasesError(Exception):
+class ReleasesError(RunError):
     """releases.toml cannot be used; the message is one line."""
 
 
@@ -217,7 +217,7 @@ def register(commands: Any) -> None:
     listing.set_defaults(handler=_list)
 
 
-@refusing(2, ReleasesError, registry.RegistryError)
+@refusing(2, RunError)
 def _update(options: argparse.Namespace) -> int:
     current = load()
     for name in options.packages:
@@ -237,7 +237,7 @@ def _update(options: argparse.Namespace) -> int:
     return 0
 
 
-@refusing(2, ReleasesError)
+@refusing(2, RunError)
 def _list(options: argparse.Namespace) -> int:
     for name, package in load().packages.items():
         print(f"{name}: {len(package.all)} releases since {package.since}")

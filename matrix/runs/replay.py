@@ -14,7 +14,7 @@ from matrix.harness.cell_name import CellName
 from matrix.harness.scenario import one
 from matrix.results.read import ResultError, read_cell
 from matrix.results.text import clean, refuse, refusing
-from matrix.runs import RunError, cells, environments, process, registry, releases
+from matrix.runs import RunError, cells, environments, process
 from matrix.runs.inputs import ROOT
 from matrix.runs.jobs import add_sources, with_factors
 from matrix.runs.sources import Source, of_cell
@@ -79,12 +79,5 @@ def cell_python(name: CellName, own: Mapping[str, Source], command: str) -> Path
         python = environments.interpreter(name.python)
         wanted = cells.requirements(name, own={package: each.place for package, each in own.items()})
         return cells.environment(name, environments.resolve(wanted, python), python)
-    except (
-        environments.NoPython,
-        environments.NotInstallable,
-        environments.NotImportable,
-        registry.RegistryError,
-        releases.ReleasesError,
-        servers.ServerError,
-    ) as problem:
+    except (RunError, servers.ServerError) as problem:
         raise RunError(clean(f"{command}: the environment of {name} cannot be made: {problem}")) from None

@@ -16,9 +16,9 @@ from matrix.results import compare, expectations, judging
 from matrix.results.cli import unmet_of
 from matrix.results.read import CellState, read_state
 from matrix.results.text import clean, refuse
-from matrix.runs import RunError, registry, releases
+from matrix.runs import RunError, registry
 from matrix.runs.jobs import BRIEF, DEEPEN, FULL_FIRST, Done, Job, add_sources, jobs_of, parts
-from matrix.runs.plan import NoCell, PlanError, add_choice
+from matrix.runs.plan import NoCell, add_choice
 from matrix.runs.progress import Progress
 from matrix.runs.runner import JobRunner
 from matrix.words import FULL, GLYPHS, SAFE
@@ -75,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
         every = [job for part in jobs_in_parts for job in part]
         places = Path(options.envs) if options.envs else None
         runner = JobRunner(every, results, fresh=options.fresh, resolve_again=options.resolve, environments_at=places)
-    except (RunError, TableError, PlanError, releases.ReleasesError, registry.RegistryError) as problem:
+    except (RunError, TableError) as problem:
         print(problem, file=sys.stderr)
         return 0 if options.allow_none and isinstance(problem, NoCell) else 2
     clean_up_when_told_to_end()

@@ -28,7 +28,7 @@ from matrix.lines import Axes, Header
 from matrix.results.following import Follower, ScenarioDone
 from matrix.results.read import CellResult, ResultError, read_cell
 from matrix.results.write import ResultWriter, WriteError, utc_now
-from matrix.runs import cells, environments, process, registry, releases
+from matrix.runs import RunError, cells, environments, process, registry, releases
 from matrix.runs.children import Children
 from matrix.runs.inputs import digest, of_suite
 from matrix.runs.jobs import DEEPEN, Done, Job
@@ -153,15 +153,8 @@ class JobRunner:
         found: Done | Ready
         try:
             found = do(what)
-        except (
-            environments.NoPython,  # says nothing of the driver: an older result stays
-            registry.RegistryError,
-            servers.ServerError,
-            releases.ReleasesError,
-            ResultError,
-            WriteError,
-        ) as problem:
-            found = Done(job, "failed", None, str(problem))
+        except (RunError, servers.ServerError, ResultError, WriteError) as problem:
+            found = Done(job, "failed", None, str(problem))  # says nothing of the driver: an older result stays
         except (OSError, ValueError) as problem:
             found = Done(job, "failed", None, f"{type(problem).__name__}: {problem}")
         if isinstance(found, Done):
@@ -195,7 +188,9 @@ class JobRunner:
         job, locked, inputs = ready.job, ready.locked, ready.inputs
         began = time.monotonic()
         try:
-            python = self._environment(ready)
+            python = ready.python.path
+            if self.environments_at is None:  # made if need be
+                python = cells.environment(job.name, locked, ready.python)
         except environments.NotImportable as problem:
             return self._absent(job, f"does not import: {problem}", locked)
         installed = time.monotonic()
@@ -205,24 +200,13 @@ class JobRunner:
             result, said = self._process(job, python, inputs, addresses)
         if result is None:
             return Done(job, "failed", None, said)
-        done = Done(
-            job,
-            "ran",
-            result.without_evidence(),
-            "",
-            {"install": installed - began, "server": served - installed, "scenarios": time.monotonic() - served},
-        )
+        shares = {"install": installed - began, "server": served - installed, "scenarios": time.monotonic() - served}
+        done = Done(job, "ran", result.without_evidence(), "", shares)
         if result.header.get("depth", FULL) != job.depth:
             return replace(done, how="failed", said=f"all orders were not run to the end: {said}")
         if inputs and not done.errors:  # an error says nothing of the driver: it is tried again the next time
             self.store.keep(result, inputs)
         return done
-
-    def _environment(self, ready: Ready) -> Path:
-        """The Python of the cell's environment, made if need be. Raises NotImportable."""
-        if self.environments_at is not None:
-            return ready.python.path
-        return cells.environment(ready.job.name, ready.locked, ready.python)
 
     def inputs(self, job: Job, python: environments.Python, locked: Sequence[str], specs: Sequence[str]) -> str:
         """The digest of everything that decides the result of a job."""
