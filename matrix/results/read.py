@@ -19,12 +19,6 @@ from matrix.results import shape
 from matrix.results.text import one_line
 from matrix.words import CELL_ID, NOT_VERDICTS, SCENARIO_ID, SCHEMA, VERDICTS
 
-NEEDED = {
-    "header": ("cell", "axes", "planned", "started"),
-    "scenario": ("scenario", "family", "level", "verdict", "complies"),
-    "footer": ("counts", "scenarios", "seconds", "finished"),
-}
-
 Check = Callable[[Mapping[str, Any]], "str | None"]
 
 AHEAD = timedelta(days=1)  # clocks of two machines may differ by as much
@@ -266,6 +260,10 @@ def _read(path: Path, check: Check | None, partial: bool) -> CellResult:
             _check_moment(path, number, line, "finished")
         else:
             name = str(line["scenario"])
+            if not SCENARIO_ID.fullmatch(name):
+                raise BadLine(path, f"{name!r} is not a scenario id", number)
+            if line["verdict"] not in (*VERDICTS, *NOT_VERDICTS):
+                raise BadLine(path, f"{line['verdict']!r} is not a verdict", number)
             if name in scenarios:
                 raise DuplicateScenario(path, f"{name} has two lines", number)
             scenarios[name] = line
@@ -308,16 +306,11 @@ def _parse(path: Path, number: int, text: bytes) -> Any:
         line: Any = parse(text)
     except (ValueError, RecursionError) as problem:
         raise BadLine(path, f"not a line of JSON: {problem}", number) from problem
-    if not isinstance(line, dict) or line.get("type") not in tuple(NEEDED):
+    if not isinstance(line, dict) or line.get("type") not in tuple(shape.KINDS):
         raise BadLine(path, "neither header nor scenario nor footer", number)
     if line.get("schema") != SCHEMA:
         what = f"schema {line.get('schema')!r} is unknown, this program reads {SCHEMA}"
         raise UnknownSchema(path, f"{what}: use a newer version of it", number)
-    for key in NEEDED[line["type"]]:
-        if key not in line:
-            raise BadLine(path, f"the {line['type']} lacks '{key}'", number)
-    if line["type"] == "scenario":
-        _check_scenario(path, number, line)
     return line
 
 
@@ -325,21 +318,12 @@ def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no JSON number")
 
 
-def _check_scenario(path: Path, number: int, line: Mapping[str, Any]) -> None:
-    if not isinstance(line["scenario"], str) or not SCENARIO_ID.fullmatch(line["scenario"]):
-        raise BadLine(path, f"{line['scenario']!r} is not a scenario id", number)
-    if line["verdict"] not in (*VERDICTS, *NOT_VERDICTS):
-        raise BadLine(path, f"{line['verdict']!r} is not a verdict", number)
-
-
 def _checked_header(path: Path, header: Header) -> Header:
     name = path.name.removesuffix(".part").removesuffix(".jsonl")
-    if not isinstance(header["cell"], str) or not CELL_ID.fullmatch(header["cell"]):
+    if not CELL_ID.fullmatch(header["cell"]):
         raise BadLine(path, f"{header['cell']!r} is not a cell id", 1)
     if header["cell"] != name:
         raise WrongCell(path, f"the header is of cell {header['cell']}", 1)
-    if not isinstance(header["axes"], dict) or not isinstance(header["planned"], list):
-        raise BadLine(path, "the header's 'axes' or 'planned' is of the wrong kind", 1)
     _check_moment(path, 1, header, "started")
     return header
 
