@@ -13,14 +13,13 @@ from markupsafe import Markup
 from matrix.lines import CureLine, Header, ScenarioLine
 from matrix.report import upstream
 from matrix.report.diagram import diagram as draw
-from matrix.report.drawing import STYLE
 from matrix.report.view import Table
 from matrix.results.reproducers import line_of_cure, read_index, source_of, under_loop
 
 
 def diagram(line: ScenarioLine) -> Markup:
     """The sequence diagram as SVG, empty where nothing was recorded; its rules stand in the site's style sheet."""
-    return Markup(draw(line).replace(f"<style>{STYLE}</style>", "", 1))
+    return Markup(draw(line))
 
 
 def upstream_text(line: ScenarioLine, header: Header, script: str | None, fault: str, absent: str = "") -> str:

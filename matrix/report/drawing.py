@@ -16,31 +16,6 @@ LABEL = 420  # pixels that the label of a short arrow may take
 CHARACTER, BOLD, CAPITAL = 6.2, 7.0, 1.25  # pixels of one character of a label on average; a capital against it
 DATABASE = "database"
 
-STYLE = """
-.sq{font:12px system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;color:var(--text,CanvasText)}
-.sq{display:block;max-width:none}
-.sq text{fill:currentColor;stroke:var(--ground,Canvas);stroke-width:4px;paint-order:stroke;stroke-linejoin:round}
-.sq line,.sq path{stroke:currentColor;fill:none;stroke-width:1.4}
-.sq polygon,.sq circle{fill:currentColor;stroke:none}
-.sq rect{fill:var(--raised,Canvas);stroke:var(--strong-line,GrayText)}
-.sq .sq-head text{font-weight:650;stroke:none}
-.sq .sq-life{stroke:var(--strong-line,GrayText);stroke-width:1}
-.sq .sq-quiet text,.sq .sq-quiet line{opacity:.78}
-.sq .sq-told line,.sq .sq-held line{stroke-dasharray:5 3}
-.sq .sq-bad text{fill:var(--alert,currentColor);font-weight:650}
-.sq .sq-bad line,.sq .sq-bad path{stroke:var(--alert,currentColor);stroke-width:2}
-.sq .sq-bad polygon{fill:var(--alert,currentColor)}
-.sq .sq-overlap rect{fill:var(--breaks-ground,Canvas);stroke:var(--breaks,currentColor);stroke-dasharray:6 3}
-.sq .sq-overlap text{fill:var(--breaks,currentColor);stroke:var(--breaks-ground,Canvas);font-weight:650}
-.sq .sq-overlap line{stroke:var(--breaks,currentColor);stroke-width:2.4}
-.sq .sq-overlap polygon{fill:var(--breaks,currentColor)}
-.sq .sq-latch{fill:var(--ground,Canvas);stroke:currentColor;stroke-width:1.6}
-.sq .sq-note text{fill:var(--muted,currentColor)}.sq .sq-note.sq-bad text{fill:var(--alert,currentColor)}
-@media (forced-colors:active){.sq.sq.sq text,.sq.sq.sq polygon,.sq.sq.sq circle{fill:CanvasText}
-.sq.sq.sq text{stroke:Canvas}.sq.sq.sq .sq-head text{stroke:none}.sq.sq.sq line,.sq.sq.sq path{stroke:CanvasText}
-.sq.sq.sq rect{fill:Canvas;stroke:CanvasText}.sq.sq.sq .sq-overlap rect{stroke:Highlight;stroke-width:2}}
-""".replace("\n", "")
-
 
 class DiagramRow(NamedTuple):
     """One thing that happened. ``left`` and ``right`` are columns; ``right`` is empty for a word on one lifeline.
@@ -71,7 +46,6 @@ def draw(columns: list[str], rows: list[DiagramRow], words: list[tuple[str, bool
         f'viewBox="0 0 {width} {height}">',
         f"<title>{_escaped(one_line(name))}</title>",
         f"<desc>{escape(_description(columns, rows, words))}</desc>",
-        f"<style>{STYLE}</style>",
     ]
     for x in places.values():
         parts.append(f'<line class="sq-life" x1="{x}" y1="{HEAD - 12}" x2="{x}" y2="{bottom}"/>')

@@ -36,7 +36,6 @@ from matrix.report import (
 )
 from matrix.report.changes import feed
 from matrix.report.coverage import coverage
-from matrix.report.drawing import STYLE
 from matrix.report.marks import style_rules
 from matrix.report.pages import HERE, Site, SiteOptions, compile_templates, page, put, templates
 from matrix.report.summary import Group, Summary, axis_ranges, by_driver, group, summarise
@@ -124,7 +123,7 @@ def _shared(site: Site, summary: bytes) -> None:
     put(site, "results.json", summary)
     for path in schema.HERE.glob("*.schema.json"):
         put(site, path.name, path.read_bytes())
-    put(site, "style.css", (HERE / "style.css").read_bytes() + files.encode(style_rules() + STYLE))
+    put(site, "style.css", (HERE / "style.css").read_bytes() + files.encode(style_rules()))
     put(site, "matrix.js", (HERE / "matrix.js").read_bytes())
     page(site, "cells/index.html", "cells.html")
     # Every cell has a JUnit file of its own; those of several have the newest, or each word would be there four times.

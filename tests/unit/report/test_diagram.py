@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from matrix.report import pages
 from matrix.report.diagram import ROWS, TASKS, diagram
 from tests.unit.report.hostile import TEXT
 from tests.unit.results.samples import event, evidence, frame, scenario
@@ -218,9 +219,10 @@ def test_two_diagrams_can_stand_on_one_page():
 
 
 def test_colours_come_from_the_page_or_the_reader():
-    svg = diagram(overlap())
-    assert "forced-colors" in svg
-    assert not re.findall(r"#[0-9a-f]{3,8}\b|rgb\(", svg)
+    rules = [line for line in (pages.HERE / "style.css").read_text("utf-8").splitlines() if ".sq" in line]
+    assert any("forced-colors" in rule for rule in rules)
+    for text in (diagram(overlap()), *rules):
+        assert not re.findall(r"#[0-9a-f]{3,8}\b|rgb\(", text)
 
 
 @pytest.mark.parametrize(
