@@ -14,7 +14,7 @@ from typing import Any
 
 from matrix import files
 from matrix.results import schema
-from matrix.results.read import BadLine, CannotRead, UnknownSchema
+from matrix.results.read import BadLine, CannotRead, ResultError
 from matrix.results.write import plain
 
 KINDS = tuple(schema.DOCUMENTS)
@@ -28,7 +28,7 @@ def write(path: str | os.PathLike[str], document: Mapping[str, Any]) -> None:
 
 
 def read(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
-    """A document that fits its schema. Raises CannotRead, BadLine or UnknownSchema; ImportError without jsonschema."""
+    """A document that fits its schema. Raises ResultError; ImportError without jsonschema."""
     path = Path(path)
     try:
         document = json.loads(path.read_text("utf-8"))
@@ -40,7 +40,7 @@ def read(path: str | os.PathLike[str], kind: str) -> dict[str, Any]:
         raise BadLine(path, f"not a document of type {kind!r}")
     if document.get("schema") != VERSION:
         what = f"schema {document.get('schema')!r} is unknown, this program reads {VERSION}"
-        raise UnknownSchema(path, f"{what}: use a newer version of it")
+        raise ResultError(path, f"{what}: use a newer version of it")
     wrong = schema.document_checker(kind)(document)
     if wrong:
         raise BadLine(path, wrong)

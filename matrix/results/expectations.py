@@ -33,15 +33,8 @@ EXPECTABLE = (*VERDICTS, NOT_APPLICABLE)
 
 
 class ExpectationError(Exception):
-    """An expectation file cannot be used; the message is one line with the file and the entry's number."""
-
-
-class BadExpectationFile(ExpectationError):
-    """The file cannot be read, is not TOML, or has something else than ``[[expect]]`` entries in it."""
-
-
-class BadEntry(ExpectationError):
-    """An entry lacks something or has a word that does not exist."""
+    """An expectation file cannot be used: it cannot be read, is not TOML, an entry lacks something, or has a word that
+    does not exist. The message is one line with the file and the entry's number."""
 
 
 class TwoEntries(ExpectationError):
@@ -93,7 +86,7 @@ class ExpectationEntry:
 def load(path: str | os.PathLike[str]) -> tuple[ExpectationEntry, ...]:
     """The entries of one file, in its order. A file that does not exist is one without entries.
 
-    Raises BadExpectationFile or BadEntry, each with file and entry number in one line.
+    Raises ExpectationError with file and entry number in one line.
     """
     path = Path(path)
     try:
@@ -101,19 +94,19 @@ def load(path: str | os.PathLike[str]) -> tuple[ExpectationEntry, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError) as problem:
-        raise BadExpectationFile(f"{path}: not readable as TOML: {one_line(problem)}") from problem
+        raise ExpectationError(f"{path}: not readable as TOML: {one_line(problem)}") from problem
     entries = content.pop("expect", [])
     if content:
-        raise BadExpectationFile(f"{path}: unknown '{next(iter(content))}'; the file holds [[expect]] entries only")
+        raise ExpectationError(f"{path}: unknown '{next(iter(content))}'; the file holds [[expect]] entries only")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise BadExpectationFile(f"{path}: 'expect' has to be written as [[expect]] entries")
+        raise ExpectationError(f"{path}: 'expect' has to be written as [[expect]] entries")
     return tuple(_entry(path, number, entry) for number, entry in enumerate(entries, start=1))
 
 
 def load_driver(driver: str, folder: str | os.PathLike[str] = FOLDER) -> tuple[ExpectationEntry, ...]:
     """The entries on record for a driver, with those of single cells of other releases."""
     if not DRIVER_NAME.fullmatch(driver):
-        raise BadExpectationFile(f"{driver!r} is not a driver's name, so it has no expectation file")
+        raise ExpectationError(f"{driver!r} is not a driver's name, so it has no expectation file")
     return load(Path(folder) / f"{driver}.toml") + load_variants(Path(folder) / VARIANTS, driver)
 
 
@@ -123,18 +116,18 @@ def of_all_cells(driver: str) -> list[ExpectationEntry]:
 
 
 def read_variants(path: Path) -> dict[str, dict[str, str] | None]:
-    """What is on record of each cell of other releases beside the entries. Raises BadExpectationFile."""
+    """What is on record of each cell of other releases beside the entries. Raises ExpectationError."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as problem:
-        raise BadExpectationFile(f"{path}: not readable as JSON: {one_line(problem)}") from problem
+        raise ExpectationError(f"{path}: not readable as JSON: {one_line(problem)}") from problem
     for cell, words in found.items() if isinstance(found, dict) else [("it", found)]:
         if words is None:
             continue
         if not isinstance(words, dict) or not all(word in (*EXPECTABLE, *REMEDIES) for word in words.values()):
-            raise BadExpectationFile(f"{path}: {cell} is not a table of scenarios and their words")
+            raise ExpectationError(f"{path}: {cell} is not a table of scenarios and their words")
     return dict(found)
 
 
@@ -154,8 +147,8 @@ def load_variants(path: Path, driver: str) -> tuple[ExpectationEntry, ...]:
 
 
 def _entry(path: Path, number: int, raw: dict[str, Any]) -> ExpectationEntry:
-    def bad(text: str) -> BadEntry:
-        return BadEntry(f"{path}: entry {number}: {text}")
+    def bad(text: str) -> ExpectationError:
+        return ExpectationError(f"{path}: entry {number}: {text}")
 
     for key in raw:
         if key not in KEYS:

@@ -53,32 +53,8 @@ class CannotRead(ResultError):
     """The file is not there or cannot be read."""
 
 
-class MissingHeader(ResultError):
-    """The first line is not a header."""
-
-
-class MissingFooter(ResultError):
-    """The run did not come to its end."""
-
-
-class DuplicateScenario(ResultError):
-    """Two lines are about the same scenario."""
-
-
 class BadLine(ResultError):
     """A line is not JSON, is of no known type, stands where it must not, or lacks something."""
-
-
-class UnknownSchema(ResultError):
-    """A line is of a schema version that this program does not know."""
-
-
-class WrongCell(ResultError):
-    """The file's name and its header speak of different cells."""
-
-
-class WrongCounts(ResultError):
-    """The footer counts something else than the file holds."""
 
 
 @dataclass(frozen=True)
@@ -175,18 +151,16 @@ def read_cell(path: str | os.PathLike[str], check: Check | None = None) -> CellR
     """The complete result in a file.
 
     ``check`` is asked about every line and says what is wrong with it, or None (``schema.checker``; else
-    ``shape.wrong``).
-    Raises a ResultError: CannotRead, MissingHeader, MissingFooter, DuplicateScenario, BadLine, UnknownSchema,
-    WrongCell or WrongCounts.
+    ``shape.wrong``). Raises ResultError: CannotRead, BadLine, or what else is not as it has to be.
     """
     result = _read(Path(path), check, partial=False)
     footer = result.footer
     if footer is None:
-        raise MissingFooter(result.path, "the footer is missing, so the run is incomplete: run the cell again")
+        raise ResultError(result.path, "the footer is missing, so the run is incomplete: run the cell again")
     counts = dict(Counter(line["verdict"] for line in result.scenarios))
     if footer["scenarios"] != len(result.scenarios) or footer["counts"] != counts:
         text = f"the footer counts {footer['scenarios']} scenarios, the file holds {len(result.scenarios)}"
-        raise WrongCounts(result.path, f"{text}, or their verdicts differ: run the cell again")
+        raise ResultError(result.path, f"{text}, or their verdicts differ: run the cell again")
     return result
 
 
@@ -231,7 +205,7 @@ def read_state(path: Path, check: Check | None = None) -> CellState:
         if result is None or attempt.started > result.started:
             done, planned = len(attempt.scenarios), len(attempt.header["planned"])
             text = f"the run of {attempt.header['started']} is incomplete: {done} of {planned} scenarios done"
-            return CellState(cell, result, problem or MissingFooter(part, text), attempt)
+            return CellState(cell, result, problem or ResultError(part, text), attempt)
     return CellState(cell, result, problem)
 
 
@@ -249,7 +223,7 @@ def _read(path: Path, check: Check | None, partial: bool) -> CellResult:
             raise BadLine(path, "something follows the footer", number)
         if (number == 1) != (kind == "header"):
             if number == 1:
-                raise MissingHeader(path, "the first line is not a header", number)
+                raise ResultError(path, "the first line is not a header", number)
             raise BadLine(path, "a second header", number)
         if wrong := (check or shape.wrong)(line):
             raise BadLine(path, wrong, number)
@@ -265,10 +239,10 @@ def _read(path: Path, check: Check | None, partial: bool) -> CellResult:
             if line["verdict"] not in (*VERDICTS, *NOT_VERDICTS):
                 raise BadLine(path, f"{line['verdict']!r} is not a verdict", number)
             if name in scenarios:
-                raise DuplicateScenario(path, f"{name} has two lines", number)
+                raise ResultError(path, f"{name} has two lines", number)
             scenarios[name] = line
     if header is None:
-        raise MissingHeader(path, "the file is empty: the run ended before it began")
+        raise ResultError(path, "the file is empty: the run ended before it began")
     return CellResult(path, header, tuple(scenarios.values()), footer)
 
 
@@ -310,7 +284,7 @@ def _parse(path: Path, number: int, text: bytes) -> Any:
         raise BadLine(path, "neither header nor scenario nor footer", number)
     if line.get("schema") != SCHEMA:
         what = f"schema {line.get('schema')!r} is unknown, this program reads {SCHEMA}"
-        raise UnknownSchema(path, f"{what}: use a newer version of it", number)
+        raise ResultError(path, f"{what}: use a newer version of it", number)
     return line
 
 
@@ -323,7 +297,7 @@ def _checked_header(path: Path, header: Header) -> Header:
     if not CELL_ID.fullmatch(header["cell"]):
         raise BadLine(path, f"{header['cell']!r} is not a cell id", 1)
     if header["cell"] != name:
-        raise WrongCell(path, f"the header is of cell {header['cell']}", 1)
+        raise ResultError(path, f"the header is of cell {header['cell']}", 1)
     _check_moment(path, 1, header, "started")
     return header
 

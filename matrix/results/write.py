@@ -23,23 +23,8 @@ from matrix.words import SCHEMA
 
 
 class WriteError(Exception):
-    """A result could not be written; the message is one line and says what to do."""
-
-
-class CannotWrite(WriteError):
-    """The disk is full, the folder is read-only, or the like. An older complete result is untouched."""
-
-
-class BeingWritten(WriteError):
-    """Another run of the same cell writes into the same folder."""
-
-
-class AlreadyWritten(WriteError):
-    """The same scenario was handed in twice: a result file holds one line per scenario."""
-
-
-class WriterClosed(WriteError):
-    """A line came after ``finish()`` or after the writer was closed."""
+    """A result could not be written, and an older complete one is untouched: the disk is full, another run of the cell
+    writes there, or a line came twice or too late. The message is one line and says what to do."""
 
 
 def utc_now() -> str:
@@ -91,7 +76,7 @@ class ResultWriter(AbstractContextManager["ResultWriter"]):
         """Adds the line of one scenario; it is on its way to the disk when this returns."""
         name = str(line["scenario"])
         if name in self._seen:
-            raise AlreadyWritten(f"{self.part}: scenario {name} has a line already; a run writes each scenario once")
+            raise WriteError(f"{self.part}: scenario {name} has a line already; a run writes each scenario once")
         self._write({"type": "scenario", "schema": SCHEMA, **line})
         self._seen.add(name)
         self.counts[str(line["verdict"])] += 1
@@ -143,7 +128,7 @@ class ResultWriter(AbstractContextManager["ResultWriter"]):
                 file.close()  # its run finished between the two lines above: it is a result now
         except BlockingIOError:
             file.close()
-            raise BeingWritten(
+            raise WriteError(
                 f"another run of this cell is writing {self.part}: wait for its end, or give this one a folder of its "
                 "own (--results FOLDER)"
             ) from None
@@ -158,7 +143,7 @@ class ResultWriter(AbstractContextManager["ResultWriter"]):
 
     def _writable(self) -> IO[bytes]:
         if self._file is None:
-            raise WriterClosed(f"{self.part}: the run is over; nothing can be added to it")
+            raise WriteError(f"{self.part}: the run is over; nothing can be added to it")
         return self._file
 
     def _write(self, line: Mapping[str, Any]) -> None:
@@ -170,9 +155,9 @@ class ResultWriter(AbstractContextManager["ResultWriter"]):
             self.close()
             raise self._cannot(problem) from problem
 
-    def _cannot(self, problem: OSError) -> CannotWrite:
+    def _cannot(self, problem: OSError) -> WriteError:
         why = problem.strerror or str(problem)
-        return CannotWrite(
+        return WriteError(
             f"cannot write {self.part}: {why}; the run is incomplete and an older result is kept "
             "(make room or choose another folder, then run the cell again)"
         )

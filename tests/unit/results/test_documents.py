@@ -41,7 +41,7 @@ def test_a_document_is_no_cell(tmp_path):
         ("{", read.BadLine, "not JSON"),
         ("[]", read.BadLine, "not a document of type 'faults'"),
         (json.dumps(SAMPLES["stability"]), read.BadLine, "not a document of type 'faults'"),
-        (json.dumps({**SAMPLES["faults"], "schema": 2}), read.UnknownSchema, "schema 2 is unknown"),
+        (json.dumps({**SAMPLES["faults"], "schema": 2}), read.ResultError, "schema 2 is unknown"),
         (json.dumps(samples.faults(faults=[{"name": "Nameless"}])), read.BadLine, "faults/0: 'sentence' is a required"),
         (json.dumps(samples.faults(samples.fault(verdict="bad"))), read.BadLine, "faults/0/verdict: 'bad'"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from matrix.harness import cell_name
 from matrix.harness.drivers import drivers
 from matrix.results import expectations, judging
-from matrix.results.expectations import BadEntry, BadExpectationFile, TwoEntries, expected, load
+from matrix.results.expectations import ExpectationError, TwoEntries, expected, load
 from matrix.results.judging import expectation_of, judge
 from matrix.words import VERDICTS
 from tests.unit.results.samples import header, remedy, scenario
@@ -84,7 +84,7 @@ def test_no_file_is_no_entries(tmp_path):
     ],
 )
 def test_a_bad_entry_is_named_with_file_and_number(entries, changes, text):
-    with pytest.raises(BadEntry) as caught:
+    with pytest.raises(ExpectationError) as caught:
         entries(entry(), entry(**changes))
     assert "aiomysql.toml: entry 2: " in str(caught.value)
     assert text in str(caught.value)
@@ -93,12 +93,12 @@ def test_a_bad_entry_is_named_with_file_and_number(entries, changes, text):
 
 @pytest.mark.parametrize("text", ["[[expect", "expect = 1", "[expect]\na = 1", "[other]\n"])
 def test_a_bad_file_is_named(entries, text):
-    with pytest.raises(BadExpectationFile, match=r"aiomysql\.toml"):
+    with pytest.raises(ExpectationError, match=r"aiomysql\.toml"):
         entries(text)
 
 
 def test_a_driver_that_is_a_path_has_no_file(tmp_path):
-    with pytest.raises(BadExpectationFile):
+    with pytest.raises(ExpectationError):
         expectations.load_driver("../../x", tmp_path)
 
 
@@ -276,7 +276,7 @@ def test_a_cell_of_other_releases_may_show_the_same_word_in_another_way(on_recor
 
 @pytest.mark.parametrize("changes", [{"rests": '["honesty"]'}, {"rests": '"atomicity"'}])
 def test_what_a_reason_rests_on_are_properties(entries, changes):
-    with pytest.raises(BadEntry, match="'rests' has to be a list of properties"):
+    with pytest.raises(ExpectationError, match="'rests' has to be a list of properties"):
         entries(entry(**changes))
 
 
@@ -294,7 +294,7 @@ def test_how_often_each_racing_word_was_seen_is_on_record(entries):
     assert found["also"] == {"breaks": 3, "safe": 17}
     found = expectation_of(scenario("NST-4", verdict="safe"), entries(entry(**racing)), header(planned=["NST-4"]))
     assert found["also"] == {"breaks": None, "safe": None}
-    with pytest.raises(BadEntry, match="'seen' has to say"):
+    with pytest.raises(ExpectationError, match="'seen' has to say"):
         entries(entry(**racing, seen="{ breaks = 3 }"))
 
 
@@ -428,6 +428,6 @@ def test_the_page_says_what_is_on_record(on_record):
 @pytest.mark.parametrize("text", ["[1]", "{", '{"mysql-aiomysql-py312": {"NST-3": "fine"}}', '{"mysql-aiomysql": 3}'])
 def test_a_broken_record_is_one_line(tmp_path, text):
     (tmp_path / "variants.json").write_text(text)
-    with pytest.raises(BadExpectationFile) as problem:
+    with pytest.raises(ExpectationError) as problem:
         expectations.load_driver("aiomysql", tmp_path)
     assert "\n" not in str(problem.value)

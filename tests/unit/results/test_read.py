@@ -29,9 +29,9 @@ def spoil(path, number, change):
 @pytest.mark.parametrize(
     ("number", "change", "error", "text"),
     [
-        (4, lambda line: None, read.MissingFooter, "run the cell again"),
-        (1, lambda line: None, read.MissingHeader, "line 1"),
-        (3, lambda line: {**line, "scenario": "NST-3"}, read.DuplicateScenario, "line 3: NST-3"),
+        (4, lambda line: None, read.ResultError, "run the cell again"),
+        (1, lambda line: None, read.ResultError, "line 1"),
+        (3, lambda line: {**line, "scenario": "NST-3"}, read.ResultError, "line 3: NST-3"),
         (2, lambda line: "{not json", read.BadLine, "line 2: not a line of JSON"),
         (2, lambda line: "[" * 100_000, read.BadLine, "line 2"),
         (2, lambda line: '{"type": "scenario", "schema": NaN}', read.BadLine, "NaN"),
@@ -40,12 +40,12 @@ def spoil(path, number, change):
         (2, lambda line: {**line, "scenario": "../../etc/x"}, read.BadLine, "is not a scenario id"),
         (2, lambda line: {key: line[key] for key in line if key != "level"}, read.BadLine, "lacks 'level'"),
         (2, lambda line: {**header(), "type": "header", "schema": 1}, read.BadLine, "second header"),
-        (3, lambda line: {**line, "schema": 2}, read.UnknownSchema, "line 3: schema 2 is unknown"),
-        (1, lambda line: {**line, "cell": "mysql-asyncmy"}, read.WrongCell, "mysql-asyncmy"),
+        (3, lambda line: {**line, "schema": 2}, read.ResultError, "line 3: schema 2 is unknown"),
+        (1, lambda line: {**line, "cell": "mysql-asyncmy"}, read.ResultError, "mysql-asyncmy"),
         (1, lambda line: {**line, "cell": "../x"}, read.BadLine, "is not a cell id"),
         (1, lambda line: {**line, "started": "yesterday"}, read.BadLine, "'started'"),
-        (4, lambda line: {**line, "scenarios": 3}, read.WrongCounts, "counts 3 scenarios"),
-        (4, lambda line: {**line, "counts": {"lies": 2}}, read.WrongCounts, "verdicts differ"),
+        (4, lambda line: {**line, "scenarios": 3}, read.ResultError, "counts 3 scenarios"),
+        (4, lambda line: {**line, "counts": {"lies": 2}}, read.ResultError, "verdicts differ"),
     ],
 )
 def test_a_wrong_file_is_named(path, number, change, error, text):

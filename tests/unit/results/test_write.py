@@ -18,7 +18,7 @@ import pytest
 
 from matrix.results import schema
 from matrix.results.read import read_cell, read_part
-from matrix.results.write import AlreadyWritten, CannotWrite, ResultWriter, WriterClosed, utc_now
+from matrix.results.write import ResultWriter, WriteError, utc_now
 from matrix.words import SCHEMA
 from tests.unit.results.samples import header, scenario, write_cell
 
@@ -173,7 +173,7 @@ def test_a_full_disk_is_one_clear_line_and_keeps_the_older_result(tmp_path):
     with ResultWriter(path, header()) as results:
         resource.setrlimit(resource.RLIMIT_FSIZE, (results.part.stat().st_size + 100, hard))
         try:
-            with pytest.raises(CannotWrite) as caught:
+            with pytest.raises(WriteError) as caught:
                 results.scenario(scenario())
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -191,14 +191,14 @@ def test_a_disk_that_is_full_at_the_very_end_keeps_the_older_result(tmp_path, mo
     with ResultWriter(path, header()) as results:
         results.scenario(scenario("NST-4", "lies"))
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(CannotWrite, match=r"jsonl\.part: No space left on device; the run is incomplete"):
+        with pytest.raises(WriteError, match=r"jsonl\.part: No space left on device; the run is incomplete"):
             results.finish()
     assert read_cell(path).scenarios[0]["verdict"] == "safe"
 
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(CannotWrite, match=r"results.*File exists|Not a directory"):
+    with pytest.raises(WriteError, match=r"results.*File exists|Not a directory"):
         ResultWriter(tmp_path / "results" / "mysql-aiomysql.jsonl", header())
 
 
@@ -209,7 +209,7 @@ def test_what_cannot_be_written_is_told_with_the_way_out_also_where_the_system_h
         raise OSError("out of luck")
 
     monkeypatch.setattr(fcntl, "flock", fails)
-    with pytest.raises(CannotWrite) as caught:
+    with pytest.raises(WriteError) as caught:
         ResultWriter(tmp_path / "mysql-aiomysql.jsonl", header())
     assert str(caught.value) == (
         f"cannot write {tmp_path}/mysql-aiomysql.jsonl.part: out of luck; the run is incomplete and an older result is "
@@ -220,10 +220,10 @@ def test_what_cannot_be_written_is_told_with_the_way_out_also_where_the_system_h
 def test_a_scenario_twice_and_a_line_after_the_end_are_refused(tmp_path):
     with ResultWriter(tmp_path / "mysql-aiomysql.jsonl", header()) as results:
         results.scenario(scenario())
-        with pytest.raises(AlreadyWritten, match="NST-4"):
+        with pytest.raises(WriteError, match="NST-4"):
             results.scenario(scenario())
         results.finish()
-        with pytest.raises(WriterClosed, match=r"jsonl.part: the run is over; nothing can be added to it$"):
+        with pytest.raises(WriteError, match=r"jsonl.part: the run is over; nothing can be added to it$"):
             results.scenario(scenario("NST-3"))
 
 
