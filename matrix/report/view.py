@@ -219,16 +219,13 @@ def _column(state: CellState, newest: datetime | None) -> Column:
     axes: Mapping[str, Any] = run.axes if run else {}
     shown = state.result.started if state.result else None
     server = str(axes.get("server") or "")
+    versions = ("driver_version", "server_version", "tortoise", "python", "loop")
     return Column(
         cell=state.cell,
         driver=str(axes.get("driver") or state.cell),
-        driver_version=str(axes.get("driver_version") or ""),
         server_kind=server,
         server=SERVER_NAMES.get(server, server),
-        server_version=str(axes.get("server_version") or ""),
-        tortoise=str(axes.get("tortoise") or ""),
-        python=str(axes.get("python") or ""),
-        loop=str(axes.get("loop") or ""),
+        **{name: str(axes.get(name) or "") for name in versions},
         date=_day(shown),
         age=_age(shown, newest),
         problem=state.problem.without_folder if state.problem else None,  # a page does not depend on its folder

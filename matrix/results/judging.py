@@ -102,25 +102,7 @@ def judge_line(line: ScenarioLine, entries: Sequence[ExpectationEntry], header: 
         return [Unmet(verdict, cell, name, f"{name} {verdict}: {one_line(line.get('reason') or 'no reason given')}")]
     if informational(header, entries) or _absent(entries, cell):
         return []
-    return _against_expectation(line, entries, header) + _reason_unmet(line, entries, header)
-
-
-def _reason_unmet(line: ScenarioLine, entries: Sequence[ExpectationEntry], header: Header) -> list[Unmet]:
-    """A reason that rests on a property which the deciding run does not violate says something untrue of it. Cells of
-    other releases may come to the same word in another way, and so may each run of a race."""
-    if not is_newest(header):
-        return []
-    try:
-        entry = expected(entries, line["scenario"], header["axes"], header.get("packages"), header["cell"])
-    except TwoEntries:
-        return []
-    if entry is None or entry.also or line["verdict"] != entry.verdict:
-        return []
-    violated = {violation["property"] for violation in line["violations"]}
-    missing = [name for name in entry.rests if name not in violated]
-    text = f"{line['scenario']}: its reason rests on {', '.join(missing)}, which the deciding run does not violate: "
-    text += f"correct the reason ({entry.where})"
-    return [Unmet("reason", header["cell"], line["scenario"], text, entry)] if missing else []
+    return _against_expectation(line, entries, header)
 
 
 def _against_expectation(line: ScenarioLine, entries: Sequence[ExpectationEntry], header: Header) -> list[Unmet]:
@@ -134,7 +116,15 @@ def _against_expectation(line: ScenarioLine, entries: Sequence[ExpectationEntry]
         hint = _near_misses(entries, name) if difference else ""
     else:
         difference, hint = _against(line, entry), f" ({entry.where})"
-    return [Unmet(kind, cell, name, f"{name} {text}{hint}", entry) for kind, text in difference]
+    unmet = [Unmet(kind, cell, name, f"{name} {text}{hint}", entry) for kind, text in difference]
+    # A reason that rests on a property which the deciding run does not violate says something untrue of it. Cells of
+    # other releases may come to the same word in another way, and so may each run of a race.
+    if entry is not None and is_newest(header) and not entry.also and line["verdict"] == entry.verdict:
+        violated = {violation["property"] for violation in line["violations"]}
+        if missing := [name for name in entry.rests if name not in violated]:
+            text = f"{name}: its reason rests on {', '.join(missing)}, which the deciding run does not violate: "
+            unmet.append(Unmet("reason", cell, name, f"{text}correct the reason ({entry.where})", entry))
+    return unmet
 
 
 def informational(header: Header, entries: Iterable[ExpectationEntry] = ()) -> bool:

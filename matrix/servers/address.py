@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -59,13 +59,9 @@ def given_address(kind: Kind, environment: Mapping[str, str] = os.environ) -> Se
     return parse_address(text, kind) if text.strip() else None
 
 
-def reachable(address: ServerAddress, seconds: float = CONNECT_SECONDS) -> str | None:
-    """None if something accepts connections there within so many seconds, else the reason in a few words."""
-    return _asked(address, seconds, lambda probe: None)
-
-
-def _asked(address: ServerAddress, seconds: float, ask: Callable[[socket.socket], str | None]) -> str | None:
-    """What ``ask`` says of a connection to there, or why there is none, in a few words."""
+def reachable(address: ServerAddress, seconds: float = CONNECT_SECONDS, kind: str = "") -> str | None:
+    """None if something accepts connections there within so many seconds, else the reason in a few words. Of a
+    ``kind`` of server it has to speak the protocol, by its first bytes alone; there is no login."""
     try:
         if address.socket:
             probe = socket.socket(socket.AF_UNIX)
@@ -74,7 +70,7 @@ def _asked(address: ServerAddress, seconds: float, ask: Callable[[socket.socket]
         else:
             probe = socket.create_connection((address.host, address.port), timeout=seconds)
         with probe:
-            return ask(probe)
+            return None if _speaks(probe, kind) else f"what listens there is no {kind} server"
     except TimeoutError:
         return f"no answer within {seconds:g} s"
     except OSError as error:
@@ -83,28 +79,18 @@ def _asked(address: ServerAddress, seconds: float, ask: Callable[[socket.socket]
         return "not a host name"
 
 
-def _of_its_kind(kind: str) -> Callable[[socket.socket], str | None]:
-    """Asks whether what listens speaks this kind's protocol, by its first bytes alone; says no login."""
-
-    def ask(probe: socket.socket) -> str | None:
-        if kind == "postgres":
-            probe.sendall(SSL_REQUEST)
-            known: tuple[bytes, ...] = (b"S", b"N", b"E")
-            said = probe.recv(1)
-        elif kind in ("mysql", "mariadb"):  # the server speaks first: its version, or why it lets nobody in
-            known = (b"\x0a", b"\xff")
-            said = probe.recv(5, socket.MSG_WAITALL)[4:]
-        else:
-            return None
-        return None if said in known else f"what listens there is no {kind} server"
-
-    return ask
+def _speaks(probe: socket.socket, kind: str) -> bool:
+    if kind == "postgres":
+        probe.sendall(SSL_REQUEST)
+        return probe.recv(1) in (b"S", b"N", b"E")
+    if kind in ("mysql", "mariadb"):  # the server speaks first: its version, or why it lets nobody in
+        return probe.recv(5, socket.MSG_WAITALL)[4:] in (b"\x0a", b"\xff")
+    return True
 
 
 def check_reachable(address: ServerAddress, kind: Kind) -> None:
     """Raises ServerError in two lines when nothing listens at the given address, or something else."""
-    reason = _asked(address, CONNECT_SECONDS, _of_its_kind(kind.name))
-    if reason:
+    if reason := reachable(address, kind=kind.name):
         where = address.socket or f"{address.host}:{address.port}"
         raise ServerError(
             f"{kind.variable} names {where}, which cannot be used: {reason}\n"

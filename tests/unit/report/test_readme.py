@@ -8,7 +8,7 @@ import pytest
 import tomllib
 
 from matrix.harness.scenario import catalogue
-from matrix.report import losses, readme
+from matrix.report import readme
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,7 +38,7 @@ def test_the_report_writes_all_files(table, tmp_path):
 
 
 def test_each_kind_of_loss_names_scenarios_that_there_are_and_what_was_found():
-    kinds = tomllib.loads(losses.KINDS.read_text("utf-8"))["kind"]
+    kinds = tomllib.loads(readme.KINDS.read_text("utf-8"))["kind"]
     named = [name for kind in kinds for name in kind["scenarios"]]
     assert set(named) <= set(catalogue())
     assert len(named) == len(set(named))
@@ -50,7 +50,7 @@ def test_what_was_told_to_have_failed_and_is_stored_is_told_apart_from_other_lie
         wrong = [{"property": "atomicity", "fact": {"kind": "row_stored", **fact}} for fact in facts]
         line = {"scenario": "NST-4", "verdict": "lies", "violations": wrong}
         table = SimpleNamespace(lines=[("mysql-aiomysql", line)], rows={"NST-4": None})
-        return "| NST-4 | mysql-aiomysql |" in losses.blocks(table)["told"]
+        return "| NST-4 | mysql-aiomysql |" in readme.findings(table)["told"]
 
     error = {"error": {"type": "RuntimeError", "message": ""}}
     assert told(error, {"outcome": "failed"})
