@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,19 +51,9 @@ def no_script(results: Path, line: ScenarioLine, header: Header) -> str:
     return f"A stand-alone script is written, and run, by: {command}"
 
 
-@dataclass(frozen=True)
-class UnderLoop:
-    """Of a cell's scripts, how many showed their finding under another event loop too, and which did not: their pages
-    and how they ended."""
-
-    cell: str
-    shown: int
-    count: int
-    others: tuple[tuple[str, str, str], ...]
-
-
-def loops_of(table: Table, driver: str | None = None, loop: str = "uvloop") -> list[UnderLoop]:
-    """What is known of the scripts of these cells under another event loop (``reproduce --loop``)."""
+def loops_of(table: Table, driver: str | None = None, loop: str = "uvloop") -> list[dict[str, Any]]:
+    """Of the scripts of each of these cells, how many of ``count`` showed their finding under another event loop too
+    (``reproduce --loop``), and the ``others``: scenario, page, and how the script ended."""
     found = []
     for column in table.columns:
         if column.result is None or driver not in (None, column.driver):
@@ -73,7 +62,8 @@ def loops_of(table: Table, driver: str | None = None, loop: str = "uvloop") -> l
         for shown, others in under_loop(entries, loop).values():
             pages = [table.page_of(column.cell, str(entry.get("remedy") or entry["scenario"])) for entry in others]
             missing = [(e["scenario"], page, e["loops"][loop]["why"]) for e, page in zip(others, pages, strict=True)]
-            found.append(UnderLoop(column.cell, len(shown), len(shown) + len(others), tuple(missing)))
+            count = len(shown) + len(others)
+            found.append({"cell": column.cell, "shown": len(shown), "count": count, "others": missing})
     return found
 
 

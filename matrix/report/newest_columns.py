@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from matrix.harness.cell_name import parse
 from matrix.report.view import Column, Row, Table
+from matrix.words import NOT_RUN
 
 
-@dataclass(frozen=True)
-class OtherReleases:
-    """A cell of other releases beside the one of the newest: the scenarios whose words differ, as (id, its word, the
-    newest one's)."""
+class OtherReleases(NamedTuple):
+    """A cell of other releases beside the one of the newest: in one line, in which words it differs."""
 
     column: Column
-    of: str
-    differs: tuple[tuple[str, str, str], ...]
-
-    @property
-    def text(self) -> str:
-        """In one line."""
-        if not self.differs:
-            return f"{self.column.cell}: as {self.of}"
-        differences = ", ".join(f"{scenario} {word} (there {newest})" for scenario, word, newest in self.differs)
-        return f"{self.column.cell}: {differences}"
+    text: str
 
 
 def newest_only(table: Table) -> tuple[Table, list[OtherReleases]]:
@@ -36,7 +27,12 @@ def newest_only(table: Table) -> tuple[Table, list[OtherReleases]]:
     if not others:
         return table, []
     rows = list(table.rows.values())
-    variants = [OtherReleases(table.columns[at], names[at], _differing(rows, at, newest[names[at]])) for at in others]
+    variants = []
+    for at in others:
+        words = [(row.scenario, row.marks[at].word, row.marks[newest[names[at]]].word) for row in rows]
+        differs = [f"{name} {word} (there {its})" for name, word, its in words if word not in (its, NOT_RUN)]
+        text = f"{table.columns[at].cell}: {', '.join(differs) or f'as {names[at]}'}"
+        variants.append(OtherReleases(table.columns[at], text))
     columns, remedies = tuple(table.columns[at] for at in kept), _of(table.remedies, kept)
     families = tuple(replace(each, rows=_of(each.rows, kept)) for each in table.families)
     return replace(table, columns=columns, families=families, remedies=remedies), variants
@@ -52,8 +48,3 @@ def _base(cell: str) -> str:
 
 def _of(rows: Iterable[Row], columns: list[int]) -> tuple[Row, ...]:
     return tuple(replace(row, marks=tuple(row.marks[at] for at in columns)) for row in rows)
-
-
-def _differing(rows: list[Row], at: int, newest: int) -> tuple[tuple[str, str, str], ...]:
-    words = [(row.scenario, row.marks[at].word, row.marks[newest].word) for row in rows]
-    return tuple(each for each in words if each[1] != each[2] and each[1] != "not run")

@@ -9,11 +9,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from matrix.lines import word_of
 from matrix.report import shared, view
 from matrix.report.changes import Change, between
 from matrix.results.read import CellResult, CellState
+
+Said = dict[str, Any]  # of one earlier run of a cell: stamp, run, scenario, word, reason, schedule
 
 
 @dataclass(frozen=True)
@@ -26,18 +29,6 @@ class OlderRun:
 
     def counted(self, direction: str) -> int:
         return sum(change.direction == direction for change in self.changes)
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one earlier run of a cell said of a scenario."""
-
-    stamp: str
-    run: OlderRun
-    scenario: str
-    word: str
-    reason: str
-    schedule: str
 
 
 def stamp(result: CellResult) -> str:
@@ -86,9 +77,10 @@ def otherwise(all_runs: Iterable[OlderRun], now: CellResult) -> list[tuple[Older
 
 
 def _said(run: OlderRun, then: CellResult, scenario: str) -> Said:
+    """What one earlier run of a cell said of a scenario, and which it was."""
     line = then.by_id[scenario]
-    reason, schedule = str(line.get("reason") or ""), str(line.get("schedule") or "")
-    return Said(stamp(then), run, scenario, word_of(line), reason, schedule)
+    said = {key: str(line.get(key) or "") for key in ("reason", "schedule")}
+    return {"stamp": stamp(then), "run": run, "scenario": scenario, "word": word_of(line), **said}
 
 
 def _then(now: view.Table, states: Iterable[CellState], folder: str | os.PathLike[str]) -> view.Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from matrix.harness.drivers import Driver
@@ -40,6 +40,15 @@ class Made(Protocol):
     def cancel_point(self) -> str: ...
 
 
+def tortoise_imports(used: Collection[str], tables: Tables, contrib: str = "") -> list[str]:
+    """The lines that import what is used of Tortoise; ``contrib``: in the place of what ``Tortoise`` does for it."""
+    lines = [f"from tortoise import {'' if contrib else 'Tortoise, '}{'connections, ' * ('connections' in used)}fields"]
+    lines += [contrib] if contrib else []
+    lines += ["from tortoise.expressions import F"] * bool(tables.counters)
+    lines.append("from tortoise.models import Model")
+    return lines + ["from tortoise.transactions import in_transaction"] * ("in_transaction" in used)
+
+
 def head(maker: Made, rest: str, seconds: int) -> str:
     """What comes before ``rest``: the script's metadata, what it is about, and the imports that the rest uses."""
     line, version = maker.line, maker.header["axes"]["driver_version"]
@@ -67,11 +76,7 @@ def head(maker: Made, rest: str, seconds: int) -> str:
     lines += [f"from urllib.parse import {unquoting}urlsplit", ""]
     modules = [module for module in maker.table.imports if "." not in module]
     lines += [f"import {module}" for module in modules if module in used]
-    if maker.orm:
-        lines.append(f"from tortoise import Tortoise, {'connections, ' * ('connections' in used)}fields")
-        lines += ["from tortoise.expressions import F"] * bool(maker.tables.counters)
-        lines.append("from tortoise.models import Model")
-        lines += ["from tortoise.transactions import in_transaction"] * ("in_transaction" in used)
+    lines += tortoise_imports(used, maker.tables) if maker.orm else []
     imports = "\n".join(lines)
     oldest = "3.11" if any(f"{call}(" in rest for call in OF_311) else "3.10"
     return (

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from matrix.reproduce import NotWritten
-from matrix.reproduce.head import STANDARD
+from matrix.reproduce.head import STANDARD, tortoise_imports
 from matrix.reproduce.naming import harmless, names, quoted, wrapped
 from matrix.reproduce.script import Maker, made
 from matrix.results.text import one_line
@@ -70,22 +70,14 @@ class Test(Maker):
             raise NotWritten("it needs contexts or connections that tortoise_test_context does not give")
 
     def head(self, rest: str) -> str:
-        about = [
-            *wrapped(one_line(f"{self.line['scenario']}: {self.line.get('contract')}")),
-            *wrapped(f"Seen with {self.table.name}: {self.found.sentence}"),
-        ]
+        about = wrapped(one_line(f"{self.line['scenario']}: {self.line.get('contract')}"))
+        about += wrapped(f"Seen with {self.table.name}: {self.found.sentence}")
         used = names(rest)
         lines = [f"import {name}" for name in STANDARD if name in used]
         lines += ["from urllib.parse import unquote, urlsplit"] * (not self.orm)
         third = ["import pytest", "import pytest_asyncio" if self.orm else f"import {self.table.imports[0]}", ""]
         if self.orm:
-            third += [
-                f"from tortoise import {'connections, ' * ('connections' in used)}fields",
-                "from tortoise.contrib.test import tortoise_test_context",
-            ]
-            third += ["from tortoise.expressions import F"] * bool(self.tables.counters)
-            third += ["from tortoise.models import Model"]
-            third += ["from tortoise.transactions import in_transaction"] * ("in_transaction" in used)
+            third += tortoise_imports(used, self.tables, "from tortoise.contrib.test import tortoise_test_context")
         doc = "\n".join(harmless(each) for each in about)
         imports = "\n".join([*lines, "", *third])
         return (
@@ -116,11 +108,9 @@ class Test(Maker):
         if self.next_user:
             body.append('await asyncio.wait([start("the next task", the_next_task)], timeout=PATIENCE)')
         if "rows" in asked:
-            body.append(
-                "rows = [entry.token for entry in await asyncio.wait_for(Entry.all(), PATIENCE)]"
-                if self.orm
-                else 'rows = await sql(direct, "SELECT token FROM repro_entry ORDER BY id")'
-            )
+            looked = "[entry.token for entry in await asyncio.wait_for(Entry.all(), PATIENCE)]"
+            asked_for = looked if self.orm else 'await sql(direct, "SELECT token FROM repro_entry ORDER BY id")'
+            body.append(f"rows = {asked_for}")
         # Without a held wire the moments differ a little, and so may what goes wrong: a bug's error, or no end at all.
         body += [f"shows = {shows}", f"wrong = {WRONG}", "for task in tasks.values():", "    task.cancel()"]
         body += ["await asyncio.wait(tasks.values(), timeout=PATIENCE)"]
