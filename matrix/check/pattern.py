@@ -153,11 +153,9 @@ def _made_twice(facts: Facts) -> str | None:
     asked = {line["operation"]: line["fact"] for line in facts.asked}
     for line in facts.failed:
         made, at = asked[line["operation"]].get("text", ""), asked[line["operation"]].get("at")
-        looked = any(
-            each["session"] == line["session"] and each["n"] < line["n"] and each["fact"].get("at") == at
-            for each in facts.asked
-            if each["fact"].get("text", "").startswith("SELECT")
-        )
+        own = [each for each in facts.asked if each["session"] == line["session"] and each["n"] < line["n"]]
+        selects = [each for each in own if each["fact"].get("text", "").startswith("SELECT")]
+        looked = any(each["fact"].get("at") == at for each in selects)
         made_by = {each["session"] for each in facts.asked if each["fact"].get("text") == made}
         if line["error"]["type"] == "IntegrityError" and looked and made_by - {line["session"]}:
             return "TXN-12"
@@ -203,8 +201,5 @@ def like(evidence: Any, found: frozenset[str], driver: str) -> dict[str, Any] | 
 def rows(evidence: Any) -> dict[str, str]:
     """For each row of the suite's own that stands behind a statement of the user's: whose, and at which line."""
     steps = [fact for each in evidence["steps"] if (fact := each["fact"] or {}).get("kind") == "step"]
-    return {
-        fact["step"]["row"]: f"{fact['session']}, {fact['step']['at']}"
-        for fact in steps
-        if fact["step"]["kind"] == "write" and fact["step"].get("at")
-    }
+    writes = [fact for fact in steps if fact["step"]["kind"] == "write" and fact["step"].get("at")]
+    return {fact["step"]["row"]: f"{fact['session']}, {fact['step']['at']}" for fact in writes}

@@ -48,11 +48,8 @@ def between(older: Iterable[CellState], newer: Iterable[CellState]) -> tuple[Cha
 
 
 def _of_cell(old: CellResult, new: CellResult) -> list[Change]:
-    versions = tuple(
-        f"{key.replace('_version', '')} {old.axes.get(key)} → {value}"
-        for key, value in new.axes.items()
-        if old.axes.get(key) != value
-    )
+    moved = [(key.replace("_version", ""), old.axes.get(key), value) for key, value in new.axes.items()]
+    versions = tuple(f"{key} {one} → {other}" for key, one, other in moved if one != other)
     found = []
     for name in dict.fromkeys([*old.by_id, *new.by_id]):
         before, after = old.by_id.get(name), new.by_id.get(name)

@@ -63,11 +63,8 @@ class Site:
 
     def patterns_of(self, scenario: str) -> list[Pattern]:
         """Those that a scenario measures, or that a remedy was run over."""
-        return [
-            pattern
-            for pattern in self.patterns
-            if scenario in pattern.scenarios or scenario in {cure.scenario for cure in pattern.cures}
-        ]
+        named = [(each, {*each.scenarios, *(cure.scenario for cure in each.cures)}) for each in self.patterns]
+        return [pattern for pattern, scenarios in named if scenario in scenarios]
 
     @property
     def rows(self) -> dict[str, view.Row]:

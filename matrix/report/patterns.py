@@ -104,15 +104,11 @@ def build(table: Table, folder: Path = keeps.FOLDER) -> tuple[Pattern, ...]:
     data = keeps.patterns(folder)
     shown, cures = functions(folder / "patterns.py"), functions(folder / "remedies.py")
     coded = {name: Coded(cures[code], data["keeps"][code]) for name, code in data["remedies"].items()}
-    return tuple(
-        _pattern(
-            table,
-            each,
-            shown,
-            coded | {name: coded[name]._replace(code=cures[code]) for name, code in each.get("code_of", {}).items()},
-        )
-        for each in data["pattern"]
-    )
+    found = []
+    for each in data["pattern"]:
+        own = {name: coded[name]._replace(code=cures[code]) for name, code in each.get("code_of", {}).items()}
+        found.append(_pattern(table, each, shown, coded | own))
+    return tuple(found)
 
 
 def _pattern(table: Table, raw: Mapping[str, Any], shown: Mapping[str, str], coded: Mapping[str, Coded]) -> Pattern:
@@ -123,16 +119,11 @@ def _pattern(table: Table, raw: Mapping[str, Any], shown: Mapping[str, str], cod
     worst = max(table.groups, key=lambda group: rank(marks[group.newest].word), default=None) if own else None
     seen = marks[worst.newest] if worst and rank(marks[worst.newest].word) > 0 else None
     # A remedy claims the pattern, not each of its scenarios: those that it was run over count.
-    found = [
-        _cure(row, [cured(column, row.scenario, raw["scenarios"]) for column in columns], raw["meant"], coded)
-        for row in table.remedies
-        if raw.get("remedies", True)
-    ]
-    found += [
-        _cure(rows[name], [rows[name].marks[place] for place in newest], raw["meant"], coded, raw.get("advice"))
-        for name in raw.get("instead", ())
-        if name in rows
-    ]
+    meant, found = raw["meant"], []
+    for row in table.remedies if raw.get("remedies", True) else ():
+        found.append(_cure(row, [cured(column, row.scenario, raw["scenarios"]) for column in columns], meant, coded))
+    for row in [rows[name] for name in raw.get("instead", ()) if name in rows]:
+        found.append(_cure(row, [row.marks[place] for place in newest], meant, coded, raw.get("advice")))
     tried = [cure for cure in found if cure.tried]
     tried.sort(key=lambda cure: keeps.preference(cure.scenario, cure.kept, cure.holds, cure.tried))
     return Pattern(

@@ -11,6 +11,8 @@ from matrix.report.marks import glyph
 from matrix.results.ranges import AXES, Range, along, newest, ranges, version_key
 from matrix.words import rank
 
+Marks = Mapping[int, Any] | Sequence[Any]  # the mark (``view.Mark``) of each column
+
 
 @dataclass(frozen=True)
 class Group:
@@ -108,8 +110,8 @@ def _group(columns: Sequence[Any], places: Sequence[int]) -> Group:
     )
 
 
-def summarise(groups: Sequence[Group], marks: Mapping[int, Any] | Sequence[Any]) -> Summary:
-    """One place of the table, for the groups of one driver. ``marks``: the mark of each column (see ``view.Mark``)."""
+def summarise(groups: Sequence[Group], marks: Marks) -> Summary:
+    """One place of the table, for the groups of one driver."""
     shown = max((marks[group.newest] for group in groups), key=lambda mark: rank(mark.word))
     spans: list[Span] = []
     changed, versions = [], ""
@@ -139,7 +141,7 @@ def summarise(groups: Sequence[Group], marks: Mapping[int, Any] | Sequence[Any])
     )
 
 
-def axis_ranges(groups: Sequence[Group], axis: str, marks: Mapping[int, Any] | Sequence[Any]) -> tuple[Range, ...]:
+def axis_ranges(groups: Sequence[Group], axis: str, marks: Marks) -> tuple[Range, ...]:
     """The words of these groups along an axis. Versions of several kinds of servers are not one axis: no range."""
     if axis == "server_version" and len({each.server_kind for each in groups}) > 1:
         return ()
@@ -147,7 +149,7 @@ def axis_ranges(groups: Sequence[Group], axis: str, marks: Mapping[int, Any] | S
     return ranges((str(axes.get(axis) or ""), marks[place].word) for axes, place in places)
 
 
-def _shows(groups: Sequence[Group], axis: str, marks: Mapping[int, Any] | Sequence[Any], wanted: Range) -> str | None:
+def _shows(groups: Sequence[Group], axis: str, marks: Marks, wanted: Range) -> str | None:
     """The evidence of the newest cell in a range that has its word."""
     low, high = version_key(wanted.low), version_key(wanted.high)
     for each in groups:
@@ -157,9 +159,7 @@ def _shows(groups: Sequence[Group], axis: str, marks: Mapping[int, Any] | Sequen
     return None
 
 
-def _elsewhere(
-    groups: Sequence[Group], marks: Mapping[int, Any] | Sequence[Any], shown: Sequence[str]
-) -> tuple[str, int, str | None] | None:
+def _elsewhere(groups: Sequence[Group], marks: Marks, shown: Sequence[str]) -> tuple[str, int, str | None] | None:
     most = max(rank(word) for word in shown)
     worse = [marks[place] for each in groups for place in each.places if rank(marks[place].word) > max(most, 0)]
     if not worse:

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +54,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-@dataclass
-class Report:
-    """What came of all lines: entries of the index by kind."""
-
-    kept: list[dict[str, Any]] = field(default_factory=list)
-    defects: list[dict[str, Any]] = field(default_factory=list)
-    not_written: list[dict[str, Any]] = field(default_factory=list)
-
-    def lists(self) -> dict[str, list[dict[str, Any]]]:
-        return dict(zip(reproducers.KINDS, (self.kept, self.defects, self.not_written), strict=True))
+Report = dict[str, list[dict[str, Any]]]  # what came of all lines: entries of the index by kind
+KEPT, DEFECTS, NOT_WRITTEN = reproducers.KINDS
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ def _tried(results: Sequence[CellResult], options: argparse.Namespace, out: Path
         what = f" for {options.scenario}" if options.scenario else ""
         print(f"every line complies{what}: there is nothing to reproduce")
         return 0
-    report = Report()
+    report: Report = {kind: [] for kind in reproducers.KINDS}
     _work(jobs, report, out, Path(options.environments).resolve(), options.times)
     return _summary(report, jobs, out)
 
@@ -185,11 +177,11 @@ def _work(jobs: Sequence[FindingLine], report: Report, out: Path, environments: 
                     result = _try(job, source, databases, environments, times, report, out)
                     left = (time.monotonic() - began) / done * (len(jobs) - done)
                     progress(f"{done:3}/{len(jobs)} {cell} {job.scenario:8} {result}  (about {left:.0f} s left)")
-                    shown.update({job.finding} if report.kept and _is(report.kept[-1], job) else ())
+                    shown.update({job.finding} if report[KEPT] and _is(report[KEPT][-1], job) else ())
         except CannotRun as problem:
             for job, _ in written:
-                if not any(_is(entry, job) for entries in report.lists().values() for entry in entries):
-                    report.defects.append(_entry(job, why=f"could not be run: {problem}"))
+                if not any(_is(entry, job) for entries in report.values() for entry in entries):
+                    report[DEFECTS].append(_entry(job, why=f"could not be run: {problem}"))
             print(f"  {clean(problem)}", file=sys.stderr)
         _one_each(report)
         _write_index(out, report, mine)  # after each cell: an interrupted run keeps what it has
@@ -198,7 +190,7 @@ def _work(jobs: Sequence[FindingLine], report: Report, out: Path, environments: 
 def _one_each(report: Report) -> None:
     """Of a remedy one entry: that of the script that shows it, else of what went wrong with the worst scenario."""
     reported: set[tuple[str, str]] = set()
-    for entries in report.lists().values():
+    for entries in report.values():
         for entry in list(entries):
             if "remedy" in entry:
                 if _finding(entry) in reported:
@@ -218,10 +210,12 @@ def _written(jobs: Sequence[FindingLine], report: Report) -> Iterator[tuple[Find
         try:
             yield job, script(job.line, job.header)
         except NotWritten as why:
-            report.not_written.append(_entry(job, why=one_line(why)))
+            report[NOT_WRITTEN].append(_entry(job, why=one_line(why)))
         except (ArithmeticError, AttributeError, LookupError, SyntaxError, TypeError, ValueError) as problem:
             # A history of another shape than this program knows: its own fault, and no reason to lose the others.
-            report.defects.append(_entry(job, why=one_line(f"cannot be unfolded: {type(problem).__name__}: {problem}")))
+            report[DEFECTS].append(
+                _entry(job, why=one_line(f"cannot be unfolded: {type(problem).__name__}: {problem}"))
+            )
 
 
 def _try(
@@ -242,11 +236,11 @@ def _try(
     facts["skipped_steps"] = max(each.skipped for each in runs)
     if not last.shown:
         target.unlink(missing_ok=True)
-        report.defects.append(_entry(job, why=f"the script {last.ended}", **facts))
+        report[DEFECTS].append(_entry(job, why=f"the script {last.ended}", **facts))
         return f"NOT SHOWN (run {len(runs)}: {last.ended[:150]})"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(source, encoding="utf-8")
-    report.kept.append(
+    report[KEPT].append(
         _entry(
             job,
             path=f"{job.cell}/{job.scenario}.py",
@@ -284,7 +278,7 @@ def _finding(entry: Mapping[str, Any]) -> tuple[str, str]:
 def _write_index(out: Path, report: Report, jobs: Sequence[FindingLine]) -> None:
     """The index of all reproducers in the folder: what this run said of these jobs replaces what an earlier one did."""
     before, made = reproducers.read_index(out), {}
-    for kind, entries in report.lists().items():
+    for kind, entries in report.items():
         kept = [entry for entry in before.get(kind, []) if not any(_is(entry, job) for job in jobs)]
         ours = [entry for entry in entries if any(_is(entry, job) for job in jobs)]
         made[kind] = sorted([*kept, *ours], key=lambda entry: (entry["cell"], entry["scenario"]))
@@ -295,12 +289,12 @@ def _summary(report: Report, jobs: Sequence[FindingLine], out: Path) -> int:
     print()
     for cell in dict.fromkeys(job.cell for job in jobs):
         mine = [job for job in jobs if job.cell == cell]
-        kept = sum(entry["cell"] == cell for entry in report.kept)
+        kept = sum(entry["cell"] == cell for entry in report[KEPT])
         print(f"{cell}: {kept} of {len({job.finding for job in mine})} findings have a reproducer")
-        for title, entries in (("not written", report.not_written), ("DEFECT", report.defects)):
+        for title, entries in (("not written", report[NOT_WRITTEN]), ("DEFECT", report[DEFECTS])):
             for entry in entries:
                 if entry["cell"] == cell:
                     print(f"  {entry['scenario']} {title}: {clean(entry['why'])}")
     all_of_them = len({job.finding for job in jobs})
-    print(f"{len(report.kept)} of {all_of_them} findings have a reproducer: {out / reproducers.INDEX}")
-    return 1 if report.defects else 0
+    print(f"{len(report[KEPT])} of {all_of_them} findings have a reproducer: {out / reproducers.INDEX}")
+    return 1 if report[DEFECTS] else 0

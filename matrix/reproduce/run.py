@@ -200,16 +200,8 @@ def ran(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> S
     settings = {key: value for key, value in os.environ.items() if not key.startswith(("MATRIX_", "PYTHON"))}
     settings |= variables
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            env=settings,
-            cwd=folder,
-            check=False,
-            errors="replace",
-        )
+        place: dict[str, Any] = {"env": settings, "cwd": folder, "timeout": LIMIT}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace", **place)
     except subprocess.TimeoutExpired as late:
         return ScriptRun(None, _decoded(late.stdout), _decoded(late.stderr), time.monotonic() - began)
     return ScriptRun(done.returncode, done.stdout, done.stderr, time.monotonic() - began)

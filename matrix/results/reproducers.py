@@ -47,14 +47,9 @@ def line_of_cure(line: ScenarioLine, cured: str) -> CureLine:
     ``source_of`` finds the script.
     """
     cure, remedy = (line["cures"] or {})[cured], line["scenario"]
-    return {
-        **cure,
-        "scenario": f"{remedy}-{cured}",
-        "remedy_id": remedy,
-        "cured": cured,
-        "title": f"{line.get('title')} ({cured}: {cure.get('title')})",
-        "contract": line.get("contract"),
-    }
+    title = f"{line.get('title')} ({cured}: {cure.get('title')})"
+    about: Any = {"scenario": f"{remedy}-{cured}", "title": title, "contract": line.get("contract")}
+    return {**cure, **about, "remedy_id": remedy, "cured": cured}
 
 
 def source_of(folder: str | Path, line: ScenarioLine | CureLine, header: Header) -> str | None:

@@ -174,11 +174,8 @@ class Prober:
 
 def register(commands: Any) -> None:
     """Adds ``bisect``."""
-    parser = commands.add_parser(
-        "bisect",
-        help="the release at which a scenario's verdict changes",
-        description="Finds the exact release at which the verdict of a scenario changes, along one axis.",
-    )
+    about = "Finds the exact release at which the verdict of a scenario changes, along one axis."
+    parser = commands.add_parser("bisect", help="the release at which a scenario's verdict changes", description=about)
     parser.add_argument("scenario", help="such as NST-3")
     parser.add_argument("driver", help="a driver (aiomysql) or a cell (mariadb-aiomysql, mysql-aiomysql0.2)")
     parser.add_argument("--axis", choices=AXES, default="tortoise", help="default: tortoise")

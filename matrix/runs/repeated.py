@@ -231,12 +231,8 @@ class RepeatedCell:
             cures = other.get("cures") or {}
             pairs: list[tuple[ScenarioLine | Cure, Any]] = [(line, other)]
             pairs += [(cure, cures.get(name, {})) for name, cure in (line.get("cures") or {}).items()]
-            differing += [
-                f"{line['scenario']}: {key} {one.get(key)}, then {two.get(key)}"
-                for one, two in pairs
-                for key in keys
-                if one.get(key) != two.get(key)
-            ]
+            found = [(key, one.get(key), two.get(key)) for one, two in pairs for key in keys]
+            differing += [f"{line['scenario']}: {key} {a}, then {b}" for key, a, b in found if a != b]
         return {"disagreements": differing}
 
     def _summary(self, worker: Worker, repeats: list[Any], whole: list[Any], seconds: float) -> dict[str, Any]:

@@ -47,16 +47,13 @@ class Worker(AbstractContextManager["Worker"]):
     def __init__(self, python: Path, cell: str, log: Path) -> None:
         self.log = log
         with log.open("wb") as errors:
-            self.process = process.start(
-                python,
-                cell,
-                module="matrix.cell.replayer",
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                encoding="utf-8",
-            )
+            streams: dict[str, Any] = {
+                "stdin": subprocess.PIPE,
+                "stdout": subprocess.PIPE,
+                "stderr": errors,
+                "encoding": "utf-8",
+            }
+            self.process = process.start(python, cell, module="matrix.cell.replayer", **streams)
 
     def begin(self, replays: Sequence[dict[str, Any]]) -> None:
         """Say what to replay. Raises StabilityError."""

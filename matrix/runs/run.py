@@ -126,12 +126,12 @@ def _tell_each(done: Sequence[Done], results: Path) -> None:
 
 def _at_hand(jobs: Sequence[Job], results: Path) -> dict[str, Done]:
     """What the folder of results has of the cells already."""
-    found = {job.cell: (job, read_state(results / f"{job.cell}.jsonl")) for job in jobs}
-    return {
-        cell: Done(job, "kept", state.result.without_evidence())
-        for cell, (job, state) in found.items()
-        if state.result and state.complete
-    }
+    found = {}
+    for job in jobs:
+        state = read_state(results / f"{job.cell}.jsonl")
+        if state.result and state.complete:
+            found[job.cell] = Done(job, "kept", state.result.without_evidence())
+    return found
 
 
 def _all(

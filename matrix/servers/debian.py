@@ -208,12 +208,9 @@ def check_complete(tree: Path, program: Path, run: Runner = tools.run) -> None:
     loader, libraries = find_loader(tree)
     library_path = ":".join(str(tree / folder) for folder in libraries)
     listing = run([tree / loader, "--library-path", library_path, "--list", program], doing=f"checking {program.name}")
-    missing = [
-        line.split()[0]
-        for line in listing.splitlines()
-        if "not found" in line or ("=> /" in line and f"=> {tree}" not in line)
-    ]
-    if missing:
+    lines = listing.splitlines()
+    absent = [line for line in lines if "not found" in line or ("=> /" in line and f"=> {tree}" not in line)]
+    if missing := [line.split()[0] for line in absent]:
         raise ServerError(f"{program.name} of the unpacked packages lacks {', '.join(missing)}")
 
 
