@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from matrix.lines import Because, Chosen, Cure, ExplorationResult, ScenarioLine
+from matrix.lines import Because, Chosen, Cure, ExplorationResult, Orders, ScenarioLine
 from matrix.words import (
     ERROR,
     FULL,
@@ -91,15 +91,12 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
             failed["orders"] = {"explored": 0, "possible": None, "verdicts": {}, "situation_not_met": unmet}
         return failed
     if exploration.absent:
-        unmet = {"situation_not_met": len(exploration.outcomes)}
-        on_record = {"on_record": schedule} if (schedule := exploration.orders.get("on_record")) is not None else {}
-        return {
-            "verdict": NOT_APPLICABLE,
-            **because(words(exploration.absent)),
-            "complies": None,
-            "orders": {"explored": 0, "possible": None, "verdicts": {}, **unmet, **on_record},
-            "evidence": None,
-        }
+        tried: Orders = {"explored": 0, "possible": None, "verdicts": {}}
+        tried["situation_not_met"] = len(exploration.outcomes)
+        if "on_record" in exploration.orders:
+            tried["on_record"] = exploration.orders["on_record"]
+        absent = because(words(exploration.absent))
+        return {"verdict": NOT_APPLICABLE, **absent, "complies": None, "orders": tried, "evidence": None}
     deciding = exploration.deciding
     explored, judged = len(exploration.outcomes), len(exploration.judged)
     apart: Chosen = {"situation_not_met": explored - judged} if explored > judged else {}
