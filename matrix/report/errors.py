@@ -1,7 +1,6 @@
 """'I got this error': the texts of exceptions that programs were shown, and what was found where they appear.
 
-Read from the evidence of the newest cells; nothing is typed. What differs between two runs of one program, such as an
-address or a number of a savepoint, is left out of a text.
+Read from the evidence of the newest cells; nothing is typed.
 """
 
 from __future__ import annotations
@@ -12,23 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from matrix.report.view import Table, natural
+from matrix.results.messages import Known, plain
 from matrix.results.read import read_cell
 from matrix.words import FAMILIES, rank
 
-LONGEST = 160  # characters of a text
 FIRST = ("NST", "TXN", "CTX", "ORM")  # what people are in who paste an error
 OWN = ("matrix.", "tests.", "asyncio.")  # exceptions of the suite's programs, and cancellation
-VARYING = (  # what is of one run only
-    (r"\s*\[?\b(?:repro_)?matrix_[0-9a-f_]+\b\]?\.?", " "),
-    (r"\b(tortoise_savepoint|__asyncpg_savepoint)_[0-9a-f]+_*", r"\1_…"),
-    (r"\\[nt]", " "),
-    (r"\b(pool|Task)-\d+", r"\1-…"),
-    (r"'(?:host|port|user|db|password)': ('[^']*'|\d+),? ?", ""),
-    (r"\bport \d+", "port …"),
-    (r"\b(got|expected) \d+\b", r"\1 …"),
-    (r"/\S+/(\S+\.py)", r"\1"),
-    (r"\s+", " "),
-)
 
 
 @dataclass(frozen=True)
@@ -63,17 +51,6 @@ class ErrorText:
         return {name: tuple(each for each in self.seen if each.scenario == name) for name in names}
 
 
-def plain(message: str) -> str:
-    """A message without what is of one run only, on one line."""
-    text, changed = re.split(r"\nDETAIL:|\nLINE ", message, maxsplit=1)[0], 1
-    while changed:  # objects, which may hold others
-        text, changed = re.subn(r"<[^<>]*>", "…", text)
-    for pattern, instead in VARYING:
-        text = re.sub(pattern, instead, text)
-    text = text.strip()
-    return text if len(text) <= LONGEST else text[:LONGEST].rsplit(" ", 1)[0] + " …"
-
-
 def collect(table: Table) -> tuple[ErrorText, ...]:
     """The texts that the newest cell of each group shows, those that most scenarios show first. Raises ResultError when
     a result file has changed since it was read."""
@@ -101,6 +78,18 @@ def collect(table: Table) -> tuple[ErrorText, ...]:
     return tuple(sorted(made, key=lambda each: (-len(each.scenarios), each.text)))
 
 
+def known(found: Iterable[ErrorText]) -> tuple[Known, ...]:
+    """The same as they are kept on record."""
+    return tuple(
+        Known(
+            each.text,
+            each.drivers,
+            {name: max((seen.word for seen in own), key=rank) for name, own in each.scenarios.items()},
+        )
+        for each in found
+    )
+
+
 def _exceptions(line: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """What was raised in the deciding order of a line, of a remedy in that of each scenario that it was run over: with
     the word and the reason."""
@@ -112,7 +101,8 @@ def _exceptions(line: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str
 
 def _tells(text: str, exception: Mapping[str, Any]) -> bool:
     """Whether it is an error of driver, ORM or server that a reader may have: not one made on purpose."""
-    return len(text) > 7 and not str(exception.get("type")).startswith(OWN) and "no_such_table" not in text
+    own = str(exception.get("type")).startswith(OWN) or "no_such_table" in str(exception.get("message"))
+    return len(text) > 7 and not own
 
 
 def _place(seen: Seen) -> tuple[Any, ...]:

@@ -1,5 +1,5 @@
 """The tables of README.md, docs/errors.md, docs/table.md and docs/findings.md, put in between their markers from
-results: ``report --docs``."""
+results, and what is on record of errors: ``report --docs``."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ from pathlib import Path
 from matrix import files
 from matrix.files import read_toml
 from matrix.report import errors, patterns, search
+from matrix.report.errors import ErrorText
 from matrix.report.markdown import escape, headline_lines, markdown
 from matrix.report.summary import by_driver
 from matrix.report.view import Table
+from matrix.results import messages
 from matrix.results.text import code
 from matrix.words import ATOMICITY, CONTAINMENT, DURABILITY, GLYPHS, LIES, ROUTING, rank
 
-KINDS = Path(__file__).resolve().parents[2] / "docs" / "kinds.toml"
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = ROOT / "docs" / "kinds.toml"
 WRONG_DATA = (ROUTING, DURABILITY, ATOMICITY, CONTAINMENT)
 BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+):start -->\n).*?(<!-- (?P=name):end -->)", re.DOTALL)
 
 
 def update(table: Table, root: Path) -> list[Path]:
-    """Write the blocks of README.md, docs/errors.md and docs/findings.md, and docs/table.md, below ``root``; returns
-    what was written. Raises OSError, and ValueError for a marker that nothing belongs to."""
-    docs = root / "docs"
+    """Write the blocks of README.md, docs/errors.md and docs/findings.md, docs/table.md and the record of errors, below
+    ``root``; returns what was written. Raises OSError, and ValueError for a marker that nothing belongs to."""
+    docs, found = root / "docs", errors.collect(table)
     made = {
         root / "README.md": blocks(table),
-        docs / "errors.md": {"errors": "\n".join(_errors(table))},
+        docs / "errors.md": {"errors": "\n".join(_errors(table, found))},
         docs / "findings.md": findings(table),
     }
-    texts = {page: filled(page.read_text("utf-8"), found) for page, found in made.items()}
+    texts = {page: filled(page.read_text("utf-8"), own) for page, own in made.items()}
     texts[docs / "table.md"] = f"# Every scenario\n\n{markdown(table)}"
+    texts[root / messages.FILE.relative_to(ROOT)] = messages.record(errors.known(found))
     for page, text in texts.items():
         files.write(page, text)
     return list(texts)
@@ -69,12 +73,12 @@ def _patterns(table: Table) -> Iterator[str]:
         yield f"| {escape(pattern.title)} | {' | '.join(words)} | {escape(advice)} |"
 
 
-def _errors(table: Table) -> Iterator[str]:
+def _errors(table: Table, found: Iterable[ErrorText]) -> Iterator[str]:
     """A row for each message: who shows it, in which scenarios (three), what people write, and what to do instead."""
     known = patterns.build(table)
     yield "| message | drivers | seen in | if you write this | instead |"
     yield "|---|---|---|---|---|"
-    for error in errors.collect(table):
+    for error in found:
         seen = [f"{name} {_worst(each.word for each in own)}" for name, own in list(error.scenarios.items())[:3]]
         pattern = search.pattern_of(error, known)
         instead = pattern.advice.sentence if pattern and pattern.advice else ""

@@ -15,14 +15,15 @@ from matrix.harness.drivers import bases, drivers
 from matrix.harness.scenario import Scenario, catalogue, chosen, one
 from matrix.harness.vocabulary import vocabulary
 from matrix.lines import word_of
-from matrix.results import expectations, keeps
+from matrix.results import expectations, keeps, messages
 from matrix.results.read import read_folder
-from matrix.results.text import clean, one_line, refusing
+from matrix.results.text import clean, code, one_line, refusing
 from matrix.runs import RunError
 from matrix.runs.jobs import add_sources, version_or_source
 from matrix.words import FAMILIES
 
 WIDTH = 100
+SHOWN = 5  # scenarios of an error
 AN_ID = re.compile(rf"[A-Z]+-\d+[A-Z]?|{'|'.join(FAMILIES)}", re.ASCII | re.IGNORECASE)  # also one that is mistyped
 LEVELS = {
     "must": "promised: only `safe` complies",
@@ -48,7 +49,9 @@ def register(commands: Any) -> None:
         description="Explains a scenario from what is on record, and from results where there are some. Runs nothing.",
     )
     explain.add_argument(
-        "scenario", metavar="ID", help="such as NST-4, in any case; or words of a title, a reason or an error message"
+        "scenario",
+        metavar="ID",
+        help="such as NST-4, in any case; or an error as it was shown, or words of a title or a reason",
     )
     explain.add_argument("--results", default="results", metavar="FOLDER", help="where a run's words are looked up")
     add_sources(explain)
@@ -87,11 +90,20 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _speaking_of(text: str) -> int:
-    """List the scenarios whose title, contract or reason on record has these words. Raises LookupError and
-    ExpectationError."""
+    """List the scenarios that show an error which is pasted, and those whose title, contract or reason on record has
+    these words. Raises LookupError and ExpectationError."""
+    known = catalogue()
+    shown = messages.pasted(text, messages.on_record())
+    for error in shown:
+        print(clean(f"{code(error.text)} ({', '.join(error.drivers)}) is shown in"))
+        first = list(error.seen.items())[:SHOWN]
+        for name, word in first:
+            print(clean(f"  {name:<8} {known[name].title} ({word})"))
+        if more := len(error.seen) - len(first):
+            print(f"  and {more} more")
     words = " ".join(text.casefold().split())
     found: dict[str, list[str]] = {}
-    for name, scenario in catalogue().items():
+    for name, scenario in known.items():
         if words in f"{scenario.title} {scenario.contract}".casefold():
             found[name] = []
     for driver in drivers():
@@ -99,14 +111,16 @@ def _speaking_of(text: str) -> int:
             if words in entry.reason.casefold():
                 for name in entry.scenarios:
                     found.setdefault(name, []).append(f"{driver} {entry.words}")
-    if not found:
+    if not found and not shown:
         raise LookupError(
             f"nothing on record speaks of {text!r}\nTry fewer words of it, or docs/errors.md, which has all messages."
         )
-    for name in catalogue():
+    if found and shown:
+        print("\nOn record these speak of it")
+    for name in known:
         if name in found:
             own = f" ({', '.join(dict.fromkeys(found[name]))})" if found[name] else ""
-            print(clean(f"{name:<8} {catalogue()[name].title}{own}"))
+            print(clean(f"{name:<8} {known[name].title}{own}"))
     more = "docs/errors.md lists all messages with what to write instead"
     print(f"\npython -m matrix explain ID says more of one; {more}")
     return 0

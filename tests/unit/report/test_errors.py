@@ -1,4 +1,4 @@
-"""The page of error messages and the search's index: made of evidence, without what is of one run only."""
+"""The page of error messages, their record and the search's index: made of evidence."""
 
 import json
 
@@ -10,25 +10,6 @@ from matrix.results.read import read_folder
 from tests.unit.results.samples import evidence, header, scenario, write_cell
 
 BUSY = "readexactly() called while another coroutine is already waiting for incoming data"
-
-
-@pytest.mark.parametrize(
-    ("message", "text"),
-    [
-        (BUSY, BUSY),
-        ("SAVEPOINT tortoise_savepoint_204 does not exist", "SAVEPOINT tortoise_savepoint_… does not exist"),
-        ("Packet sequence number wrong - got 102 expected 1", "Packet sequence number wrong - got … expected …"),
-        (
-            "<Token var=<ContextVar name='s' default={'a': <Y at 0x7f>} at 0x1> at 0x2> was created elsewhere",
-            "… was created elsewhere",
-        ),
-        ("deadlock detected\nDETAIL:  Process 8023 waits for ShareLock on transaction 3836", "deadlock detected"),
-        ("the pool 'pool-126' is already closed", "the pool 'pool-…' is already closed"),
-        ("Can't: {'host': '127.0.0.1', 'port': 31, 'user': 'me', 'charset': 'x'}", "Can't: {'charset': 'x'}"),
-    ],
-)  # fmt: skip
-def test_what_is_of_one_run_is_left_out(message, text):
-    assert errors.plain(message) == text
 
 
 def raised(*pairs):
@@ -62,6 +43,9 @@ def test_errors_are_collected_worst_for_an_application_first(table):
     assert list(first.scenarios) == ["NST-4", "CON-1", "NST-3"]
     assert first.seen[0].word == "lies"
     assert second.text == "Transaction already finalised"
+    kept = errors.known((first,))[0]
+    assert (kept.text, kept.drivers) == (BUSY, ("aiomysql",))
+    assert list(kept.seen.items()) == [("NST-4", "lies"), ("CON-1", "breaks"), ("NST-3", "safe")]
 
 
 def test_a_row_is_found_by_its_errors_its_reports_and_what_people_call_it(table):

@@ -8,7 +8,8 @@ import pytest
 import tomllib
 
 from matrix.harness.scenario import catalogue
-from matrix.report import readme
+from matrix.report import errors, readme
+from matrix.results import messages
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,6 +25,7 @@ def test_blocks_are_put_between_their_markers_and_nothing_else_changes():
 
 def test_the_report_writes_all_files(table, tmp_path):
     (tmp_path / "docs").mkdir()
+    (tmp_path / "matrix" / "axes").mkdir(parents=True)
     own = "".join(f"<!-- {name}:start -->\n<!-- {name}:end -->\n" for name in ("kinds", "told"))
     (tmp_path / "docs" / "findings.md").write_text(own, "utf-8")
     markers = "".join(f"<!-- {name}:start -->\n<!-- {name}:end -->\n" for name in ("headline", "patterns"))
@@ -34,6 +36,7 @@ def test_the_report_writes_all_files(table, tmp_path):
     assert "| If you write |" in written
     assert "Written by" in (tmp_path / "docs" / "table.md").read_text("utf-8")
     assert "| message | drivers |" in (tmp_path / "docs" / "errors.md").read_text("utf-8")
+    assert messages.on_record(tmp_path / "matrix" / "axes" / "errors.json") == errors.known(errors.collect(table))
     assert "| waiting for one another |" in (tmp_path / "docs" / "findings.md").read_text("utf-8")
 
 
