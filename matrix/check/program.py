@@ -317,7 +317,7 @@ class UserProgram:
     def make_orm(self, world: World, setup: OrmSetup) -> Orm:
         """As ``Adapter.make_orm``, with the user's models, imported anew."""
         self.import_anew()
-        made = UserOrm(world, size=setup.size, aliases=setup.aliases, fallback=setup.fallback)
+        made = UserOrm(world, setup)
         made.modules = self.models
         return made
 

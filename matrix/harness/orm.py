@@ -13,6 +13,7 @@ from tortoise.transactions import atomic, in_transaction
 
 from .history import CREATED, FOUND, IGNORED, SEEN, UNSEEN
 from .models import Counter, Entry, Seed
+from .scenario import OrmSetup
 from .witness import ORPHAN
 from .world import World
 
@@ -28,12 +29,13 @@ class Taken:
 class Orm:
     """One ``Tortoise.init``. ``size`` is the pools' ``maxsize``; ``aliases`` are the named connections."""
 
-    def __init__(self, world: World, *, size: int, aliases: tuple[str, ...], fallback: bool, setting: str = "") -> None:
+    def __init__(self, world: World, setup: OrmSetup) -> None:
         self.world = world
-        self.setting = setting
-        self.size = size if "tortoise pool" in world.adapter.capabilities else 1
-        self.aliases = aliases
-        self.fallback = fallback
+        self.setting = setup.setting
+        self.size = setup.size if "tortoise pool" in world.adapter.capabilities else 1
+        self.aliases = setup.aliases
+        self.fallback = setup.fallback
+        self.reads_elsewhere = setup.reads_elsewhere
         self._context: Any = None
 
     async def init(self) -> None:
@@ -45,10 +47,12 @@ class Orm:
         for name, value in settings.items():  # what is a table of settings itself is added to
             credentials[name] = {**credentials.get(name, {}), **value} if isinstance(value, dict) else value
         connection = {"engine": adapter.engine, "credentials": credentials}
-        config = {
+        config: dict[str, Any] = {
             "connections": {alias: dict(connection) for alias in self.aliases},
             "apps": self.apps(),
         }
+        if self.reads_elsewhere:
+            config["routers"] = [self.router()]
         options: dict[str, Any] = {}
         # Without it Tortoise 1.x finds no context at all in an empty contextvars.Context (FIX-3c is that).
         if self.fallback and "_enable_global_fallback" in inspect.signature(Tortoise.init).parameters:
@@ -58,6 +62,19 @@ class Orm:
     def apps(self) -> dict[str, Any]:
         """The models, as ``Tortoise.init`` takes them."""
         return {"models": {"models": ["matrix.harness.models"], "default_connection": self.aliases[0]}}
+
+    def router(self) -> type:
+        """A router as Tortoise's documentation shows it: it writes here and reads there."""
+        first, *_, last = self.aliases
+
+        class Router:
+            def db_for_read(self, model: type) -> str:
+                return last
+
+            def db_for_write(self, model: type) -> str:
+                return first
+
+        return Router
 
     def client(self, alias: str | None = None) -> Any:
         """The current client of a named connection: inside a transaction on it, the transaction's."""
@@ -179,6 +196,9 @@ class Orm:
 
     async def orphan(self, db: Any) -> None:
         await self._raw(db).execute_query(f"INSERT INTO {ORPHAN} (seed) VALUES (-1)")
+
+    async def fail_undoing(self, db: Any) -> None:
+        await self._raw(db).execute_query("INSERT OR ROLLBACK INTO seed (id, nonce) VALUES (-1, ''), (-1, '')")
 
     async def serializable(self, db: Any) -> None:
         await self.statement("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", db)

@@ -186,6 +186,10 @@ class OrmPort(Port):
         """Insert a row that a deferred constraint forbids: the commit is to be refused."""
         await self._ask("orphan", {"kind": "orphan"}, lambda: self._orm.orphan(self.db), "")
 
+    async def fail_undoing(self) -> None:
+        """Send a statement that is refused, and with which the database undoes the whole transaction."""
+        await self._ask("fail", {"kind": "fail_undoing"}, lambda: self._orm.fail_undoing(self.db), "")
+
     async def serializable(self) -> None:
         """Ask that the transaction be as if no other ran beside it: the server refuses one that cannot. Some servers
         take that before a transaction only."""

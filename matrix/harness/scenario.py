@@ -28,12 +28,13 @@ PROMISES = Path(__file__).resolve().parents[2] / "tests" / "compliance" / "promi
 @dataclass(frozen=True)
 class OrmSetup:
     """How Tortoise is initialised for a run: the pools' ``maxsize``, a further setting of theirs, the names of the
-    connections."""
+    connections, and whether a router sends reads to the last of them, as to a replica."""
 
     size: int = 2
     setting: str = ""  # one of the adapter's ``pool_settings``
     aliases: tuple[str, ...] = ("default",)
     fallback: bool = False
+    reads_elsewhere: bool = False
 
 
 def _with_helpers(program: Any) -> list[Any]:

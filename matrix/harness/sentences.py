@@ -88,6 +88,7 @@ _KINDS |= {
     "delete": "delete {row}",
     "bulk_update": "bulk_update {rows}",
     "fail": "send a statement that the server refuses",
+    "fail_undoing": "send a statement with whose error the database undoes the transaction",
     "script": "run a script that makes a table",
     "orphan": "insert a row that a deferred constraint forbids",
     "isolate": "make the transaction serializable",

@@ -321,6 +321,19 @@ def _both_read(history: History) -> bool:
     return len(early) > 1
 
 
+def _changed_meanwhile(history: History) -> bool:
+    """A session looks at a row in its block and changes it later; another's change of it was done in between."""
+    puts = [o for o in _program(history, "put") if o.started]
+    return any(
+        view.nonce == other.nonce == own.nonce
+        and other.outcome == "ok"
+        and view.session == own.session
+        and 0 < view.ended < other.ended < own.started
+        for view in _program(history, "view")
+        for other, own in _strangers(puts)
+    )
+
+
 def _looked_before_commit(history: History) -> bool:
     commits = {
         o.nonce: ended for o in _program(history, "write") for b, ended in _ended_blocks(history) if b == o.block
@@ -376,6 +389,12 @@ ASKED_BESIDE_BLOCK = Situation("asked beside a block", _asked_beside_block)
 DEADLOCK = Situation("deadlock", _crossed, avoidable=False)
 FOUND_LOCKED = Situation("found locked", _found_locked, avoidable=False)
 BOTH_READ = Situation("both have read", _both_read, avoidable=False)
+CHANGED_MEANWHILE = Situation(
+    "changed meanwhile",
+    _changed_meanwhile,
+    avoidable=False,
+    never="the database lets nobody change a row that a transaction has read",
+)
 LOOKED_BEFORE_COMMIT = Situation("looked at before the commit", _looked_before_commit)
 FAILED_BESIDE = Situation("failed beside another", _failed_beside)
 ENDED_BESIDE = Situation("ended beside another", _ended_beside)

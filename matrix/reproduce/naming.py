@@ -21,7 +21,7 @@ UNNAMED = ("acquire", "release", "close", "set", "probe", "put", "script", "orph
 TAKEN = {"main", "start", "do", "go", "turn", "quiet", "conduct", "relay", "cut", "connect", "sql", "read", "write"}
 TAKEN |= {"fail", "block", "transaction", "rows", "acquire", "release", "look", "well", "failed", "swept", "connection"}
 TAKEN |= {"script", "orphan", "count_up", "implicit", "by_hand", "copied", "copy_in", "write_many", "save", "entry"}
-TAKEN |= {"hear", "mode"}
+TAKEN |= {"hear", "mode", "undo"}
 
 
 def identifier(name: str) -> str:

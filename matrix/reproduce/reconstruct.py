@@ -308,6 +308,7 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
         if kind != "no_autocommit" and "sql" not in fact:
             raise NotWritten("the result is of a suite that did not record enough yet: run the cell again")
         value = fact.get("sql", "")
+    what = "undo" if kind == "fail_undoing" else what
     return Item(what, name_of(entry), value=kind if what == "close" else value, **more)
 
 

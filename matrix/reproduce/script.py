@@ -142,6 +142,7 @@ class Maker:
             "saves": "save" in own,
             "blocks": "block" in kinds,
             "fails": "fail" in kinds,
+            "undoes": "undo" in kinds,
             "in_place": self.in_place() != "",
             "eager": any(item.at_once for item in self.items),
             "context": self.declared.context != "" or any(item.empty for item in self.items),

@@ -245,6 +245,7 @@ class Writer:
             "fail": "fail()" if self.orm else "fail(connection)",
             "script": "script()" if self.orm else "script(connection)",
             "orphan": "orphan()",
+            "undo": "undo()",
             "many": f"write_many(connection, {quoted_list(item.names)})",
             "copy": f"copy_in(connection, {quoted(str(letter))}, {quoted_list(item.names)}{more})",
             "put": f"count_up({value})",

@@ -9,11 +9,13 @@ from matrix.harness.session import Deliberate
 from matrix.harness.situations import (
     BOTH_READ,
     CANCELLED_AGAIN,
+    CHANGED_MEANWHILE,
     COMMIT_IN_DOUBT,
     DEADLOCK,
     FOUND_LOCKED,
     LOOKED_BEFORE_COMMIT,
     MET_SILENCE,
+    TIMED_OUT,
     at_once,
     cancelled,
     lost_in_transaction,
@@ -1413,3 +1415,160 @@ async def lock_times_out(world):
             await db.put(counter)
 
     await world.together(holder=holder, waiter=waiter)
+
+
+# A statement fails, and the server ends the whole transaction with it; the block catches the error and goes on.
+
+
+@scenario(
+    "TXN-55",
+    "A deadlock is caught inside the block, which goes on",
+    level="loud",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=2),
+    situation=DEADLOCK,
+)
+async def deadlock_caught_inside(world):
+    """The server ends a deadlock, its victim catches the error inside the block, as code that passes one row over, and
+    goes on: all that is reported of the block is stored, or its end says no and nothing is."""
+    rows = world.counter(), world.counter()
+    has_first, has_second = asyncio.Event(), asyncio.Event()
+
+    async def light(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await db.count_up(rows[0])
+            has_first.set()
+            await has_second.wait()
+            await session.orm(catching=True).count_up(rows[1])
+            await db.write()
+
+    async def heavy(session):
+        db = session.orm()
+        with contextlib.suppress(Exception):
+            async with db.transaction():
+                for _ in range(3):  # servers that choose the victim by what it has changed choose the other one
+                    await db.write()
+                await db.count_up(rows[1])
+                has_second.set()
+                await has_first.wait()
+                await db.count_up(rows[0])
+
+    await world.together(light=light, heavy=heavy)
+
+
+@scenario(
+    "TXN-56",
+    "A row has changed since the transaction read it, and the block goes on",
+    level="loud",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=2),
+    situation=CHANGED_MEANWHILE,
+)
+async def changed_meanwhile(world):
+    """A transaction has read a row, another task changes it, and the first one's own change of it is made, or refused
+    and the error caught inside the block: all that is reported of the block is stored, or its end says no and nothing
+    is."""
+    counter, viewed = world.counter(), asyncio.Event()
+
+    async def early(session):
+        await viewed.wait()
+        await session.orm().count_up(counter)
+
+    async def late(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await db.view(counter)
+            viewed.set()
+            await session.orm(catching=True).count_up(counter)
+            await db.write()
+
+    await world.together(early=early, late=late)
+
+
+@scenario(
+    "TXN-57",
+    "A statement undoes the transaction, and the block goes on",
+    level="loud",
+    needs=("tortoise", "undoing errors"),
+    orm=OrmSetup(size=1),
+)
+async def undone_inside(world):
+    """A statement fails and undoes its whole transaction (SQLite's OR ROLLBACK, RAISE(ROLLBACK)), its error is caught
+    inside the block, which goes on: all that is reported of the block is stored, or its end says no and nothing is."""
+
+    async def parent(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.write()
+            await session.orm(catching=True).fail_undoing()
+            await db.write()
+
+    await world.together(parent=parent)
+
+
+@scenario(
+    "TXN-58",
+    "A time limit for a lock inside the transaction; the block goes on",
+    level="loud",
+    needs=("tortoise", "row locks"),
+    orm=OrmSetup(size=2),
+    situation=TIMED_OUT,
+)
+async def limited_inside(world):
+    """A task waits in its transaction for a row that another one has locked, with a time limit (asyncio.wait_for),
+    passes over it when that has ended, and the block ends well: all that is reported of the block is stored, or its end
+    says no and nothing is."""
+    counter = world.counter()
+    locked, asking, over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def holder(session):
+        db = session.orm()
+        async with db.transaction():
+            await db.lock(counter)
+            locked.set()
+            await over.wait()
+            await db.put(counter)
+
+    async def victim(session):
+        db = session.orm()
+        await locked.wait()
+        try:
+            async with db.transaction():
+                await db.write()
+                asking.set()
+                await session.within(1.0, lambda: db.lock(counter))
+                over.set()
+        finally:
+            asking.set()
+            over.set()
+
+    async def clock(session):
+        await asking.wait()
+        await session.let_time_pass(1.5)
+
+    await world.fill_orm_pool()
+    await world.together(holder=holder, victim=victim, clock=clock)
+
+
+@scenario(
+    "TXN-59",
+    "With a router: a transaction looks for its own row",
+    level="info",
+    needs=("tortoise",),
+    orm=OrmSetup(size=2, aliases=("conn_1", "conn_2"), reads_elsewhere=True),
+)
+async def routed_reads(world):
+    """Where a router sends reads to a second connection, as to a replica, a query inside a block on the first one
+    belongs to the block: it sees the block's own row."""
+    row = world.token()
+
+    async def parent(session):
+        db = session.orm()
+        async with session.orm("conn_1").transaction():
+            await db.write(row)
+            await db.exists(row)
+
+    await world.together(parent=parent)

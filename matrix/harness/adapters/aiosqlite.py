@@ -17,7 +17,9 @@ from .base import Adapter
 class AiosqliteAdapter(Adapter):
     name = "aiosqlite"
     engine = "tortoise.backends.sqlite"
-    capabilities = frozenset({"connection", "server cursor", "queue", "tortoise", "deferred constraints"})
+    capabilities = frozenset(
+        {"connection", "server cursor", "queue", "tortoise", "deferred constraints", "undoing errors"}
+    )
     documented = (sqlite3.Error,)
     select = Adapter.select.replace("%s", "?")
     insert = Adapter.insert.replace("%s", "?")

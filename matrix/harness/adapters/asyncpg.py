@@ -48,6 +48,7 @@ class AsyncpgAdapter(Adapter):
         "copied rows",
         "stream",
         "pipeline",
+        "undoing errors",
     }
     states = POSTGRES
     settings: Mapping[str, Mapping[str, Any]] = {

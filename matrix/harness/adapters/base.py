@@ -51,6 +51,7 @@ CAPABILITIES = {
     "isolation levels": "the database has one isolation level, which is serializable",
     "serializable": "the driver's connections take no setting of the isolation level",
     "lock limit": "the driver's connections take no setting of the server's limit for a lock",
+    "undoing errors": "the database has no statement that can ask for its transaction to be undone with its error",
     "row locks": "the database locks no single rows (SELECT ... FOR UPDATE)",
 }
 # What an adapter has to bring for a capability. Without it a hook that is missing would look like the driver's error.
@@ -272,7 +273,7 @@ class Adapter:
         own."""
         from ..orm import Orm
 
-        return Orm(world, size=setup.size, aliases=setup.aliases, fallback=setup.fallback, setting=setup.setting)
+        return Orm(world, setup)
 
     # -- the harness's hooks ---------------------------------------------------------------------------------------
     def install(self, world: World) -> None:

@@ -27,6 +27,7 @@ class MySQLAdapter(CursorAdapter):
         "notifications",
         "pipeline",
         "serialization",
+        "undoing errors",
     }
     pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
         "recycling": {"pool_recycle": 60},

@@ -30,7 +30,7 @@ CLOCKS: list[Any] = [
 class PsycopgAdapter(Adapter):
     name = "psycopg"
     engine = "tortoise.backends.psycopg"
-    capabilities = frozenset(CAPABILITIES) - {"ping", "query limit", "close limit"}
+    capabilities = frozenset(CAPABILITIES) - {"ping", "query limit", "close limit", "undoing errors"}
     pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
         "check": {"check": psycopg_pool.AsyncConnectionPool.check_connection},
         "recycling": {"max_idle": 60, "max_lifetime": 60},

@@ -19,6 +19,7 @@ from matrix.harness.situations import (
     BOTH_READ,
     BOTH_WANT_MORE,
     CANCELLED_AGAIN,
+    CHANGED_MEANWHILE,
     DEADLOCK,
     ENDED_BESIDE,
     FAILED_BESIDE,
@@ -286,6 +287,16 @@ def looked(story, after):
         story.ok(story.ask("a", "commit", block=one))
 
 
+def changed(story, which):
+    """Another's change of a row is answered between a look at it and a change, or then not, or is of another row."""
+    one = begun(story, "a")
+    story.ok(story.ask("a", "view", "c-1", block=one))
+    other = story.ask("b", "put", "c-2" if which == "elsewhere" else "c-1")
+    if which != "late":
+        story.ok(other)
+    story.ok(story.ask("a", "put", "c-1", block=one))
+
+
 def failed_beside(story):
     story.ask("a", "write")
     happens(story, "b", "end", error={"type": "X"})
@@ -481,6 +492,8 @@ CASES = [
     (DEADLOCK, deadlocked, locked_in_turn),
     (FOUND_LOCKED, lambda story: seized(story, False), lambda story: seized(story, True)),
     (BOTH_READ, both_have_read, one_has_written),
+    (CHANGED_MEANWHILE, lambda story: changed(story, ""), lambda story: changed(story, "late")),
+    (CHANGED_MEANWHILE, lambda story: changed(story, ""), lambda story: changed(story, "elsewhere")),
     (LOOKED_BEFORE_COMMIT, lambda story: looked(story, False), lambda story: looked(story, True)),
     (FAILED_BESIDE, failed_beside, failed_alone),
     (ENDED_BESIDE, lambda story: ended(story, "under way"), lambda story: ended(story, "told")),

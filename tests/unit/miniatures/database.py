@@ -113,9 +113,13 @@ class ServerSession:
             self.waits_for = holder
             self.database.waiting.append((self, statement))
             return None
+        return self.undone("deadlock detected")
+
+    def undone(self, error: str) -> Answer:
+        """An error with which the whole transaction is undone."""
         self._close()
         self.open = self.failed = True
-        return Answer("ERROR", error="deadlock detected")
+        return Answer("ERROR", error=error)
 
     def end(self) -> None:
         """The connection is gone: what was not committed never was."""
@@ -165,6 +169,9 @@ class ServerSession:
 
     def _rows(self, table: str) -> Answer:
         return Answer("SELECT", self.database.tables[table])
+
+    def _undo(self, rest: str) -> Answer:
+        return self.undone("the statement has undone the transaction")
 
     def _orphan(self, rest: str) -> Answer:
         self.orphaned = self.open

@@ -128,18 +128,17 @@ class ScriptCommits(Queueing):
 
 
 class HidesTheDeadlock(Queueing):
-    """Its server ends a deadlock by undoing the whole transaction; the client goes on in it as if only the inner block
-    had failed."""
+    """Its server undoes the whole transaction with some errors, such as a deadlock's; the client goes on in it as if
+    only the statement, or the inner block, had failed."""
 
     expects = ("durability", "lies")
     bound = 6
 
     class wire_type(MiniatureWire):
         class server_type(ServerSession):
-            def _wait(self, statement: str, holder: ServerSession) -> Answer | None:
-                answer = super()._wait(statement, holder)
-                if answer is not None:
-                    self.open = self.failed = False
+            def undone(self, error: str) -> Answer:
+                answer = super().undone(error)
+                self.open = self.failed = False
                 return answer
 
             def _commit(self, rest: str) -> Answer:

@@ -163,6 +163,9 @@ class Orm:
     async def fail(self, db: Any) -> None:
         await self.execute("SELECT FROM no_such_table", db)
 
+    async def fail_undoing(self, db: Any) -> None:
+        await self.execute("UNDO", db)
+
     async def script(self, text: str, db: Any) -> None:
         await self.execute(text, db)
 
