@@ -145,6 +145,16 @@ class SecondConnectionInFirstTransaction(Queueing):
             return await super().execute(statement, (isinstance(db, str) and self.transaction(self.aliases[0])) or db)
 
 
+class LooksBesideTheBlock(Queueing):
+    """Looks for a row on its last connection, as a router says that sends reads to a replica, in a transaction too."""
+
+    expects = ("containment", "lies")
+
+    class orm_type(Orm):
+        async def exists(self, token: str, db: Any) -> str:
+            return await super().exists(token, db or Plain(self.aliases[-1]))
+
+
 class LockedObjectsKeepTheirConnection(Queueing):
     """Saves a row that was selected for update on the connection on which it was locked."""
 
