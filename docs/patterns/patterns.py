@@ -164,3 +164,53 @@ async def gather_one_fails():
             await asyncio.gather(price("one"), price("unknown"), price("two"))
     except ValueError:
         pass  # nothing of it is to be stored
+
+
+async def query_from_before():
+    await Note.create(text="draft")
+    drafts = Note.filter(text="draft")
+    if not await drafts:  # is there anything to do?
+        return
+    try:
+        async with in_transaction():
+            await Note.create(text="order")
+            await drafts.update(text="sent")
+            raise ValueError("the order is refused")
+    except ValueError:
+        pass  # the draft is to stay one
+
+
+async def get_or_create_with_the_client():
+    async def tag(handed_on):
+        await Note.get_or_create(text="tag", using_db=await handed_on)
+
+    handed_on = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(tag(handed_on))
+    async with in_transaction() as connection:
+        await Note.create(text="order")
+        handed_on.set_result(connection)
+        await task
+
+
+async def lock_values():
+    number = await Note.create(text="1")
+
+    async with in_transaction():
+        row = await Note.select_for_update().get(id=number.id).values("text")
+        await Note.filter(id=number.id).update(text=str(int(row["text"]) + 1))
+
+
+async def saved_once_more():
+    order = Note(text="order")
+    try:
+        async with in_transaction():
+            await order.save()
+            raise ValueError("try again")
+    except ValueError:
+        pass
+    await order.save()  # an UPDATE of the row that was rolled back
+
+
+async def forced_update():
+    note = await Note.create(text="as it was")
+    await note.save(force_update=True)  # is to fail where the row is gone

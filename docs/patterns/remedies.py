@@ -117,6 +117,42 @@ async def shield():
     await asyncio.shield(asyncio.create_task(save()))
 
 
+async def query_inside():
+    async with in_transaction():
+        drafts = Note.filter(text="draft")  # built where it is awaited
+        if await drafts:
+            await drafts.update(text="sent")
+        await Note.create(text="one")
+
+
+async def create_with_the_client():
+    async def tag(handed_on):
+        await Note.create(text="one", using_db=await handed_on)  # one query, and no block of its own
+
+    handed_on = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(tag(handed_on))
+    async with in_transaction() as connection:
+        await Note.create(text="order")
+        handed_on.set_result(connection)
+        await task
+
+
+async def lock_objects():
+    async with in_transaction():
+        await Note.create(text="one")
+        row = await Note.select_for_update().get(text="one")  # fails where it is gone
+        row.text = "two"
+        await row.save()
+
+
+async def made_anew():
+    async with in_transaction():
+        order = Note(text="one")  # in each try another one
+        await order.save()
+        # of an object from elsewhere: whether its row is there or not
+        await Note.update_or_create(defaults={"text": "two"}, id=order.id)
+
+
 # For one pattern, as people would write it there
 
 

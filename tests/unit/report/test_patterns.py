@@ -30,6 +30,11 @@ ON_SQLITE = {
     "worker_inside": ["first use starts the worker", "job"],
     "fixture_around_a_test": "OperationalError",
     "timeout_around_a_transaction": ["one", "two", "the same task goes on"],
+    "query_from_before": "waits",
+    "get_or_create_with_the_client": "waits",
+    "lock_values": ["2"],
+    "saved_once_more": [],  # although it was told to be saved
+    "forced_update": ["as it was"],
     "second_connection": ["parent", "one", "two"],
     "start_after": ["parent", "one", "two"],
     "context_from_before": "waits",
@@ -39,6 +44,10 @@ ON_SQLITE = {
     "wait_for_all": ["parent", "one", "two"],
     "worker_outside": ["parent", "job"],
     "shield": ["one", "two"],
+    "query_inside": ["one"],
+    "create_with_the_client": ["order", "one"],
+    "lock_objects": ["two"],
+    "made_anew": ["two"],
     "one_lock_when_one_fails": ["kept", "kept too"],
     "background_after": ["order", "audit"],
     "background_transaction_after": ["order", "mail"],
@@ -94,7 +103,7 @@ def test_every_snippet_runs(name, function, tmp_path):
 def test_every_text_belongs_to_code_and_the_other_way_round():
     table = view.build([], keeps.FOLDER)
     found = patterns.build(table)
-    assert len(found) == 12
+    assert len(found) == 17
     named = {pattern.code.split("(")[0].removeprefix("async def ") for pattern in found}
     assert named == set(patterns.functions(keeps.FOLDER / "patterns.py"))
     assert set(ON_SQLITE) == named | set(patterns.functions(keeps.FOLDER / "remedies.py"))
