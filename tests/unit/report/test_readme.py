@@ -63,8 +63,6 @@ def test_what_was_told_to_have_failed_and_is_stored_is_told_apart_from_other_lie
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():
     text = (ROOT / "README.md").read_text("utf-8")
-    # The tables in it grow with what is known.
-    written = re.sub(r"<!-- (\w+):start -->.*?<!-- \1:end -->", "", text, flags=re.DOTALL)
-    assert len(written.splitlines()) < 81
+    assert len(text.splitlines()) < 120
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (ROOT / target).exists(), target
