@@ -17,7 +17,7 @@ from matrix.harness.cell_name import parse
 from matrix.lines import CureLine, Header, ScenarioLine
 from matrix.maker import clean_up_when_told_to_end
 from matrix.results import reproducers
-from matrix.results.read import CellResult, ResultError, read_folder
+from matrix.results.read import CellResult, ResultError, results_in
 from matrix.results.text import clean, one_line, refuse, refusing
 from matrix.results.write import utc_now
 from matrix.runs import sources
@@ -88,8 +88,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         options.scenario = one(options.scenario) if options.scenario else None
     except LookupError as problem:
         return refuse(problem)
-    states = read_folder(options.results)
-    results = [state.result for state in states if state.result and options.cell in (None, state.cell)]
+    results = [result for result in results_in(options.results) if options.cell in (None, result.cell)]
     if not results:
         which = f" of cell {options.cell}" if options.cell else ""
         return refuse(f"{options.results}: no complete result{which} to read", 1)

@@ -14,7 +14,7 @@ from typing import Any
 
 from matrix.results import compare, expectations, finds, judging
 from matrix.results.merge import MergeError, write_merged, write_trimmed
-from matrix.results.read import CellResult, CellState, ResultError, read_cell, read_folder
+from matrix.results.read import CellResult, CellState, ResultError, read_cell, read_folder, results_in
 from matrix.results.text import clean, refuse, refusing
 from matrix.words import RECORD
 
@@ -164,8 +164,8 @@ def _finds(options: argparse.Namespace) -> int:
     """Exit code 0 whatever was found: it is news, and no verdict on record."""
     path = Path(options.kept)
     kept = finds.read_finds(path)
-    known = {s.cell: finds.known_of(s.result) for s in read_folder(options.folder) if s.result}
-    made = [state.result for state in read_folder(options.generated) if state.result]
+    known = {result.cell: finds.known_of(result) for result in results_in(options.folder)}
+    made = results_in(options.generated)
     missing = [result.cell for result in made if result.cell not in known]
     for cell in missing:
         print(f"{cell}: left out, {options.folder} does not say what its scenarios show", file=sys.stderr)

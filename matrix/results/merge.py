@@ -10,7 +10,7 @@ from typing import Any
 
 from matrix import files
 from matrix.results import documents
-from matrix.results.read import CellResult, CellState, parse_timestamp, read_folder
+from matrix.results.read import CellResult, CellState, parse_timestamp, read_folder, results_in
 from matrix.results.write import encode
 
 
@@ -90,7 +90,7 @@ def write_trimmed(out: str | os.PathLike[str], folder: str | os.PathLike[str], d
     What lies in ``out`` stays, but for results that began more than ``days`` before the newest one. Returns how many
     were written. Raises MergeError or a ResultError.
     """
-    out, results = Path(out), [state.result for state in read_folder(folder) if state.result]
+    out, results = Path(out), results_in(folder)
     try:
         for result in results:
             lines = result.without_evidence().lines
@@ -103,7 +103,7 @@ def write_trimmed(out: str | os.PathLike[str], folder: str | os.PathLike[str], d
 
 
 def _drop_older(folder: Path, span: timedelta) -> None:
-    runs = [state.result for state in read_folder(folder) if state.result]
+    runs = results_in(folder)
     newest = max((run.started for run in runs if not run.ahead), default=None)
     for run in runs:
         if newest is not None and newest - run.started > span:

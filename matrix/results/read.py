@@ -174,6 +174,11 @@ def read_folder(folder: str | os.PathLike[str], check: Check | None = None) -> l
     return [read_state(path, check) for path in cell_paths(folder)]
 
 
+def results_in(folder: str | os.PathLike[str]) -> list[CellResult]:
+    """The complete results of a folder, ordered by cell id. Raises CannotRead when there is no such folder."""
+    return [state.result for state in read_folder(folder) if state.result]
+
+
 def cell_paths(folder: str | os.PathLike[str]) -> list[Path]:
     """The result file of each cell of a folder, there or not, ordered by cell id. Raises CannotRead."""
     folder = Path(folder)

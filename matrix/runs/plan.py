@@ -22,7 +22,7 @@ from matrix import files
 from matrix.harness import known_schedules
 from matrix.harness.drivers import TableError, bases, drivers
 from matrix.results import expectations, judging
-from matrix.results.read import ResultError, read_folder
+from matrix.results.read import ResultError, results_in
 from matrix.results.text import refusing
 from matrix.runs import RunError, cells, environments
 from matrix.runs.cells import CellName
@@ -215,12 +215,11 @@ def measured(folder: str) -> dict[str, float]:
     """The seconds that the scenarios of each cell took, and the median of a base cell's variants, from the result
     files of cells that were run as a plan runs them."""
     seconds: dict[str, list[float]] = {}
-    for state in read_folder(folder):
-        result = state.result
-        if result and result.footer and result.scenarios and "catalogue" not in result.header:  # not of a selection
-            name = cells.parse(state.cell)
+    for result in results_in(folder):
+        if result.footer and result.scenarios and "catalogue" not in result.header:  # not of a selection
+            name = cells.parse(result.cell)
             if name.default != (result.header.get("depth") == RECORD):
-                for key in (state.cell,) if name.default else (state.cell, name.base + OTHERS):
+                for key in (result.cell,) if name.default else (result.cell, name.base + OTHERS):
                     seconds.setdefault(key, []).append(float(result.footer["seconds"]))
     return {base: round(statistics.median(took), 1) for base, took in sorted(seconds.items())}
 
@@ -232,16 +231,13 @@ def known_schedules_of(folder: str, planned: Collection[str], at_hand: Collectio
     read = json.loads(known_schedules.FILE.read_text(encoding="utf-8")) if known_schedules.FILE.exists() else {}
     made = {c: entries for c, entries in read.items() if _stays(c, planned, at_hand)}
     asked = {}
-    for state in read_folder(folder):
-        result = state.result
-        if result is None or not result.footer or "catalogue" in result.header:
-            continue
+    for result in [each for each in results_in(folder) if "catalogue" not in each.header]:
         asked_record = result.header.get("depth") == RECORD
-        if cells.parse(state.cell).default:
+        if cells.parse(result.cell).default:
             if not asked_record:
-                made[state.cell] = known_schedules.entries(result.scenarios)
-        elif state.cell in planned or asked_record:  # all orders tell more of what to ask
-            asked[state.cell] = known_schedules.entries(result.scenarios)
+                made[result.cell] = known_schedules.entries(result.scenarios)
+        elif result.cell in planned or asked_record:  # all orders tell more of what to ask
+            asked[result.cell] = known_schedules.entries(result.scenarios)
     for cell, entries in asked.items():
         made[cell] = known_schedules.differing(entries, made.get(cells.parse(cell).base, {}))
     return dict(sorted(made.items()))
@@ -257,19 +253,16 @@ def variants(folder: str, planned: Collection[str], at_hand: Collection[str]) ->
     record that is not planned any more goes, unless this machine lacks its Python."""
     kept = expectations.read_variants(VARIANTS).items()
     made = {c: words for c, words in kept if _stays(c, planned, at_hand)}
-    for state in read_folder(folder):
-        result = state.result
-        if result is None or cells.parse(state.cell).default:
-            continue
+    for result in [each for each in results_in(folder) if not cells.parse(each.cell).default]:
         if result.not_installed or result.header.get("depth") == RECORD:
             entries = expectations.load_driver(result.axes["driver"])
             words = judging.deviations(result.scenarios, entries, result.header)
             if words is not None and (catalogue := result.header.get("catalogue")):
-                if (before := made.get(state.cell)) is None:
+                if (before := made.get(result.cell)) is None:
                     continue  # nothing is on record of it: a selection does not tell what is
                 stays = {name: word for name, word in before.items() if name not in result.by_id}
                 words = {name: word for name in catalogue if (word := (stays | words).get(name))}
-            made[state.cell] = words
+            made[result.cell] = words
     return dict(sorted(made.items()))
 
 

@@ -16,7 +16,7 @@ from matrix.harness.scenario import Scenario, catalogue, chosen, one
 from matrix.harness.vocabulary import vocabulary
 from matrix.lines import word_of
 from matrix.results import expectations, keeps, messages
-from matrix.results.read import read_folder
+from matrix.results.read import results_in
 from matrix.results.text import clean, code, one_line, refusing
 from matrix.runs import RunError
 from matrix.runs.jobs import add_sources, version_or_source
@@ -163,8 +163,7 @@ def explained(scenario: Scenario, results: Path, labels: Sequence[str] = ()) -> 
 def _measured(name: str, results: Path, labels: Sequence[str]) -> Iterator[str]:
     if not results.is_dir():
         return
-    found = [state.result for state in read_folder(results) if state.result]
-    asked = [run for run in found if name in run.by_id and all(label in run.cell for label in labels)]
+    asked = [run for run in results_in(results) if name in run.by_id and all(label in run.cell for label in labels)]
     lines = [(run.cell, run.by_id[name]) for run in asked]
     if lines or labels:
         yield f"In {results}{'' if lines else f': nothing of {labels[0]}; run it first'}"
