@@ -29,19 +29,12 @@ def text(finding: Finding, pages: str = "") -> str:
     known = measured()["rules"][finding.rule]
     lines = [f"{finding.rule}: {finding.sentence}.", f"    {known['harm']}"]
     for title, scenarios in (("measured by", known["scenarios"]), ("instead", known["remedies"])):
-        lines += [
-            f"    {title} {name}: {said}{_code(known, name)}{_link(pages, name)}" for name, said in scenarios.items()
-        ]
+        for name, said in scenarios.items():
+            # Where a remedy's code stands: in the repository of the matrix, and on its page of patterns.
+            code = f"; as code: {known['code'][name]}" if name in known["code"] else ""
+            link = f" ({pages.rstrip('/')}/scenarios/{name}.html)" if pages else ""
+            lines.append(f"    {title} {name}: {said}{code}{link}")
     return "\n".join(lines)
-
-
-def _code(rule: dict[str, Any], name: str) -> str:
-    """Where a remedy's code stands: in the repository of the matrix, and on its page of patterns."""
-    return f"; as code: {rule['code'][name]}" if name in rule["code"] else ""
-
-
-def _link(pages: str, name: str) -> str:
-    return f" ({pages.rstrip('/')}/scenarios/{name}.html)" if pages else ""
 
 
 @dataclass(frozen=True)

@@ -73,10 +73,6 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def _numeric(table: Measured) -> list[bool]:
-    return [any(isinstance(row[place], (int, float)) for row in table.rows) for place in range(len(table.columns))]
-
-
 def show(tables: Iterable[Measured], where: dict[str, Any]) -> None:
     """Print them."""
     heading = f"{where['cores']} cores, {where['python']}, {where['system']}"
@@ -84,7 +80,8 @@ def show(tables: Iterable[Measured], where: dict[str, Any]) -> None:
     console.print(Text(heading, style="bold"))
     for table in tables:
         made = RichTable(title=Text(table.title), title_justify="left", box=SIMPLE_HEAD)
-        for place, (column, right) in enumerate(zip(table.columns, _numeric(table), strict=True)):
+        for place, column in enumerate(table.columns):
+            right = any(isinstance(row[place], (int, float)) for row in table.rows)
             made.add_column(str(column), justify="right" if right else "left", no_wrap=place == 0)
         for row in table.rows:
             made.add_row(*(Text(shown(value)) for value in row))

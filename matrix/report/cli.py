@@ -30,12 +30,8 @@ def register(commands: Any) -> None:
         "--older", nargs="+", default=[], metavar="FOLDER", help="older results, each to be chosen on the site"
     )
     report.add_argument("--address", default="", metavar="URL", help="where the site will be, for badges and the feed")
-    report.add_argument(
-        "--repository",
-        default=_repository(),
-        metavar="URL",
-        help="where the project is, for links (default: as CI says)",
-    )
+    about = "where the project is, for links (default: as CI says)"
+    report.add_argument("--repository", default=_repository(), metavar="URL", help=about)
     report.add_argument(
         "--docs", action="store_true", help="write the tables of README.md, docs/table.md and docs/findings.md as well"
     )

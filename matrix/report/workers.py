@@ -22,7 +22,8 @@ def each(workers: int | None, calls: Sequence[Call]) -> list[Any]:
     """What each call returns, in order. ``workers``: how many processes; None decides by the machine and the calls."""
     global _calls
     forks = "fork" in multiprocessing.get_all_start_methods()
-    count = workers if workers is not None else _cores() if len(calls) >= WORTH_IT else 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = workers if workers is not None else cores if len(calls) >= WORTH_IT else 1
     if count < 2 or not forks:
         return [_alone(call, arguments) for call, arguments in calls]
     _calls = calls
@@ -55,7 +56,3 @@ def _alone(call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     finally:
         if enabled:
             gc.enable()  # it runs when its turn has come, between calls at the earliest
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -41,12 +41,8 @@ def register(commands: Any) -> None:
     trim = parts.add_parser("trim", help="copy complete results without their evidence, to be kept for comparing")
     trim.add_argument("out", help="folder to write")
     trim.add_argument("folder", help="folder to read")
-    trim.add_argument(
-        "--drop-older",
-        type=int,
-        metavar="DAYS",
-        help="remove what is so much older than the newest from the out folder",
-    )
+    about = "remove what is so much older than the newest from the out folder"
+    trim.add_argument("--drop-older", type=int, metavar="DAYS", help=about)
     trim.set_defaults(handler=_trim)
     found = parts.add_parser("finds", help="keep what generated programs show and no scenario does")
     found.add_argument("generated", help="folder of results of generated programs")

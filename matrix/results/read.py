@@ -184,12 +184,9 @@ def cell_paths(folder: str | os.PathLike[str]) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise CannotRead(folder, "there is no such folder; run the cells first (tox)")
-    names = {file.name.removesuffix(".part").removesuffix(".jsonl") for file in folder.iterdir() if _is_result(file)}
+    files = [file.name for file in folder.iterdir() if file.name.endswith((".jsonl", ".jsonl.part"))]
+    names = {name.removesuffix(".part").removesuffix(".jsonl") for name in files if not name.startswith(".")}
     return [folder / f"{name}.jsonl" for name in sorted(names)]
-
-
-def _is_result(file: Path) -> bool:
-    return file.name.endswith((".jsonl", ".jsonl.part")) and not file.name.startswith(".")
 
 
 def read_state(path: Path, check: Check | None = None) -> CellState:

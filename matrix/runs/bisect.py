@@ -27,7 +27,7 @@ from matrix.results.text import one_line, refuse
 from matrix.runs import RunError, cells, environments
 from matrix.runs.cells import CellName
 from matrix.runs.jobs import Done, Job
-from matrix.runs.releases import Package, Releases, load
+from matrix.runs.releases import Package, Releases, exact, load
 from matrix.runs.runner import JobRunner
 from matrix.runs.shared_servers import Servers
 
@@ -111,7 +111,7 @@ def axis_of(name: CellName, axis: str, releases: Releases) -> Axis:
         package = releases.of("tortoise-orm" if axis == "tortoise" else drivers()[name.driver].distribution)
         final = tuple(version for version in package.all if not Version(version).is_prerelease)
         first = tuple(each.version for each in package.tested)
-        found = Axis(final, first, lambda version: replace(name, **{key: _exact(version)}), package)
+        found = Axis(final, first, lambda version: replace(name, **{key: exact(version)}), package)
     elif axis == "server":
         versions = releases.servers.get(name.server, ())
         found = Axis(versions, versions, lambda version: replace(name, server_version=version))
@@ -121,11 +121,6 @@ def axis_of(name: CellName, axis: str, releases: Releases) -> Axis:
     if len(found.candidates) < 2:
         raise RunError(f"{name} has no two versions along the axis {axis}")
     return found
-
-
-def _exact(version: str) -> str:
-    """A label that means this release only: two numbers would mean the newest of a minor release."""
-    return version if version.count(".") > 1 else f"{version}.0"
 
 
 class Prober:

@@ -67,7 +67,7 @@ class Package:
         minor = ".".join(map(str, Version(version).release[:2]))
         if self.each == "minor" and self.resolve(minor) == version:
             return minor
-        return version if version.count(".") > 1 else f"{version}.0"
+        return exact(version)
 
     def resolve(self, label: str) -> str | None:
         """The release that a label of a cell's name means: two numbers are the newest of a minor; else None."""
@@ -100,6 +100,11 @@ class Releases:
         if name not in self.packages:
             raise ReleasesError(f"there is no package {name} here; there are: {', '.join(self.packages)}")
         return self.packages[name]
+
+
+def exact(version: str) -> str:
+    """A label that means this release only: two numbers would mean the newest of a minor release."""
+    return version if version.count(".") > 1 else f"{version}.0"
 
 
 def _pre(version: str) -> bool:

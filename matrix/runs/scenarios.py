@@ -34,11 +34,8 @@ LEVELS = {
 
 def register(commands: Any) -> None:
     """Adds ``scenarios`` and ``explain``."""
-    listing = commands.add_parser(
-        "scenarios",
-        help="list the scenarios with their titles",
-        description="Lists scenarios: all, or those of the families and ids that are given (NST, NST-4).",
-    )
+    about = "Lists scenarios: all, or those of the families and ids that are given (NST, NST-4)."
+    listing = commands.add_parser("scenarios", help="list the scenarios with their titles", description=about)
     listing.add_argument("names", nargs="*", metavar="ID", help="an id or a family, in any case")
     listing.add_argument("--json", action="store_true", help="for programs")
     listing.add_argument("--program", action="store_true", help="what a scenario's program may say, not the scenarios")

@@ -7,6 +7,7 @@ brings its own C library, so it runs whatever the machine's is.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -25,7 +26,6 @@ from matrix.servers.unpack import Unpacked
 
 Runner = Callable[..., str]
 APT_CONFIGURATION = Path("/etc/apt")
-OS_RELEASE = Path("/etc/os-release")
 SECONDS = 120.0  # for one step of apt-get
 URI_LINE = re.compile(r"^'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+)", re.MULTILINE)
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -80,18 +80,12 @@ def parse_archives(printed: str) -> list[Archive]:
     return [Archive(match["file"], int(match["size"])) for match in URI_LINE.finditer(printed)]
 
 
-def release_fields(text: str) -> dict[str, str]:
-    """The fields of an os-release file."""
-    pairs = (line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
-
-
 def debian_mirrors() -> list[sources.Mirror]:
     """The Debian mirrors that this machine is configured to use. Raises ServerError when it has none."""
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise ServerError("no apt-get and dpkg-deb on this machine")
     try:
-        release = release_fields(OS_RELEASE.read_text(encoding="utf-8"))
+        release = platform.freedesktop_os_release()
     except OSError:
         release = {}
     if release.get("ID") != "debian":
