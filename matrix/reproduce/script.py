@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -19,7 +19,6 @@ from matrix.reproduce.symptom import Symptom
 from matrix.reproduce.tables import KEYS, Tables
 from matrix.reproduce.writer import LIMIT, ROWS, Writer
 
-CLOSE_FIRST = "await connections.close_all(discard=True)  # a client is made at its first use"
 MakerT = TypeVar("MakerT", bound="Maker")
 CROWD = 4  # so many tasks that do the same share one function
 SYMPTOM_SECONDS = 5  # in which something must happen; through Tortoise the driver may need more
@@ -164,6 +163,13 @@ class Maker:
             "told_later": self.told_later(),
             "next_user": bool(self.next_user),
             "shut": self.declared.unreachable,
+            "served": not self.sqlite and not self.odbc,
+            "odbc": self.odbc,
+            "orm": self.orm and not self.odbc,
+            "pool": bool(self.pool) and not self.sqlite,
+            "alone": not self.orm and (self.sqlite or not self.pool),
+            "closes_first": self.declared.closes_first,
+            "before": self.declared.context == "before",
         }
         return part(name, known)
 
@@ -313,18 +319,22 @@ class Maker:
 
     # -- the end ---------------------------------------------------------------------------------------------------
     def main(self) -> str:
-        """What runs the program and looks: the part of that name, with what is of this script in its places."""
+        """What runs the program and looks."""
         lines = {"BEGIN": self.begin(), "STARTS": self.starts(), "CUT": self.cut(), "DROP": self.tables.drop()}
         lines |= {"SHOWS": self.shows(), "CREATE": self.tables.create(self.seeds())}
         words = {"GLOBALS": self.global_names(), "DIRECT": "await connect(HOST, PORT)", "OBSERVED": self.observed()}
         words |= {"DIRECT": "None"} if self.sqlite or self.odbc else {}
         words["EXPECTED"] = quoted(f"expected: {self.found.expected}")
+        return self.filled("main", words, lines)
 
-        def filled(match: re.Match[str]) -> str:
-            return "\n".join(f"{match[1]}{line}" for line in lines[match[2]])
+    def filled(self, name: str, words: Mapping[str, str], lines: Mapping[str, Sequence[str]]) -> str:
+        """A part with these words, and with these lines in the place of a line that names them."""
 
-        text = re.sub("|".join(words), lambda match: words[match[0]], self.part("main"))
-        return re.sub(rf"^( *)({'|'.join(lines)})$", filled, text, flags=re.M)
+        def together(match: re.Match[str]) -> str:
+            return "".join(f"{match[1]}{line}\n" for line in lines[match[2]])
+
+        text = re.sub("|".join(words), lambda match: words[match[0]], self.part(name))
+        return re.sub(rf"^( *)({'|'.join(lines)})\n", together, text, flags=re.M)
 
     def plain_client(self) -> list[str]:
         return [f'{PLAIN} = connections.get("default")'] * (PLAIN in self.global_names())
@@ -356,41 +366,15 @@ class Maker:
         return max([1, *streamed, *(int(item.value[2:]) for item in self.everything if item.kind == "read")])
 
     def begin(self) -> list[str]:
-        if self.odbc:
-            made = f"pool = await create_pool({self.pool})" if self.pool else "connection = await connect()"
-            return ["hold_threads()", made]
-        if self.sqlite:
-            gate = ["hold_threads()"]
-            if not self.orm:
-                return [*gate, "connection = await connect()"]
-            credentials = '{"file_path": FILE, "busy_timeout": 0}'
-        else:
-            gate = [
-                'gate = await asyncio.start_server(relay, "127.0.0.1", 0)',
-                "port = gate.sockets[0].getsockname()[1]",
-            ]
-            if self.pool:
-                return [*gate, f"pool = await create_pool(port, {self.pool})"]
-            if not self.orm:
-                return [*gate, 'connection = await connect("127.0.0.1", port)']
-            size = int(self.line["evidence"]["setup"]["orm"]["size"])
-            credentials = '{"host": "127.0.0.1", "port": port, "user": LOGIN["user"], "password": LOGIN["password"]}'
-            credentials += '\ncredentials |= {"database": ADDRESS.path.strip("/"), "minsize": 1, "maxsize": '
-            credentials += f"{size}}}\n{self.driver.credentials}".rstrip()
-        engines = ", ".join(f"{quoted(alias)}: engine" for alias in self.aliases())
-        return [
-            *gate,
-            *f"credentials = {credentials}".splitlines(),
-            f'engine = {{"engine": "tortoise.backends.{self.driver.engine}", "credentials": credentials}}',
-            f'apps = {{"models": {{"models": ["__main__"], "default_connection": {quoted(self.aliases()[0])}}}}}',
-            f'config = {{"connections": {{{engines}}}, "apps": apps}}',
-            f"await Tortoise.init(config=config{self.fallback()})",
-            *([CLOSE_FIRST] * self.declared.closes_first),
-            *(["before = contextvars.copy_context()"] * (self.declared.context == "before")),
-            *self.plain_client(),
-            *(["reachable(False)"] * self.declared.unreachable),
-            *self.fill(),
-        ]
+        """What comes before the program: the gate, and the connection, the pool or Tortoise."""
+        words, lines = {"POOLED": str(self.pool)}, {"FILL": self.fill(), "PLAIN_CLIENT": self.plain_client()}
+        lines["CREDENTIALS"] = self.driver.credentials.rstrip().splitlines()
+        if self.orm:
+            aliases = [quoted(alias) for alias in self.aliases()]
+            words |= {"MAXSIZE": str(int(self.line["evidence"]["setup"]["orm"]["size"])), "DEFAULT": aliases[0]}
+            words |= {"BACKEND": self.driver.engine, "FALLBACK": self.fallback()}
+            words["ALIASES"] = ", ".join(f"{alias}: engine" for alias in aliases)
+        return self.filled("begin", words, lines).splitlines()
 
     def fallback(self) -> str:
         """Without it Tortoise 1 finds no context at all in an empty one."""
