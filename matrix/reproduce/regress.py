@@ -131,5 +131,4 @@ class Test(Maker):
         return [*lines, *self.fill()] if self.pool_size() == 1 else lines
 
     def driver_begin(self) -> list[str]:
-        made_tables = textwrap.dedent("\n".join(self.tables.create(self.seeds()))).splitlines()
-        return ["direct = await connect(HOST, PORT)", *made_tables, "connection = await connect(HOST, PORT)"]
+        return ["direct = await connect(HOST, PORT)", *self.create(), "connection = await connect(HOST, PORT)"]

@@ -12,7 +12,7 @@ from matrix.harness.drivers import Driver, Script, drivers
 from matrix.reproduce import NotWritten, declared, reconstruct, symptom
 from matrix.reproduce.declared import Declared
 from matrix.reproduce.head import head
-from matrix.reproduce.naming import names, quoted, wrapped
+from matrix.reproduce.naming import names, quoted, quoted_list, wrapped
 from matrix.reproduce.reconstruct import PLAIN, Task, within
 from matrix.reproduce.runtime import part
 from matrix.reproduce.symptom import Symptom
@@ -321,7 +321,7 @@ class Maker:
     def main(self) -> str:
         """What runs the program and looks."""
         lines = {"BEGIN": self.begin(), "STARTS": self.starts(), "CUT": self.cut(), "DROP": self.tables.drop()}
-        lines |= {"SHOWS": self.shows(), "CREATE": self.tables.create(self.seeds())}
+        lines |= {"SHOWS": self.shows(), "CREATE": self.create()}
         words = {"GLOBALS": self.global_names(), "DIRECT": "await connect(HOST, PORT)", "OBSERVED": self.observed()}
         words |= {"DIRECT": "None"} if self.sqlite or self.odbc else {}
         words["EXPECTED"] = quoted(f"expected: {self.found.expected}")
@@ -335,6 +335,17 @@ class Maker:
 
         text = re.sub("|".join(words), lambda match: words[match[0]], self.part(name))
         return re.sub(rf"^( *)({'|'.join(lines)})\n", together, text, flags=re.M)
+
+    def create(self) -> list[str]:
+        """What makes the tables."""
+        words = {
+            "THE_KEY": self.tables.key,
+            "SEEDS": str(self.seeds() + 1),
+            "COUNTERS": quoted_list(self.tables.counters),
+        }
+        insert = 'await sql(direct, "INSERT INTO repro_entry (token) VALUES (%s)", {})'
+        spare = [insert.format(quoted(row)) for row in self.tables.spare]
+        return self.filled("create", words, {"SPARE": spare}).splitlines()
 
     def plain_client(self) -> list[str]:
         return [f'{PLAIN} = connections.get("default")'] * (PLAIN in self.global_names())

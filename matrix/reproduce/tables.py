@@ -1,11 +1,11 @@
-"""The tables of a script: which it needs, and the lines that make and drop them."""
+"""The tables of a script: which it needs (parts/create.py.txt makes them), and the lines that drop them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matrix.reproduce.naming import quoted, quoted_list
+from matrix.reproduce.naming import quoted
 from matrix.reproduce.reconstruct import Task, within
 
 KEYS = {
@@ -37,27 +37,6 @@ class Tables:
         looked_for = [item.names[0] for item in items if item.kind == "query" and item.query in derived]
         spare = tuple(dict.fromkeys([*(item.value for item in items if item.kind == "get"), *looked_for]))
         return cls(KEYS[server], counters, "orphan" in kinds, "script" in kinds, spare)
-
-    def create(self, seeds: int) -> list[str]:
-        """The lines that make the tables, with so many values to be asked for."""
-        lines = [
-            '    for table, column in (("repro_entry", "token"), ("repro_seed", "nonce")):',
-            f'        columns = f"{self.key}, {{column}} varchar(64) NOT NULL UNIQUE"',
-            '        await sql(direct, f"CREATE TABLE {table} ({columns})")',
-            f"    for number in range(1, {seeds + 1}):",
-            '        await sql(direct, "INSERT INTO repro_seed (nonce) VALUES (%s)", f"n-{number}")',
-        ]
-        for row in self.spare:
-            lines.append(f'    await sql(direct, "INSERT INTO repro_entry (token) VALUES (%s)", {quoted(row)})')
-        if self.counters:
-            columns = f"{self.key}, name varchar(64) NOT NULL UNIQUE, value integer DEFAULT 0"
-            lines.append(f'    await sql(direct, "CREATE TABLE repro_counter ({columns})")')
-            lines.append(f"    for name in {quoted_list(self.counters)}:")
-            lines.append('        await sql(direct, "INSERT INTO repro_counter (name) VALUES (%s)", name)')
-        if self.orphans:
-            lines.append('    deferred = "REFERENCES repro_seed (id) DEFERRABLE INITIALLY DEFERRED"')
-            lines.append('    await sql(direct, f"CREATE TABLE repro_orphan (seed integer {deferred})")')
-        return lines
 
     def drop(self) -> list[str]:
         """The lines that drop them again."""
