@@ -10,18 +10,12 @@ from matrix.results.text import clean
 
 # White text has a contrast of at least 4.5 on each; the style sheet's colours would need its two schemes.
 COLOURS = {
-    "safe": "#0a6b31",
-    "holds": "#0a6b31",
+    **dict.fromkeys(("safe", "holds", "queues"), "#0a6b31"),
     "refuses": "#0f5aa0",
-    "breaks": "#8a4b00",
-    "partly": "#8a4b00",
+    **dict.fromkeys(("breaks", "partly"), "#8a4b00"),
     "hangs": "#6a35a8",
-    "poisons": "#9c1560",
-    "fails": "#9c1560",
-    "lies": "#b3201a",
-    "worse": "#b3201a",
-    "queues": "#0a6b31",
-    "wrong data": "#b3201a",
+    **dict.fromkeys(("poisons", "fails"), "#9c1560"),
+    **dict.fromkeys(("lies", "worse", "wrong data"), "#b3201a"),
 }
 NEUTRAL = "#5a6270"
 HEIGHT, PAD = 20, 7

@@ -5,22 +5,15 @@ from __future__ import annotations
 from matrix.words import GLYPHS
 
 TERMINAL = {
-    "safe": "green",
+    **dict.fromkeys(("safe", "holds", "queues"), "green"),
     "refuses": "blue",
-    "breaks": "yellow",
+    **dict.fromkeys(("breaks", "partly"), "yellow"),
     "hangs": "cyan",
     "poisons": "magenta",
-    "lies": "bold red",
-    "n/a": "dim",
+    **dict.fromkeys(("lies", "worse", "wrong data"), "bold red"),
+    **dict.fromkeys(("n/a", "not run", "not needed"), "dim"),
     "error": "reverse",
-    "not run": "dim",
-    "not needed": "dim",
-    "holds": "green",
-    "partly": "yellow",
     "fails": "red",
-    "worse": "bold red",
-    "queues": "green",
-    "wrong data": "bold red",
 }
 
 

@@ -92,11 +92,8 @@ class Pattern:
 def functions(path: Path) -> dict[str, str]:
     """The source of each function at the top of a file, by name."""
     source = path.read_text("utf-8")
-    return {
-        node.name: ast.get_source_segment(source, node) or ""
-        for node in ast.parse(source).body
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    }
+    found = [node for node in ast.parse(source).body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    return {node.name: ast.get_source_segment(source, node) or "" for node in found}
 
 
 def build(table: Table, folder: Path = keeps.FOLDER) -> tuple[Pattern, ...]:

@@ -96,11 +96,8 @@ def _kinds(table: Table) -> Iterator[str]:
     yield "| kind | scenarios | orders | found by exploration |"
     yield "|---|---|---|---|"
     for kind in read_toml(KINDS)["kind"]:
-        explored = [
-            orders["explored"]
-            for _, line in table.lines
-            if line["scenario"] in kind["scenarios"] and (orders := line.get("orders")) and orders["explored"]
-        ]
+        lines = [line for _, line in table.lines if line["scenario"] in kind["scenarios"]]
+        explored = [orders["explored"] for line in lines if (orders := line.get("orders")) and orders["explored"]]
         ran = f"{sum(explored):,} in {len(explored)} lines"
         yield f"| {kind['title']} | {', '.join(kind['scenarios'])} | {ran} | {kind['found']} |"
 

@@ -40,11 +40,8 @@ def index(
     table: Table, errors: Sequence[ErrorText], patterns: Sequence[Pattern], words: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """``rows``: scenario -> its words; ``errors``: cards, each with text, key, scenarios, meaning, pattern."""
-    rows = {
-        row.scenario: tokens(row.scenario, row.title, row.contract, family.name)
-        for family in table.families
-        for row in family.rows
-    }
+    named = [(family.name, row) for family in table.families for row in family.rows]
+    rows = {row.scenario: tokens(row.scenario, row.title, row.contract, name) for name, row in named}
     for (_, scenario), record in table.expected.items():
         rows.setdefault(scenario, set()).update(tokens(record["reason"] or "", issue(record["link"] or "")))
     said: list[tuple[str, Iterable[str]]] = [

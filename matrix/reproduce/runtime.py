@@ -33,11 +33,9 @@ def pins(header: Mapping[str, Any], orm: bool) -> list[str]:
         own = sources.of_cell(parse(str(header["cell"])))
     except sources.SourceError as problem:
         raise NotWritten(str(problem)) from None
-    return sorted(
-        f"{name} @ {own[name].place}" if name in own else f"{name}=={version}"
-        for name, version in packages.items()
-        if name.lower() not in left_out
-    )
+    found = {name: f"{name}=={version}" for name, version in packages.items()}
+    found |= {name: f"{name} @ {own[name].place}" for name in found.keys() & own.keys()}
+    return sorted(pin for name, pin in found.items() if name.lower() not in left_out)
 
 
 def part(name: str, known: Mapping[str, bool]) -> str:

@@ -283,12 +283,8 @@ class Maker:
             '    seen[row] = bool(await sql(direct, "SELECT token FROM repro_entry WHERE token = %s", row))\n'
             '    owed.discard("the look")'
         )
-        made = re.sub(
-            rf'^( *)(await do\([^\n]*"write {re.escape(row)}"[^\n]*)$',
-            rf"\1\2\n\1await look({quoted(row)})",
-            text,
-            flags=re.M,
-        )
+        write = rf'^( *)(await do\([^\n]*"write {re.escape(row)}"[^\n]*)$'
+        made = re.sub(write, rf"\1\2\n\1await look({quoted(row)})", text, flags=re.M)
         if made == text:
             raise NotWritten(f"the write of {row} is not in the program")
         return made + helper

@@ -122,12 +122,9 @@ def _check(options: argparse.Namespace) -> int:
     found = problems(states, options)
     if options.complete:
         found += [str(unmet) for unmet in _without_cell(states, options.expectations)]
-        newest = [state.result.header for state in states if state.result and judging.is_newest(state.result.header)]
-        found += [
-            f"{header['cell']}: is as on record only: run all orders (tox -e orders)"
-            for header in newest
-            if header.get("depth") == RECORD
-        ]
+        headers = [state.result.header for state in states if state.result]
+        recorded = [each["cell"] for each in headers if judging.is_newest(each) and each.get("depth") == RECORD]
+        found += [f"{cell}: is as on record only: run all orders (tox -e orders)" for cell in recorded]
     if not states:
         found.append(f"{options.folder}: no result file in the folder; run the cells first (tox)")
     if options.cells is not None and len(states) < options.cells:

@@ -99,10 +99,8 @@ def jobs_of(options: argparse.Namespace, log: Callable[[str], None]) -> list[Job
             found = planned_by(options, log)
         whole = options.orders or options.full
         depths = [arguments if whole or not each.is_variant else (BRIEF,) for each in found]
-        return [
-            Job(each.name, each.seconds, only, sources.get(each.cell, ()), depth)
-            for each, depth in zip(found, depths, strict=True)
-        ]
+        pairs = zip(found, depths, strict=True)
+        return [Job(each.name, each.seconds, only, sources.get(each.cell, ()), depth) for each, depth in pairs]
     if not options.filters:
         raise RunError("say which cells the versions are for, such as: run mysql-aiomysql --tortoise 0.23.0")
     jobs = []
