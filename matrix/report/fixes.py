@@ -55,14 +55,12 @@ def pairs(own: Sides, candidate: str) -> Iterator[tuple[ScenarioLine, ScenarioLi
 
 def compared(cells: Mapping[str, Sides]) -> dict[tuple[str, str], list[Difference]]:
     """The differences by cell and candidate, of scenarios that both have run."""
-    return {
-        (base, candidate): [
-            each for each in of_cell(own[RELEASE], result, base) if each.before is not None and each.after is not None
-        ]
-        for base, own in cells.items()
-        for candidate, result in own.items()
-        if candidate
-    }
+    found = {}
+    for base, own in cells.items():
+        for candidate in filter(None, own):
+            differences = of_cell(own[RELEASE], own[candidate], base)
+            found[base, candidate] = [each for each in differences if None not in (each.before, each.after)]
+    return found
 
 
 def blocks(cells: Mapping[str, Sides]) -> dict[str, str]:

@@ -135,20 +135,19 @@ STORED = ', "stored are:", rows'
 Kind = Callable[[Fact, Any, Any], "Symptom | None"]
 
 
-def _of_write(of: Kind) -> Kind:
-    """Of a finding about a row: ``of`` is given the operation that wrote it."""
+def _of_write(of: Callable[[str, Any, Any], Symptom | None]) -> Kind:
+    """Of a finding about a row: ``of`` is given its short name, and the operation that wrote it."""
 
     def made(fact: Fact, history: Any, line: Any) -> Symptom | None:
         writes = (o for o in _operations(history) if o["what"] in ("write", "ensure"))
         write = next((o for o in writes if fact["row"] in (o["fact"].get("rows") or [o["fact"].get("row")])), None)
-        return None if write is None else of(fact, write, history)
+        return None if write is None else of(short(fact["row"]), write, history)
 
     return made
 
 
 @_of_write
-def _lost(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
-    token = short(fact["row"])
+def _lost(token: str, write: Mapping[str, Any], history: Any) -> Symptom | None:
     ours = [o for o in _operations(history) if _after(o) is None]
     commits = [_key(o) for o in ours if o["what"] == "commit" and o["told"] and o["told"]["event"] == "ok"]
     keys = [_key(write), *(commits if write["block"] else [])]
@@ -161,8 +160,8 @@ def _lost(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
 
 
 @_of_write
-def _stored(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
-    token, key = short(fact["row"]), _key(write)
+def _stored(token: str, write: Mapping[str, Any], history: Any) -> Symptom | None:
+    key = _key(write)
     shows, what = f"failed({quoted(key)})", "the write failed:"
     if write["told"] is None or write["told"]["event"] == "ok":
         ends = [o for o in _operations(history) if o["block"] == write["block"] and o["what"] in ("commit", "rollback")]
@@ -203,8 +202,8 @@ def _swallowed(fact: Fact, history: Any, line: Any) -> Symptom | None:
 
 
 @_of_write
-def _sent(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
-    token, key = short(fact["row"]), _key(write)
+def _sent(token: str, write: Mapping[str, Any], history: Any) -> Symptom | None:
+    key = _key(write)
     return Symptom(
         f"row {token}, whose write was cancelled before anything was sent, is not stored",
         f"failed({quoted(key)}) and {quoted(token)} in rows",
@@ -214,8 +213,7 @@ def _sent(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
 
 
 @_of_write
-def _early(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
-    token = short(fact["row"])
+def _early(token: str, write: Mapping[str, Any], history: Any) -> Symptom | None:
     return Symptom(
         f"nobody else sees row {token} before its transaction commits",
         f"seen.get({quoted(token)}, False)",
@@ -226,8 +224,7 @@ def _early(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None
 
 
 @_of_write
-def _unseen(fact: Fact, write: Mapping[str, Any], history: Any) -> Symptom | None:
-    token = short(fact["row"])
+def _unseen(token: str, write: Mapping[str, Any], history: Any) -> Symptom | None:
     return Symptom(
         f"row {token} is visible when its write was reported to {write['session']} as done",
         f"well({quoted(_key(write))}) and not seen.get({quoted(token)}, True)",

@@ -182,13 +182,8 @@ def _entry(path: Path, number: int, raw: dict[str, Any]) -> ExpectationEntry:
     except ValueError as problem:
         raise bad(str(problem)) from problem
     given: dict[str, Any] = {key: raw.get(key) for key in ("verdict", "remedy", "server", "category", "link")}
-    listed: dict[str, Any] = {
-        "also": tuple(also),
-        "seen": tuple(seen.items()),
-        "rests": tuple(rests),
-        "versions": versions,
-    }
-    return ExpectationEntry(path, number, scenarios, " ".join(raw["reason"].split()), **given, **listed)
+    given |= {"also": tuple(also), "seen": tuple(seen.items()), "rests": tuple(rests), "versions": versions}
+    return ExpectationEntry(path, number, scenarios, " ".join(raw["reason"].split()), **given)
 
 
 def _scenarios(raw: Any) -> tuple[str, ...]:

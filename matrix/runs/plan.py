@@ -12,7 +12,7 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,6 @@ class NoCell(PlanError):
     """Nothing of the plan matches."""
 
 
-# Of a cell's name, as the plan's JSON has them.
-PARTS = (
-    "server", "driver", "driver_version", "tortoise",
-    "server_version", "pool", "pooler", "setting", "tls", "python", "loop",
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Planned:
     """One cell of a plan: why it is there, what it is estimated to take, and whether a pre-release is in it."""
@@ -88,8 +81,13 @@ class Planned:
         return self.axis in AXES and self.axis != NEWEST
 
     def as_json(self) -> dict[str, Any]:
-        parts = {key: getattr(self.name, key) for key in PARTS}
-        return {"cell": self.cell, "axis": self.axis, **parts, "seconds": self.seconds, "prerelease": self.prerelease}
+        return {
+            "cell": self.cell,
+            "axis": self.axis,
+            **asdict(self.name),
+            "seconds": self.seconds,
+            "prerelease": self.prerelease,
+        }
 
 
 def plan(axes: Releases, own: str, at_hand: Collection[str], costs: Mapping[str, float]) -> list[Planned]:

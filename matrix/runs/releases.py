@@ -144,15 +144,14 @@ def _package(name: str, policy: Mapping[str, Any], found: Mapping[str, Any]) -> 
     for _, install in pins:
         for requirement in install:
             Requirement(requirement)
+    listed = found.get("tested", ())
     keys = ("since", "each", "prereleases", "changes", "release")
     made = Package(
         name,
         policy.get("wheels", name),
         pins=pins,
         all=tuple(found.get("all", ())),
-        tested=tuple(
-            Release(e["version"], tuple(e["pythons"]), e.get("uploaded", "")) for e in found.get("tested", ())
-        ),
+        tested=tuple(Release(e["version"], tuple(e["pythons"]), e.get("uploaded", "")) for e in listed),
         **{key: policy[key] for key in keys if key in policy},
     )
     if made.each not in ("minor", "patch"):

@@ -47,13 +47,8 @@ class Worker(AbstractContextManager["Worker"]):
     def __init__(self, python: Path, cell: str, log: Path) -> None:
         self.log = log
         with log.open("wb") as errors:
-            streams: dict[str, Any] = {
-                "stdin": subprocess.PIPE,
-                "stdout": subprocess.PIPE,
-                "stderr": errors,
-                "encoding": "utf-8",
-            }
-            self.process = process.start(python, cell, module="matrix.cell.replayer", **streams)
+            streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
+            self.process = process.start(python, cell, module="matrix.cell.replayer", encoding="utf-8", **streams)
 
     def begin(self, replays: Sequence[dict[str, Any]]) -> None:
         """Say what to replay. Raises StabilityError."""
