@@ -118,8 +118,8 @@ def _speaking_of(text: str) -> int:
         if name in found:
             own = f" ({', '.join(dict.fromkeys(found[name]))})" if found[name] else ""
             print(clean(f"{name:<8} {known[name].title}{own}"))
-    more = "docs/errors.md lists all messages with what to write instead"
-    print(f"\npython -m matrix explain ID says more of one; {more}")
+    instead = "docs/errors.md lists all messages with what to write instead"
+    print(f"\npython -m matrix explain ID says more of one; {instead}")
     return 0
 
 
