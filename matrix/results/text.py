@@ -53,8 +53,7 @@ def _spelled(match: re.Match[str]) -> str:
 
 def refuse(problem: object, code: int = 2) -> int:
     """Say on the standard error why a command does nothing, or not all of it, in the problem's lines; its exit code."""
-    said = problem.args[0] if isinstance(problem, LookupError) else problem  # KeyError's text would be in quotes
-    for line in str(said).splitlines():
+    for line in str(problem).splitlines():
         print(clean(line), file=sys.stderr)
     return code
 
@@ -64,7 +63,7 @@ Handler = Callable[[Any], int]  # of a command: its arguments -> its exit code
 
 def refusing(code: int, *kinds: type[Exception]) -> Callable[[Handler], Handler]:
     """For a command's handler: where it raises one of these, that is why it does nothing; its exit code is then
-    ``code``."""
+    ``code``. A LookupError is one that says so itself: a key or an index that lacks is a defect, and stays one."""
 
     def refusing_some(handler: Handler) -> Handler:
         @functools.wraps(handler)
@@ -72,6 +71,8 @@ def refusing(code: int, *kinds: type[Exception]) -> Callable[[Handler], Handler]
             try:
                 return handler(options)
             except kinds as problem:
+                if isinstance(problem, (KeyError, IndexError)):
+                    raise
                 return refuse(problem, code)
 
         return handled
