@@ -98,6 +98,8 @@ def _speaking_of(text: str) -> int:
             print(clean(f"  {name:<8} {known[name].title} ({word})"))
         if more := len(error.seen) - len(first):
             print(f"  and {more} more")
+        for line in _instead(error.seen):
+            print(clean(line))
     words = " ".join(text.casefold().split())
     found: dict[str, list[str]] = {}
     for name, scenario in known.items():
@@ -121,6 +123,18 @@ def _speaking_of(text: str) -> int:
     instead = "docs/errors.md lists all messages with what to write instead"
     print(f"\npython -m matrix explain ID says more of one; {instead}")
     return 0
+
+
+def _instead(shown: Collection[str]) -> Iterator[str]:
+    """What people write and what to write instead, of the first of these scenarios that has a remedy which holds."""
+    record = on_record()
+    for name in shown:
+        remedies = [said for said in by_preference([name], record).values() if said]
+        if remedies:
+            titles = [each["title"] for each in keeps.patterns()["pattern"] if name in each["scenarios"]]
+            yield from _wrapped(f"If you write this: {titles[0] if titles else catalogue()[name].title}", hang=4)
+            yield from _wrapped(f"write instead: {remedies[0]}", hang=4)
+            return
 
 
 def explained(scenario: Scenario, results: Path, labels: Sequence[str] = ()) -> Iterator[str]:

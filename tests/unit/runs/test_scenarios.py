@@ -89,6 +89,15 @@ def test_the_version_is_told(capsys):
     assert capsys.readouterr().out.startswith("python -m matrix 0.")
 
 
+def test_an_error_as_it_was_pasted_says_what_to_write_instead(capsys):
+    assert main(["explain", "InterfaceError: cannot perform operation: another operation is in progress"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "NST-3 Sibling tasks each open a nested transaction (breaks)" in text
+    title = "gather() of tasks that each open a transaction inside a transaction"
+    assert f"If you write this: {title} write instead: No nested blocks in children" in text
+    assert "its cost: a child that fails cannot be rolled back by itself" in text
+
+
 def test_an_error_message_leads_to_the_scenarios_whose_record_speaks_of_it(capsys):
     assert main(["explain", "readexactly() called while another"]) == 0
     said = capsys.readouterr().out.strip().splitlines()
