@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from .cell_name import SERVERS
+from matrix.files import read_toml
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from .cell_name import SERVERS
 
 FILE = Path(__file__).resolve().parents[1] / "axes" / "drivers.toml"
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
@@ -153,8 +149,8 @@ def bases(*, orm: bool = False) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as problem:
+        return read_toml(path)
+    except (OSError, ValueError) as problem:
         raise TableError(f"{path}: cannot be read: {problem}") from None
 
 

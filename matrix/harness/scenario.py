@@ -12,14 +12,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from matrix.files import read_toml
 from matrix.words import FAMILIES, INFO
 
 from .situations import Situation
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SUITE = "tests.compliance"  # the package that declares the scenarios, a module per family
 PROMISES = Path(__file__).resolve().parents[2] / "tests" / "compliance" / "promises.toml"
@@ -136,7 +132,7 @@ _promises: dict[str, Any] = {}
 def promise(identifier: str) -> dict[str, Any]:
     """The quotation, its address and the upstream threads of a scenario, from compliance/promises.toml."""
     if not _promises:
-        _promises.update(tomllib.loads(PROMISES.read_text(encoding="utf-8")))
+        _promises.update(read_toml(PROMISES))
     return dict(_promises.get(identifier, {}))
 
 
