@@ -325,7 +325,8 @@ class Cell:
 
     def unmet(self, scenario: Any) -> str | None:
         """Why a scenario does not apply here; None if it does."""
-        return scenario.unmet(self.adapter.capabilities, CAPABILITIES | (POOLED if self.parts.pooler else {}))
+        reasons = CAPABILITIES | (POOLED if self.parts.pooler else {}) | dict(self.adapter.reasons)
+        return scenario.unmet(self.adapter.capabilities, reasons)
 
     # -- what the header says --------------------------------------------------------------------------------------
     def header(self, planned: list[str], started: str) -> Header:

@@ -98,6 +98,7 @@ class Adapter:
     name: str
     engine: str = ""
     capabilities: frozenset[str] = frozenset(CAPABILITIES)
+    reasons: Mapping[str, str] = {}  # capability -> why this one lacks it, where CAPABILITIES says another reason
     documented: tuple[type[BaseException], ...] = ()
     aborted: tuple[type[BaseException], ...] = ()
     internal_types: tuple[type[BaseException], ...] = ()

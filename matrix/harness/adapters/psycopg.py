@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import sys
 import time
@@ -25,14 +26,25 @@ if TYPE_CHECKING:
 CLOCKS: list[Any] = [
     module for name, module in sys.modules.items() if name.startswith("psycopg") and hasattr(module, "monotonic")
 ]
+CHECK: Any = getattr(psycopg_pool.AsyncConnectionPool, "check_connection", None)  # psycopg_pool 3.2 and newer
+LACKING = {"ping", "query limit", "close limit", "undoing errors"}
+REASONS: dict[str, str] = {}
+if CHECK is None:
+    LACKING.add("check")
+    if "check_connection" in inspect.getsource(importlib.import_module("tortoise.backends.psycopg.client")):
+        LACKING.add("tortoise")
+        REASONS["tortoise"] = (
+            "this Tortoise's client cannot make a pool of psycopg_pool before 3.2: it asks for its check"
+        )
 
 
 class PsycopgAdapter(Adapter):
     name = "psycopg"
     engine = "tortoise.backends.psycopg"
-    capabilities = frozenset(CAPABILITIES) - {"ping", "query limit", "close limit", "undoing errors"}
+    capabilities = frozenset(CAPABILITIES) - LACKING
+    reasons = REASONS
     pool_settings: ClassVar[dict[str, dict[str, Any]]] = {
-        "check": {"check": psycopg_pool.AsyncConnectionPool.check_connection},
+        "check": {"check": CHECK},
         "recycling": {"max_idle": 60, "max_lifetime": 60},
         # Not in ``server_settings``: Tortoise replaces ``options`` there by its own.
         "lock limit": {"kwargs": {"autocommit": True, "row_factory": dict_row, "options": "-c lock_timeout=50"}},
