@@ -33,9 +33,7 @@ if CHECK is None:
     LACKING.add("check")
     if "check_connection" in inspect.getsource(importlib.import_module("tortoise.backends.psycopg.client")):
         LACKING.add("tortoise")
-        REASONS["tortoise"] = (
-            "this Tortoise's client cannot make a pool of psycopg_pool before 3.2: it asks for its check"
-        )
+        REASONS["tortoise"] = "this Tortoise's client cannot make a pool of psycopg_pool before 3.2: it names its check"
 
 
 class PsycopgAdapter(Adapter):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from matrix.harness import scenario as registry
 from matrix.harness.adapters.base import CAPABILITIES
+from matrix.harness.cell import Cell
 from matrix.harness.drivers import drivers
 from matrix.harness.scenario import PROMISES, catalogue, promise, scenario
 from matrix.words import FAMILIES, LEVELS, MUST
@@ -118,3 +120,10 @@ def test_why_a_scenario_does_not_apply():
     assert made.unmet(frozenset(), CAPABILITIES) == CAPABILITIES["pool"]
     newer = type(made)(**{**{name: getattr(made, name) for name in made.__dataclass_fields__}, "python": (9, 9)})
     assert newer.unmet(frozenset({"pool"}), CAPABILITIES) == "needs Python 9.9"
+
+
+def test_a_driver_that_lacks_something_for_a_reason_of_its_own_says_it():
+    parts = SimpleNamespace(pooler=None)
+    for own, said in (({}, CAPABILITIES["pool"]), ({"pool": "not with this release"}, "not with this release")):
+        cell = SimpleNamespace(adapter=SimpleNamespace(capabilities=frozenset(), reasons=own), parts=parts)
+        assert Cell.unmet(cell, catalogue()["POOL-1"]) == said
