@@ -73,9 +73,8 @@ def pasted(text: str, known: Sequence[Known]) -> list[Known]:
     in which its last line stands; those that tell most come first, and none that is a part of another one."""
     asked = _whole(text).casefold()
     last = _whole(CLASS.sub("", text.strip().rpartition("\n")[2])).casefold()
-    found = [
-        each for each in known if _told(each.text) in asked or (len(last) >= LEAST and last in each.text.casefold())
-    ]
+    tells = len(last) >= LEAST and not last.isalpha()  # a single word, such as "error", stands in any text
+    found = [each for each in known if _told(each.text) in asked or (tells and last in each.text.casefold())]
     found.sort(key=lambda each: -len(each.text))
     return [each for n, each in enumerate(found) if not any(each.text in longer.text for longer in found[:n])]
 

@@ -89,6 +89,8 @@ def _explain(options: argparse.Namespace) -> int:
 def _speaking_of(text: str) -> int:
     """List the scenarios that show an error which is pasted, and those whose title, contract or reason on record has
     these words. Raises LookupError and ExpectationError."""
+    if not text.strip():
+        raise LookupError("nothing was asked: name a scenario (python -m matrix scenarios), or paste an error")
     known = catalogue()
     shown = messages.pasted(text, messages.on_record())
     for error in shown:

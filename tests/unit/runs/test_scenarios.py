@@ -89,6 +89,17 @@ def test_the_version_is_told(capsys):
     assert capsys.readouterr().out.startswith("python -m matrix 0.")
 
 
+@pytest.mark.parametrize(("asked", "said"), [("", "nothing was asked"), (" \n", "nothing was asked")])
+def test_nothing_asked_is_told(asked, said, capsys):
+    assert main(["explain", asked]) == 2
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_single_word_is_no_error_message(capsys):
+    assert main(["explain", "Error"]) == 0
+    assert "is shown in" not in capsys.readouterr().out
+
+
 def test_an_error_as_it_was_pasted_says_what_to_write_instead(capsys):
     assert main(["explain", "InterfaceError: cannot perform operation: another operation is in progress"]) == 0
     text = " ".join(capsys.readouterr().out.split())
