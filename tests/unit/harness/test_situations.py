@@ -288,13 +288,21 @@ def looked(story, after):
 
 
 def changed(story, which):
-    """Another's change of a row is answered between a look at it and a change, or then not, or is of another row."""
-    one = begun(story, "a")
-    story.ok(story.ask("a", "view", "c-1", block=one))
-    other = story.ask("b", "put", "c-2" if which == "elsewhere" else "c-1")
-    if which != "late":
-        story.ok(other)
+    """Another's change of a row is answered between a look at it and a change; or fails there, is answered then not,
+    before or behind both, is of another row, or it is another one who looked."""
+    one, row = begun(story, "a"), "c-2" if which == "elsewhere" else "c-1"
+    if which == "before":
+        story.ok(story.ask("b", "put", row))
+    if which == "stranger":
+        story.ok(story.ask("c", "view", "c-1"))
+    else:
+        story.ok(story.ask("a", "view", "c-1", block=one))
+    other = story.ask("b", "put", row) if which not in ("before", "behind") else None
+    if other is not None and which != "late":
+        (story.error if which == "failed" else story.ok)(other)
     story.ok(story.ask("a", "put", "c-1", block=one))
+    if which == "behind":
+        story.ok(story.ask("b", "put", row))
 
 
 def failed_beside(story):
@@ -494,6 +502,10 @@ CASES = [
     (BOTH_READ, both_have_read, one_has_written),
     (CHANGED_MEANWHILE, lambda story: changed(story, ""), lambda story: changed(story, "late")),
     (CHANGED_MEANWHILE, lambda story: changed(story, ""), lambda story: changed(story, "elsewhere")),
+    (CHANGED_MEANWHILE, lambda story: changed(story, ""), lambda story: changed(story, "failed")),
+    (CHANGED_MEANWHILE, lambda story: changed(story, ""), lambda story: changed(story, "stranger")),
+    (CHANGED_MEANWHILE, lambda story: changed(story, ""), lambda story: changed(story, "before")),
+    (CHANGED_MEANWHILE, lambda story: changed(story, ""), lambda story: changed(story, "behind")),
     (LOOKED_BEFORE_COMMIT, lambda story: looked(story, False), lambda story: looked(story, True)),
     (FAILED_BESIDE, failed_beside, failed_alone),
     (ENDED_BESIDE, lambda story: ended(story, "under way"), lambda story: ended(story, "told")),
