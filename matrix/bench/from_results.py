@@ -10,9 +10,16 @@ from matrix.bench.tables import Heading, Measured
 from matrix.lines import ScenarioLine
 from matrix.results.read import CellResult
 
-CELL_COLUMNS: tuple[Heading, ...] = (Heading("cell"), Heading("run", "s"), Heading("scenarios run"))
-CELL_COLUMNS += (Heading("median scenario", "ms"), Heading("worst scenario", "ms"), Heading("which"))
-CELL_COLUMNS += (Heading("schedules"), Heading("per schedule", "ms"))
+CELL_COLUMNS = (
+    Heading("cell"),
+    Heading("run", "s"),
+    Heading("scenarios run"),
+    Heading("median scenario", "ms"),
+    Heading("worst scenario", "ms"),
+    Heading("which"),
+    Heading("schedules"),
+    Heading("per schedule", "ms"),
+)
 
 
 def cells(results: Iterable[CellResult]) -> Measured:

@@ -92,9 +92,16 @@ class Taken:
 
 
 FLOORS: tuple[tuple[str, Any], ...] = (("CON-1", _bare_reads), ("NST-1", _bare_nested))
-FLOOR_COLUMNS: tuple[Heading, ...] = (Heading("driver"), Heading("scenario"), Heading("bare driver, median", "ms"))
-FLOOR_COLUMNS += (Heading("one schedule, median", "ms"), Heading("one schedule, p95", "ms"), Heading("ratio", "x"))
-FLOOR_COLUMNS += (Heading("bare, own CPU", "ms"), Heading("schedule, own CPU", "ms"))
+FLOOR_COLUMNS = (
+    Heading("driver"),
+    Heading("scenario"),
+    Heading("bare driver, median", "ms"),
+    Heading("one schedule, median", "ms"),
+    Heading("one schedule, p95", "ms"),
+    Heading("ratio", "x"),
+    Heading("bare, own CPU", "ms"),
+    Heading("schedule, own CPU", "ms"),
+)
 
 
 async def floor_rows(backing: Backing, repeats: int) -> list[tuple[Any, ...]]:
@@ -122,8 +129,15 @@ async def floor_rows(backing: Backing, repeats: int) -> list[tuple[Any, ...]]:
 
 # -- schedules -------------------------------------------------------------------------------------------------
 
-SCHEDULE_COLUMNS: tuple[Heading, ...] = (Heading("cell"), Heading("scenarios"), Heading("schedules"))
-SCHEDULE_COLUMNS += (Heading("median", "ms"), Heading("p95", "ms"), Heading("worst", "ms"), Heading("CPU, mean", "ms"))
+SCHEDULE_COLUMNS = (
+    Heading("cell"),
+    Heading("scenarios"),
+    Heading("schedules"),
+    Heading("median", "ms"),
+    Heading("p95", "ms"),
+    Heading("worst", "ms"),
+    Heading("CPU, mean", "ms"),
+)
 
 
 def plain_scenarios(cell: Cell) -> list[Scenario]:

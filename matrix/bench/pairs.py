@@ -20,8 +20,14 @@ from matrix import servers
 from matrix.bench.tables import Heading, Measured
 
 ROOT = Path(__file__).resolve().parents[2]
-CELL_COLUMNS: tuple[Heading, ...] = (Heading("cell"), Heading("tree"), Heading("wall, median", "s"))
-CELL_COLUMNS += (Heading("CPU, median", "s"), Heading("wall, ratio", "x"), Heading("CPU, ratio", "x"))
+CELL_COLUMNS = (
+    Heading("cell"),
+    Heading("tree"),
+    Heading("wall, median", "s"),
+    Heading("CPU, median", "s"),
+    Heading("wall, ratio", "x"),
+    Heading("CPU, ratio", "x"),
+)
 PEER_COLUMNS = (Heading("peer"), Heading("cases"), Heading("wall", "s"), Heading("CPU", "s"), Heading("a case", "ms"))
 # A driver's own tests, in a checkout of it: of its pool, and of cancelling.
 PEERS = {

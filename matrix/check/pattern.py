@@ -162,8 +162,20 @@ def _made_twice(facts: Facts) -> str | None:
     return None
 
 
-RULES: tuple[Callable[[Facts], str | None], ...] = (_ended_beside, _late, _script, _outside, _blocks_in_others)
-RULES += (_cancelled, _left_elsewhere, _under_way_at_the_end, _by_hand, _locks, _caught, _made_twice)
+RULES: tuple[Callable[[Facts], str | None], ...] = (
+    _ended_beside,
+    _late,
+    _script,
+    _outside,
+    _blocks_in_others,
+    _cancelled,
+    _left_elsewhere,
+    _under_way_at_the_end,
+    _by_hand,
+    _locks,
+    _caught,
+    _made_twice,
+)
 
 
 def scenario_of(evidence: Any, found: frozenset[str] = frozenset()) -> str | None:

@@ -15,8 +15,16 @@ from matrix.report.loose import items, mapping, objects
 LANES_AT_MOST = 6
 ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 ANSWERS = ("ok", "error", "cancelled")
-VERBS = {"invoke": "asks", "ok": "done:", "error": "fails:", "cancelled": "is cancelled:"}
-VERBS |= {"begin": "begins", "end": "ends", "told": "is told:", "note": ""}
+VERBS = {
+    "invoke": "asks",
+    "ok": "done:",
+    "error": "fails:",
+    "cancelled": "is cancelled:",
+    "begin": "begins",
+    "end": "ends",
+    "told": "is told:",
+    "note": "",
+}
 # Facts whose sentence begins with the kind of the operation, so that it need not be said twice.
 BEGIN_WITH_THEIR_KIND = {"read", "write", "look", "acquire", "close", "close_pool", "close_all", "begin"}
 BEGIN_WITH_THEIR_KIND |= {"begin_and_forget", "commit", "rollback", "leave"}

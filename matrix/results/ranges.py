@@ -17,8 +17,13 @@ from packaging.version import InvalidVersion, Version
 from matrix.words import rank, worst
 
 # The axes along which a verdict may change, and what each is called. The first ones decide what is 'newest' first.
-AXES = {"driver_version": "driver", "tortoise": "tortoise", "server_version": "server"}
-AXES |= {"python": "python", "loop": "loop"}
+AXES = {
+    "driver_version": "driver",
+    "tortoise": "tortoise",
+    "server_version": "server",
+    "python": "python",
+    "loop": "loop",
+}
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,17 @@ from matrix.harness.drivers import folders
 
 ROOT = Path(__file__).resolve().parents[2]
 # What decides a verdict beside versions: the scenarios, the harness, and what wires them to pytest.
-DECIDING: tuple[str, ...] = ("matrix/words.py", "matrix/lines.py", "matrix/candidates", "matrix/harness")
-DECIDING += ("matrix/generated", "matrix/cell", "tests/compliance", "conftest.py", "pytest.ini")
+DECIDING = (
+    "matrix/words.py",
+    "matrix/lines.py",
+    "matrix/candidates",
+    "matrix/harness",
+    "matrix/generated",
+    "matrix/cell",
+    "tests/compliance",
+    "conftest.py",
+    "pytest.ini",
+)
 NO_SOURCES = {".git", ".tox", ".venv", "__pycache__"}
 
 

@@ -17,9 +17,14 @@ from matrix.results.read import without_evidence
 HERE = Path(__file__).parent
 DOCUMENTS = {kind: HERE / f"{kind}-1.schema.json" for kind in ("faults", "stability", "web", "finds")}
 # The site's files, by what they are called from its root.
-PUBLISHED = {"results.json": "summary"}
-PUBLISHED |= {f"{kind}s/*.json": kind for kind in ("driver", "scenario", "cell", "badge")}
-PUBLISHED |= {f"{kind}.json": kind for kind in DOCUMENTS}
+PUBLISHED = {
+    "results.json": "summary",
+    "drivers/*.json": "driver",
+    "scenarios/*.json": "scenario",
+    "cells/*.json": "cell",
+    "badges/*.json": "badge",
+    **{f"{kind}.json": kind for kind in DOCUMENTS},
+}
 
 
 def load(kind: str = "results") -> dict[str, Any]:
