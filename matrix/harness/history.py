@@ -263,14 +263,16 @@ _identities = itertools.count(1)
 _FOLDERS = re.compile(r"/\S*/(?=(?:tests|matrix|asyncio|site-packages|lib/python3\.\d+)/)")
 
 
-def _forget_columns(error: traceback.TracebackException | None) -> None:
+def _forget_columns(error: traceback.TracebackException) -> None:
     """Where in its lines each frame of a traceback is: from 3.11 on, to mark that takes as long as all the rest."""
-    if error is None or not hasattr(traceback.FrameSummary, "colno"):
+    if not hasattr(traceback.FrameSummary, "colno"):
         return
-    for frame in error.stack:
-        frame.colno = frame.end_colno = None
-    for other in (error.__cause__, error.__context__, *(getattr(error, "exceptions", None) or ())):
-        _forget_columns(other)
+    chain = [error]
+    for each in chain:  # not by recursion: who tries again and again makes a long chain
+        for frame in each.stack:
+            frame.colno = frame.end_colno = None
+        others = (each.__cause__, each.__context__, *(getattr(each, "exceptions", None) or ()))
+        chain += [other for other in others if other is not None]
 
 
 def without_folders(text: str) -> str:

@@ -144,3 +144,25 @@ def test_a_short_error_is_one_line():
 def test_an_error_that_a_session_raised_on_purpose_is_known_as_its_own():
     assert record_error(Deliberate("a"), OWN).raised_by == "a"
     assert record_error(ValueError("no"), OWN).raised_by == ""
+
+
+def test_the_traceback_of_who_tried_again_and_again_is_read_off():
+    error = ValueError("first")
+    for number in range(3000):  # more than may call one another
+        tried = ValueError(f"try {number}")
+        tried.__context__, error = error, tried
+    text = record_error(error, INTERNAL).traceback
+    assert "ValueError: first" in text
+    assert "ValueError: try 2999" in text
+
+
+def test_a_traceback_has_no_marks_under_its_lines():
+    def fail():
+        return 1 + (1 / 0)
+
+    try:
+        fail()
+    except ZeroDivisionError as error:
+        text = record_error(error, INTERNAL).traceback
+    assert "return 1 + (1 / 0)" in text
+    assert "^" not in text
