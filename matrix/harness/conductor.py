@@ -100,7 +100,8 @@ class Conductor:
             if enabled and not self._sleeps_for_ever(enabled):
                 if len(self.recording.steps) > MAX_STEPS:
                     raise HarnessError(f"no end after {MAX_STEPS} steps")
-                self.execution.idle[len(self.execution.taken)] = self._idle()
+                if idle := self._idle():
+                    self.execution.idle[len(self.execution.taken)] = idle
                 self._perform(self.execution.choose(enabled))
             elif not self._unstick():
                 return False
@@ -151,9 +152,11 @@ class Conductor:
 
     def _idle(self) -> frozenset[str]:
         """Who would only move the clock now: no time limit of the program's is over by then."""
+        waiting = [each for each in self.sessions.values() if each.from_outside and each.turn is not None]
+        clocks = [(each.letter, each.next_step["seconds"]) for each in waiting if each.next_step["kind"] == "clock"]
+        if not clocks:  # as in nearly every step of nearly every run
+            return frozenset()
         due = min((limit.due for limit in self.recording.history.limits if limit.ended is None), default=math.inf)
-        waiting = (session for session in self.sessions.values() if session.turn is not None and session.from_outside)
-        clocks = ((each.letter, each.next_step["seconds"]) for each in waiting if each.next_step["kind"] == "clock")
         return frozenset(letter for letter, seconds in clocks if self.loop.time() + seconds < due)
 
     def _locked(self) -> list[WorkerChannel]:

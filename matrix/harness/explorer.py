@@ -89,7 +89,7 @@ class Explorer:
         placements: int | None = None,
     ) -> None:
         self.bound = bound
-        self.moments = moments
+        self._moments = moments
         self.exhausted = False
         self.swept = 0  # orders with a moment of cancellation
         self.placed = 0  # orders in which a step from outside was placed
@@ -143,7 +143,7 @@ class Explorer:
                 yield from self._sweep(base)
             else:
                 unswept = True
-        self.exhausted = not any(self._queues) and not unswept and self.moments is None
+        self.exhausted = not any(self._queues) and not unswept and self._moments is None
         if not self.exhausted:
             yield from self._sample(self.bound // 2)
 
@@ -165,8 +165,8 @@ class Explorer:
         """The same order, cancelled at each moment at which the victim waited."""
         cancel_points = [CancelPoint(base.victim, n + 1, ends) for n in range(base.waits) for ends in (False, True)]
         self._cancel_points = self._cancel_points or cancel_points
-        if self.moments is not None and self.moments < len(cancel_points):
-            cancel_points = self._random.sample(cancel_points, self.moments)
+        if self._moments is not None and self._moments < len(cancel_points):
+            cancel_points = self._random.sample(cancel_points, self._moments)
         for cancel_point in cancel_points:
             swept = Execution(Cancelling(base.strategy, cancel_point))
             yield from self._run(swept)

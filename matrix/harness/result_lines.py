@@ -87,12 +87,10 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
             "evidence": exploration.evidence or None,
         }
         if exploration.outcomes and not exploration.judged:
-            unmet = len(exploration.outcomes)
-            failed["orders"] = {"explored": 0, "possible": None, "verdicts": {}, "situation_not_met": unmet}
+            failed["orders"] = _in_vain(exploration)
         return failed
     if exploration.absent:
-        tried: Orders = {"explored": 0, "possible": None, "verdicts": {}}
-        tried["situation_not_met"] = len(exploration.outcomes)
+        tried = _in_vain(exploration)
         if "on_record" in exploration.orders:
             tried["on_record"] = exploration.orders["on_record"]
         absent = because(words(exploration.absent))
@@ -118,6 +116,11 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
         "schedule": deciding.schedule or None,
         "evidence": deciding.evidence,
     }
+
+
+def _in_vain(exploration: Exploration) -> Orders:
+    """The orders of an exploration in none of which it came to the situation."""
+    return {"explored": 0, "possible": None, "verdicts": {}, "situation_not_met": len(exploration.outcomes)}
 
 
 async def remedy_line(

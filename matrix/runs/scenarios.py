@@ -93,6 +93,7 @@ def _speaking_of(text: str) -> int:
         raise LookupError("nothing was asked: name a scenario (python -m matrix scenarios), or paste an error")
     known = catalogue()
     shown = messages.pasted(text, messages.on_record())
+    record = on_record() if shown else {}
     for error in shown:
         print(clean(f"{code(error.text)} ({', '.join(error.drivers)}) is shown in"))
         first = list(error.seen.items())[:SHOWN]
@@ -100,7 +101,7 @@ def _speaking_of(text: str) -> int:
             print(clean(f"  {name:<8} {known[name].title} ({word})"))
         if more := len(error.seen) - len(first):
             print(f"  and {more} more")
-        for line in _instead(error.seen):
+        for line in _instead(error.seen, record):
             print(clean(line))
     words = " ".join(text.casefold().split())
     found: dict[str, list[str]] = {}
@@ -127,14 +128,15 @@ def _speaking_of(text: str) -> int:
     return 0
 
 
-def _instead(shown: Collection[str]) -> Iterator[str]:
+def _instead(
+    shown: Collection[str], record: Mapping[str, Mapping[str, expectations.ExpectationEntry]]
+) -> Iterator[str]:
     """What people write and what to write instead, of the first of these scenarios that has a remedy which holds."""
-    record = on_record()
     for name in shown:
         remedies = [said for said in by_preference([name], record).values() if said]
         if remedies:
-            titles = [each["title"] for each in keeps.patterns()["pattern"] if name in each["scenarios"]]
-            yield from _wrapped(f"If you write this: {titles[0] if titles else catalogue()[name].title}", hang=4)
+            written = [*_as_written(name), catalogue()[name].title]
+            yield from _wrapped(f"If you write this: {written[0]}", hang=4)
             yield from _wrapped(f"write instead: {remedies[0]}", hang=4)
             return
 
@@ -185,9 +187,13 @@ def _measured(name: str, results: Path, labels: Sequence[str]) -> Iterator[str]:
         yield from _wrapped(f"{cell:<18} {word}: {one_line(line.get('reason') or '')}", hang=21)
 
 
+def _as_written(name: str) -> list[str]:
+    """The titles of the patterns, as people write them, that a scenario stands for."""
+    return [each["title"] for each in keeps.patterns()["pattern"] if name in each["scenarios"]]
+
+
 def _remedies(scenario: Scenario) -> Iterator[str]:
-    own = [each["title"] for each in keeps.patterns()["pattern"] if scenario.id in each["scenarios"]]
-    if own:
+    if own := _as_written(scenario.id):
         yield "As people write it (docs/patterns, page 'Is my code safe?')"
         yield from (f"  {title}" for title in own)
     remedies = by_preference([scenario.id], on_record())

@@ -2,6 +2,7 @@
 
 import pytest
 
+from matrix.harness.scenario import catalogue
 from matrix.results import messages
 from matrix.results.messages import Known
 
@@ -73,3 +74,7 @@ def test_the_record_is_read_as_it_was_written(tmp_path):
     (tmp_path / "errors.json").write_text(messages.record(written), "utf-8")
     assert messages.on_record(tmp_path / "errors.json") == written
     assert messages.on_record()
+
+
+def test_what_is_on_record_is_of_scenarios_that_there_are():
+    assert {name for each in messages.on_record() for name in each.seen} <= set(catalogue())
