@@ -1,11 +1,14 @@
 """Runs one cell in this environment: ``python -m matrix.cell mysql-aiomysql [pytest arguments]``. tox calls it.
 
-It replaces itself with pytest, so that what ODBC needs in the environment is there before the interpreter starts.
+Its server starts beside what pytest and the suite take to load. What ODBC needs in the environment has to be there
+before the interpreter starts: then the program begins once more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import runpy
 import sys
 from pathlib import Path
 
@@ -41,7 +44,19 @@ def environment_of(cell: str) -> dict[str, str]:
     return environment
 
 
-def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced at its end
+def begin_servers(cell: str) -> None:
+    """Let them start. Who opens the cell says what is wrong with its name or with an address."""
+    from matrix import servers
+    from matrix.harness.cell_name import parse
+    from matrix.harness.drivers import drivers
+
+    with contextlib.suppress(KeyError, ValueError, servers.ServerError):
+        name = parse(cell)
+        for spec in drivers()[name.driver].server_specs(name).values():
+            servers.begin(spec)
+
+
+def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: python -m matrix.cell CELL [pytest arguments]\n")
         print("Runs one cell, such as mysql-aiomysql, in this environment and writes results/CELL.jsonl.")
@@ -60,19 +75,21 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
     from matrix import servers
     from matrix.results import following
 
+    os.chdir(ROOT)
     try:
-        environment = environment_of(cell)
+        if lacks_odbc(cell):
+            environment = environment_of(cell)
+            sys.stdout.flush()
+            os.execve(sys.executable, [sys.executable, "-m", "matrix.cell", *arguments], environment)
     except servers.ServerError as error:
         following.tell({"ended": f"{cell}: {error}"})
         print(f"{cell}: {error}", file=sys.stderr)
         return 2
-    os.chdir(ROOT)
-    sys.stdout.flush()
+    begin_servers(cell)
+    os.environ["MATRIX_CELL"] = cell
     # For a whole part of the run: it is within the first test. A job has a limit of its own (processes.JOB_SECONDS).
     limits = ["-o", "faulthandler_timeout=1800", "-o", "faulthandler_exit_on_timeout=true"]
-    command = [
-        sys.executable,
-        "-m",
+    sys.argv = [
         "pytest",
         "tests/compliance",
         "--tb=no",
@@ -87,8 +104,10 @@ def main(arguments: list[str]) -> int:  # noqa: RET503 - the program is replaced
         "-p",
         "no:threadexception",  # it would keep what ends a thread, and with it the thread's connection and its locks
         *limits,
+        *rest,
     ]
-    os.execve(sys.executable, [*command, *rest], environment)
+    runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+    raise AssertionError("pytest ends the program")
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ class CellDatabase:
 class Cell:
     """``name`` such as ``mysql-aiomysql``, or with factors (cell_name.py). ``open`` before use, ``close`` after."""
 
-    def __init__(self, name: str, *, server: str | None = None, progress: Callable[[str], None] = print) -> None:
+    def __init__(self, name: str, *, progress: Callable[[str], None] = print) -> None:
         self.name = name
         self.progress = progress
         try:
@@ -162,7 +162,7 @@ class Cell:
             from matrix.candidates import wrappers
 
             wrappers.apply(self.parts.candidate)
-        self.spec = server or os.environ.get("MATRIX_SERVER") or self.parts.server_spec
+        self.specs = self.table.server_specs(self.parts)
         self.kind = self.parts.server
         self.driver = self.parts.driver
         self._choose_loop()
@@ -197,15 +197,13 @@ class Cell:
 
     def open(self, meanwhile: Callable[[], object] = bool) -> None:
         """Find or start the servers, make a database in each; ``meanwhile`` is done beside it. Raises CellError."""
-        kinds = self.table.databases or (self.kind,)
         try:
-            (first_aside if set(kinds) == {"sqlite"} else check_fence)()
+            (first_aside if set(self.specs) == {"sqlite"} else check_fence)()
         except NoFence as error:
             raise CellError(str(error)) from None
-        with ThreadPoolExecutor(1) as beside:  # servers are started here: they die with the thread that starts them
+        with ThreadPoolExecutor(1) as beside:
             beside.submit(meanwhile)
-            for kind in kinds:
-                spec = kind if self.table.databases else self.spec
+            for kind, spec in self.specs.items():
                 self._places.append((kind, None, None) if kind == "sqlite" else self._served(spec))
         self.backings = [self._ready(target) for target in self.new_databases()]
         # Destructors of connections that a hung run has lost complain when their loop is long gone: no news to anybody.

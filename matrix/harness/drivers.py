@@ -16,7 +16,7 @@ from typing import Any
 
 from matrix.files import read_toml
 
-from .cell_name import SERVERS
+from .cell_name import SERVERS, CellName
 
 FILE = Path(__file__).resolve().parents[1] / "axes" / "drivers.toml"
 ADAPTERS = Path(__file__).resolve().parent / "adapters"
@@ -86,6 +86,11 @@ class Driver:
     def orm(self) -> bool:
         """Whether Tortoise has a client for it."""
         return any(module.startswith("tortoise.") for module in self.imports)
+
+    def server_specs(self, cell: CellName) -> dict[str, str]:
+        """The databases of a cell of this driver: of each kind what ``matrix.servers`` takes for its server."""
+        given = os.environ.get("MATRIX_SERVER")
+        return {kind: kind for kind in self.databases} or {cell.server: given or cell.server_spec}
 
     @property
     def requirements(self) -> tuple[str, ...]:

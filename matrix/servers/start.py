@@ -46,6 +46,11 @@ def _is_whole(entry: Path) -> bool:
     return cache.read_manifest(entry) is not None and any((entry / "data").glob("*"))
 
 
+def has_template(build: Build) -> bool:
+    """Whether the data folder that each server of this build is copied from has been made."""
+    return _is_whole(_template_entry(build))
+
+
 def data_template(build: Build, progress: Progress) -> Path:
     """The data folder to copy for each server of this build; made once and kept in the cache."""
     root, entry = cache.cache_folder(), _template_entry(build)

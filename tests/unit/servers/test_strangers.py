@@ -242,8 +242,8 @@ def test_a_cell_leaves_no_database_at_a_given_address(met: Met, monkeypatch: pyt
     for name in (*kept, f"{over}_a1b2c3", f"repro_{over}_1f"):
         met.execute(f"CREATE DATABASE {name}")
     before = [row for row in met.execute(asked) if not str(row[0]).startswith((over, f"repro_{over}"))]
-    cell = Cell("sqlite-aiosqlite", server=met.kind)
-    cell.kind = met.kind
+    cell = Cell("sqlite-aiosqlite")
+    cell.kind, cell.specs = met.kind, {met.kind: met.kind}
     of_its_kind = drivers()["asyncpg" if met.kind == "postgres" else "aiomysql"]
     cell.table = dataclasses.replace(cell.table, witnesses=of_its_kind.witnesses)
     try:
