@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 TOKEN = re.compile(rb"(?:w|n|c)-[0-9a-z]+-[0-9]+")
 _BEGIN = re.compile(r"\s*(begin|start\s+transaction)\b", re.IGNORECASE)
@@ -16,8 +16,7 @@ _AUTOCOMMIT = re.compile(r"\s*set\s+(session\s+)?(@@)?autocommit\s*=\s*(?P<on>\w
 _END = re.compile(r"\s*(commit|end|rollback(?!\s+(work\s+)?to\b))\b", re.IGNORECASE)
 
 
-@dataclass
-class FrameRecord:
+class FrameRecord(NamedTuple):
     """One frame as the evidence shows it. ``seconds`` since the start of the run."""
 
     sequence: int
@@ -106,6 +105,10 @@ class Channel:
     def busy(self) -> bool:
         """Something moves on it: bytes are in flight, the server or the worker owes an answer."""
         raise NotImplementedError
+
+    def due(self) -> bool:
+        """It is busy, and what it waits for wakes the loop: the server's answer, or its end."""
+        return False
 
     def deliverable(self) -> bool:
         """At least one complete answer is held."""

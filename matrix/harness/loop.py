@@ -72,6 +72,11 @@ class IdleSelector(selectors.DefaultSelector):
             return super().select(timeout)
         return self.on_idle(timeout)
 
+    def block(self, seconds: float) -> Events:
+        """Really block, for at most ``seconds`` (whole milliseconds), until something is readable."""
+        self.rounds += 1
+        return super().select(seconds)
+
     def wait(self, seconds: float) -> Events:
         """Really block, for at most ``seconds``, until something is readable or somebody rings."""
         self.rounds += 1
@@ -275,6 +280,10 @@ class CountingExecutor(ThreadPoolExecutor):
         running.add_done_callback(job.mark_finished)
         awaited.add_done_callback(job.mark_known)
         return awaited
+
+    def at_rest(self) -> bool:
+        """Whether no job is under way; when ``state`` was last asked, none was."""
+        return not self._jobs
 
     def state(self) -> tuple[list[int], bool]:
         """Native ids of threads at work (0: not started yet), and whether a result is on its way to the loop."""

@@ -90,7 +90,9 @@ class Quiet:
                 if events:
                     return events
                 break
-            events = selector.wait(0.0002)  # how long decides nothing
+            # How long decides nothing. Where nobody is waited for but servers, the loop hears each of them.
+            heard = self._alone() and all(channel.due() for channel in busy)
+            events = selector.block(ASK_SERVER_AFTER) if heard else selector.wait(0.0002)
             if events:
                 return events
             waited = time.monotonic() - since
@@ -116,6 +118,10 @@ class Quiet:
             return []
         # Nobody asked: the loop runs without a conductor (set-up, tear-down). Wait as any loop would.
         return selector.wait(1.0 if timeout is None else min(timeout, 1.0))
+
+    def _alone(self) -> bool:
+        """Whether no other thread is at work."""
+        return self._loop.workers.at_rest() and not self._loop.sides and not self._gates.workers.channels
 
     def _movement(self) -> tuple[Any, ...]:
         """What counts up when something moves in another thread: two looks at two threads are no look at both."""

@@ -201,17 +201,18 @@ class Wire(Channel):
             self._left = True
 
     # -- the scheduler's side --------------------------------------------------------------------------------------
-    def busy(self) -> bool:
+    def due(self) -> bool:
         if self.closed:
             return self._left and self.server is not None
         if self.silent:
-            return not self._all_arrived()
-        if self.server is None and self._early:
-            return True
-        due = self.tracker.owed > 0 or (self.news_due > 0 and self._between and not self.tracker.in_transaction)
-        if self.server is not None and (due or self._farewell or self._ending):
-            return True
-        return not self._all_arrived()
+            return False
+        if self.server is None:
+            return bool(self._early)
+        owed = self.tracker.owed > 0 or (self.news_due > 0 and self._between and not self.tracker.in_transaction)
+        return owed or self._farewell or self._ending
+
+    def busy(self) -> bool:
+        return self.due() or not (self.closed or self._all_arrived())
 
     def deliverable(self) -> bool:
         return not self.closed and bool(self.held) and (self.tracker.owed == 0 or self._complete())

@@ -3,6 +3,7 @@ driver gets, and a relay without a loop."""
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import contextlib
 import fcntl
@@ -120,7 +121,8 @@ class DriverSocket:
         if number is None:
             return True
         try:
-            driver = socket.socket(fileno=number)
+            # Told what it is: else the kernel is asked three times, and this is asked for thousands of times a run.
+            driver = _socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, number)
         except OSError:
             return self.number() is None
         try:
@@ -151,6 +153,9 @@ def _open_there(connection: Any) -> bool:
         return False
 
 
+_TCP_INFO = struct.Struct("=128xQ8xI52xQQ")  # tcpi_bytes_received, _notsent_bytes, _bytes_sent, _bytes_retrans
+
+
 class _Counted(NamedTuple):
     """Bytes as one end's kernel counts them."""
 
@@ -165,11 +170,9 @@ def _counters(connection: Any) -> _Counted | None:
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
     except (OSError, AttributeError):
         return None
-    if len(info) < 216:
+    if len(info) < _TCP_INFO.size:
         return None
-    received = struct.unpack_from("=Q", info, 128)[0]
-    unsent = struct.unpack_from("=I", info, 144)[0]
-    sent, again = struct.unpack_from("=QQ", info, 200)
+    received, unsent, sent, again = _TCP_INFO.unpack_from(info)
     return _Counted(sent - again, received, unsent)
 
 

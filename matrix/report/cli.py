@@ -112,6 +112,11 @@ def _publish(
     address = f"{options.address.rstrip('/')}/" if options.address else ""
     before = runs.runs(table, older, options.expectations)
     how = pages.SiteOptions(before, address, repository=options.repository.rstrip("/"))
+    _tolerant(sys.stdout)
+    terminal.show(table)  # first what people wait for: to build the pages takes longer
+    for fact in suite.facts(documents):
+        print(fact.text)
+    sys.stdout.flush()
     try:
         index = site.build(table, out, how)
         files.write(out / "table.md", markdown(table))
@@ -122,10 +127,6 @@ def _publish(
         if problem.errno == errno.EMFILE:  # no fault of the folder's
             raise
         return refuse(f"cannot write to {out}: {problem.strerror or problem}", 1)
-    _tolerant(sys.stdout)
-    terminal.show(table)
-    for fact in suite.facts(documents):
-        print(fact.text)
     terminal.tail(problems, [index, out / "table.md", out / "results.json", *documents_written])
     return 1 if problems else 0
 

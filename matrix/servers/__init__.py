@@ -16,4 +16,15 @@ from matrix.servers.poolers import Pooler
 from matrix.servers.poolers import start as start_pooler
 from matrix.servers.server import Server
 
-__all__ = ["OdbcDrivers", "Pooler", "Server", "ServerError", "Spec", "acquire", "begin", "odbc", "parse_spec", "start_pooler"]
+__all__ = [
+    "OdbcDrivers",
+    "Pooler",
+    "Server",
+    "ServerError",
+    "Spec",
+    "acquire",
+    "begin",
+    "odbc",
+    "parse_spec",
+    "start_pooler",
+]

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -548,7 +547,7 @@ async def test_where_the_machine_does_not_say_what_the_fence_needs_nothing_is_ju
         sockets.check_fence()
     assert len(str(refused.value).splitlines()) == 2
     cell = Cell.__new__(Cell)
-    cell.table, cell.kind = SimpleNamespace(databases=()), "mysql"
+    cell.specs = {"mysql": "mysql"}
     with pytest.raises(CellError, match=said):
         cell.open()
 

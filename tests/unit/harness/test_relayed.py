@@ -539,3 +539,14 @@ def test_who_goes_on_is_not_asked_to_be_kept():
     wire.from_client(query("one"))
     assert login.kept == []
     assert wire.server.written == query("one")
+
+
+def test_an_answer_that_the_server_owes_is_due_and_bytes_on_their_way_to_the_driver_are_not(monkeypatch):
+    """What is due wakes the loop up; what the driver has not been reached by is only looked for."""
+    wire = logged_in()
+    wire.from_client(query("SELECT 1"))
+    assert (wire.due(), wire.busy()) == (True, True)
+    wire.from_server(done("SELECT 1"))
+    assert (wire.due(), wire.busy()) == (False, False)
+    monkeypatch.setattr(wire, "_all_arrived", lambda: False)
+    assert (wire.due(), wire.busy()) == (False, True)
