@@ -326,18 +326,24 @@ class Runner:
         """Run the schedules on record, as far as they are possible here. Returns whether every one could be run; why
         not, the other orders will say.
 
-        A schedule that was safe with a remedy is not asked: it says less than an order of this cell's own.
+        A schedule that was safe with a remedy is not asked here: it says less than an order of this cell's own.
         """
+        schedules = known.schedules[1:] if remedy is not None and known.verdict == SAFE else known.schedules
         try:
-            for schedule in known.schedules[1:] if remedy is not None and known.verdict == SAFE else known.schedules:
-                on_record = Execution(replay(schedule, lenient=True))
-                asked = on_record.cancel
-                exploration.outcomes.append(await self._run(scenario, on_record, remedy))
-                if tree is not None:
-                    tree.add(asked, on_record)
+            await self._ask_again(schedules, exploration, scenario, remedy, tree)
         except (HarnessError, ScheduleMismatch, WitnessError):
             return False
         return True
+
+    async def _ask_again(
+        self, schedules: list[str], exploration: Exploration, scenario: Scenario, remedy: Any, tree: Tree | None
+    ) -> None:
+        for schedule in schedules:
+            on_record = Execution(replay(schedule, lenient=True))
+            asked = on_record.cancel
+            exploration.outcomes.append(await self._run(scenario, on_record, remedy))
+            if tree is not None:
+                tree.add(asked, on_record)
 
     async def _confirms(
         self, known: KnownResult, exploration: Exploration, scenario: Scenario, remedy: Any, tree: Tree | None
@@ -350,6 +356,9 @@ class Runner:
             explorer = Explorer(orders, f"{self.seed} {scenario.id}", tree, moments=self.known_schedules.moments)
             for execution in explorer.executions():
                 exploration.outcomes.append(await self._run(scenario, execution, remedy))
+            if not exploration.judged and remedy is not None and known.verdict == SAFE:
+                # None of its own came to the situation, as with a remedy that makes it rare: the one on record did.
+                await self._ask_again(known.schedules[:1], exploration, scenario, remedy, tree)
         except (HarnessError, ScheduleMismatch, WitnessError):
             return False
         exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())

@@ -84,6 +84,21 @@ async def test_with_a_remedy_safe_on_record_is_asked_with_an_order_of_its_own_on
 
 
 @pytest.mark.asyncio
+async def test_where_its_own_order_does_not_come_to_the_situation_the_one_on_record_is_asked():
+    """A remedy can make it rare: to find an order that comes to it anew took 30 times as long."""
+    second_first = Situation(
+        "the second asks first", lambda history: history.operations[0].session == "second", avoidable=False
+    )
+    scenario = dataclasses.replace(catalogue()["CON-1"], situation=second_first)
+    runner = Runner(Backing(Queueing()), BOUND)
+    runner.depth = RECORD
+    runner.known_schedules = known_schedules.KnownSchedules({"FIX-4 CON-1": {"verdict": "safe", "schedule": "B.A"}})
+    asked = await runner.explore(scenario, NO_REMEDY, remedy_id="FIX-4")
+    assert [(each.schedule, each.met) for each in asked.outcomes] == [("A.B.1.1", False), ("B.A.1.1", True)]
+    assert (asked.deciding.verdict, asked.orders["on_record"]) == ("safe", "B.A")
+
+
+@pytest.mark.asyncio
 async def test_a_schedule_that_is_not_possible_here_is_no_error():
     asked = await explored(Queueing, known_schedules.KnownResult("safe", "Z.9.Z.9"))
     assert asked.error == ""
