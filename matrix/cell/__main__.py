@@ -102,6 +102,8 @@ def main(arguments: list[str]) -> int:
         "-p",
         "no:hypothesispytest",  # the suite calls hypothesis itself
         "-p",
+        "no:anyio",  # it comes with Tortoise, and loads for 40 ms
+        "-p",
         "no:threadexception",  # it would keep what ends a thread, and with it the thread's connection and its locks
         *limits,
         *rest,
