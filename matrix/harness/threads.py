@@ -28,12 +28,12 @@ from .sockets import first_aside
 
 # The call in which a thread waits for a lock, its kinds of waiting, and the flag that says that no other process could
 # wake it (linux/futex.h).
-FUTEX = {"x86_64": "202", "aarch64": "98"}.get(platform.machine())
+FUTEX = {"x86_64": b"202", "aarch64": b"98"}.get(platform.machine())
 FUTEX_WAITS = (0, 6, 9, 13)  # WAIT, LOCK_PI, WAIT_BITSET, LOCK_PI2
 FUTEX_PRIVATE, FUTEX_CLOCK = 128, 256
-READS = {"x86_64": ("0", "45", "47"), "aarch64": ("63", "207", "212")}.get(platform.machine(), ())  # read, recv…
-POLL = {"x86_64": "7"}.get(platform.machine())  # its limit is a number, negative without one
-PPOLL = {"x86_64": "271", "aarch64": "73"}.get(platform.machine())  # ... the address of one, 0 without
+READS = {"x86_64": (b"0", b"45", b"47"), "aarch64": (b"63", b"207", b"212")}.get(platform.machine(), ())  # read, recv…
+POLL = {"x86_64": b"7"}.get(platform.machine())  # its limit is a number, negative without one
+PPOLL = {"x86_64": b"271", "aarch64": b"73"}.get(platform.machine())  # ... the address of one, 0 without
 POLLED = struct.Struct("=ihh")  # struct pollfd
 MOST_POLLED = 8
 MOST_FILES = 200  # kept open by each thread that looks
@@ -49,7 +49,7 @@ def fast_asleep(process: int, but: int) -> frozenset[tuple[int, int]] | None:
         for task in Path(f"/proc/{process}/task").iterdir():
             if int(task.name) == but:
                 continue
-            if not _waits_for_a_lock((task / "syscall").read_text().split()):
+            if not _waits_for_a_lock((task / "syscall").read_bytes().split()):
                 return None
             switches = SWITCHES.findall((task / "status").read_text())
             found.add((int(task.name), sum(map(int, switches))))
@@ -73,25 +73,26 @@ def all_asleep(
         # One that was awake a moment ago mostly still is: then no other need be looked at.
         if _files.awake in threads and not _sleeps_for_good(_files.awake, sockets):
             return False
-        counts = [_times_run(thread) for thread in every]
-        looks = all(counts) and all(sleeps() for _ in range(2) for sleeps in good)
-        return looks and counts == [_times_run(thread) for thread in every]
+        counts = [*map(_times_run, every)]
+        if b"0\n" in counts:  # the kernel does not count that
+            return False
+        return all(sleeps() for _ in range(2) for sleeps in good) and counts == [*map(_times_run, every)]
     except OSError:  # it has ended, or the kernel does not say
         return False
 
 
-def _times_run(thread: int) -> int:
-    """How often a thread of this process was given a core; 0 where the kernel does not count that."""
-    return int(_of(thread, "schedstat").split()[2])
+def _times_run(thread: int) -> bytes:
+    """How often a thread of this process was given a core, as the kernel writes it."""
+    return _files.read(thread, "schedstat").rpartition(b" ")[2]
 
 
 def _sleeps(thread: int) -> bool:
     """Whether a thread sleeps in a call: "running" is shown of one that does not, -1 of one that is in none."""
-    return _of(thread, "syscall").split()[0].isdecimal()
+    return _files.read(thread, "syscall").split()[0].isdigit()
 
 
 def _sleeps_for_good(thread: int, sockets: Callable[[], Collection[int]]) -> bool:
-    call = _of(thread, "syscall").split()
+    call = _files.read(thread, "syscall").split()
     if _waits_for_a_lock(call) or _waits_for_bytes(call, sockets):
         return True
     _files.awake = thread
@@ -109,9 +110,10 @@ class _Files(threading.local):
     def read(self, thread: int, what: str) -> bytes:
         """Raises OSError of a thread that has ended."""
         if (file := self.open.get((thread, what))) is not None:
-            with contextlib.suppress(OSError):  # it has ended; another one may have its number now
+            try:
                 return os.pread(file, 4096, 0)
-            os.close(self.open.pop((thread, what)))
+            except OSError:  # it has ended; another one may have its number now
+                os.close(self.open.pop((thread, what)))
         if len(self.open) >= MOST_FILES:
             self.close()
         opened = os.open(f"/proc/self/task/{thread}/{what}", os.O_RDONLY)
@@ -133,11 +135,7 @@ _files = _Files()
 os.register_at_fork(after_in_child=_files.close)
 
 
-def _of(thread: int, what: str) -> str:
-    return _files.read(thread, what).decode()
-
-
-def _waits_for_bytes(call: list[str], sockets: Callable[[], Collection[int]]) -> bool:
+def _waits_for_bytes(call: list[bytes], sockets: Callable[[], Collection[int]]) -> bool:
     """Whether a thread's system call waits without a time limit for bytes on some of these sockets, and there are
     none. A thread for which there are some is about to wake up."""
     if len(call) < 4:
@@ -172,7 +170,7 @@ def others() -> set[int]:
     return {int(name) for name in os.listdir("/proc/self/task")} - {threading.get_native_id()}  # noqa: PTH208
 
 
-def _waits_for_a_lock(call: list[str]) -> bool:
+def _waits_for_a_lock(call: list[bytes]) -> bool:
     """Whether a thread's system call (its number and arguments, as the kernel shows them; none of a thread that runs)
     is a wait for a lock that nobody but its own process can end."""
     if len(call) < 5 or call[0] != FUTEX:
