@@ -7,8 +7,10 @@ The child reports each step before it takes it, so that a crash has a schedule t
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import dataclasses
 import faulthandler
+import functools
 import json
 import os
 import selectors
@@ -58,12 +60,14 @@ CRASHES = frozenset(
         signal.SIGPIPE,
     }
 )
+EVIDENCE = b'{"evidence": '  # how the message begins that has it
 UNSERVED = "unserved"  # no proof: the server does not answer either
 
 
 async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution, remedy: Any) -> Outcome:
     """One schedule in a forked child. Fills ``execution`` with what was chosen, as a run in this process would."""
     parent = os.getpid()
+    use_up_free_memory(parent)
     _ = scenario.source  # read off once, here: what a child learns is lost with it
     reading, writing = os.pipe()
     with tempfile.TemporaryFile() as stacks:
@@ -74,7 +78,7 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
             _child(runner, scenario, execution, remedy, writing, stacks)
         os.close(writing)
         messages, hung = _collect(reading, child, stacks, runner.backing.answers)
-        _, status = os.waitpid(child, 0)  # noqa: ASYNC222 - nothing else is to happen meanwhile
+        ended = _wait_for(child)
         stacks.seek(0)
         where = without_folders(stacks.read().decode())
     steps = [m["step"] for m in messages if "step" in m]
@@ -88,14 +92,14 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
     execution.waits, execution.victim = (finished or {}).get("waits", (0, ""))
     execution.outside = {int(point): token for point, token in (finished or {}).get("outside", {}).items()}
     if finished is not None and "outcome" in finished:
-        sent = finished["outcome"]
+        sent, evidence = finished["outcome"], next(m["evidence"] for m in messages if "evidence" in m)
         violations = [Violation(**each) for each in sent["violations"]]
         return Outcome(
             sent["verdict"],
             violations,
             sent["refused"],
             sent["schedule"],
-            lambda: sent["evidence"],
+            lambda: json.loads(evidence)["evidence"],
             sent["proof"],
             met=sent["met"],
         )
@@ -106,12 +110,52 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
         raise HarnessError(f"for {LIMIT:g} s nothing happened, and the server did not answer its witness either")
     if hung:
         return _ended(scenario, HANGS, execution.text, steps, stack=where, proof=hung)
-    if os.WIFSIGNALED(status):
-        number = signal.Signals(os.WTERMSIG(status))
+    if ended.si_code != os.CLD_EXITED:
+        number = signal.Signals(ended.si_status)
         if number not in CRASHES:
             raise HarnessError(f"the child process was ended from outside, by {number.name}")
         return _ended(scenario, BREAKS, execution.text, steps, died_of=number.name)
-    raise HarnessError(f"the child process ended with {os.waitstatus_to_exitcode(status)}")
+    raise HarnessError(f"the child process ended with {ended.si_status}")
+
+
+class _Memory(ctypes.Structure):
+    """What malloc tells of itself: the ten numbers of struct mallinfo2 (glibc's malloc.h)."""
+
+    _fields_ = [("told", ctypes.c_size_t * 10)]
+    free = property(lambda self: self.told[8])
+    free_at_end = property(lambda self: self.told[9])
+
+
+@functools.cache
+def use_up_free_memory(_process: int) -> None:
+    """Take, once in a process, all memory that is free between its blocks in use, before it forks off children: some
+    thousand pieces. Each child would take its own memory from there, and for nearly each piece the kernel copies a
+    page; now it takes new pages. What is freed from here on is used again as ever, in the children too. Does nothing
+    without glibc's malloc.
+    """
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallinfo2"):
+        return
+    libc.mallinfo2.restype, libc.sbrk.restype, libc.malloc.restype = _Memory, ctypes.c_size_t, ctypes.c_size_t
+    end = libc.sbrk(ctypes.c_ssize_t(0)) - libc.mallinfo2().free_at_end
+    for size in (*(1 << power for power in range(16, 10, -1)), *range(1016, 8, -16)):
+        while 0 < libc.malloc(ctypes.c_size_t(size)) < end:
+            pass
+
+
+_to_be_reaped: list[int] = []  # the child that ended last
+
+
+def _wait_for(child: int) -> os.waitid_result:
+    """How a child ends. It is reaped when the next one has ended: the last of its threads may be about to take its
+    files of /proc away, and who reaps the process meanwhile goes round and round in the kernel until that thread gets
+    a core again, for up to 0.2 s."""
+    ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert ended is not None  # it is, with WNOHANG only
+    while _to_be_reaped:
+        os.waitpid(_to_be_reaped.pop(), 0)
+    _to_be_reaped.append(child)
+    return ended
 
 
 def _ended(
@@ -190,9 +234,10 @@ def _collect(
 
 def _messages(received: bytearray) -> list[dict[str, Any]]:
     messages = []
-    for text in received.decode().splitlines():
+    for text in received.splitlines():
         try:
-            messages.append(json.loads(text))
+            # The evidence is by far the longest, and few runs need it: it is left as it came.
+            messages.append({"evidence": text} if text.startswith(EVIDENCE) else json.loads(text))
         except ValueError:
             break  # the child died in the middle of a line
     return messages
@@ -216,7 +261,6 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
         "violations": [dataclasses.asdict(violation) for violation in outcome.violations],
         "refused": outcome.refused,
         "schedule": outcome.schedule,
-        "evidence": outcome.evidence,
         "proof": outcome.proof,
         "met": outcome.met,
     }
@@ -304,6 +348,7 @@ def _child(
         here.on_world = lambda world: Pump(world, loop_thread, relayed, failed).start()
         outcome = loop.run_until_complete(here.once(scenario, execution, remedy))
         known = {"waits": (execution.waits, execution.victim), "outside": execution.outside}
+        send({"evidence": outcome.evidence})
         send({"outcome": _plain(outcome), **known})
     except BaseException as error:
         send({"error": f"{type(error).__name__}: {error}"})

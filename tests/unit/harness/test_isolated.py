@@ -7,6 +7,7 @@ import ctypes
 import dataclasses
 import inspect
 import itertools
+import json
 import os
 import signal
 import socket
@@ -76,11 +77,11 @@ def dying_of(number: int) -> Any:
 
 @pytest.fixture
 def ends(monkeypatch):
-    """How each child has ended."""
-    statuses = []
-    waitpid = os.waitpid
-    monkeypatch.setattr(os, "waitpid", lambda *asked: statuses.append(waitpid(*asked)) or statuses[-1])
-    return statuses
+    """How each child has ended: si_code and si_status of waitid."""
+    results = []
+    waitid = os.waitid
+    monkeypatch.setattr(os, "waitid", lambda *asked: results.append(waitid(*asked)) or results[-1])
+    return results
 
 
 async def test_what_ends_well_is_told_as_in_this_process(ends):
@@ -91,7 +92,7 @@ async def test_what_ends_well_is_told_as_in_this_process(ends):
     assert inside.error == here.error == ""
     assert [o.schedule for o in inside.outcomes] == [o.schedule for o in here.outcomes]
     assert [o.signature for o in inside.outcomes] == [o.signature for o in here.outcomes]
-    assert {status for _, status in ends} == {0}
+    assert {(end.si_code, end.si_status) for end in ends} == {(os.CLD_EXITED, 0)}
 
 
 async def test_an_outcome_is_the_same_on_this_side(monkeypatch):
@@ -110,6 +111,16 @@ async def test_an_outcome_is_the_same_on_this_side(monkeypatch):
 
 async def test_of_a_child_that_died_in_the_middle_of_a_line_the_lines_before_count():
     assert isolated._messages(bytearray(b'{"step": 1}\n{"step": 2}\n{"st')) == [{"step": 1}, {"step": 2}]
+
+
+async def test_evidence_is_read_only_when_it_is_asked_for(monkeypatch):
+    inside, _ = await one(two_reads)
+    read = []
+    loads = json.loads
+    monkeypatch.setattr(json, "loads", lambda text: read.append(text) or loads(text))
+    assert not read
+    assert "two_reads" in inside.evidence["program"]
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("schedule", ["", "A@1", "A@1+.A.B", "A@2+.B", "A@9"])
@@ -543,18 +554,39 @@ async def test_what_cannot_be_passed_on_while_the_loop_is_stuck_is_an_error_not_
     monkeypatch.setattr(isolated, "LIMIT", 60.0)
     found = await run(through_the_gate(lambda connection: connection.sendall(b"N" * (64 << 20)), reads=False))
     assert "what stands in for the loop failed: BlockingIOError: connection 1: more is due" in found.error
-    assert {status for _, status in ends} == {0}
+    assert {(end.si_code, end.si_status) for end in ends} == {(os.CLD_EXITED, 0)}
 
 
-async def test_no_child_is_left(monkeypatch):
+async def test_no_child_is_left_but_the_last_which_has_ended_and_goes_with_the_next(monkeypatch):
     children = []  # of this test: what runs it may have some of its own
     fork = os.fork
     monkeypatch.setattr(os, "fork", lambda: children.append(fork()) or children[-1])
-    await run(dying_of(signal.SIGKILL))
-    assert children
-    for child in children:
+    for _ in range(3):
+        await run(dying_of(signal.SIGKILL))
+    *before, last = children
+    assert len(before) > 1
+    for child in before:
         with pytest.raises(ChildProcessError):
             os.waitpid(child, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
+    left = os.waitid(os.P_PID, last, os.WEXITED | os.WNOWAIT | os.WNOHANG)  # noqa: ASYNC222 - it does not wait
+    assert (left.si_pid, left.si_status) == (last, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="another malloc than glibc's")
+async def test_a_child_finds_no_free_memory_between_what_its_parent_has_allocated():
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = isolated._Memory
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    child = os.fork()
+    if child == 0:  # what is taken is never given back
+        free = lambda: (told := libc.mallinfo2()).free - told.free_at_end  # noqa: E731
+        blocks = [libc.malloc(size) for size in (40, 500, 5000, 50000) for _ in range(200)]
+        for block in blocks[::2]:
+            libc.free(block)
+        before = free()
+        isolated.use_up_free_memory(os.getpid())
+        os._exit(0 if before > 5_000_000 and free() < before / 10 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0  # noqa: ASYNC222 - it ends at once
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's help")
