@@ -3,6 +3,8 @@ clients speak the dialects of SQL Server and Oracle."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -16,6 +18,10 @@ from .states import MYSQL, POSTGRES, SQLITE
 
 # Where the ODBC drivers are: set by the cell before pyodbc is loaded (matrix.servers.odbc).
 DRIVERS = {"postgres": "MATRIX_ODBC_POSTGRES", "mariadb": "MATRIX_ODBC_MARIADB", "sqlite": "MATRIX_ODBC_SQLITE"}
+for variable in DRIVERS.values():
+    # Loaded once, not in each child: the driver manager finds it there, and unloads none of them as it is.
+    with contextlib.suppress(KeyError, OSError):
+        ctypes.CDLL(os.environ[variable])
 SETTINGS = {  # per database: change, show, what else a session keeps
     "postgres": ("SET matrix.setting = {}", "SELECT current_setting('matrix.setting', true)", POSTGRES),
     "mariadb": ("SET @matrix_setting = {}", "SELECT @matrix_setting", MYSQL),
