@@ -20,6 +20,7 @@ from .witness import cycle
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
 ANSWER = 1.0  # seconds that the server may then take to answer its witness
 ASK_SERVER_AFTER = 0.004  # seconds of real time that a server may take before it is asked whether it waits for a lock
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.001  # seconds of real time between two looks
 UNSEEN_AFTER = 3.0  # seconds of real time after which a server that looks for deadlocks every second has not seen one
 
 
@@ -78,7 +79,7 @@ class Quiet:
         """Called when the loop is about to block. Waits for what is in flight, then tells who waits for quiet."""
         selector = self._loop.idle_selector
         since = time.monotonic()
-        asked = 0.0
+        asked, pause = 0.0, SHORTEST_PAUSE / 2
         self.blocked = []
         self.stalled = self._circle = self._unseen = False
         while True:
@@ -90,9 +91,11 @@ class Quiet:
                 if events:
                     return events
                 break
-            # How long decides nothing. Where nobody is waited for but servers, the loop hears each of them.
+            # How long decides nothing. Where nobody is waited for but servers, the loop hears each of them; the end of
+            # what else is busy is an event too; the going to sleep of a thread is none.
+            pause = min(2 * pause, LONGEST_PAUSE) if busy else SHORTEST_PAUSE
             heard = self._alone() and all(channel.due() for channel in busy)
-            events = selector.block(ASK_SERVER_AFTER) if heard else selector.wait(0.0002)
+            events = selector.block(ASK_SERVER_AFTER) if heard else selector.wait(pause)
             if events:
                 return events
             waited = time.monotonic() - since
