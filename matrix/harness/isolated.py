@@ -69,15 +69,15 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
     parent = os.getpid()
     use_up_free_memory(parent)
     _ = scenario.source  # read off once, here: what a child learns is lost with it
-    reading, writing = os.pipe()
-    with tempfile.TemporaryFile() as stacks:
+    reading, writing = os.pipe()  # tells only that the child has ended: each word on it would wake this process up
+    with os.fdopen(os.memfd_create("said"), "w+b", buffering=0) as said, tempfile.TemporaryFile() as stacks:
         child = os.fork()
         if child == 0:
             end_with(parent)
             os.close(reading)
-            _child(runner, scenario, execution, remedy, writing, stacks)
+            _child(runner, scenario, execution, remedy, said, stacks)
         os.close(writing)
-        messages, hung = _collect(reading, child, stacks, runner.backing.answers)
+        messages, hung = _collect(reading, child, said, stacks, runner.backing.answers)
         ended = _wait_for(child)
         stacks.seek(0)
         where = without_folders(stacks.read().decode())
@@ -190,36 +190,33 @@ def _ended(
 
 
 def _collect(
-    reading: int, child: int, stacks: IO[bytes], answers: Callable[[float], bool]
+    ends: int, child: int, said: IO[bytes], stacks: IO[bytes], answers: Callable[[float], bool]
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """All messages until the child closes its end, and how it is known to hang, if it is. Then it is killed.
+    """All messages of the child until the pipe ``ends``, and how it is known to hang, if it is. Then it is killed.
 
     ``answers``: whether the server answers within so many seconds. A child that is silent for LIMIT may wait for a
     server that stalls; where it does answer, the child gets as long again to hear of it.
     """
     selector = selectors.DefaultSelector()
-    selector.register(reading, selectors.EVENT_READ)
-    received = bytearray()
+    selector.register(ends, selectors.EVENT_READ)
+    heard = 0
     seen: frozenset[tuple[int, int]] | None = None
     hung: str | None = None
     moved = time.monotonic()
-    while True:
+    while not selector.select(POLL_SECONDS):
         asleep = None
-        if selector.select(POLL_SECONDS):
-            data = os.read(reading, 1 << 16)
-            if not data:
-                break
-            received += data
+        if (size := _size(said)) != heard:
+            heard = size
             moved = time.monotonic()
         elif hung is None:
             # What the harness holds has gone through when its helper says so; the other threads are the driver's.
-            helper = next((m["relayed"] for m in _messages(received) if "relayed" in m), None)
+            helper = next((m["relayed"] for m in _messages(said) if "relayed" in m), None)
             asleep = fast_asleep(child, helper) if helper is not None else None
         proof = "idle" if asleep is not None and asleep == seen else None
         if proof is None and hung is None and time.monotonic() > moved + LIMIT:
             if not answers(ANSWER):
                 proof = UNSERVED
-            elif selector.select(ANSWER):
+            elif selector.select(ANSWER) or _size(said) != heard:
                 continue
             else:
                 proof = "deadline"
@@ -228,13 +225,17 @@ def _collect(
             _show_stacks(child, stacks)
             os.kill(child, signal.SIGKILL)
         seen = asleep
-    os.close(reading)
-    return _messages(received), hung
+    os.close(ends)
+    return _messages(said), hung
 
 
-def _messages(received: bytearray) -> list[dict[str, Any]]:
+def _size(file: IO[bytes]) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _messages(said: IO[bytes]) -> list[dict[str, Any]]:
     messages = []
-    for text in received.splitlines():
+    for text in os.pread(said.fileno(), _size(said), 0).splitlines():  # the child's place in it is left alone
         try:
             # The evidence is by far the longest, and few runs need it: it is left as it came.
             messages.append({"evidence": text} if text.startswith(EVIDENCE) else json.loads(text))
@@ -249,7 +250,7 @@ def _show_stacks(child: int, stacks: IO[bytes]) -> None:
     before = 0
     for _ in range(20):
         time.sleep(POLL_SECONDS / 2)
-        size = os.fstat(stacks.fileno()).st_size
+        size = _size(stacks)
         if size == before and size:
             return
         before = size
@@ -319,12 +320,12 @@ class Pump(threading.Thread):
 
 
 def _child(
-    runner: Runner, scenario: Scenario, execution: Execution, remedy: Any, writing: int, stacks: IO[bytes]
+    runner: Runner, scenario: Scenario, execution: Execution, remedy: Any, said: IO[bytes], stacks: IO[bytes]
 ) -> None:
     """Runs in the fork, and never returns. It uses the parent's witness, who waits meanwhile."""
 
     def send(message: dict[str, Any]) -> None:
-        os.write(writing, json.dumps(message).encode() + b"\n")
+        said.write(json.dumps(message).encode() + b"\n")
 
     try:
         for number in (signal.SIGTERM, signal.SIGHUP):

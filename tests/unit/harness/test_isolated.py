@@ -109,8 +109,10 @@ async def test_an_outcome_is_the_same_on_this_side(monkeypatch):
     assert dataclasses.replace(inside, make_evidence=made.make_evidence) == made
 
 
-async def test_of_a_child_that_died_in_the_middle_of_a_line_the_lines_before_count():
-    assert isolated._messages(bytearray(b'{"step": 1}\n{"step": 2}\n{"st')) == [{"step": 1}, {"step": 2}]
+async def test_of_a_child_that_died_in_the_middle_of_a_line_the_lines_before_count(tmp_path):
+    with (tmp_path / "said").open("w+b", buffering=0) as said:
+        said.write(b'{"step": 1}\n{"step": 2}\n{"st')
+        assert isolated._messages(said) == [{"step": 1}, {"step": 2}]
 
 
 async def test_evidence_is_read_only_when_it_is_asked_for(monkeypatch):
