@@ -371,6 +371,7 @@ class ScenarioLine(_ScenarioLine, total=False):
     remedy: str | None
     cures: dict[str, Cure] | None
     variants: dict[str, str] | None
+    schedules: dict[str, str | None] | None
     expectation: Expectation | None
     evidence: Evidence | None
     generated: Generated | None

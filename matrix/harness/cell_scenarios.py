@@ -51,6 +51,7 @@ def runner(
     once = once_in_child if cell.adapter.isolated else None
     made = Runner(backing, min(bound, cell.adapter.orders), once, cell.adapter.steps)
     made.known_schedules, made.depth = known_schedules, depth
+    made.database = backing.kind if len(cell.backings) > 1 else ""
     return made
 
 
@@ -65,11 +66,17 @@ async def _run(
 
 
 def merge(lines: dict[str, ScenarioLine]) -> ScenarioLine:
-    """One line for several databases: the worst verdict's, with every database's word in ``variants``."""
+    """One line for several databases: the worst verdict's, with every database's word in ``variants``, and what decided
+    there in ``schedules``."""
     errors = [kind for kind, line in lines.items() if line["verdict"] not in VERDICTS]
     deciding = errors[0] if errors else max(lines, key=lambda kind: badness(lines[kind]["verdict"]))
     line = lines[deciding].copy()
     line["variants"] = {kind: each["verdict"] for kind, each in lines.items()}
+    line["schedules"] = {
+        kind: each["schedule"]
+        for kind, each in lines.items()
+        if each["verdict"] in VERDICTS or (each["orders"] or {}).get("situation_not_met")
+    }
     line["seconds"] = round(sum(each["seconds"] or 0.0 for each in lines.values()), 4)
     if line["verdict"] != SAFE:
         found = because({"kind": "in_database", "database": deciding, "finding": line["finding"]})

@@ -60,9 +60,12 @@ class KnownSchedules:
     def __bool__(self) -> bool:
         return bool(self._newest or self._own)
 
-    def of(self, scenario: str, remedy: str = "") -> KnownResult | None:
-        """What is known of a scenario; None of a new one."""
+    def of(self, scenario: str, remedy: str = "", database: str = "") -> KnownResult | None:
+        """What is known of a scenario, in one database of a cell of several; None of a new one."""
         key = f"{remedy} {scenario}".strip()
+        there = f"{key}@{database}"
+        if there in self._own or (there in self._newest and key not in self._own):
+            key = there
         newest = KnownResult(**self._newest[key]) if key in self._newest else None
         return KnownResult(**self._own[key], newest=newest) if key in self._own else newest
 
@@ -122,6 +125,10 @@ def entries(lines: Iterable[ScenarioLine]) -> dict[str, Any]:
             if (generated := line.get("generated")) and (program := generated.get("deciding")):
                 known["program"] = program
             made[f"{line['scenario']} {scenario}".strip()] = known
+        databases = {} if line.get("generated") else line.get("schedules") or {}
+        for database, schedule in databases.items():
+            verdict = (line.get("variants") or {})[database]
+            made[f"{line['scenario']}@{database}"] = {"verdict": verdict, "schedule": schedule or ""}
     return made
 
 

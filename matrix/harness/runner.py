@@ -57,6 +57,7 @@ class Runner:
         self.bound = bound
         self.seed = 0  # of the sampled orders
         self.known_schedules: KnownSchedules | None = None  # asked first, where it is given
+        self.database = ""  # its kind, in a cell of several databases: each has a record of its own
         self.depth = FULL  # RECORD: where its verdict is seen again, no further orders are run
         self.steps = steps  # no further order is begun when all orders together took as many
         self._once = once  # another way to run one schedule (isolated.py)
@@ -265,7 +266,8 @@ class Runner:
         exploration = Exploration([])
         # Threads that race inside a driver may show something else when the same choices are made again.
         tree = Tree() if self._once is None else None
-        if known := self.known_schedules.of(scenario.id, remedy_id) if self.known_schedules else None:
+        on_record = self.known_schedules
+        if known := on_record.of(scenario.id, remedy_id, self.database) if on_record else None:
             every = await self._try_known(known, exploration, scenario, remedy, tree)
             if every and self.depth == RECORD and await self._confirms(known, exploration, scenario, remedy, tree):
                 return exploration

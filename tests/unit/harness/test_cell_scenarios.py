@@ -18,7 +18,8 @@ pytestmark = pytest.mark.asyncio
 )
 async def test_a_scenario_about_the_server_leaves_a_cell_s_library_out(monkeypatch, needs, databases):
     async def judged(runner, scenario, catalogue, plain):
-        return {**without_verdict(scenario, "safe", ""), "seconds": 1.0}
+        assert runner.database == runner.backing.kind
+        return {**without_verdict(scenario, "safe", ""), "seconds": 1.0, "schedule": f"A.{runner.backing.kind}"}
 
     monkeypatch.setattr(cell_scenarios, "_run", judged)
     adapter = SimpleNamespace(isolated=False, orders=1, steps=None)
@@ -32,3 +33,5 @@ async def test_a_scenario_about_the_server_leaves_a_cell_s_library_out(monkeypat
     assert line["verdict"] == "safe"
     assert line["seconds"] == len(databases)
     assert list(line.get("variants", databases)) == databases
+    if len(databases) > 1:
+        assert line["schedules"] == {kind: f"A.{kind}" for kind in databases}

@@ -124,6 +124,26 @@ def test_a_cells_lines_become_entries_and_are_read_again(tmp_path):
     assert known_schedules.read("mysql-aiomysql", "mysql-aiomysql", tmp_path / "none.json").of("CON-1") is None
 
 
+def test_each_database_of_a_cell_has_a_record_of_its_own():
+    """Where one of three breaks, the other two are safe, and were asked all orders each time."""
+    line = {
+        **{"scenario": "CON-8", "verdict": "breaks", "schedule": "A.B", "orders": {}},
+        "variants": {"postgres": "breaks", "sqlite": "safe", "mariadb": "n/a"},
+        "schedules": {"postgres": "A.B", "sqlite": "B.A", "mariadb": None},
+    }
+    entries = known_schedules.entries([line])
+    made = known_schedules.KnownSchedules(entries)
+    assert made.of("CON-8") == made.of("CON-8", database="postgres") == known_schedules.KnownResult("breaks", "A.B")
+    assert made.of("CON-8", database="sqlite") == known_schedules.KnownResult("safe", "B.A")
+    assert made.of("CON-8", database="mariadb") == known_schedules.KnownResult("n/a", "")
+    assert made.of("CON-8", database="mysql") == made.of("CON-8")
+    assert not any("@" in key for key in known_schedules.entries([{**line, "generated": {"deciding": None}}]))
+    # What a cell of other releases has of its own says more than what the newest ones have of that database.
+    other = known_schedules.KnownSchedules(entries, {"CON-8": {"verdict": "safe", "schedule": "A"}})
+    own = known_schedules.KnownResult("safe", "A", newest=made.of("CON-8"))
+    assert other.of("CON-8", database="sqlite") == own
+
+
 @pytest.mark.asyncio
 async def test_what_no_order_came_to_is_on_record_as_well():
     never = Situation("no such thing", lambda history: False, never="it never does")
