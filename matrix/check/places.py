@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import sys
 import sysconfig
@@ -25,6 +26,7 @@ class UserError(Exception):
     """What the user asked for cannot be run: one or two lines, what and what to do."""
 
 
+@functools.cache  # asked for each frame of each step: of a few files, which stay where they are
 def is_the_users(file: str | None) -> bool:
     """Whether a source file is neither the suite's nor an installed package's."""
     if not file or not Path(file).is_absolute():  # "<string>", or what an extension says of its source

@@ -13,6 +13,7 @@ import pytest
 
 from matrix.harness.drivers import bases
 from tests.apps.__main__ import FOUND, HERE, MENDED, README, faults, fill, options_of, wrong
+from tests.unit import forked
 
 ROOT = HERE.parents[1]
 CELL = "sqlite-aiosqlite"
@@ -43,9 +44,7 @@ def test_a_fault_shows_again_and_its_mended_version_complies(fault):
         (fault["function"], ("--schedule", RECORD[CELL][fault["function"]]["schedule"])),
         (fault["function"] + MENDED, ("--orders", "4")),
     ):
-        command = [sys.executable, "-m", "matrix.check", CELL, function, "--folder", str(HERE), "--json", *more]
-        command += options_of(fault)
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+        done = forked.check(CELL, function, "--folder", str(HERE), "--json", *more, *options_of(fault))
         word = "safe" if function.endswith(MENDED) else RECORD[CELL][function]["verdict"]
         assert json.loads(done.stdout)["verdict"] == word, done.stdout
 

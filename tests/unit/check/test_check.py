@@ -1,6 +1,6 @@
 """A user's functions under owned orders: the fault is found where the matrix says so, the mended function complies.
 
-Each check is a process of its own, as a user starts it; SQLite needs no server.
+Each check is a process of its own, as for a user, who starts it anew (as one of them is here); SQLite needs no server.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 
 from matrix.check import answers, places
+from tests.unit import forked
 
 HERE = Path(__file__).parent
 ROOT = Path(__file__).parents[3]
+CELL = "sqlite-aiosqlite"
 
 
-def check(function, *more, cell="sqlite-aiosqlite"):
+def check(function, *more):
     """Exit code, what was printed, and what was said beside it."""
-    command = [sys.executable, "-m", "matrix.check", cell, function, "--folder", str(HERE), *more]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    done = forked.check(CELL, function, "--folder", str(HERE), *more)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -326,8 +327,10 @@ def test_a_cell_without_a_client_of_tortoise_s_is_refused_with_those_that_have_o
 
 
 def test_the_order_is_told_in_words():
-    code, out, _ = check("shop:background")
-    assert code == 1
+    command = [sys.executable, "-m", "matrix.check", CELL, "shop:background", "--folder", str(HERE)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    out = done.stdout
+    assert done.returncode == 1
     for part in ("≠ lies: shop:background on sqlite-aiosqlite", "the order:", "like CTX-1", "schedule: ", "again: "):
         assert part in out
     assert "the suite's row behind the statement of log, shop.py:" in out
