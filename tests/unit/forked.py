@@ -19,11 +19,13 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from matrix.__main__ import PARTS
 from matrix.parent import end_with
 
 ROOT = Path(__file__).parents[2]
 OF_A_CHECK = ("matrix.check.program", "matrix.check.hooks", "matrix.check.explore", "matrix.harness.adapters.aiosqlite")
 OF_A_CHECK += ("tortoise.backends.sqlite", "tortoise.contrib.sqlite.regex")
+OF_A_COMMAND = (*PARTS, "jsonschema", "jsonschema_rs", "matrix.report.site", "rich.table")
 
 
 def run(
@@ -51,6 +53,11 @@ def run(
 def check(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """A check of a function in a cell of SQLite."""
     return run("matrix.check", *arguments, imports=OF_A_CHECK, env=env)
+
+
+def command(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """One of ``python -m matrix``."""
+    return run("matrix", *arguments, imports=OF_A_COMMAND, env=env)
 
 
 @functools.cache
