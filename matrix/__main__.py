@@ -39,7 +39,7 @@ def parser(lacking: dict[str, str] | None = None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m matrix", description="The Tortoise driver compliance matrix: servers, runs, results, report."
     )
-    made.add_argument("--version", action="version", version=f"%(prog)s {version()}")
+    made.add_argument("--version", action=Version, nargs=0, help="show program's version number and exit")
     commands = made.add_subparsers(title="commands", dest="command", required=True)
     for part, names in PARTS.items():
         try:
@@ -51,6 +51,14 @@ def parser(lacking: dict[str, str] | None = None) -> argparse.ArgumentParser:
             continue
         module.register(commands)
     return made
+
+
+class Version(argparse.Action):
+    """Asks git only where it is asked for itself: that takes longer than many a command."""
+
+    def __call__(self, asked: argparse.ArgumentParser, *_: object) -> None:
+        print(f"{asked.prog} {version()}")
+        asked.exit()
 
 
 def version() -> str:

@@ -62,18 +62,15 @@ def places(value: Any, where: Where = ()) -> Iterator[Where]:
 
 
 def changed(document: Any, where: Where, other: Any) -> Any:
-    """The document with something else in that place."""
+    """The document with something else in that place; what is not on the way there is the same."""
     if not where:
         return other
-    made = copy.deepcopy(document)
-    *way, last = where
-    at = made
-    for key in way:
-        at = at[key]
-    if other is GONE:
-        del at[last]
+    made = copy.copy(document)
+    key, *way = where
+    if way or other is not GONE:
+        made[key] = changed(document[key], tuple(way), other) if way else other
     else:
-        at[last] = other
+        del made[key]
     return made
 
 
