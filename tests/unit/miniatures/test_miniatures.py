@@ -14,7 +14,7 @@ from matrix.harness.scenario import catalogue
 from matrix.results import schema
 from matrix.results.write import plain
 from matrix.words import PROPERTIES, VERDICTS
-from tests.unit.results.strict import validators
+from tests.unit.results.strict import of_a_line
 
 from . import __main__ as published
 from . import modes, proposed
@@ -51,7 +51,7 @@ REFUSED_BY_THE_RIGHT_ONE += (
 NEVER = ("POOL-20", "CAN-12", "CAN-14", "TXN-56")
 BOUND = 4  # orders of a right one; `tox -e faults` runs more
 KNOWN = json.loads(published.CAUGHT.read_text("utf-8"))
-LINE = validators()["line"]  # a line has no key that the schema lacks
+WRONG_WITH = of_a_line()  # a line has no key that the schema lacks
 
 
 def row_of(fault: type[Miniature], *scenarios: str) -> Row:
@@ -109,7 +109,7 @@ async def test_the_refusing_one_complies_everywhere(scenario):
     assert found["complies"] is not False, found["reason"]
     if scenario.level == "must" and scenario.id != "POOL-20":
         assert found["verdict"] == "safe", found["reason"]
-    assert [error.message for error in LINE.iter_errors(plain(found))] == []
+    assert WRONG_WITH(plain(found)) == []
 
 
 def test_the_published_table_fits_its_schema_and_names_what_is_missing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jsonschema
+import jsonschema_rs
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
@@ -20,9 +21,17 @@ def strict(part):
 
 
 def validators():
-    """What checks a document by the strict schema of a kind; ``line``: a scenario's line of a result file."""
+    """What checks a document by the strict schema of a kind."""
     whole = {kind: strict(schema.load(kind)) for kind in ("results", *schema.PUBLISHED.values())}
-    whole["line"] = {"$id": "urn:line", "$ref": f"{whole['results']['$id']}#/$defs/scenario"}
     found = [(each["$id"], DRAFT202012.create_resource(each)) for each in whole.values()]
     registry = Registry().with_resources(found)
     return {kind: jsonschema.Draft202012Validator(each, registry=registry) for kind, each in whole.items()}
+
+
+def of_a_line():
+    """A function that says what is wrong with a scenario's line of a result file: jsonschema puts in words what the
+    other one, which takes a fiftieth of the time, does not accept."""
+    defined = strict(schema.load())["$defs"]
+    line = {**defined["scenario"], "$defs": defined}
+    quick, told = jsonschema_rs.Draft202012Validator(line), jsonschema.Draft202012Validator(line)
+    return lambda found: [] if quick.is_valid(found) else [error.message for error in told.iter_errors(found)]
