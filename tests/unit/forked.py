@@ -73,7 +73,8 @@ def _before(module: str, imports: tuple[str, ...]) -> subprocess.Popen[str]:
 
 def main(parent: str, module: str, *imports: str) -> None:
     end_with(int(parent))
-    start = f"{module}.__main__" if importlib.util.find_spec(f"{module}.__main__") else module
+    found = importlib.util.find_spec(module)
+    start = f"{module}.__main__" if found is not None and found.submodule_search_locations else module
     for name in (start, *imports):
         importlib.import_module(name)
     del sys.modules[start]  # it is run below, as nobody has imported it
