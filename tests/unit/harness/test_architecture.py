@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import re
 import sys
@@ -37,13 +38,18 @@ def at_run_time(tree: ast.AST) -> Iterator[ast.AST]:
             yield from at_run_time(node)
 
 
+@functools.cache  # a text is asked about by several tests
+def statements(text: str, nodes: Callable[[ast.AST], Iterator[ast.AST]]) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in nodes(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
 def imports(path: Path, nodes: Callable[[ast.AST], Iterator[ast.AST]] = ast.walk) -> Iterator[str]:
     """Full names of all imported modules, relative ones resolved, wherever in the file they stand."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
-    for node in nodes(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in statements(path.read_text(encoding="utf-8"), nodes):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             around = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join((*around, *([node.module] if node.module else ())))
             yield from (f"{module}.{alias.name}" for alias in node.names)
