@@ -15,6 +15,7 @@ from matrix.results.text import clean, one_line
 
 NONCE = re.compile(r"\bn-[a-z]+-(\d+)\b")
 TOKEN = re.compile(r"\b([wc])-[0-9a-z]+-(\d+)\b")
+OURS = re.compile(r"\bmatrix_[0-9a-f]{12}[0-9a-f_]*")  # a run's own database, whose name says who made it
 # Several tasks may do the same.
 UNNAMED = ("acquire", "release", "close", "set", "probe", "put", "script", "orphan", "ping", "look")
 # Names that the rest of a script has.
@@ -42,12 +43,14 @@ def quoted_list(texts: Sequence[str]) -> str:
 
 def short(value: Any) -> Any:
     """Rows and values by their short names, wherever they stand in a fact: ``n-seed-3`` is ``n-3``, ``w-0db41fx6-1`` is
-    ``w-1``."""
+    ``w-1``; and a run's own database, which errors name, by none."""
     if isinstance(value, Mapping):
         return {key: short(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [short(each) for each in value]
-    return TOKEN.sub(r"\1-\2", NONCE.sub(r"n-\1", value)) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return OURS.sub("database", TOKEN.sub(r"\1-\2", NONCE.sub(r"n-\1", value)))
+    return value
 
 
 def in_words(fact: Mapping[str, Any]) -> str:
