@@ -160,7 +160,7 @@ class Maker:
             "looks": not asked.isdisjoint(("well", "failed")),
             "looks_at_rows": "rows" in asked,
             "looks_at_server": self.found.looks_at_server,
-            "told_later": self.told_later(),
+            "hangs": self.found.hangs,
             "next_user": bool(self.next_user),
             "shut": self.declared.unreachable,
             "served": not self.sqlite and not self.odbc,
@@ -353,7 +353,7 @@ class Maker:
         return ", before" * (self.declared.context == "before") + f", {PLAIN}" * plain
 
     def shows(self) -> list[str]:
-        found = self.found.shows.replace("told.", "by_then.") if self.told_later() else self.found.shows
+        found = self.found.shows.replace("told.", "by_then.") if self.found.hangs else self.found.shows
         parts = found.split(" and ")
         if len(found) < 100:
             return [f"shows = {found}"]
@@ -361,12 +361,7 @@ class Maker:
 
     def observed(self) -> str:
         """What is printed of what the script has seen."""
-        return re.sub(r"\btold$", "by_then", self.found.observed) if self.told_later() else self.found.observed
-
-    def told_later(self) -> bool:
-        """Whether who hangs is told something at the end: what waits for a silent connection, or listens on one, is
-        when that is cut."""
-        return self.found.hangs and (self.limits() or any(item.kind == "hear" for item in self.everything))
+        return re.sub(r"\btold$", "by_then", self.found.observed) if self.found.hangs else self.found.observed
 
     def seeds(self) -> int:
         streamed = [ROWS for item in self.everything if item.kind == "fetch"]
