@@ -108,16 +108,20 @@ class Orm:
         await Entry.create(token=token, using_db=self.using(db))
 
     async def write_many(self, tokens: list[str], db: Any) -> None:
-        await Entry.bulk_create([Entry(token=token) for token in tokens], using_db=self.using(db))
+        await self.build_write_many(tokens, db)
 
     def build_write_many(self, tokens: list[str], db: Any) -> Any:
-        return Entry.bulk_create([Entry(token=token) for token in tokens], using_db=self.using(db))
+        entries = [Entry(token=token) for token in tokens]
+        if "using_db" not in inspect.signature(Entry.bulk_create).parameters:  # Tortoise 0.19.0
+            return self._on(Entry.all(), db).bulk_create(entries)
+        return Entry.bulk_create(entries, using_db=self.using(db))
 
     def build_look(self, token: str, bound: bool, db: Any, *, whole: bool = False) -> Any:
         """As ``look``; ``bound``: by a call of the model itself, else by a filter."""
-        wanted = {"token": token} if whole else {"token__endswith": token[1:]}
+        wanted: dict[str, Any] = {"token": token} if whole else {"token__endswith": token[1:]}
         if bound:
-            return Entry.get_or_none(using_db=self.using(db), **wanted)
+            own = {} if db is None else {"using_db": self.using(db)}  # which Tortoise 0.19.0 takes for a filter
+            return Entry.get_or_none(**own, **wanted)
         return self._on(Entry.filter(**wanted), db)
 
     async def run(self, query: Any) -> str:
