@@ -127,7 +127,10 @@ def test_a_cells_lines_become_entries_and_are_read_again(tmp_path):
 def test_each_database_of_a_cell_has_a_record_of_its_own():
     """Where one of three breaks, the other two are safe, and were asked all orders each time."""
     line = {
-        **{"scenario": "CON-8", "verdict": "breaks", "schedule": "A.B", "orders": {}},
+        "scenario": "CON-8",
+        "verdict": "breaks",
+        "schedule": "A.B",
+        "orders": {},
         "variants": {"postgres": "breaks", "sqlite": "safe", "mariadb": "n/a"},
         "schedules": {"postgres": "A.B", "sqlite": "B.A", "mariadb": None},
     }
