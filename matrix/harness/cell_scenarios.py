@@ -75,7 +75,7 @@ def merge(lines: dict[str, ScenarioLine]) -> ScenarioLine:
     line["schedules"] = {
         kind: each["schedule"]
         for kind, each in lines.items()
-        if each["verdict"] in VERDICTS or (each["orders"] or {}).get("situation_not_met")
+        if each["verdict"] in VERDICTS or (each["orders"] and each["orders"].get("situation_not_met"))
     }
     line["seconds"] = round(sum(each["seconds"] or 0.0 for each in lines.values()), 4)
     if line["verdict"] != SAFE:
