@@ -45,12 +45,12 @@ def environment_of(cell: str) -> dict[str, str]:
 
 
 def begin_servers(cell: str) -> None:
-    """Let them start. Who opens the cell says what is wrong with its name or with an address."""
+    """Let them start. Who opens the cell says what is wrong with its name, an address or a cache."""
     from matrix import servers
     from matrix.harness.cell_name import parse
     from matrix.harness.drivers import drivers
 
-    with contextlib.suppress(KeyError, ValueError, servers.ServerError):
+    with contextlib.suppress(KeyError, ValueError, OSError, servers.ServerError):
         name = parse(cell)
         for spec in drivers()[name.driver].server_specs(name).values():
             servers.begin(spec)

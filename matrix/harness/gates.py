@@ -36,9 +36,6 @@ class Gates:
         return next(self._numbers)
 
     def channels(self) -> list[Channel]:
-        """In the order of their numbers, which is that of a gate's own."""
-        if len(self._relays) == 1 and not self.workers.channels:  # asked for thousands of times a run
-            return list(self._relays[0].wires)
         wires: list[Channel] = [wire for gate in self._relays for wire in gate.wires]
         return sorted([*wires, *self.workers.channels], key=lambda channel: channel.number)
 

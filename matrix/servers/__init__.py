@@ -1,6 +1,6 @@
 """Private, throw-away database servers and ODBC drivers for the test cells. Standard library only.
 
-from matrix.servers import acquire, begin
+from matrix.servers import acquire
 
 with acquire("mysql-9.7", progress=print) as server:
     connect(host=server.host, port=server.port, user=server.user, password=server.password)

@@ -52,10 +52,11 @@ def acquire(spec: Spec | str, *, progress: Progress = no_progress) -> Server:
     """
     wanted = parse_spec(spec) if isinstance(spec, str) else spec
     if begun := _BEGUN.pop(wanted, None):
-        server = begun.server.result()
-        for text in begun.said:
-            progress(text)
-        return server
+        try:
+            return begun.server.result()
+        finally:
+            for text in begun.said:
+                progress(text)
     kind = kind_of(wanted)
     address = given_address(kind)
     if address:

@@ -184,16 +184,19 @@ def resolve(spec: Spec, progress: Progress, run: Runner = tools.run) -> Build:
 
     `spec` must be of a kind that can be started privately.
     """
-    wanted = Spec(spec.kind, spec.version or default_version(kind_of(spec)))
+    wanted = _with_version(spec)
     return at_hand(wanted) or fetch(wanted, progress, run)
 
 
 def at_hand(spec: Spec) -> Build | None:
     """The programs for a spec where the machine or the cache has them."""
-    kind = kind_of(spec)
-    wanted = Spec(spec.kind, spec.version or default_version(kind))
-    host = next((build for build in host_builds(kind.name) if build.version == wanted.version), None)
+    wanted = _with_version(spec)
+    host = next((build for build in host_builds(wanted.kind) if build.version == wanted.version), None)
     return host or cached_build(wanted)
+
+
+def _with_version(spec: Spec) -> Spec:
+    return Spec(spec.kind, spec.version or default_version(kind_of(spec)))
 
 
 def fetch(spec: Spec, progress: Progress, run: Runner = tools.run) -> Build:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from matrix import servers
+from matrix.cell.__main__ import begin_servers
 from matrix.servers import ServerError, acquire, acquisition, begin
 
 
@@ -46,12 +48,25 @@ def test_another_version_is_not_what_was_begun(starts: list[str]) -> None:
 
 def test_why_it_does_not_start_is_said_when_it_is_acquired(starts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def start(build: Any, progress: Callable[[str], None]) -> Any:
+        progress(f"starting {build}")
         raise ServerError("no room on the disk")
 
     monkeypatch.setattr(acquisition, "start", start)
     begin("postgres")
+    said: list[str] = []
     with pytest.raises(ServerError, match="no room on the disk"):
-        acquire("postgres")
+        acquire("postgres", progress=said.append)
+    assert said == ["starting postgres"]
+
+
+@pytest.mark.parametrize("problem", [OSError("unreadable"), ServerError("no address")])
+def test_what_is_wrong_is_left_to_who_opens_the_cell(monkeypatch: pytest.MonkeyPatch, problem: Exception) -> None:
+    def failing(spec: str) -> None:
+        raise problem
+
+    monkeypatch.setattr(servers, "begin", failing)
+    for cell in ("mysql-aiomysql", "mysql-nobody", "nonsense"):
+        begin_servers(cell)
 
 
 @pytest.mark.parametrize("lacking", ["programs", "data", "address", "server"])
