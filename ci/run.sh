@@ -5,7 +5,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cells=$(python3 -c "from matrix.harness.drivers import bases; print(','.join(bases()))")
+# The longest first, so that no core idles at the end.
+cells=$(python3 -c "
+import json
+from matrix.harness.drivers import bases
+costs = json.load(open('matrix/axes/costs.json', encoding='utf-8'))
+print(*sorted(bases(), key=lambda cell: -costs.get(cell, 0)), sep=',')")
 
 # A tool environment of its own, so that the machine's Python is left as it is. It has what tox.ini requires: several
 # tox at a time would each want to install that.
