@@ -65,7 +65,9 @@ class Runner:
         self.on_step: Callable[[str, Fact], None] | None = None  # told each step before it is taken
         self._runs = 0
         self._collects_all = False
-        self._prefix = f"{secrets.token_hex(3)}x"  # rows of two runners never meet, not even from two processes
+        # Rows of two runners never meet, not even from two processes: a cell has a thousand where each run has its own,
+        # and what a row of another's does to a run looks like a fault of the driver's.
+        self._prefix = f"{secrets.token_hex(6)}x"
 
     # -- one schedule ----------------------------------------------------------------------------------------------
     async def once(self, scenario: Scenario, execution: Execution, remedy: Any = None) -> Outcome:

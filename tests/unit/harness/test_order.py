@@ -121,3 +121,9 @@ async def test_who_is_no_task_of_the_program_waits_for_a_turn_with_eager_tasks_t
     connection could ever be lost inside a transaction."""
     exploration = await explored(Queueing, "CON-10")
     assert any("B" in outcome.schedule.split(".")[1:] for outcome in exploration.judged)
+
+
+async def test_rows_of_many_runners_never_meet():
+    """A run that came upon the rows of another would be told as the driver's fault."""
+    prefixes = [Runner(None, 1)._prefix for _ in range(30_000)]
+    assert len(set(prefixes)) == len(prefixes)
