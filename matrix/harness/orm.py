@@ -238,4 +238,5 @@ class Orm:
             everything: Any = connections
             everything._clear_storage()
             everything._db_config = None
-            Tortoise._inited = False
+            tortoise: Any = Tortoise
+            tortoise._inited = False
