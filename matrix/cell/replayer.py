@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,12 @@ def _instead(seen: Any) -> dict[str, Any]:
     }
 
 
+def other_versions(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Which versions are others than those of a result, in words: what differs is theirs then, not the harness's. Empty
+    for none."""
+    return ", ".join(f"{axis} {recorded[axis]}, {here[axis]} here" for axis in recorded if recorded[axis] != here[axis])
+
+
 def serve(name: str) -> int:
     """Open the cell, then answer until the input ends."""
     from matrix.harness.cell import Cell, CellError, check_python
@@ -145,6 +152,9 @@ def serve(name: str) -> int:
         check_python()
         cell = Cell(name, progress=lambda text: None)
         cell.open()
+        if others := other_versions(asked["axes"], cell.header([], "")["axes"]):
+            answer({"error": f"its result is of other versions: {others}; run the cell again"})
+            return 2
         again = Replayer(cell, loop, asked["replays"])
         answer({"rule": again.rule, "replays": again.replays})
         for _ in sys.stdin:

@@ -176,7 +176,7 @@ class RepeatedCell:
         log = self.done.path.with_name(f"{self.result.cell}-{number + 1}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
         worker = open_ones.enter_context(Worker(self.python, self.result.cell, log))
-        worker.begin(replays)
+        worker.begin(replays, self.result.axes)
         return worker
 
     def _repeats(

@@ -6,7 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ class Worker(AbstractContextManager["Worker"]):
             streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
             self.process = process.start(python, cell, module="matrix.cell.replayer", encoding="utf-8", **streams)
 
-    def begin(self, replays: Sequence[dict[str, Any]]) -> None:
-        """Say what to replay. Raises StabilityError."""
-        answer = self.ask({"replays": list(replays)})
+    def begin(self, replays: Sequence[dict[str, Any]], axes: Mapping[str, Any]) -> None:
+        """Say what to replay, and on which versions it was recorded. Raises StabilityError."""
+        answer = self.ask({"replays": list(replays), "axes": dict(axes)})
         self.rule, self.replays = answer["rule"], answer["replays"]
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from matrix.cell.replayer import Replayer
+from matrix.cell.replayer import Replayer, other_versions
 from matrix.harness.outcome import Outcome
 from matrix.results import documents, schema
 from matrix.results.read import read_cell
@@ -76,6 +76,12 @@ def test_the_same_steps_among_other_choices_disagree():
 def test_another_course_disagrees_and_says_what_was_seen():
     (told,) = repeats([("A", "B"), ("A",)], schedule="B.A")
     assert [each["sentence"] for each in told["disagreements"]] == ["every operation completed as reported"]
+
+
+def test_a_result_of_other_versions_is_not_repeated():
+    recorded = {"driver": "asyncpg", "driver_version": "0.32.0", "server": "postgres", "server_version": "15.18"}
+    assert other_versions(recorded, dict(recorded)) == ""
+    assert other_versions(recorded, {**recorded, "server_version": "18.6"}) == "server_version 15.18, 18.6 here"
 
 
 # -- what is replayed ------------------------------------------------------------------------------------------------
