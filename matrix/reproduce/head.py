@@ -44,7 +44,7 @@ def tortoise_imports(used: Collection[str], tables: Tables, contrib: str = "") -
     """The lines that import what is used of Tortoise; ``contrib``: in the place of what ``Tortoise`` does for it."""
     lines = [f"from tortoise import {'' if contrib else 'Tortoise, '}{'connections, ' * ('connections' in used)}fields"]
     lines += [contrib] if contrib else []
-    lines += ["from tortoise.expressions import F"] * bool(tables.counters)
+    lines += ["from tortoise.expressions import F"] * tables.counts_up
     lines.append("from tortoise.models import Model")
     return lines + ["from tortoise.transactions import in_transaction"] * ("in_transaction" in used)
 

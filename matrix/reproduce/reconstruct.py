@@ -14,8 +14,9 @@ from matrix.words import LETTERS
 PLAIN = "plain"  # the name of the plain client in a script
 STATEMENTS: tuple[str, ...] = ("read", "write", "fail", "ensure", "acquire", "release", "set", "probe", "close")
 STATEMENTS = (*STATEMENTS, "put", "script", "orphan", "ping", "look", "fetch", "listen", "pipeline", "pipeline_end")
-STATEMENTS = (*STATEMENTS, "delete", "touch")
-UNWRITTEN = ("view", "iterate", "bulk_update", "put")  # among them
+STATEMENTS = (*STATEMENTS, "delete", "touch", "take", "view")
+UNWRITTEN = ("iterate", "bulk_update")  # among them
+ON_COUNTERS = {"take": "take", "take_values": "take_values", "view": "view", "put": "store", "count_up": "put"}
 MANY = {"executemany": "many", "copy_in": "copy"}  # writes of several rows, and what they are as items
 THE_END = "the end"  # what a fetch gives behind the last row
 OUTCOMES = ("ok", "error", "cancelled")
@@ -98,6 +99,7 @@ def tasks_of(evidence: Mapping[str, Any]) -> list[Task]:
         if name not in letters:
             continue  # it was started and never came to its first step
         items = _in_threads(_items(_course(name, evidence), blocks))
+        _stores(list(within(items)))
         if items and _eager(name, evidence):
             items[0].at_once = True
         late = bool(again) and min(e["n"] for e in history if e["session"] == name) > again
@@ -130,6 +132,15 @@ def _limits(everything: Sequence[Item], network: bool) -> None:
             item.limited = False
         else:
             item.seconds = 0
+
+
+def _stores(items: Sequence[Item]) -> None:
+    """What is stored is what the task itself has locked before, as an object or as ``values()``. Raises NotWritten."""
+    locked = {item.kind for item in items} & {"take", "take_values"}
+    for item in (each for each in items if each.kind == "store"):
+        if len(locked) != 1:
+            raise NotWritten("it stores what another task has locked, and no script says that yet")
+        item.kind = "store" if locked == {"take"} else "store_values"
 
 
 def _ended(fact: Mapping[str, Any] | None) -> str:
@@ -276,6 +287,8 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
     value = short(fact.get("row", "")) if fact.get("row") != THE_END else ""
     if kind == "look" or (kind.startswith("await_") and "query" not in fact):
         raise NotWritten(f"no script can say {sentence(short(fact))!r} yet")
+    if kind in ON_COUNTERS:
+        return Item(ON_COUNTERS[kind], in_words(fact), value=value, number=number)
     if "query" in fact:  # built before: where is in the history
         names = tuple(short(fact.get("rows") or [fact["row"]]))
         built = Item("query", name_of(entry), names=names, value=str(fact["by"]), number=number)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matrix.reproduce.naming import quoted
-from matrix.reproduce.reconstruct import Task, within
+from matrix.reproduce.reconstruct import ON_COUNTERS, Task, within
 
 KEYS = {
     "mysql": "id integer PRIMARY KEY AUTO_INCREMENT",
@@ -18,11 +18,13 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Tables:
-    """``counters``: the names of those that the program changes; ``orphans``: it inserts rows that a deferred
-    constraint forbids; ``scripts``: it makes a table; ``spare``: rows that are there before."""
+    """``counters``: the names of those that the program reads or changes; ``counts_up``: some are added to;
+    ``orphans``: it inserts rows that a deferred constraint forbids; ``scripts``: it makes a table; ``spare``: rows that
+    are there before."""
 
     key: str
     counters: tuple[str, ...]
+    counts_up: bool
     orphans: bool
     scripts: bool
     spare: tuple[str, ...]
@@ -32,11 +34,11 @@ class Tables:
         """What the program of these tasks needs on a server of this kind."""
         items = [item for task in tasks for item in within(task.items)]
         kinds = {item.kind for item in items}
-        counters = tuple(sorted({item.value for item in items if item.kind == "put"}))
+        counters = tuple(sorted({item.value for item in items if item.kind in ON_COUNTERS.values()}))
         derived = {item.query for item in items if item.kind == "derived"}
         looked_for = [item.names[0] for item in items if item.kind == "query" and item.query in derived]
         spare = tuple(dict.fromkeys([*(item.value for item in items if item.kind == "get"), *looked_for]))
-        return cls(KEYS[server], counters, "orphan" in kinds, "script" in kinds, spare)
+        return cls(KEYS[server], counters, "put" in kinds, "orphan" in kinds, "script" in kinds, spare)
 
     def drop(self) -> list[str]:
         """The lines that drop them again."""
