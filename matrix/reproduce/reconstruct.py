@@ -288,7 +288,7 @@ def _operation(what: str, fact: Mapping[str, Any], entry: Mapping[str, Any], blo
     if kind == "look" or (kind.startswith("await_") and "query" not in fact):
         raise NotWritten(f"no script can say {sentence(short(fact))!r} yet")
     if kind in ON_COUNTERS:
-        return Item(ON_COUNTERS[kind], in_words(fact), value=value, number=number)
+        return Item(ON_COUNTERS[kind], name_of(entry), value=value, number=number)
     if "query" in fact:  # built before: where is in the history
         names = tuple(short(fact.get("rows") or [fact["row"]]))
         built = Item("query", name_of(entry), names=names, value=str(fact["by"]), number=number)

@@ -151,7 +151,7 @@ class Writer:
         if item.kind == "block":
             ended = "error" in (item.outcome, item.end_outcome) or item.end == "rollback"
             return ended or self.runs_out_of_time(item)
-        return item.outcome == "error" or (item.outcome == "cancelled" and item.seconds > 0)
+        return item.outcome == "error" or (item.outcome == "cancelled" and (item.limited or item.seconds > 0))
 
     def alias(self, connection: str = "") -> str:
         """What ``in_transaction`` is given: Tortoise has no default where it has several connections."""

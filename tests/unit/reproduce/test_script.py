@@ -101,6 +101,30 @@ def test_a_task_that_ran_out_of_time_is_given_one():
     assert "await let_time_pass()" in code
 
 
+def test_who_goes_on_when_its_time_is_over_has_caught_the_error():
+    code = program(written("postgres-asyncpg TXN-58"))
+    limited = 'await do("B", "select c-1 for update", lambda: asyncio.wait_for(lock("victim", "c-1"), 0.3))'
+    assert f"        try:\n            {limited}\n        except Exception:\n            pass\n" in code
+    assert 'lambda: store("holder")' in code
+
+
+def test_counters_are_looked_at_and_locked_as_the_program_did():
+    code = program(written("mariadb-aiomysql TXN-56"))
+    assert 'lambda: view("c-1")' in code
+    assert 'lambda: count_up("c-1")' in code
+    code = program(written("mariadb-aiomysql TXN-46"))
+    assert 'lambda: lock_values("first", "c-1")' in code
+    assert 'lambda: store_values("first")' in code
+
+
+def test_what_another_task_has_locked_is_not_stored_by_guess():
+    line = recorded.line("postgres-asyncpg TXN-58")
+    evidence = line["evidence"]
+    evidence["history"] = [each for each in evidence["history"] if each["fact"].get("kind") != "take"]
+    with pytest.raises(NotWritten, match="stores what another task has locked"):
+        script(line, recorded.header("postgres-asyncpg TXN-58"))
+
+
 def test_a_cancellation_is_a_step_of_its_own():
     code = program(written("postgres-asyncpg ORM-4"))
     assert re.search(r'await turn\("[A-E]"\)\n    tasks\["victim"\]\.cancel\(\)', code)
