@@ -231,10 +231,20 @@ def test_with_a_bound_a_clock_is_only_moved_where_something_is_due(most, points)
         execution.outside = {execution.taken.index("B"): "B"}
         execution.idle = {point: frozenset("B") for point in range(10) if not 2 <= point <= 6}
         if isinstance(execution.strategy, Placing):
+            assert execution.strategy.token == "B"
             placed.append(execution.taken.index("B"))
     assert placed == [8, *points]  # first where it comes last: that run shows at which points something is due
     assert explorer.placed == len(points)
     assert explorer.placed + explorer.unplaced == 8  # all that are without a bound
+
+
+def test_it_is_due_only_where_the_run_came_and_it_could_be_and_what_is_left_out_adds_up():
+    explorer = Explorer(1, placements=1)
+    latest = Execution(Departing())
+    latest.taken, latest.enabled = ["A", "A", "B"], [("A",), ("A", "B"), ("B",)]
+    for number in (1, 2):
+        assert explorer._due(latest, "B", [0, 1, 2, 3], 1) == [1]
+        assert explorer.unplaced == number
 
 
 def test_one_order_of_one_s_own_does_not_place_anything():

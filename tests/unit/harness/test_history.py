@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import sys
 import traceback
 
 import pytest
 
-from matrix.harness.history import INTERNAL, OWN, History, qualified, record_error, without_folders
+from matrix.harness.history import (
+    INTERNAL,
+    OWN,
+    History,
+    _forget_columns,
+    qualified,
+    record_error,
+    without_folders,
+)
 from matrix.harness.session import Deliberate
 
 from .story import Story
@@ -166,3 +176,28 @@ def test_a_traceback_has_no_marks_under_its_lines():
         text = record_error(error, INTERNAL).traceback
     assert "return 1 + (1 / 0)" in text
     assert "^" not in text
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="frames know no columns before Python 3.11")
+def test_no_frame_of_a_traceback_keeps_its_columns():
+    """Of causes of contexts, and of a group's errors, too."""
+
+    def fail(*before: BaseException) -> Exception:
+        try:
+            if before:
+                raise ValueError("later") from before[0]
+            raise KeyError("first")
+        except (ValueError, KeyError) as error:
+            return error
+
+    group = builtins.ExceptionGroup("of tasks", [fail(fail(fail()))])
+    told = traceback.TracebackException.from_exception(fail(group), lookup_lines=False)
+    _forget_columns(told)
+    left, seen = [told], 0
+    while left:
+        each = left.pop()
+        for frame in each.stack:
+            assert (frame.colno, frame.end_colno) == (None, None)
+            seen += 1
+        left += [other for other in (each.__cause__, *(each.exceptions or ())) if other is not None]
+    assert seen == 4
