@@ -152,7 +152,7 @@ def serve(name: str) -> int:
         check_python()
         cell = Cell(name, progress=lambda text: None)
         cell.open()
-        if others := other_versions(asked["axes"], cell.header([], "")["axes"]):
+        if others := other_versions(asked["axes"], cell.axes()):
             answer({"error": f"its result is of other versions: {others}; run the cell again"})
             return 2
         again = Replayer(cell, loop, asked["replays"])

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from matrix import maker
-from matrix.lines import Header
+from matrix.lines import Axes, Header
 from matrix.words import SCHEMA
 
 from .adapters.base import CAPABILITIES, Adapter, load
@@ -327,28 +327,35 @@ class Cell:
         return scenario.unmet(self.adapter.capabilities, reasons)
 
     # -- what the header says --------------------------------------------------------------------------------------
+    @functools.cached_property
+    def packages(self) -> dict[str, str]:
+        """The version of each package of this environment, by its name."""
+        return {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+
+    def axes(self) -> Axes:
+        """On what the cell runs."""
+        versions = {distribution(name): version for name, version in self.packages.items()}
+        return {
+            "driver": self.driver,
+            "driver_version": with_label(versions.get(self.table.distribution, ""), self.parts.driver_version),
+            "tortoise": with_label(self.packages.get("tortoise-orm", ""), self.parts.tortoise),
+            "server": self.kind,
+            "server_version": ", ".join(short_version(backing.server_string) for backing in self.backings),
+            "python": platform.python_version(),
+            "loop": LOOPS.get(self.parts.loop, self.parts.loop),
+        }
+
     def header(self, planned: list[str], started: str) -> Header:
         """The result file's first line; ``started`` as ISO 8601."""
-        packages = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
-        versions = {distribution(name): version for name, version in packages.items()}
-        strings = [backing.server_string for backing in self.backings]
         sources = os.environ.get(SOURCES)
         through = f" through PgBouncer {self.pooler.release}" if self.pooler else ""
         return {
             "type": "header",
             "schema": SCHEMA,
             "cell": self.name,
-            "axes": {
-                "driver": self.driver,
-                "driver_version": with_label(versions.get(self.table.distribution, ""), self.parts.driver_version),
-                "tortoise": with_label(packages.get("tortoise-orm", ""), self.parts.tortoise),
-                "server": self.kind,
-                "server_version": ", ".join(short_version(text) for text in strings),
-                "python": platform.python_version(),
-                "loop": LOOPS.get(self.parts.loop, self.parts.loop),
-            },
-            "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
-            "server_string": "; ".join(strings) + through,
+            "axes": self.axes(),
+            "packages": dict(sorted(self.packages.items(), key=lambda item: item[0].lower())),
+            "server_string": "; ".join(backing.server_string for backing in self.backings) + through,
             "platform": platform.platform(),
             "commit": commit(),
             "started": started,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.memory import roomy_memory
 from tests.unit.results.samples import header, scenario, write_cell
 from tests.unit.results.test_finds import anomaly
 from tests.unit.results.test_finds import cell as write_programs
@@ -25,11 +26,7 @@ ALL_WELL = {"Plan", "Join, compare, build the site", "Keep the history", "Publis
 @pytest.fixture
 def github(tmp_path):
     """In memory where there is enough of it: two hundred clones come and go."""
-    memory = Path("/dev/shm")
-    if not memory.is_dir() or shutil.disk_usage(memory).free < 2**30:
-        yield GitHub(tmp_path)
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
+    with tempfile.TemporaryDirectory(dir=roomy_memory() or tmp_path) as folder:
         yield GitHub(Path(folder))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,16 +11,7 @@ import pytest
 
 from matrix.servers import builds
 from matrix.servers.catalogue import catalogue
-
-MEMORY_NEEDED = 1 << 30  # bytes
-
-
-def roomy_memory() -> str | None:
-    """A file system in memory that has room for a few servers, if there is one; containers often have a tiny one."""
-    memory = Path("/dev/shm")
-    if not (memory.is_dir() and os.access(memory, os.W_OK)):
-        return None
-    return str(memory) if shutil.disk_usage(memory).free > MEMORY_NEEDED else None
+from tests.memory import roomy_memory
 
 
 @pytest.fixture(scope="session")
