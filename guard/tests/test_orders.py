@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.unit import forked
 
 GUARD = Path(__file__).parents[1]
 SUITE = """
@@ -87,8 +87,7 @@ def run(folder, *arguments, matrix=GUARD.parent, package="tests"):
     (folder / "conftest.py").write_text('pytest_plugins = ["tortoise_guard.orders"]')
     (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
     variables = {**os.environ, "PYTHONPATH": str(GUARD), "TORTOISE_MATRIX": str(matrix)}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", "-rs", *arguments]
-    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    done = forked.pytest(folder, "-p", "no:randomly", "-rs", *arguments, env=variables)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -117,31 +116,33 @@ def test_each_cell_is_a_test(tmp_path):
     assert "PytestUnknownMarkWarning" not in out
 
 
-@pytest.mark.parametrize(
-    ("test", "said"),
-    [
-        ("bad_option", "--orders 0: give a number from 1 to 10000"),
-        ("unknown_option", "tortoise_orders has no hear"),
-        ("no_cell", "tortoise_orders names no cell"),
-        ("fixture", "takes tmp_path"),
-        ("no_coroutine", "is no coroutine function"),
-        ("method", "is no function of a module"),
-        ("no_name", 'has no name of its own\nGive a coroutine function of a module, or its name: setup="fill".'),
-    ],
-)
-def test_wrong_use_is_said(tmp_path, test, said):
-    code, out = run(tmp_path, "-k", test)
-    assert (code, said in out, "Traceback" in out) == (1, True, False), out
+def test_wrong_use_is_said(tmp_path):
+    """Also which Python was asked, where it came to that."""
+    by = f"(asked of {sys.executable}; tortoise_orders_python in pytest's settings names another one)"
+    all_said = {
+        "bad_option[sqlite-aiosqlite]": ["--orders 0: give a number from 1 to 10000", by],
+        "unknown_option[sqlite-aiosqlite]": ["tortoise_orders has no hear"],
+        "no_cell[]": ["tortoise_orders names no cell"],
+        "fixture[sqlite-aiosqlite]": ["takes tmp_path"],
+        "no_coroutine[sqlite-aiosqlite]": ["is no coroutine function"],
+        "method[sqlite-aiosqlite]": ["is no function of a module"],
+        "no_name[sqlite-aiosqlite]": [
+            'has no name of its own\nGive a coroutine function of a module, or its name: setup="fill".'
+        ],
+    }
+    code, out = run(tmp_path, "-k", " or ".join(test.partition("[")[0] for test in all_said))
+    assert (code, f"{len(all_said)} failed" in out, "Traceback" in out) == (1, True, False), out
+    _, *parts = re.split(r"^_+ (?:TestClass\.)?test_(\S+) _+$", out, flags=re.MULTILINE)
+    told = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert told.keys() == all_said.keys()
+    for test, texts in all_said.items():
+        for text in texts:
+            assert text in told[test], test
 
 
 def test_a_function_and_a_module_are_named_as_well_as_their_names(tmp_path):
     code, out = run(tmp_path, "-k", "objects")
     assert (code, "1 passed" in out) == (0, True), out
-
-
-def test_a_failure_to_run_says_which_python_was_asked(tmp_path):
-    _, out = run(tmp_path, "-k", "bad_option")
-    assert f"(asked of {sys.executable}; tortoise_orders_python in pytest's settings names another one)" in out
 
 
 def test_other_marks_count(tmp_path):

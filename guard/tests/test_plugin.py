@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-GUARD = Path(__file__).parents[1]
+from tests.unit import forked
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTEST_ADDOPTS": ""}
 SUITE = """
 import asyncio
 import pytest
@@ -79,9 +79,7 @@ def suite(tmp_path):
 
     def run(ini: str = "", *options: str) -> tuple[int, str]:
         (tmp_path / "pytest.ini").write_text(f"[pytest]\n{ini}", encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-p", "tortoise_guard.plugin", "-p", "no:cacheprovider", *options]
-        environment = {**os.environ, "PYTHONPATH": str(GUARD), "PYTEST_ADDOPTS": "", "COLUMNS": "200"}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        done = forked.pytest(tmp_path, "-p", "tortoise_guard.plugin", *options, env={**ENVIRONMENT, "COLUMNS": "200"})
         return done.returncode, done.stdout + done.stderr
 
     return run
@@ -176,9 +174,7 @@ def test_two_lists_in_conftest_are_refused_as_the_second_takes_the_firsts_place(
     second = "orders" if first == "plugin" else "plugin"
     lines = [f'pytest_plugins = ["tortoise_guard.{name}"]\n' for name in (first, second)]
     (tmp_path / "conftest.py").write_text("".join(lines), encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "PYTHONPATH": str(GUARD), "PYTEST_ADDOPTS": ""}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = forked.pytest(tmp_path, env=ENVIRONMENT)
     assert done.returncode == 4
     assert f"so that tortoise_guard.{first} is not loaded" in done.stderr
     assert f"pytest_plugins = ['tortoise_guard.{first}', 'tortoise_guard.{second}']" in done.stderr

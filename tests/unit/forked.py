@@ -25,6 +25,7 @@ from matrix.parent import end_with
 ROOT = Path(__file__).parents[2]
 OF_A_CHECK = ("matrix.check.program", "matrix.check.hooks", "matrix.check.explore", "matrix.harness.adapters.aiosqlite")
 OF_A_CHECK += ("tortoise.backends.sqlite", "tortoise.contrib.sqlite.regex")
+OF_A_SUITE = ("_pytest.pytester", "tortoise.backends.sqlite", "tortoise.contrib.sqlite.regex")
 OF_A_COMMAND = (*PARTS, "jsonschema", "jsonschema_rs", "matrix.report.site", "rich.table")
 
 
@@ -33,12 +34,14 @@ def run(
     *arguments: str,
     imports: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
     timeout: int = 600,
 ) -> subprocess.CompletedProcess[str]:
     """The completed process; ``imports``: what the module imports later than at its start."""
     before = _before(module, imports)
     with tempfile.TemporaryDirectory() as folder:
         asked = {"arguments": arguments, "env": {**(os.environ if env is None else env)}, "folder": folder}
+        asked["cwd"] = str(cwd)
         before.stdin.write(json.dumps(asked) + "\n")
         before.stdin.flush()
         if not select.select([before.stdout], [], [], timeout)[0]:
@@ -60,6 +63,12 @@ def command(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess
     return run("matrix", *arguments, imports=OF_A_COMMAND, env=env)
 
 
+def pytest(folder: Path, *arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """A run of pytest in a project of its own; it leaves no cache there."""
+    options = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+    return run("pytest", *options, *arguments, imports=OF_A_SUITE, env=env, cwd=folder)
+
+
 @functools.cache
 def _before(module: str, imports: tuple[str, ...]) -> subprocess.Popen[str]:
     """The process as it is before it knows what is asked for. It ends with this one."""
@@ -77,7 +86,9 @@ def main(parent: str, module: str, *imports: str) -> None:
     start = f"{module}.__main__" if found is not None and found.submodule_search_locations else module
     for name in (start, *imports):
         importlib.import_module(name)
-    del sys.modules[start]  # it is run below, as nobody has imported it
+    # What is run below, or may stand in another folder too, nobody has imported.
+    for name in [start, *(each for each in sys.modules if each.partition(".")[0] == "tests")]:
+        del sys.modules[name]
     gc.freeze()  # what nobody else will make garbage of is not looked at in each fork
     me = os.getpid()
     while line := sys.stdin.readline():
@@ -90,6 +101,9 @@ def main(parent: str, module: str, *imports: str) -> None:
             os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), number)
         os.environ.clear()
         os.environ.update(asked["env"])
+        os.chdir(asked["cwd"])
+        found_in = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[:1] = [asked["cwd"], *(path for path in found_in if path and path not in sys.path)]
         sys.argv = [module, *asked["arguments"]]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         break

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,17 +64,28 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def parameters(*folders: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", [path for folder in folders for path in files(folder)], ids=named)
+def in_every_file(*folders: str) -> Callable[[Callable[[Path], list[Any]]], Callable[[], None]]:
+    """Makes a test of a function that says what is wrong with a file: no file of these folders may have anything."""
+
+    def decorated(wrong_with: Callable[[Path], list[Any]]) -> Callable[[], None]:
+        def test() -> None:
+            asked = [path for folder in folders for path in files(folder)]
+            assert asked
+            assert {named(path): wrong for path in asked if (wrong := wrong_with(path))} == {}
+
+        test.__name__, test.__doc__ = wrong_with.__name__, wrong_with.__doc__
+        return test
+
+    return decorated
 
 
-@parameters("tests/compliance")
+@in_every_file("tests/compliance")
 def test_scenarios_import_the_harness_only(path):
     allowed = (*STANDARD, *GROUND, "matrix.harness", *(["pytest"] if path.name.startswith("test_") else []))
-    assert [name for name in imports(path) if not within(name, *allowed)] == []
+    return [name for name in imports(path) if not within(name, *allowed)]
 
 
-@parameters("matrix/harness")
+@in_every_file("matrix/harness")
 def test_the_harness_imports_what_a_cell_installs_only(path):
     allowed = [*STANDARD, *GROUND, "matrix.harness", "matrix.servers"]
     if path.parent.name == "adapters":
@@ -84,7 +96,7 @@ def test_the_harness_imports_what_a_cell_installs_only(path):
         allowed += WITNESS_CLIENTS
     if path.name == "cell.py":  # which puts them in the place of Tortoise's own code
         allowed.append("matrix.candidates")
-    assert [name for name in imports(path) if not within(name, *allowed)] == []
+    return [name for name in imports(path) if not within(name, *allowed)]
 
 
 def cycle(folder: str, nodes: Callable[[ast.AST], Iterator[ast.AST]] = at_run_time, but: str = "-") -> list[str]:
@@ -124,101 +136,101 @@ def test_the_linter_sees_a_cycle_but_not_one_of_types_alone(tmp_path, monkeypatc
     assert {name.rpartition(".")[2] for name in cycle("matrix/harness")} == {"world", "session", "ports"}
 
 
-@parameters("matrix")
+@in_every_file("matrix")
 def test_no_module_is_longer_than_people_read_at_once(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 500
+    return path.read_text(encoding="utf-8").splitlines()[500:]
 
 
-@parameters("matrix/generated")
+@in_every_file("matrix/generated")
 def test_generated_programs_import_the_harness_and_hypothesis(path):
     allowed = [*STANDARD, *GROUND, "matrix.harness", "matrix.generated"]
     if path.name in ("strategies.py", "search.py"):
         allowed.append("hypothesis")
-    assert [name for name in imports(path) if not within(name, *allowed)] == []
+    return [name for name in imports(path) if not within(name, *allowed)]
 
 
-@parameters("matrix/reproduce", "matrix/report")
+@in_every_file("matrix/reproduce", "matrix/report")
 def test_no_table_of_drivers_stands_beside_theirs(path):
     """What is of a driver stands in its adapter or in drivers.toml: no code here has its name as a text of its own."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    assert sorted(texts & {*DRIVERS} - OF_TORTOISE) == []
+    return sorted(texts & {*DRIVERS} - OF_TORTOISE)
 
 
-@parameters("matrix/generated")
+@in_every_file("matrix/generated")
 def test_no_generated_program_names_a_driver(path):
     source = path.read_text(encoding="utf-8")
-    assert re.findall(r"\b(?:" + "|".join(map(re.escape, DRIVERS)) + r")\b", source) == []
+    return re.findall(r"\b(?:" + "|".join(map(re.escape, DRIVERS)) + r")\b", source)
 
 
-@parameters("matrix/harness")
+@in_every_file("matrix/harness")
 def test_the_harness_knows_of_no_plan_and_no_report(path):
-    assert [
+    return [
         name
         for name in imports(path)
         if within(name, "matrix") and not within(name, *GROUND, "matrix.servers", "matrix.harness", "matrix.candidates")
-    ] == []
+    ]
 
 
-@parameters("matrix/cell")
+@in_every_file("matrix/cell")
 def test_a_cell_knows_of_no_plan_and_no_report(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
     rooms = ("matrix.harness", "matrix.generated", "matrix.results", "matrix.servers", "matrix.cell")
-    assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
+    return [name for name in ours if not within(name, *GROUND, *rooms)]
 
 
-@parameters("matrix/candidates")
+@in_every_file("matrix/candidates")
 def test_a_candidate_knows_of_tortoise_and_its_drivers_only(path):
     allowed = (*STANDARD, "matrix.candidates", "tortoise", *DRIVERS)
-    assert [name for name in imports(path) if not within(name, *allowed)] == []
+    return [name for name in imports(path) if not within(name, *allowed)]
 
 
-@parameters("matrix/check")
+@in_every_file("matrix/check")
 def test_a_check_imports_what_a_cell_installs_only(path):
     allowed = (*STANDARD, *GROUND, "matrix.harness", "matrix.check", "tortoise")
-    assert [name for name in imports(path) if not within(name, *allowed)] == []
+    return [name for name in imports(path) if not within(name, *allowed)]
 
 
-@parameters("matrix/runs")
+@in_every_file("matrix/runs")
 def test_runs_know_of_the_harness_what_is_data(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
     data = [f"matrix.harness.{name}" for name in ("cell_name", "drivers", "known_schedules", "scenario", "cell.commit")]
     rooms = ("matrix.results", "matrix.servers", "matrix.runs", "matrix.report.terminal", "matrix.report.view")
     rooms = (*rooms, "matrix.candidates")
     data += ["matrix.harness.vocabulary", "matrix.check.arguments", "matrix.check.told"]
-    assert [name for name in ours if not within(name, *GROUND, *rooms, *data)] == []
+    return [name for name in ours if not within(name, *GROUND, *rooms, *data)]
 
 
-@parameters("matrix/report")
+@in_every_file("matrix/report")
 def test_the_report_knows_of_results_and_tables_of_drivers_only(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
     rooms = ("matrix.results", "matrix.report", "matrix.harness.drivers", "matrix.harness.cell_name")
-    assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
+    return [name for name in ours if not within(name, *GROUND, *rooms)]
 
 
-@parameters("matrix/reproduce")
+@in_every_file("matrix/reproduce")
 def test_reproducers_know_of_results_servers_and_environments_only(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
     rooms = ("matrix.results", "matrix.servers", "matrix.reproduce", "matrix.runs.environments", "matrix.runs.registry")
     rooms = (*rooms, "matrix.runs.sources", "matrix.harness.scenario.one", "matrix.harness.drivers")
     rooms = (*rooms, "matrix.harness.cell_name")
-    assert [name for name in ours if not within(name, *GROUND, *rooms)] == []
+    return [name for name in ours if not within(name, *GROUND, *rooms)]
 
 
-@parameters("matrix/results")
+@in_every_file("matrix/results")
 def test_results_know_of_nothing_else(path):
     ours = [name for name in imports(path) if within(name, "matrix", "tests")]
-    assert [name for name in ours if not within(name, *GROUND, "matrix.results")] == []
+    return [name for name in ours if not within(name, *GROUND, "matrix.results")]
 
 
-@parameters("matrix")
+@in_every_file("matrix")
 def test_nothing_in_matrix_imports_from_tests(path):
-    assert [name for name in imports(path) if within(name, "tests")] == []
+    return [name for name in imports(path) if within(name, "tests")]
 
 
-@parameters("matrix/servers")
+@in_every_file("matrix/servers")
 def test_servers_need_the_standard_library_only(path):
-    assert [name for name in imports(path) if not within(name, *STANDARD, *GROUND, "matrix.servers")] == []
+    return [name for name in imports(path) if not within(name, *STANDARD, *GROUND, "matrix.servers")]
 
 
 @pytest.mark.parametrize("name", GROUND)
@@ -232,24 +244,22 @@ def test_the_wiring_imports_the_cell_the_harness_and_pytest_only():
     assert [name for name in imports(ROOT / "conftest.py") if not within(name, *allowed)] == []
 
 
-@parameters("tests/compliance")
+@in_every_file("tests/compliance")
 def test_no_scenario_names_a_driver(path):
     source = path.read_text(encoding="utf-8")
-    assert re.findall(r"\b(?:" + "|".join(map(re.escape, DRIVERS)) + r")\b", source) == []
+    return re.findall(r"\b(?:" + "|".join(map(re.escape, DRIVERS)) + r")\b", source)
 
 
-@parameters("tests/compliance")
+@in_every_file("tests/compliance")
 def test_no_scenario_sleeps(path):
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
-    for call in calls:
-        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
-        if name == "sleep":
-            assert [ast.unparse(argument) for argument in call.args] == ["0"], ast.unparse(call)
+    sleeps = [each for each in calls if getattr(each.func, "attr", getattr(each.func, "id", "")) == "sleep"]
+    return [ast.unparse(each) for each in sleeps if [ast.unparse(argument) for argument in each.args] != ["0"]]
 
 
-@parameters("tests/compliance")
+@in_every_file("tests/compliance")
 def test_no_scenario_looks_at_the_clock(path):
-    assert [name for name in imports(path) if within(name, "time", "datetime")] == []
+    return [name for name in imports(path) if within(name, "time", "datetime")]
 
 
 def test_the_linter_sees_relative_and_hidden_imports(tmp_path, monkeypatch):

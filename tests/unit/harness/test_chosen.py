@@ -1,12 +1,12 @@
 """Which scenarios are named: exact ids and families, in a cell's ``-k`` and ``--only``."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
 
 from matrix.harness.scenario import catalogue, chosen
+from tests.unit import forked
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,8 +47,7 @@ def test_where_no_family_is_meant_all_scenarios_are_listed(words):
 
 
 def collected(*arguments):
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return forked.pytest(ROOT, "--collect-only", "-q", *arguments, env=os.environ)
 
 
 @pytest.mark.parametrize("option", ["-k", "--only"])
