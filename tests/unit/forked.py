@@ -87,7 +87,7 @@ def main(parent: str, module: str, *imports: str) -> None:
     for name in (start, *imports):
         importlib.import_module(name)
     # What is run below, or may stand in another folder too, nobody has imported.
-    for name in [start, *(each for each in sys.modules if each.partition(".")[0] == "tests")]:
+    for name in {start, *(each for each in sys.modules if each.partition(".")[0] == "tests")}:
         del sys.modules[name]
     gc.freeze()  # what nobody else will make garbage of is not looked at in each fork
     me = os.getpid()
