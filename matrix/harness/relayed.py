@@ -60,6 +60,7 @@ class Wire(Channel):
         self.news_due = 0  # notifications that the server has still to send it, as soon as nothing is under way
         self._between = False  # nothing is: its last word was that it is ready
         self._early = bytearray()
+        self._late = bytearray()  # of the login's answers, what waits for an earlier connection's
         self.login: Login | None = None  # where connections of the server are kept
         self._front: Front | None = None  # where the driver comes by TLS
         self._port: int | None = None  # of this end of the connection to the server
@@ -177,24 +178,49 @@ class Wire(Channel):
                 self.held.append(piece)
             else:
                 through.append(piece.data)
-        if through and self.client is not None:
+        if login and not hold:
+            self._late += b"".join(through)
+            self._let_logins_through()
+        elif through and self.client is not None:
             self.client.write(b"".join(through))
         if hold and self.tracker.owed == 0 and not self._ending and not self._complete():
             self._flush()  # unasked news (notices) are nobody's answer
 
+    def _logs_in(self) -> bool:
+        """The server owes it an answer of its login. A request to cancel gets none."""
+        gone = self.closed or self.silent or self._lost or self.tracker.cancels is not None
+        return not gone and not self.tracker.ready and self.tracker.owed > 0
+
+    def _let_logins_through(self) -> None:
+        """Answers of logins reach the driver in the order of their connections, where no schedule decides: which of the
+        server's processes is the quicker would be nobody's choice."""
+        for wire in self.peers:
+            wire._let_login_through()
+            if wire._logs_in():
+                return
+
+    def _let_login_through(self) -> None:
+        if self._late and self.client is not None:
+            self.client.write(bytes(self._late))
+            self._late.clear()
+            if self._lost and not self.held:
+                self._close_client()
+
     def server_lost(self) -> None:
         self.server = None
         self._lost = True
+        self._let_logins_through()
         if self.silent:
             return
         if self.held or (self._ending and self.holding):
             self.held.append(_End)
-        else:
+        elif not self._late:
             self._close_client()
 
     def client_lost(self) -> None:
         self.client = None
         self.closed = True
+        self._let_logins_through()
         if self.server is not None and not self.server.is_closing() and not self.silent:
             # Not closed here: the server does first what it was asked before, a COMMIT perhaps, and then hangs up.
             self.server.write_eof()
@@ -249,6 +275,7 @@ class Wire(Channel):
 
     def release(self) -> None:
         self.holding = False
+        self._let_login_through()
         self._flush()
 
     def pump(self) -> None:
@@ -283,6 +310,8 @@ class Wire(Channel):
         """From now on nothing passes, and nothing closes: what is held is lost too."""
         self.silent = True
         self.held.clear()
+        self._late.clear()
+        self._let_logins_through()
 
     def reset(self) -> None:
         """The driver gets TCP's RST, not an end."""
@@ -295,6 +324,8 @@ class Wire(Channel):
         self.closed = True
         self._left = False
         self.held.clear()
+        self._late.clear()
+        self._let_logins_through()
         for transport in (self.client, self.server):
             if transport is not None:
                 transport.abort()

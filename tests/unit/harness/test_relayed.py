@@ -126,6 +126,97 @@ def test_what_the_driver_has_not_read_is_known_while_it_is_there():
     assert wire.unread() == 0
 
 
+# -- logins at the same time -------------------------------------------------------------------------------------------
+
+
+def both_log_in(**how: Any) -> tuple[Wire, Wire]:
+    """Two connections of a server, which owes each an answer to its login."""
+    first, second = made(**how), made(**how)
+    first.peers = second.peers = [first, second]
+    for wire in (first, second):
+        wire.arrived(STARTUP)
+    return first, second
+
+
+def told(wire: Wire) -> bytes:
+    return wire.client.written if wire.client is not None else b""  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("holding", [False, True])
+def test_logins_are_answered_in_the_order_of_their_connections(holding):
+    first, second = both_log_in(holding=holding)
+    second.from_server(WELCOME)
+    assert (told(first), told(second)) == (b"", b"")
+    assert second.timeline.frames[-1].kind == "ReadyForQuery"  # it is known when it came
+    first.from_server(WELCOME)
+    assert (told(first), told(second)) == (WELCOME, WELCOME)
+
+
+def test_only_an_answer_that_is_due_is_waited_for():
+    first, second = both_log_in()
+    password = frame(b"R", struct.pack("!i", 3))
+    first.from_server(password)  # it is the driver's turn, and nobody knows whether he takes it
+    second.from_server(password)
+    assert told(second) == password
+    first.from_client(frame(b"p", b"word\0"))
+    second.from_client(frame(b"p", b"word\0"))
+    second.from_server(WELCOME)
+    assert told(second) == password
+    first.from_server(WELCOME[:3])
+    assert told(second) == password
+    first.from_server(WELCOME[3:])
+    assert told(second) == password + WELCOME
+
+
+@pytest.mark.parametrize("ends", [Wire.client_lost, Wire.server_lost, Wire.cut, Wire.fall_silent])
+def test_who_gets_no_answer_any_more_is_not_waited_for(ends):
+    first, second = both_log_in()
+    second.from_server(WELCOME)
+    ends(first)
+    assert (told(first), told(second)) == (b"", WELCOME)
+
+
+def test_who_comes_only_to_cancel_is_not_waited_for():
+    first, second = made(), made()
+    first.peers = second.peers = [first, second]
+    first.arrived(struct.pack("!iiii", 16, 80877102, 4711, 1))
+    second.arrived(STARTUP)
+    second.from_server(WELCOME)
+    assert told(second) == WELCOME
+
+
+def test_a_login_that_is_refused_is_told_before_its_end():
+    first, second = both_log_in()
+    refused = frame(b"E", b"SFATAL\0C53300\0Mtoo many\0\0")
+    second.from_server(refused)
+    second.server_lost()
+    assert (told(second), second.client.closing) == (b"", False)  # type: ignore[union-attr]
+    first.from_server(WELCOME)
+    assert (told(second), second.client.closing) == (refused, True)  # type: ignore[union-attr]
+
+
+def test_what_waits_goes_through_when_nothing_is_held_any_more_and_is_lost_with_its_connection():
+    first, second = both_log_in(holding=True)
+    second.from_server(WELCOME)
+    second.release()
+    assert told(second) == WELCOME
+    for lose in (Wire.cut, Wire.fall_silent):
+        first, second = both_log_in()
+        second.from_server(WELCOME)
+        lose(second)
+        first.from_server(WELCOME)
+        assert (told(first), told(second)) == (WELCOME, b"")
+
+
+def test_a_login_whose_order_a_schedule_decides_waits_for_none():
+    first, second = both_log_in(holding=True)
+    first.hold_login = second.hold_login = True
+    second.from_server(WELCOME)
+    assert second.deliverable()
+    second.deliver()
+    assert told(second) == WELCOME
+
+
 # -- TLS ---------------------------------------------------------------------------------------------------------------
 
 
@@ -142,6 +233,7 @@ def test_what_comes_by_tls_is_plain_for_the_server_and_answered_in_kind(monkeypa
 
     monkeypatch.setattr(relayed, "FRONTS", {"postgres": Front})
     wire = Wire("postgres", 7, Timeline(), holding=False, hold_login=False, by_frame=False)
+    wire.peers = [wire]
     client, server, encrypting = Transport(1), Transport(2), Transport(3)
     wire.connected(client, tls=True)
     transport, upgraded, failures = wire._front.told
