@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from matrix.words import FULL, NOT_APPLICABLE, RECORD, SAFE
+from matrix.words import BREAKS, FULL, NOT_APPLICABLE, RECORD, REFUSES, SAFE
 
 from . import evidence
 from .checker import check, refusals
@@ -43,6 +43,7 @@ NOT_OWNED = "the harness does not own the order: {} (what to do: CONTRIBUTING.md
 NOT_MET = (
     "its situation ({}) was met in none of {} orders: nothing was measured (what to do: CONTRIBUTING.md, Situations)"
 )
+FAILS_BEFORE = "no order comes to its situation ({} possible): something fails before in each, such as: {}"
 NEVER_WAITS = "{} never waits here, so nobody can be cancelled in it"
 NEVER_EAGERLY = "tasks that begin to run while they are created came to its situation in none of {} orders"
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
@@ -405,6 +406,8 @@ def _why_absent(exploration: Exploration, scenario: Scenario, explorer: Explorer
         return NEVER_WAITS.format(" or ".join(scenario.during))
     if scenario.situation and scenario.situation.never:
         return scenario.situation.never
+    if explorer.exhausted and all(outcome.verdict in (REFUSES, BREAKS) for outcome in exploration.outcomes):
+        return FAILS_BEFORE.format(len(exploration.outcomes), exploration.outcomes[0].reason)
     eager = asyncio.get_running_loop().get_task_factory() is not None
     return NEVER_EAGERLY.format(len(exploration.outcomes)) if eager else ""
 

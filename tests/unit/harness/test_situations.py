@@ -568,6 +568,21 @@ async def test_a_situation_that_a_driver_keeps_from_happening_does_not_apply():
     assert (line["verdict"], line["reason"]) == ("n/a", "it never waits")
 
 
+@pytest.mark.parametrize(("name", "verdict"), [("CON-1", "n/a"), ("CON-3", "error")])
+@pytest.mark.asyncio
+async def test_where_something_fails_before_it_in_each_possible_order_it_does_not_apply(name, verdict):
+    """Not where orders are left: one of these may come to it. Nor where none failed in one of them: see below."""
+
+    class FailsToRead(Queueing):
+        async def read(self, connection, nonce):
+            raise RuntimeError("no reading today")
+
+    never = replace(catalogue()[name], situation=Situation("never", lambda history: False))
+    line = line_of(never, await Runner(Backing(FailsToRead()), 1).explore(never), 0.0)
+    assert line["verdict"] == verdict, line["reason"]
+    assert ("no reading today" in line["reason"]) is (verdict == "n/a")
+
+
 @pytest.mark.asyncio
 async def test_a_scenario_that_never_comes_to_its_situation_is_an_error_of_the_suite():
     never = replace(catalogue()["CON-1"], situation=Situation("never", lambda history: False))
