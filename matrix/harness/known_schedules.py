@@ -19,7 +19,7 @@ from matrix.words import NOT_APPLICABLE, NOT_VERDICTS, SAFE
 
 FILE = Path(__file__).resolve().parents[1] / "axes" / "schedules.json"
 ORDERS = 1  # beside the schedule on record, where that is of a safe verdict: it says little of other releases
-MOMENTS = 4  # ... cancelled at so many of its moments, where the record is of these releases; else at every one
+MOMENTS = 4  # ... cancelled at so many of its moments, where the cell was asked at every one before
 PROGRAMS = 2  # of a line of generated ones, under the same condition
 
 
@@ -48,14 +48,20 @@ class KnownResult:
 
 class KnownSchedules:
     """The record of one cell: ``newest`` are the entries of its base cell, ``own`` those in which it differs.
-    ``moments``: of how many an order beside the record is swept, None for all."""
+    ``moments``: at how many an order beside the record is cancelled, None for all; ``drawn_by``: which these are, that
+    cells of one driver ask other ones together."""
 
     def __init__(
-        self, newest: Mapping[str, Any], own: Mapping[str, Any] | None = None, moments: int | None = None
+        self,
+        newest: Mapping[str, Any],
+        own: Mapping[str, Any] | None = None,
+        moments: int | None = None,
+        drawn_by: str = "",
     ) -> None:
         self._newest = newest
         self._own = own or {}
         self.moments = moments
+        self.drawn_by = drawn_by
 
     def __bool__(self) -> bool:
         return bool(self._newest or self._own)
@@ -74,8 +80,10 @@ def read(cell: str, base: str, file: Path = FILE, python: str = platform.python_
     """The record of a cell, such as ``mysql-aiomysql-tortoise0.25`` with the base ``mysql-aiomysql``; an empty one
     where nobody has measured."""
     on_record = _all(file)
-    moments = MOMENTS if cell == base else None  # of other releases nothing else may ever be asked
-    return KnownSchedules(on_record.get(base, {}), on_record.get(own_name(cell, base, python), {}), moments)
+    own = on_record.get(own_name(cell, base, python))
+    if cell == base:  # which goes on to all orders
+        return KnownSchedules(on_record.get(base, {}), own, MOMENTS)
+    return KnownSchedules(on_record.get(base, {}), own, None if own is None else MOMENTS, cell)
 
 
 def own_name(cell: str, base: str, python: str) -> str:

@@ -356,9 +356,11 @@ class Runner:
         """Whether what was asked first gives the verdict on record, and so do a few other orders where that is safe. A
         verdict that is the same again has been seen twice: here and where it was recorded."""
         try:
-            assert self.known_schedules is not None
+            on_record = self.known_schedules
+            assert on_record is not None
             orders = ORDERS if known.verdict in (SAFE, NOT_APPLICABLE) else 0
-            explorer = Explorer(orders, f"{self.seed} {scenario.id}", tree, moments=self.known_schedules.moments)
+            drawn_by = f"{self.seed} {scenario.id} {on_record.drawn_by}".strip()
+            explorer = Explorer(orders, drawn_by, tree, moments=on_record.moments)
             for execution in explorer.executions():
                 exploration.outcomes.append(await self._run(scenario, execution, remedy))
             if not exploration.judged and remedy is not None and known.verdict == SAFE:

@@ -184,10 +184,29 @@ def test_what_was_safe_by_another_schedule_is_the_same():
     assert known_schedules.differing(other, base) == {}
 
 
-def test_only_of_the_releases_on_record_is_a_part_of_the_moments_enough(tmp_path):
-    file = tmp_path / "none.json"
-    assert known_schedules.read("mysql-aiomysql", "mysql-aiomysql", file).moments == known_schedules.MOMENTS
-    assert known_schedules.read("mysql-aiomysql0.2", "mysql-aiomysql", file).moments is None
+def test_only_of_a_cell_that_is_on_record_is_a_part_of_the_moments_enough(tmp_path):
+    file = tmp_path / "schedules.json"
+    file.write_text('{"mysql-aiomysql": {}, "mysql-aiomysql0.2": {}, "mysql-aiomysql0.1": {}}')
+    asked = [known_schedules.read(f"mysql-aiomysql{each}", "mysql-aiomysql", file) for each in ("", "0.2", "0.1", "9")]
+    assert [each.moments for each in asked] == [*[known_schedules.MOMENTS] * 3, None]
+    assert len({each.drawn_by for each in asked[:3]}) == 3
+
+
+@pytest.mark.asyncio
+async def test_cells_are_cancelled_at_moments_of_their_own():
+    """At a few each, and together at more."""
+    whole = await explored(Queueing, None, "CAN-13")
+    known = {"CAN-13": {"verdict": "safe", "schedule": whole.deciding.schedule}}
+    asked = []
+    for cell in ("one", "one", "two", "three"):
+        runner = Runner(Backing(Queueing()), BOUND)
+        runner.depth, runner.known_schedules = RECORD, known_schedules.KnownSchedules(known, {}, 2, cell)
+        brief = await runner.explore(catalogue()["CAN-13"])
+        assert "on_record" in brief.orders
+        asked.append({outcome.schedule for outcome in brief.outcomes})
+    first, again, *others = asked
+    assert first == again
+    assert len(first) < len(first.union(*others))
 
 
 @pytest.mark.asyncio
