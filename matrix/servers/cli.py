@@ -6,7 +6,7 @@ import argparse
 import functools
 import signal
 import sys
-import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -144,12 +144,12 @@ def _client_line(server: Server) -> str:
     return f"MYSQL_PWD={server.password} {program} -h {server.host} -P {server.port} -u {server.user}"
 
 
-def _stay(server: Server, told_to_stop: threading.Event) -> int:
-    while not told_to_stop.wait(0.2):
-        if not server.alive():
-            _failure(f"{Spec(server.kind, server.version)} ended by itself\n{server.log_tail(5)}")
-            return 1
-    return 0
+def _stay(server: Server) -> int:
+    """Until it ends, which is 1; who is told to stop gets a KeyboardInterrupt here."""
+    while server.alive():
+        time.sleep(0.2)
+    _failure(f"{Spec(server.kind, server.version)} ended by itself\n{server.log_tail(5)}")
+    return 1
 
 
 def start_server(options: argparse.Namespace) -> int:
@@ -159,13 +159,12 @@ def start_server(options: argparse.Namespace) -> int:
     if kind.how != "private":
         how = "no server" if kind.how == TOOL else kind.how
         raise BadSpec(f"{spec}: {kind.title} is {how}: it cannot be started")
-    told_to_stop = threading.Event()
+    told: list[int] = []  # not an Event: a handler that comes while this thread waits for it would wait for its lock
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        if told_to_stop.is_set():
-            return
-        told_to_stop.set()
-        raise KeyboardInterrupt  # also out of a download
+    def stop(number: int, _frame: FrameType | None) -> None:
+        told.append(number)
+        if len(told) == 1:
+            raise KeyboardInterrupt  # also out of a download
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
@@ -175,7 +174,7 @@ def start_server(options: argparse.Namespace) -> int:
             print(server.url)
             print(_client_line(server), flush=True)
             _say("running until Ctrl-C")
-            return _stay(server, told_to_stop)
+            return _stay(server)
     except KeyboardInterrupt:
         return 0
     finally:

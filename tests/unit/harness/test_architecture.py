@@ -28,6 +28,8 @@ GROUND = ("matrix.words", "matrix.lines", "matrix.files", "matrix.parent", "matr
 
 
 def files(folder: str) -> list[Path]:
+    if folder.endswith(".py"):
+        return [ROOT / folder]
     return sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
 
 
@@ -260,6 +262,39 @@ def test_no_scenario_sleeps(path):
 @in_every_file("tests/compliance")
 def test_no_scenario_looks_at_the_clock(path):
     return [name for name in imports(path) if within(name, "time", "datetime")]
+
+
+HARMLESS = {"append", "len", "signal.Signals", "signal.signal"}  # what can be called whatever it came in between
+
+
+def handlers(tree: ast.AST) -> Iterator[ast.AST]:
+    """Functions of this file that it gives to signal.signal."""
+    calls = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "signal.signal"
+    ]
+    given = [call.args[1] for call in calls]
+    yield from (each for each in given if isinstance(each, ast.Lambda))
+    names = {each.id for each in given if isinstance(each, ast.Name)}
+    yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in names)
+
+
+@in_every_file("matrix", "conftest.py")
+def test_no_handler_of_a_signal_may_wait_for_a_lock(path):
+    """It comes between any two instructions of the main thread, which may hold the lock just then: that of an Event
+    that it waits for, or of a stream that it prints to."""
+    calls = [
+        n for each in handlers(ast.parse(path.read_text("utf-8"))) for n in ast.walk(each) if isinstance(n, ast.Call)
+    ]
+    names = [ast.unparse(call.func) for call in calls]
+    return [name for name in names if name not in HARMLESS and name.rpartition(".")[2] not in HARMLESS]
+
+
+def test_the_linter_sees_what_a_handler_calls():
+    text = "def f(number, frame):\n    told.set()\nsignal.signal(2, f)\nsignal.signal(1, lambda *_: print())\n"
+    assert [ast.unparse(each).splitlines()[-1].strip() for each in handlers(ast.parse(text))] == [
+        "lambda *_: print()",
+        "told.set()",
+    ]
 
 
 def test_the_linter_sees_relative_and_hidden_imports(tmp_path, monkeypatch):
