@@ -40,8 +40,8 @@ def run(
     """The completed process; ``imports``: what the module imports later than at its start."""
     before = _before(module, imports)
     with tempfile.TemporaryDirectory() as folder:
-        asked = {"arguments": arguments, "env": {**(os.environ if env is None else env)}, "folder": folder}
-        asked["cwd"] = str(cwd)
+        own = {**(os.environ if env is None else env)}
+        asked = {"arguments": arguments, "env": own, "cwd": str(cwd), "folder": folder}
         before.stdin.write(json.dumps(asked) + "\n")
         before.stdin.flush()
         if not select.select([before.stdout], [], [], timeout)[0]:

@@ -36,7 +36,6 @@ from matrix.harness.strategies import replay
 from tests.unit.miniatures.driver import Backing, Queueing
 
 ROOT = Path(__file__).parents[3]
-
 pytestmark = pytest.mark.asyncio
 PR_GET_PDEATHSIG = 2
 
