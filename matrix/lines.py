@@ -238,6 +238,7 @@ class Chosen(TypedDict, total=False):
     possible: int | None
     estimate: int | None
     situation_not_met: int
+    made_again: list[str]
     swept: int
     placed: int
     unplaced: int

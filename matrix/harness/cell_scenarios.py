@@ -77,6 +77,10 @@ def merge(lines: dict[str, ScenarioLine]) -> ScenarioLine:
         for kind, each in lines.items()
         if each["verdict"] in VERDICTS or (each["orders"] and each["orders"].get("situation_not_met"))
     }
+    ran = [(kind, each["orders"]) for kind, each in lines.items() if each["orders"]]
+    again = [f"{kind}: {failed}" for kind, orders in ran for failed in orders.get("made_again", [])]
+    if again and line["orders"]:
+        line["orders"] = {**line["orders"], "made_again": again}
     line["seconds"] = round(sum(each["seconds"] or 0.0 for each in lines.values()), 4)
     if line["verdict"] != SAFE:
         found = because({"kind": "in_database", "database": deciding, "finding": line["finding"]})

@@ -2,6 +2,10 @@
 cell.
 
 The child reports each step before it takes it, so that a crash has a schedule too.
+
+Threads that race inside a C driver may also destroy memory that is not theirs, and then anything in that process may
+fail: the loop has been seen to be given -1639009656 as its file. Where a child fails by what the harness never raises,
+its run says nothing, and is made again; that this happened is kept beside what it says then.
 """
 
 from __future__ import annotations
@@ -32,8 +36,10 @@ from .history import without_folders
 from .loop import MatrixLoop, thread_rests
 from .outcome import Outcome
 from .runner import Runner
+from .schedule import ScheduleMismatch
 from .sentences import sentence
 from .threads import all_asleep, fast_asleep, others
+from .witness import WitnessError
 from .world import World
 
 if TYPE_CHECKING:
@@ -62,10 +68,32 @@ CRASHES = frozenset(
 )
 EVIDENCE = b'{"evidence": '  # how the message begins that has it
 UNSERVED = "unserved"  # no proof: the server does not answer either
+ATTEMPTS = 3  # runs of one schedule, one after the other, until one says something
+SAID = (HarnessError, ScheduleMismatch, WitnessError)  # what the harness raises, and means
 
 
 async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution, remedy: Any) -> Outcome:
-    """One schedule in a forked child. Fills ``execution`` with what was chosen, as a run in this process would."""
+    """One schedule in a forked child. Fills ``execution`` with what was chosen, as a run in this process would.
+
+    Raises HarnessError where it cannot be judged, in each of ATTEMPTS runs where the child itself fails.
+    """
+    lost: list[str] = []
+    while len(lost) < ATTEMPTS:
+        messages, hung, ended, where = _in_child(runner, scenario, execution, remedy)
+        if failed := next((m["failed"] for m in messages if "failed" in m), None):
+            runner.backing.reopen_witness()  # who knows in the middle of what the child has left it
+            lost.append(failed)
+            continue
+        outcome = _judged(runner, scenario, execution, messages, hung, ended, where)
+        outcome.lost = lost
+        return outcome
+    raise HarnessError(f"{lost[-1]} (so in each of {ATTEMPTS} runs)")
+
+
+def _in_child(
+    runner: Runner, scenario: Scenario, execution: Execution, remedy: Any
+) -> tuple[list[dict[str, Any]], str | None, os.waitid_result, str]:
+    """Run it there. Returns the child's messages, how it is known to hang, if it is, how it ended, and its stacks."""
     parent = os.getpid()
     use_up_free_memory(parent)
     _ = scenario.source  # read off once, here: what a child learns is lost with it
@@ -80,7 +108,19 @@ async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution
         messages, hung = _collect(reading, child, said, stacks, runner.backing.answers)
         ended = _wait_for(child)
         stacks.seek(0)
-        where = without_folders(stacks.read().decode())
+        return messages, hung, ended, without_folders(stacks.read().decode())
+
+
+def _judged(
+    runner: Runner,
+    scenario: Scenario,
+    execution: Execution,
+    messages: list[dict[str, Any]],
+    hung: str | None,
+    ended: os.waitid_result,
+    where: str,
+) -> Outcome:
+    """What a child's messages and its end say. Raises HarnessError where they say nothing."""
     steps = [m["step"] for m in messages if "step" in m]
     # The others were nobody's choice: the loop was stuck, or a moment of cancellation had come.
     chosen = [step for step in steps if step[0] != "-" and "@" not in step[0]]
@@ -342,7 +382,7 @@ def _child(
         loop_thread = threading.get_native_id()
 
         def failed(error: Exception) -> None:
-            send({"error": f"what stands in for the loop failed: {type(error).__name__}: {error}"})
+            send({"failed": f"what stands in for the loop failed: {type(error).__name__}: {error}"})
             os._exit(0)
 
         relayed = lambda helper: send({"relayed": helper})  # noqa: E731
@@ -351,7 +391,9 @@ def _child(
         known = {"waits": (execution.waits, execution.victim), "outside": execution.outside}
         send({"evidence": outcome.evidence})
         send({"outcome": _plain(outcome), **known})
-    except BaseException as error:
+    except SAID as error:
         send({"error": f"{type(error).__name__}: {error}"})
+    except BaseException as error:
+        send({"failed": f"{type(error).__name__}: {error}"})
     finally:
         os._exit(0)  # threads that a driver has lost must not be waited for

@@ -29,6 +29,7 @@ class Outcome:
     proof: str | None
     crashed: bool = False  # the interpreter died (isolated.py)
     met: bool = True  # whether it came to the scenario's situation; else this order says nothing of it
+    lost: list[str] = field(default_factory=list)  # how earlier attempts at this run failed, which said nothing
     enabled: Choices = ()  # among what each step was chosen; not known of a run in a child process
 
     @functools.cached_property
@@ -71,6 +72,7 @@ class Exploration:
     absent: str = ""  # why it does not apply after all: what the driver never does
     evidence: Evidence = field(default_factory=Evidence)
     once: list[Outcome] = field(default_factory=list)  # seen once and not again (drivers whose threads race inside)
+    lost: list[str] = field(default_factory=list)  # how runs failed which were then made again (isolated.py)
 
     @property
     def judged(self) -> list[Outcome]:

@@ -98,6 +98,7 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
     deciding = exploration.deciding
     explored, judged = len(exploration.outcomes), len(exploration.judged)
     apart: Chosen = {"situation_not_met": explored - judged} if explored > judged else {}
+    again: Chosen = {"made_again": exploration.lost} if exploration.lost else {}
     once = [{"verdict": outcome.verdict, "schedule": outcome.schedule} for outcome in exploration.once]
     finding = deciding.finding
     return {
@@ -111,6 +112,7 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
             "verdicts": exploration.counts,
             **exploration.orders,
             **apart,
+            **again,
             "anomalies": exploration.anomalies,
         },
         "schedule": deciding.schedule or None,

@@ -243,10 +243,12 @@ class Runner:
             enabled=world.execution.enabled,
         )
 
-    async def _run(self, scenario: Scenario, execution: Execution, remedy: Any) -> Outcome:
-        if self._once is not None:
-            return await self._once(self, scenario, execution, remedy)
-        return await self.once(scenario, execution, remedy)
+    async def _run(self, exploration: Exploration, scenario: Scenario, execution: Execution, remedy: Any) -> Outcome:
+        if self._once is None:
+            return await self.once(scenario, execution, remedy)
+        outcome = await self._once(self, scenario, execution, remedy)
+        exploration.lost += outcome.lost
+        return outcome
 
     # -- all schedules ---------------------------------------------------------------------------------------------
     async def explore(
@@ -316,7 +318,7 @@ class Runner:
         """Run what the explorer says, until ``enough`` orders have come to the situation, if a number is given."""
         taken = 0
         for execution in explorer.executions():
-            exploration.outcomes.append(await self._run(scenario, execution, remedy))
+            exploration.outcomes.append(await self._run(exploration, scenario, execution, remedy))
             taken += len(execution.taken)
             if exploration.outcomes[-1].proof == "deadline":
                 break  # a defect of the harness, to be mended: more of it would only take longer
@@ -346,7 +348,7 @@ class Runner:
         for schedule in schedules:
             on_record = Execution(replay(schedule, lenient=True))
             asked = on_record.cancel
-            exploration.outcomes.append(await self._run(scenario, on_record, remedy))
+            exploration.outcomes.append(await self._run(exploration, scenario, on_record, remedy))
             if tree is not None:
                 tree.add(asked, on_record)
 
@@ -362,7 +364,7 @@ class Runner:
             drawn_by = f"{self.seed} {scenario.id} {on_record.drawn_by}".strip()
             explorer = Explorer(orders, drawn_by, tree, moments=on_record.moments)
             for execution in explorer.executions():
-                exploration.outcomes.append(await self._run(scenario, execution, remedy))
+                exploration.outcomes.append(await self._run(exploration, scenario, execution, remedy))
             if not exploration.judged and remedy is not None and known.verdict == SAFE:
                 # None of its own came to the situation, as with a remedy that makes it rare: the one on record did.
                 await self._ask_again(known.schedules[:1], exploration, scenario, remedy, tree)
@@ -378,7 +380,7 @@ class Runner:
     async def _repeat(self, exploration: Exploration, scenario: Scenario, remedy: Any) -> None:
         """The deciding schedule once more: anything else than the same again is the harness's ``error``."""
         deciding = exploration.deciding
-        again = await self._run(scenario, Execution(replay(deciding.schedule)), remedy)
+        again = await self._run(exploration, scenario, Execution(replay(deciding.schedule)), remedy)
         if differs := difference(deciding, again):
             exploration.error = NOT_OWNED.format(differs)
             exploration.evidence = {**deciding.evidence, "second_run": {**again.evidence}}
@@ -394,7 +396,8 @@ class Runner:
             if deciding.crashed or deciding.verdict == SAFE or deciding in exploration.once:
                 return
             for _ in range(REPEATS):
-                again = await self._run(scenario, Execution(replay(deciding.schedule, lenient=True)), remedy)
+                execution = Execution(replay(deciding.schedule, lenient=True))
+                again = await self._run(exploration, scenario, execution, remedy)
                 if again.verdict == deciding.verdict:
                     return
             exploration.once.append(deciding)

@@ -35,3 +35,16 @@ async def test_a_scenario_about_the_server_leaves_a_cell_s_library_out(monkeypat
     assert list(line.get("variants", databases)) == databases
     if len(databases) > 1:
         assert line["schedules"] == {kind: f"A.{kind}" for kind in databases}
+
+
+async def test_a_line_of_several_databases_says_of_each_how_its_runs_failed_and_were_made_again():
+    made = Scenario("POOL-0", "made up", "Made up.", "must", (), None, False, (3, 10), None, "", "", ())
+    safe = {**without_verdict(made, "safe", ""), "seconds": 1.0, "schedule": "A.B", "depth": "full", "finding": None}
+    ran = {"explored": 3, "verdicts": {"safe": 3}, "possible": None}
+    lines = {
+        "postgres": {**safe, "orders": ran},
+        "mariadb": {**safe, "orders": {**ran, "made_again": ["ValueError", "OSError"]}},
+        "sqlite": {**safe, "orders": None},
+    }
+    assert cell_scenarios.merge(lines)["orders"] == {**ran, "made_again": ["mariadb: ValueError", "mariadb: OSError"]}
+    assert "made_again" not in ran

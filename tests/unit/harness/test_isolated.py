@@ -9,6 +9,7 @@ import inspect
 import itertools
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -28,11 +29,13 @@ from matrix.harness.gate import Gate
 from matrix.harness.isolated import once_in_child
 from matrix.harness.outcome import Exploration, Outcome
 from matrix.harness.remedy import Remedy
+from matrix.harness.result_lines import line_of
 from matrix.harness.runner import Runner
 from matrix.harness.scenario import Scenario
 from matrix.harness.schedule import CancelPoint, Execution
 from matrix.harness.sentences import sentence
 from matrix.harness.strategies import replay
+from matrix.report.pages import orders_in_words
 from tests.unit.miniatures.driver import Backing, Queueing
 
 ROOT = Path(__file__).parents[3]
@@ -241,13 +244,56 @@ async def test_a_child_that_is_ended_from_outside_is_an_error_not_a_verdict(numb
     assert number.name in found.error
 
 
-async def test_an_error_of_the_program_is_an_error_not_a_verdict():
-    async def program(world):
-        raise KeyError("a slip of the pen")
+async def slips(world):
+    raise KeyError("a slip of the pen")
 
-    error = (await run(program)).error
+
+async def test_an_error_of_the_program_is_an_error_not_a_verdict():
+    error = (await run(slips)).error
     assert error.startswith("HarnessError: ")
     assert "KeyError" in error
+
+
+def failing_process(*failing: int) -> Any:
+    """A scenario whose run with one of these numbers fails in its process by what no harness raises."""
+    runs = itertools.count(1)
+    forks = [0]
+
+    async def program(world):
+        if forks[0] in failing:
+            world.loop.idle_selector.select = lambda timeout=None: select.select([-1639009656], [], [], 0)
+        await two_reads(world)
+
+    def next_run() -> None:
+        forks[0] = next(runs)
+
+    return program, next_run
+
+
+@pytest.mark.parametrize(("failing", "made_again"), [((), 0), ((1,), 1), ((1, 2), 2)])
+async def test_a_run_whose_process_fails_by_itself_is_made_again(failing, made_again, monkeypatch):
+    """As where threads that race inside a driver destroyed memory: it says nothing of the driver, but is not hidden."""
+    program, next_run = failing_process(*failing)
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", lambda: next_run() or fork())
+    found = await run(program)
+    assert (found.error, found.deciding.verdict, len(found.outcomes)) == ("", "safe", 1)
+    assert found.lost == ["ValueError: file descriptor cannot be a negative integer (-1639009656)"] * made_again
+    line = line_of(scenario_of(program), found, 0.1)
+    assert line["orders"].get("made_again", []) == found.lost
+    assert ("the process of a run failed" in orders_in_words(line["orders"])) == bool(made_again)
+
+
+async def test_a_process_that_fails_in_each_run_is_an_error_not_a_verdict(monkeypatch):
+    program, next_run = failing_process(*range(1, isolated.ATTEMPTS + 1))
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", lambda: next_run() or fork())
+    assert "negative integer (-1639009656) (so in each of 3 runs)" in (await run(program)).error
+
+
+async def test_what_the_harness_raises_itself_is_said_at_once(ends):
+    assert "KeyError" in (await run(slips)).error
+    assert len(ends) == 1
 
 
 async def loses_its_connections(world):
