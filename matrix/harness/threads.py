@@ -8,13 +8,16 @@ To look at one thread after the other is no look at all of them: one that was as
 at next. So each is looked at twice, and the kernel counts how often it was given a core. Who was asleep both times, and
 was given none between, slept all the while; and between the last first look and the first second one, all of them did,
 so that none was left who could wake another.
+
+A thread that was woken is still shown in its call while a core that idles has yet to be told of it (TASK_WAKING; on a
+virtual machine for as long as its host needs to let that core run). Its state is "R" then already: the second look is
+at the state, and who has state "S" and was given no core since the first look was not woken before that one either.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
 import os
 import platform
 import re
@@ -37,6 +40,7 @@ PPOLL = {"x86_64": b"271", "aarch64": b"73"}.get(platform.machine())  # ... the 
 POLLED = struct.Struct("=ihh")  # struct pollfd
 MOST_POLLED = 8
 MOST_FILES = 200  # kept open by each thread that looks
+ASLEEP = re.compile(r"^State:\s*S", re.MULTILINE)
 SWITCHES = re.compile(r"ctxt_switches:\s*(\d+)")
 
 
@@ -51,7 +55,10 @@ def fast_asleep(process: int, but: int) -> frozenset[tuple[int, int]] | None:
                 continue
             if not _waits_for_a_lock((task / "syscall").read_bytes().split()):
                 return None
-            switches = SWITCHES.findall((task / "status").read_text())
+            status = (task / "status").read_text()
+            if ASLEEP.search(status) is None:
+                return None
+            switches = SWITCHES.findall(status)
             found.add((int(task.name), sum(map(int, switches))))
     except OSError:
         return None
@@ -67,8 +74,6 @@ def all_asleep(
     they slept too: one that is interrupted may hold the interpreter's own lock, for which others wait without a limit.
     False where that cannot be known."""
     every = [*threads, *bystanders]
-    good = [*(functools.partial(_sleeps_for_good, thread, sockets) for thread in threads)]
-    good += [functools.partial(_sleeps, thread) for thread in bystanders]
     try:
         # One that was awake a moment ago mostly still is: then no other need be looked at.
         if _files.awake in threads and not _sleeps_for_good(_files.awake, sockets):
@@ -76,7 +81,12 @@ def all_asleep(
         counts = [*map(_times_run, every)]
         if b"0\n" in counts:  # the kernel does not count that
             return False
-        return all(sleeps() for _ in range(2) for sleeps in good) and counts == [*map(_times_run, every)]
+        return (
+            all(_sleeps_for_good(thread, sockets) for thread in threads)
+            and all(map(_sleeps, bystanders))
+            and not any(map(_was_woken, every))
+            and counts == [*map(_times_run, every)]
+        )
     except OSError:  # it has ended, or the kernel does not say
         return False
 
@@ -89,6 +99,11 @@ def _times_run(thread: int) -> bytes:
 def _sleeps(thread: int) -> bool:
     """Whether a thread sleeps in a call: "running" is shown of one that does not, -1 of one that is in none."""
     return _files.read(thread, "syscall").split()[0].isdigit()
+
+
+def _was_woken(thread: int) -> bool:
+    """Whether a thread runs, or is about to: its state, behind its name, which may be anything."""
+    return _files.read(thread, "stat").rpartition(b") ")[2][:1] not in (b"S", b"D")
 
 
 def _sleeps_for_good(thread: int, sockets: Callable[[], Collection[int]]) -> bool:

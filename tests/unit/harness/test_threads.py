@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from matrix.harness.threads import all_asleep, others
+from matrix.harness.threads import _Files, all_asleep, fast_asleep, others
 from tests.unit.harness.test_loop import until
 
 
@@ -179,6 +180,37 @@ def test_threads_that_wake_each_other_never_sleep_all_at_once(threads):
     threads.start(play(balls[1], balls[0]))
     balls[0].release()
     assert not until(threads.asleep, 1.0)
+
+
+@pytest.mark.parametrize(("state", "asleep"), [(b"S", True), (b"R", False)])
+def test_who_was_woken_and_has_no_core_yet_is_not_asleep(threads, monkeypatch, state, asleep):
+    """A core that idles is told of it a moment later; until then the call is shown in which the thread slept."""
+    threads.start(threads.end.wait)
+    until(threads.asleep)
+    read = _Files.read
+
+    def woken(self, thread, what):
+        return b"1 (a) R name) %c 1 2" % state if what == "stat" else read(self, thread, what)
+
+    monkeypatch.setattr(_Files, "read", woken)
+    assert threads.asleep() == asleep
+
+
+def test_a_process_one_of_whose_threads_was_woken_is_not_asleep(monkeypatch):
+    child = os.fork()
+    if child == 0:
+        lock = threading.Lock()
+        with lock:
+            lock.acquire()  # for ever
+    try:
+        read_text = Path.read_text
+        for state, asleep in ("S (sleeping)", True), ("R (running)", False):
+            with monkeypatch.context() as patched:
+                patched.setattr(Path, "read_text", lambda path, to=state: read_text(path).replace("S (sleeping)", to))
+                assert until(lambda: fast_asleep(child, 0) is not None, 5.0 if asleep else 0.1) == asleep
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_what_the_kernel_does_not_show_is_not_known(threads, monkeypatch):
