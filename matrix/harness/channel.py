@@ -110,6 +110,11 @@ class Channel:
         """It is busy, and what it waits for wakes the loop: the server's answer, or its end."""
         return False
 
+    def heard(self) -> bool:
+        """The server has begun with all that it was asked. Returns whether that is not so any more: what waited for this
+        was sent to it."""
+        return False
+
     def deliverable(self) -> bool:
         """At least one complete answer is held."""
         raise NotImplementedError

@@ -69,6 +69,11 @@ class Gates:
     def connecting(self) -> bool:
         return any(gate.connecting() for gate in self._relays)
 
+    def heard(self) -> bool:
+        """The world is quiet: the server has begun with all that it was asked. Returns whether it is not so any more: a
+        request to cancel, which came at the same time as what it cancels, has gone to the server."""
+        return sum(wire.heard() for gate in self._relays for wire in gate.wires) > 0
+
     def unread(self) -> int:
         """Bytes that were delivered to the driver's sockets and that it has not read."""
         return sum(wire.unread() for gate in self._relays for wire in gate.wires)

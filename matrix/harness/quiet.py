@@ -90,7 +90,9 @@ class Quiet:
                 events = selector.wait(0)
                 if events:
                     return events
-                break
+                if not self._gates.heard():
+                    break
+                continue
             # How long decides nothing. Where nobody is waited for but servers, the loop hears each of them; the end of
             # what else is busy is an event too; the going to sleep of a thread is none.
             pause = min(2 * pause, LONGEST_PAUSE) if busy else SHORTEST_PAUSE
@@ -103,11 +105,12 @@ class Quiet:
                 asked = waited
                 # Not in a cycle, which the server ends by itself; unless it does not see it.
                 if self._all_wait_for_locks(busy) or (self._unseen and waited > UNSEEN_AFTER):
-                    self.blocked = busy
                     events = selector.wait(0)
                     if events:
                         return events
-                    break
+                    if not self._gates.heard():
+                        self.blocked = busy
+                        break
             if waited > DEADLINE:
                 self.stalled = True
                 self.blocked = busy

@@ -59,6 +59,8 @@ class Wire(Channel):
         self.listens = False
         self.news_due = 0  # notifications that the server has still to send it, as soon as nothing is under way
         self._between = False  # nothing is: its last word was that it is ready
+        self._lately = False  # it has asked since the world was quiet: the server may not have begun with it
+        self._request = b""  # to cancel what was asked just now; the server hears of it when it has begun
         self._early = bytearray()
         self._late = bytearray()  # of the login's answers, what waits for an earlier connection's
         self.login: Login | None = None  # where connections of the server are kept
@@ -114,6 +116,28 @@ class Wire(Channel):
                     self.segments.token(token.decode())
         for token in set(TOKEN.findall(data)) - placed:
             self.segments.token(token.decode())
+        self._lately = self._lately or not login
+        if any(wire._lately and wire.tracker.owed for wire in self._cancelled()):
+            self._request = data
+        else:
+            self._send(data, login)
+
+    def _cancelled(self) -> list[Wire]:
+        """Whom it asks the server to cancel."""
+        asked = self.tracker.cancels
+        return [] if asked is None else [wire for wire in self.peers if wire.tracker.backend_id == asked]
+
+    def heard(self) -> bool:
+        """The world is quiet: the server has answered what it was asked, or waits for a lock. Returns whether a request
+        to cancel has gone to it now. Sent at the same time as what it cancels, it would reach another of the server's
+        processes, and which of them is the quicker would be nobody's choice."""
+        self._lately = False
+        request, self._request = self._request, b""
+        if request:
+            self._send(request, login=True)
+        return bool(request)
+
+    def _send(self, data: bytes, login: bool) -> None:
         if self._lost or (self.login is not None and self._warm(self.login, data, login)):
             return
         if self.server is None:
@@ -218,6 +242,7 @@ class Wire(Channel):
             self._close_client()
 
     def client_lost(self) -> None:
+        self.heard()
         self.client = None
         self.closed = True
         self._let_logins_through()
@@ -230,7 +255,7 @@ class Wire(Channel):
     def due(self) -> bool:
         if self.closed:
             return self._left and self.server is not None
-        if self.silent:
+        if self.silent or self._request:
             return False
         if self.server is None:
             return bool(self._early)
@@ -282,6 +307,7 @@ class Wire(Channel):
         """Relay what lies in the sockets now; only for a thread that stands in for a loop that is stuck. Raises OSError
         where that cannot be done without the loop."""
         self.release()
+        self.heard()
         sides = (self.client, self.arrived, self.server), (self.server, self.from_server, self.client)
         for transport, handle, other in sides:
             if transport is None:
@@ -311,6 +337,7 @@ class Wire(Channel):
         self.silent = True
         self.held.clear()
         self._late.clear()
+        self._request = b""
         self._let_logins_through()
 
     def reset(self) -> None:
@@ -325,6 +352,7 @@ class Wire(Channel):
         self._left = False
         self.held.clear()
         self._late.clear()
+        self._request = b""
         self._let_logins_through()
         for transport in (self.client, self.server):
             if transport is not None:

@@ -126,6 +126,65 @@ def test_what_the_driver_has_not_read_is_known_while_it_is_there():
     assert wire.unread() == 0
 
 
+# -- a request to cancel at the same time as what it cancels -----------------------------------------------------------
+
+
+def cancel(session: int = 4711) -> bytes:
+    return struct.pack("!iiii", 16, 80877102, session, 1)
+
+
+def asked_and_cancelled(data: bytes = cancel()) -> tuple[Wire, Wire]:
+    """A connection with a question that the server may not have begun with, and one with a request to cancel it."""
+    wire, request = logged_in(holding=True), made(holding=True)
+    wire.peers = request.peers = [wire, request]
+    wire.from_client(query("one"))
+    request.from_client(data)
+    return wire, request
+
+
+def test_a_request_to_cancel_what_was_asked_just_now_is_sent_when_the_server_has_begun_with_it():
+    wire, request = asked_and_cancelled()
+    assert (request.server.written, request.due(), request.busy()) == (b"", False, False)
+    assert wire.due()
+    assert not wire.heard()
+    assert request.heard()
+    assert (request.server.written, request.due()) == (cancel(), True)
+    assert not request.heard()
+
+
+def test_a_request_to_cancel_what_the_server_has_begun_with_is_sent_at_once():
+    wire, request = logged_in(holding=True), made()
+    wire.peers = request.peers = [wire, request]
+    wire.from_client(query("one"))
+    wire.heard()
+    request.from_client(cancel())
+    assert request.server.written == cancel()
+
+
+def test_a_request_to_cancel_what_was_answered_is_sent_at_once():
+    wire, request = logged_in(holding=True), made()
+    wire.peers = request.peers = [wire, request]
+    wire.from_client(query("one"))
+    wire.from_server(done("one"))
+    request.from_client(cancel())
+    assert request.server.written == cancel()
+
+
+def test_a_request_to_cancel_another_session_is_sent_at_once():
+    _, request = asked_and_cancelled(cancel(4712))
+    assert request.server.written == cancel(4712)
+
+
+def test_a_request_to_cancel_is_sent_by_who_leaves_and_lost_where_the_line_is_cut():
+    _, request = asked_and_cancelled()
+    request.client_lost()
+    assert request.server.written == cancel()
+    for end in (Wire.cut, Wire.fall_silent):
+        _, request = asked_and_cancelled()
+        end(request)
+        assert (request.heard(), request.server.written) == (False, b"")
+
+
 # -- logins at the same time -------------------------------------------------------------------------------------------
 
 

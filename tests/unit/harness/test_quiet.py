@@ -1,0 +1,76 @@
+"""What is done before a world counts as quiet: requests to cancel that came with what they cancel are sent then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from matrix.harness.loop import MatrixLoop
+from matrix.harness.quiet import Quiet
+
+
+class Busy:
+    """A channel whose request waits for a lock, until it is cancelled."""
+
+    cancelled = False
+
+    def busy(self) -> bool:
+        return not self.cancelled
+
+    def due(self) -> bool:
+        return not self.cancelled
+
+    def in_transaction(self) -> bool:
+        return False
+
+    def backend_id(self) -> int:
+        return 7
+
+
+@pytest.fixture
+def loop() -> Iterator[MatrixLoop]:
+    made = MatrixLoop()
+    yield made
+    made.close()
+
+
+def quiet_of(loop: MatrixLoop, channels: list[Busy], requests: list[int]) -> Quiet:
+    """One by one the requests are sent when the world is quiet, and end the wait of all channels."""
+
+    def heard() -> bool:
+        if requests:
+            requests.pop()
+            for channel in channels:
+                channel.cancelled = True
+            return True
+        return False
+
+    workers = SimpleNamespace(channels=[], held_threads=list)
+    gates: Any = SimpleNamespace(channels=lambda: channels, connecting=lambda: False, heard=heard, workers=workers)
+    witness = SimpleNamespace(lock_waits=lambda: {7: frozenset({8})})
+    return Quiet(loop, gates, witness, lambda seconds: True)
+
+
+def test_a_request_to_cancel_is_sent_where_nothing_else_is_due(loop):
+    requests = [1, 2]
+    quiet = quiet_of(loop, [], requests)
+    loop.run_until_complete(quiet.wait())
+    assert requests == []
+
+
+def test_a_request_to_cancel_is_sent_where_what_it_cancels_waits_for_a_lock(loop):
+    requests = [1]
+    quiet = quiet_of(loop, [Busy()], requests)
+    loop.run_until_complete(quiet.wait())
+    assert requests == []
+    assert quiet.blocked == []
+
+
+def test_what_waits_for_a_lock_and_is_not_cancelled_is_blocked(loop):
+    channel = Busy()
+    quiet = quiet_of(loop, [channel], [])
+    loop.run_until_complete(quiet.wait())
+    assert quiet.blocked == [channel]
