@@ -111,7 +111,7 @@ class Channel:
         return False
 
     def heard(self) -> bool:
-        """The server has begun with all that it was asked. Returns whether that is not so any more: what waited for this
+        """The server has begun with all that it was asked. Returns whether it is not so any more: what waited for this
         was sent to it."""
         return False
 
