@@ -90,9 +90,9 @@ class Quiet:
                 events = selector.wait(0)
                 if events:
                     return events
-                if not self._gates.heard():
-                    break
-                continue
+                if self._gates.heard():
+                    return []  # the loop sends it
+                break
             # How long decides nothing. Where nobody is waited for but servers, the loop hears each of them; the end of
             # what else is busy is an event too; the going to sleep of a thread is none.
             pause = min(2 * pause, LONGEST_PAUSE) if busy else SHORTEST_PAUSE
@@ -108,9 +108,10 @@ class Quiet:
                     events = selector.wait(0)
                     if events:
                         return events
-                    if not self._gates.heard():
-                        self.blocked = busy
-                        break
+                    if self._gates.heard():
+                        return []
+                    self.blocked = busy
+                    break
             if waited > DEADLINE:
                 self.stalled = True
                 self.blocked = busy

@@ -38,15 +38,17 @@ def loop() -> Iterator[MatrixLoop]:
 
 
 def quiet_of(loop: MatrixLoop, channels: list[Busy], requests: list[int]) -> Quiet:
-    """One by one the requests are sent when the world is quiet, and end the wait of all channels."""
+    """One by one the requests are sent when the world is quiet, by the loop, and end the wait of all channels."""
+
+    def sent() -> None:
+        requests.pop()
+        for channel in channels:
+            channel.cancelled = True
 
     def heard() -> bool:
         if requests:
-            requests.pop()
-            for channel in channels:
-                channel.cancelled = True
-            return True
-        return False
+            loop.call_soon(sent)
+        return bool(requests)
 
     workers = SimpleNamespace(channels=[], held_threads=list)
     gates: Any = SimpleNamespace(channels=lambda: channels, connecting=lambda: False, heard=heard, workers=workers)
