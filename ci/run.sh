@@ -5,8 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+python=$(python3 ci/quickest.py)
+
 # The longest first, so that no core idles at the end.
-cells=$(python3 -c "
+cells=$("$python" -c "
 import json
 from matrix.harness.drivers import bases
 costs = json.load(open('matrix/axes/costs.json', encoding='utf-8'))
@@ -15,7 +17,7 @@ print(*sorted(bases(), key=lambda cell: -costs.get(cell, 0)), sep=',')")
 # A tool environment of its own, so that the machine's Python is left as it is. It has what tox.ini requires: several
 # tox at a time would each want to install that.
 if [ ! -x .tox/ci/bin/uv ]; then
-    python3 -m venv .tox/ci
+    "$python" -m venv .tox/ci
     .tox/ci/bin/python -m pip install --quiet --disable-pip-version-check "tox>=4.30" "tox-uv>=1.28"
 fi
 tox=.tox/ci/bin/tox

@@ -21,6 +21,7 @@ from typing import Any
 
 ENTRY, SEED, COUNTER = "entry", "seed", "counter"
 ORPHAN = "orphan"  # no row of it can be committed: that of SEED which it names must be there by then, and never is
+LOGIN_SECONDS = 30  # of real time that a server may take to let a witness in
 SEEDS = 400  # more questions than any run asks
 
 
@@ -197,7 +198,7 @@ class PostgresWitness(Witness):
                 port=address.port,
                 password=address.password or None,
                 database=address.database or "postgres",
-                timeout=30,
+                timeout=LOGIN_SECONDS,
             )
         except Exception as error:  # whatever a client makes of what answers there
             raise WitnessError(
@@ -308,11 +309,7 @@ class MySQLWitness(Witness):
     engine = "ENGINE=InnoDB"
     module = "mysql.connector"
     # Without what it tells the server of itself (CLIENT_CONNECT_ATTRS): it starts lsb_release for each connection.
-    settings: Mapping[str, Any] = {
-        "collation": "utf8mb4_general_ci",
-        "connection_timeout": 30,
-        "client_flags": [-(1 << 20)],
-    }
+    settings: Mapping[str, Any] = {"collation": "utf8mb4_general_ci", "client_flags": [-(1 << 20)]}
 
     def __init__(self, address: Address) -> None:
         super().__init__(address)
@@ -338,6 +335,7 @@ class MySQLWitness(Witness):
             database=address.database or None,
             autocommit=True,
             charset="utf8mb4",
+            connect_timeout=LOGIN_SECONDS,
             **self.settings,
         )
         near = address.host in ("127.0.0.1", "localhost")
@@ -407,7 +405,7 @@ class PyMySQLWitness(MySQLWitness):
     """PyMySQL, for drivers of the other one's make."""
 
     module = "pymysql"
-    settings: Mapping[str, Any] = {"connect_timeout": 30}
+    settings: Mapping[str, Any] = {}
 
 
 class SQLiteWitness(Witness):

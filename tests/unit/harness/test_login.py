@@ -134,7 +134,8 @@ GREETING = b"\x4a\x00\x00\x00\x0a9.7.4\x00" + bytes(200)
     ("make", "said"),
     [(MySQLWitness, b"\xff" * 200), (MySQLWitness, GREETING), (PostgresWitness, b"N" * 50), (PostgresWitness, b"\xff")],
 )
-def test_what_a_client_makes_of_what_is_no_server_is_told_in_a_line(make, said):
+def test_what_a_client_makes_of_what_is_no_server_is_told_in_a_line(make, said, monkeypatch):
+    monkeypatch.setattr("matrix.harness.witness.LOGIN_SECONDS", 1)  # of the first, who waits for 16 MB
     kind = "postgres" if make is PostgresWitness else "mysql"
     with pytest.raises(WitnessError, match=r"at 127\.0\.0\.1:") as refused:
         make(Address(kind, "127.0.0.1", answers_with(said), "me", "pw", ""))
