@@ -20,6 +20,7 @@ from .witness import cycle
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
 ANSWER = 1.0  # seconds that the server may then take to answer its witness
 ASK_SERVER_AFTER = 0.004  # seconds of real time that a server may take before it is asked whether it waits for a lock
+BEGUN = 1.0  # ... after which what it has not answered may be cancelled: it has begun with it long ago
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.001  # seconds of real time between two looks
 UNSEEN_AFTER = 3.0  # seconds of real time after which a server that looks for deadlocks every second has not seen one
 
@@ -112,6 +113,8 @@ class Quiet:
                         return []
                     self.blocked = busy
                     break
+            if waited > BEGUN and self._gates.heard():
+                return []
             if waited > DEADLINE:
                 self.stalled = True
                 self.blocked = busy

@@ -76,7 +76,7 @@ class Wire(Channel):
 
     def reached(self, transport: asyncio.Transport) -> None:
         """The server is there: it gets what the driver has said meanwhile."""
-        if self.closed:
+        if self.closed and not self._early:
             transport.abort()  # the driver has given up meanwhile
             return
         self.server = transport
@@ -84,6 +84,8 @@ class Wire(Channel):
         if self._early:
             transport.write(bytes(self._early))
             self._early.clear()
+        if self.closed:
+            self._leave(transport)
 
     def _encrypts(self, transport: Any) -> None:
         self.client = transport
@@ -246,10 +248,15 @@ class Wire(Channel):
         self.client = None
         self.closed = True
         self._let_logins_through()
+        if self.tracker.cancels is None:
+            self._early.clear()  # it has given up before there was anybody; a request to cancel waits for no answer
         if self.server is not None and not self.server.is_closing() and not self.silent:
-            # Not closed here: the server does first what it was asked before, a COMMIT perhaps, and then hangs up.
-            self.server.write_eof()
-            self._left = True
+            self._leave(self.server)
+
+    def _leave(self, server: asyncio.Transport) -> None:
+        """Not closed here: the server does first what it was asked before, a COMMIT perhaps, and then hangs up."""
+        server.write_eof()
+        self._left = True
 
     # -- the scheduler's side --------------------------------------------------------------------------------------
     def due(self) -> bool:
@@ -353,6 +360,7 @@ class Wire(Channel):
         self.held.clear()
         self._late.clear()
         self._request = b""
+        self._early.clear()
         self._let_logins_through()
         for transport in (self.client, self.server):
             if transport is not None:

@@ -37,7 +37,10 @@ def loop() -> Iterator[MatrixLoop]:
     made.close()
 
 
-def quiet_of(loop: MatrixLoop, channels: list[Busy], requests: list[int]) -> Quiet:
+WAITS = {7: frozenset({8})}  # who waits in the server for whom
+
+
+def quiet_of(loop: MatrixLoop, channels: list[Busy], requests: list[int], waits: Any = WAITS) -> Quiet:
     """One by one the requests are sent when the world is quiet, by the loop, and end the wait of all channels."""
 
     def sent() -> None:
@@ -52,7 +55,7 @@ def quiet_of(loop: MatrixLoop, channels: list[Busy], requests: list[int]) -> Qui
 
     workers = SimpleNamespace(channels=[], held_threads=list)
     gates: Any = SimpleNamespace(channels=lambda: channels, connecting=lambda: False, heard=heard, workers=workers)
-    witness = SimpleNamespace(lock_waits=lambda: {7: frozenset({8})})
+    witness = SimpleNamespace(lock_waits=lambda: waits)
     return Quiet(loop, gates, witness, lambda seconds: True)
 
 
@@ -69,6 +72,16 @@ def test_a_request_to_cancel_is_sent_where_what_it_cancels_waits_for_a_lock(loop
     loop.run_until_complete(quiet.wait())
     assert requests == []
     assert quiet.blocked == []
+
+
+def test_a_request_to_cancel_is_sent_where_what_it_cancels_goes_on_and_on(loop, monkeypatch):
+    """No lock, and no answer: as a statement that sleeps, or computes."""
+    monkeypatch.setattr("matrix.harness.quiet.BEGUN", 0.02)
+    monkeypatch.setattr("matrix.harness.quiet.DEADLINE", 5.0)
+    requests = [1]
+    quiet = quiet_of(loop, [Busy()], requests, waits={})
+    loop.run_until_complete(quiet.wait())
+    assert (requests, quiet.stalled) == ([], False)
 
 
 def test_what_waits_for_a_lock_and_is_not_cancelled_is_blocked(loop):

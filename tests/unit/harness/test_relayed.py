@@ -185,6 +185,30 @@ def test_a_request_to_cancel_is_sent_by_who_leaves_and_lost_where_the_line_is_cu
         assert (request.heard(), request.server.written) == (False, b"")
 
 
+@pytest.mark.parametrize("kept_back", [True, False])
+def test_a_request_to_cancel_of_who_has_left_before_there_was_a_server_is_sent_all_the_same(kept_back):
+    """It waits for no answer: without the gate it would lie in the server's socket."""
+    wire, request = logged_in(holding=True), made(reached=False)
+    wire.peers = request.peers = [wire, request]
+    if kept_back:
+        wire.from_client(query("one"))
+    request.from_client(cancel())
+    request.client_lost()
+    assert not request.due()
+    request.reached(Transport(3))
+    assert (request.server.written, request.server.closing, request.due()) == (cancel(), True, True)
+
+
+@pytest.mark.parametrize("leave", [Wire.client_lost, Wire.cut])
+def test_what_else_was_said_before_there_was_a_server_is_lost_with_who_said_it(leave):
+    wire = made(reached=False)
+    wire.from_client(STARTUP)
+    leave(wire)
+    server = Transport(3)
+    wire.reached(server)
+    assert (server.written, server.closing, wire.server) == (b"", True, None)
+
+
 # -- logins at the same time -------------------------------------------------------------------------------------------
 
 
