@@ -27,15 +27,18 @@ print(min(work() for _ in range(9)), sys.executable)
 
 
 def candidates(path: str) -> list[str]:
-    """Every ``python3`` of a PATH, in its order."""
-    return [str(each) for folder in path.split(os.pathsep) if (each := Path(folder, "python3")).is_file()]
+    """Where a ``python3`` may be on a PATH, in its order."""
+    return [str(Path(folder, "python3").absolute()) for folder in path.split(os.pathsep)]
 
 
 def look(candidate: str) -> tuple[float, str] | None:
-    """The seconds that it takes for a little work, and its own path; None where it is too old or not whole."""
-    done = subprocess.run([candidate, "-c", LOOK], capture_output=True, text=True, check=False)
-    seconds, _, executable = done.stdout.strip().partition(" ")
-    return (float(seconds), executable) if done.returncode == 0 else None
+    """The seconds that it takes for a little work, and its own path; None where it is too old or not there."""
+    try:
+        done = subprocess.run([candidate, "-c", LOOK], capture_output=True, text=True, check=True, timeout=30)
+        seconds, _, executable = done.stdout.splitlines()[-1].partition(" ")
+        return float(seconds), executable
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return None
 
 
 def quickest(path: str) -> str:

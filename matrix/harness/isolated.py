@@ -4,8 +4,8 @@ cell.
 The child reports each step before it takes it, so that a crash has a schedule too.
 
 Threads that race inside a C driver may also destroy memory that is not theirs, and then anything in that process may
-fail: the loop has been seen to be given -1639009656 as its file. Where a child fails by what the harness never raises,
-its run says nothing, and is made again; that this happened is kept beside what it says then.
+fail: the loop has been seen to be given -1639009656 as its file. Where a child fails by what the harness does not raise
+itself, its run is not judged, and made again; that this happened is kept beside what is found then.
 """
 
 from __future__ import annotations
@@ -72,22 +72,30 @@ ATTEMPTS = 3  # runs of one schedule, one after the other, until one says someth
 SAID = (HarnessError, ScheduleMismatch, WitnessError)  # what the harness raises, and means
 
 
-async def once_in_child(runner: Runner, scenario: Scenario, execution: Execution, remedy: Any) -> Outcome:
+async def once_in_child(
+    runner: Runner, scenario: Scenario, execution: Execution, remedy: Any, failures: list[str] | None = None
+) -> Outcome:
     """One schedule in a forked child. Fills ``execution`` with what was chosen, as a run in this process would.
 
-    Raises HarnessError where it cannot be judged, in each of ATTEMPTS runs where the child itself fails.
+    ``failures``: how a child itself failed is added, whose run is made again. Raises HarnessError where the run cannot
+    be judged, and where the child fails in each of ATTEMPTS runs.
     """
-    lost: list[str] = []
-    while len(lost) < ATTEMPTS:
+    failed = ""
+    for _ in range(ATTEMPTS):
         messages, hung, ended, where = _in_child(runner, scenario, execution, remedy)
-        if failed := next((m["failed"] for m in messages if "failed" in m), None):
-            runner.backing.reopen_witness()  # who knows in the middle of what the child has left it
-            lost.append(failed)
-            continue
-        outcome = _judged(runner, scenario, execution, messages, hung, ended, where)
-        outcome.lost = lost
-        return outcome
-    raise HarnessError(f"{lost[-1]} (so in each of {ATTEMPTS} runs)")
+        failed = "" if hung or ended.si_code != os.CLD_EXITED else _failure(messages)
+        if not failed:
+            return _judged(runner, scenario, execution, messages, hung, ended, where)
+        runner.backing.reopen_witness()  # who knows in the middle of what the child has left it
+        if failures is not None:
+            failures.append(failed)
+    raise HarnessError(f"{failed} (so in each of {ATTEMPTS} runs)")
+
+
+def _failure(messages: list[dict[str, Any]]) -> str:
+    """How a child failed before it came to an end; empty where it did not."""
+    last = next((m for m in messages if m.keys() & {"outcome", "error", "failed"}), {})
+    return str(last.get("failed", ""))
 
 
 def _in_child(
@@ -382,7 +390,8 @@ def _child(
         loop_thread = threading.get_native_id()
 
         def failed(error: Exception) -> None:
-            send({"failed": f"what stands in for the loop failed: {type(error).__name__}: {error}"})
+            how = "error" if isinstance(error, (*SAID, OSError)) else "failed"  # OSError: it says that it cannot do it
+            send({how: f"what stands in for the loop failed: {type(error).__name__}: {error}"})
             os._exit(0)
 
         relayed = lambda helper: send({"relayed": helper})  # noqa: E731

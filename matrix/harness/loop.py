@@ -72,6 +72,10 @@ class IdleSelector(selectors.DefaultSelector):
             return super().select(timeout)
         return self.on_idle(timeout)
 
+    def count_anew(self) -> None:
+        """The loop has been busy for good reason until now."""
+        self._busy_since = None
+
     def block(self, seconds: float) -> Events:
         """Really block, for at most ``seconds`` (whole milliseconds), until something is readable."""
         self.rounds += 1

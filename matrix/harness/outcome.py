@@ -29,7 +29,6 @@ class Outcome:
     proof: str | None
     crashed: bool = False  # the interpreter died (isolated.py)
     met: bool = True  # whether it came to the scenario's situation; else this order says nothing of it
-    lost: list[str] = field(default_factory=list)  # how earlier attempts at this run failed, which said nothing
     enabled: Choices = ()  # among what each step was chosen; not known of a run in a child process
 
     @functools.cached_property

@@ -20,7 +20,6 @@ from .witness import cycle
 DEADLINE = 30.0  # seconds of real time; reached only when the proof of a hang failed, a defect of the harness
 ANSWER = 1.0  # seconds that the server may then take to answer its witness
 ASK_SERVER_AFTER = 0.004  # seconds of real time that a server may take before it is asked whether it waits for a lock
-BEGUN = 1.0  # ... after which what it has not answered may be cancelled: it has begun with it long ago
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.0002, 0.001  # seconds of real time between two looks
 UNSEEN_AFTER = 3.0  # seconds of real time after which a server that looks for deadlocks every second has not seen one
 
@@ -66,7 +65,9 @@ class Quiet:
         return ""
 
     def _restless(self) -> None:
-        if self._quiet is not None and not self._quiet.done():
+        if self._gates.heard():  # it may go round and round until something is cancelled
+            self._loop.idle_selector.count_anew()
+        elif self._quiet is not None and not self._quiet.done():
             self.restless = True
             self._quiet.set_result(None)
 
@@ -113,9 +114,9 @@ class Quiet:
                         return []
                     self.blocked = busy
                     break
-            if waited > BEGUN and self._gates.heard():
-                return []
             if waited > DEADLINE:
+                if self._gates.heard():  # what it cancels is no lock and no end: a statement that sleeps, perhaps
+                    return []
                 self.stalled = True
                 self.blocked = busy
                 break

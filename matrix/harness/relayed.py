@@ -119,7 +119,7 @@ class Wire(Channel):
         for token in set(TOKEN.findall(data)) - placed:
             self.segments.token(token.decode())
         self._lately = self._lately or not login
-        if any(wire._lately and wire.tracker.owed for wire in self._cancelled()):
+        if any(wire._lately and not wire.tracker.at_rest for wire in self._cancelled()):
             self._request = data
         else:
             self._send(data, login)
@@ -137,6 +137,8 @@ class Wire(Channel):
         request, self._request = self._request, b""
         if request:
             self._send(request, login=True)
+            if self.closed and self.server is not None and not self.server.is_closing():
+                self._leave(self.server)  # its driver has left meanwhile
         return bool(request)
 
     def _send(self, data: bytes, login: bool) -> None:
@@ -244,13 +246,12 @@ class Wire(Channel):
             self._close_client()
 
     def client_lost(self) -> None:
-        self.heard()
         self.client = None
         self.closed = True
         self._let_logins_through()
         if self.tracker.cancels is None:
             self._early.clear()  # it has given up before there was anybody; a request to cancel waits for no answer
-        if self.server is not None and not self.server.is_closing() and not self.silent:
+        if self.server is not None and not self.server.is_closing() and not self.silent and not self._request:
             self._leave(self.server)
 
     def _leave(self, server: asyncio.Transport) -> None:
@@ -345,6 +346,7 @@ class Wire(Channel):
         self.held.clear()
         self._late.clear()
         self._request = b""
+        self._early.clear()
         self._let_logins_through()
 
     def reset(self) -> None:

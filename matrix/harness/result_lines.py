@@ -122,7 +122,8 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
 
 def _in_vain(exploration: Exploration) -> Orders:
     """The orders of an exploration in none of which it came to the situation."""
-    return {"explored": 0, "possible": None, "verdicts": {}, "situation_not_met": len(exploration.outcomes)}
+    tried: Orders = {"explored": 0, "possible": None, "verdicts": {}, "situation_not_met": len(exploration.outcomes)}
+    return {**tried, "made_again": exploration.lost} if exploration.lost else tried
 
 
 async def remedy_line(

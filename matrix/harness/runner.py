@@ -47,7 +47,7 @@ FAILS_BEFORE = "no order comes to its situation ({} possible): something fails b
 NEVER_WAITS = "{} never waits here, so nobody can be cancelled in it"
 NEVER_EAGERLY = "tasks that begin to run while they are created came to its situation in none of {} orders"
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
-Once = Callable[["Runner", Scenario, Execution, Any], Awaitable[Outcome]]
+Once = Callable[["Runner", Scenario, Execution, Any, list[str]], Awaitable[Outcome]]
 
 
 class Runner:
@@ -246,9 +246,7 @@ class Runner:
     async def _run(self, exploration: Exploration, scenario: Scenario, execution: Execution, remedy: Any) -> Outcome:
         if self._once is None:
             return await self.once(scenario, execution, remedy)
-        outcome = await self._once(self, scenario, execution, remedy)
-        exploration.lost += outcome.lost
-        return outcome
+        return await self._once(self, scenario, execution, remedy, exploration.lost)
 
     # -- all schedules ---------------------------------------------------------------------------------------------
     async def explore(

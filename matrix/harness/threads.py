@@ -84,7 +84,8 @@ def all_asleep(
         return (
             all(_sleeps_for_good(thread, sockets) for thread in threads)
             and all(map(_sleeps, bystanders))
-            and not any(map(_was_woken, every))
+            and all(_state(thread) == b"S" for thread in threads)
+            and all(_state(thread) in (b"S", b"D") for thread in bystanders)
             and counts == [*map(_times_run, every)]
         )
     except OSError:  # it has ended, or the kernel does not say
@@ -101,9 +102,10 @@ def _sleeps(thread: int) -> bool:
     return _files.read(thread, "syscall").split()[0].isdigit()
 
 
-def _was_woken(thread: int) -> bool:
-    """Whether a thread runs, or is about to: its state, behind its name, which may be anything."""
-    return _files.read(thread, "stat").rpartition(b") ")[2][:1] not in (b"S", b"D")
+def _state(thread: int) -> bytes:
+    """One letter: R of one that runs or is about to, S of one that sleeps, D of one that goes on by itself. It stands
+    behind the thread's name, which may be anything."""
+    return _files.read(thread, "stat").rpartition(b") ")[2][:1]
 
 
 def _sleeps_for_good(thread: int, sockets: Callable[[], Collection[int]]) -> bool:

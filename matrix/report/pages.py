@@ -140,7 +140,7 @@ def orders_in_words(orders: Any) -> str:
     which += f"{', ' if which else ''}{apart} without the situation, not judged" if apart else ""
     if again := orders.get("made_again"):
         times = "once" if len(again) == 1 else f"{len(again)} times"
-        which += f"; {times} the process of a run failed and said nothing, so that the run was made again ({again[0]})"
+        which += f"; {times} the process of a run failed, and the run was not judged but made again ({again[0]})"
     rest = "" if many else ", more are possible"
     if orders.get("on_record") is not None:
         rest = ", known schedules first, which gave the same verdict before"

@@ -25,6 +25,7 @@ import pytest
 
 from matrix.harness import isolated
 from matrix.harness.checker import Violation
+from matrix.harness.conductor import HarnessError
 from matrix.harness.gate import Gate
 from matrix.harness.isolated import once_in_child
 from matrix.harness.outcome import Exploration, Outcome
@@ -294,6 +295,58 @@ async def test_a_process_that_fails_in_each_run_is_an_error_not_a_verdict(monkey
 async def test_what_the_harness_raises_itself_is_said_at_once(ends):
     assert "KeyError" in (await run(slips)).error
     assert len(ends) == 1
+
+
+@pytest.mark.parametrize("raised", isolated.SAID)
+async def test_what_the_harness_means_is_said_at_once(raised, ends, monkeypatch):
+    async def once(*_):
+        raise raised("so it is")
+
+    monkeypatch.setattr(Runner, "once", once)
+    assert (await run(two_reads)).error == f"{raised.__name__}: so it is"
+    assert len(ends) == 1
+
+
+async def test_after_a_process_that_failed_the_witness_begins_anew(monkeypatch):
+    program, next_run = failing_process(1)
+    fork, reopened = os.fork, []
+    monkeypatch.setattr(os, "fork", lambda: next_run() or fork())
+    monkeypatch.setattr(Backing, "reopen_witness", lambda _: reopened.append(1))
+    await run(program)
+    assert reopened == [1]
+
+
+FINISHED = {
+    "outcome": {"verdict": "lies", "violations": [], "refused": None, "schedule": "A", "proof": None, "met": True}
+}
+EXITED, DIED = (os.CLD_EXITED, 0), (os.CLD_KILLED, signal.SIGSEGV)
+
+
+@pytest.mark.parametrize(
+    ("messages", "end", "verdict"),
+    [
+        (
+            [{"evidence": "{}"}, FINISHED, {"failed": "late"}],
+            EXITED,
+            "lies",
+        ),  # what stands in for the loop, in a tear-down
+        ([{"failed": "memory is gone"}], DIED, "breaks"),  # no order of calls may kill the interpreter
+        ([{"failed": "memory is gone"}], EXITED, ""),
+    ],
+)
+async def test_a_failure_counts_where_nothing_else_is_known(monkeypatch, messages, end, verdict):
+    ended = SimpleNamespace(si_code=end[0], si_status=end[1])
+    monkeypatch.setattr(isolated, "_in_child", lambda *_: (messages, None, ended, ""))
+    failures = []
+    asked = once_in_child(
+        Runner(Backing(Queueing()), 1), scenario_of(two_reads), Execution(replay("A")), None, failures
+    )
+    if verdict:
+        assert ((await asked).verdict, failures) == (verdict, [])
+    else:
+        with pytest.raises(HarnessError, match="memory is gone"):
+            await asked
+        assert failures == ["memory is gone"] * isolated.ATTEMPTS
 
 
 async def loses_its_connections(world):
@@ -606,7 +659,7 @@ async def test_what_cannot_be_passed_on_while_the_loop_is_stuck_is_an_error_not_
     monkeypatch.setattr(isolated, "LIMIT", 60.0)
     found = await run(through_the_gate(lambda connection: connection.sendall(b"N" * (64 << 20)), reads=False))
     assert "what stands in for the loop failed: BlockingIOError: connection 1: more is due" in found.error
-    assert {(end.si_code, end.si_status) for end in ends} == {(os.CLD_EXITED, 0)}
+    assert [(end.si_code, end.si_status) for end in ends] == [(os.CLD_EXITED, 0)]  # it means that: once is enough
 
 
 async def test_no_child_is_left_but_the_last_which_has_ended_and_goes_with_the_next(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -76,8 +77,7 @@ def test_a_request_to_cancel_is_sent_where_what_it_cancels_waits_for_a_lock(loop
 
 def test_a_request_to_cancel_is_sent_where_what_it_cancels_goes_on_and_on(loop, monkeypatch):
     """No lock, and no answer: as a statement that sleeps, or computes."""
-    monkeypatch.setattr("matrix.harness.quiet.BEGUN", 0.02)
-    monkeypatch.setattr("matrix.harness.quiet.DEADLINE", 5.0)
+    monkeypatch.setattr("matrix.harness.quiet.DEADLINE", 0.02)
     requests = [1]
     quiet = quiet_of(loop, [Busy()], requests, waits={})
     loop.run_until_complete(quiet.wait())
@@ -89,3 +89,19 @@ def test_what_waits_for_a_lock_and_is_not_cancelled_is_blocked(loop):
     quiet = quiet_of(loop, [channel], [])
     loop.run_until_complete(quiet.wait())
     assert quiet.blocked == [channel]
+
+
+def test_a_request_to_cancel_is_sent_where_the_loop_goes_round_and_round_until_then(loop, monkeypatch):
+    monkeypatch.setattr("matrix.harness.loop.RESTLESS", 0.05)
+    requests = [1]
+    quiet = quiet_of(loop, [], requests)
+
+    async def spins():
+        while requests:
+            await asyncio.sleep(0)
+
+    async def both():
+        await asyncio.gather(spins(), quiet.wait())
+
+    loop.run_until_complete(both())
+    assert (requests, quiet.restless) == ([], False)

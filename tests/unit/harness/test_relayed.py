@@ -14,6 +14,7 @@ import pytest
 
 from matrix.harness import relayed
 from matrix.harness.channel import Timeline
+from matrix.harness.gates import Gates
 from matrix.harness.relayed import Wire
 from tests.unit.harness.test_gate import READY, STARTUP, TERMINATE, WELCOME, done, frame, query
 
@@ -175,10 +176,58 @@ def test_a_request_to_cancel_another_session_is_sent_at_once():
     assert request.server.written == cancel(4712)
 
 
-def test_a_request_to_cancel_is_sent_by_who_leaves_and_lost_where_the_line_is_cut():
+def test_a_request_to_cancel_of_who_leaves_waits_too():
     _, request = asked_and_cancelled()
     request.client_lost()
-    assert request.server.written == cancel()
+    assert (request.server.written, request.server.closing, request.due()) == (b"", False, False)
+    assert request.heard()
+    assert (request.server.written, request.server.closing, request.due()) == (cancel(), True, True)
+
+
+def test_a_request_to_cancel_what_somebody_asked_who_has_left_waits_too():
+    """The server does first what it was asked."""
+    wire, request = logged_in(holding=True), made()
+    wire.peers = request.peers = [wire, request]
+    wire.from_client(query("one"))
+    wire.client_lost()
+    request.from_client(cancel())
+    assert request.server.written == b""
+    assert wire.due()
+
+
+def test_a_request_to_cancel_waits_where_no_end_was_asked_for_yet():
+    """As in libpq's pipelines: the server works on it, and owes nothing before a Sync."""
+    wire, request = logged_in(holding=True), made()
+    wire.peers = request.peers = [wire, request]
+    wire.from_client(frame(b"P", b"\0INSERT\0\0\0"))
+    assert wire.tracker.owed == 0
+    request.from_client(cancel())
+    assert request.server.written == b""
+
+
+def test_all_requests_that_waited_are_sent_in_one_quiet_moment_also_where_connections_are_kept():
+    wire, first = asked_and_cancelled()
+    login = Login(None)
+    second = made(login=login, reached=False)
+    second.peers = wire.peers = [wire, first, second]
+    second.from_client(cancel())
+    assert login.asked == []
+    gates = Gates(Timeline(), lambda: None)
+    gates.add(SimpleNamespace(wires=wire.peers))  # type: ignore[arg-type]
+    assert gates.heard()
+    assert first.server.written == cancel()
+    assert login.asked == [cancel()]
+    assert not gates.heard()
+
+
+def test_what_stands_in_for_a_stuck_loop_sends_requests_to_cancel():
+    _, request = asked_and_cancelled()
+    request.client = request.server = None
+    request.pump()
+    assert request._early == cancel()
+
+
+def test_a_request_to_cancel_is_lost_where_the_line_is_cut():
     for end in (Wire.cut, Wire.fall_silent):
         _, request = asked_and_cancelled()
         end(request)
@@ -195,6 +244,7 @@ def test_a_request_to_cancel_of_who_has_left_before_there_was_a_server_is_sent_a
     request.from_client(cancel())
     request.client_lost()
     assert not request.due()
+    assert request.heard() == kept_back
     request.reached(Transport(3))
     assert (request.server.written, request.server.closing, request.due()) == (cancel(), True, True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import signal
@@ -182,7 +183,7 @@ def test_threads_that_wake_each_other_never_sleep_all_at_once(threads):
     assert not until(threads.asleep, 1.0)
 
 
-@pytest.mark.parametrize(("state", "asleep"), [(b"S", True), (b"R", False)])
+@pytest.mark.parametrize(("state", "asleep"), [(b"S", True), (b"R", False), (b"D", False)])
 def test_who_was_woken_and_has_no_core_yet_is_not_asleep(threads, monkeypatch, state, asleep):
     """A core that idles is told of it a moment later; until then the call is shown in which the thread slept."""
     threads.start(threads.end.wait)
@@ -194,6 +195,33 @@ def test_who_was_woken_and_has_no_core_yet_is_not_asleep(threads, monkeypatch, s
 
     monkeypatch.setattr(_Files, "read", woken)
     assert threads.asleep() == asleep
+
+
+@pytest.mark.parametrize(("state", "asleep"), [(b"S", True), (b"D", True), (b"R", False)])
+def test_a_bystander_who_was_woken_is_not_asleep(threads, monkeypatch, state, asleep):
+    threads.start(threads.end.wait)
+    bystanders = Threads()
+    bystanders.start(threads.end.wait)
+    until(lambda: all_asleep(threads, set, bystanders))
+    read = _Files.read
+
+    def woken(self, thread, what):
+        return b"1 (a) %c 1 2" % state if (thread, what) == (bystanders[0], "stat") else read(self, thread, what)
+
+    monkeypatch.setattr(_Files, "read", woken)
+    assert all_asleep(threads, set, bystanders) == asleep
+
+
+def test_who_was_given_a_core_between_the_looks_did_not_sleep_all_the_while(threads, monkeypatch):
+    threads.start(threads.end.wait)
+    until(threads.asleep)
+    read, times = _Files.read, itertools.count(1)
+
+    def runs(self, thread, what):
+        return b"1 2 %d\n" % next(times) if what == "schedstat" else read(self, thread, what)
+
+    monkeypatch.setattr(_Files, "read", runs)
+    assert not threads.asleep()
 
 
 def test_a_process_one_of_whose_threads_was_woken_is_not_asleep(monkeypatch):

@@ -32,11 +32,19 @@ def ask(path: str) -> subprocess.CompletedProcess[str]:
         ({"one": "0.02 /one", "two": "0.01 /a folder/two", "three": "0.015 /three"}, "/a folder/two"),
         ({"one": "0.02 /one", "two": "0.019 /two"}, "/one"),  # not clearly quicker
         ({"old": "", "one": "0.02 /one"}, "/one"),
+        ({"odd": "no number", "silent": "-n", "one": "0.02 /one"}, "/one"),
+        ({"chatty": "hello; echo 0.02 /chatty"}, "/chatty"),
     ],
 )
 def test_the_quickest_is_taken_and_the_first_of_those_that_are_alike(tmp_path, said, chosen):
     done = ask(pythons(tmp_path, said))
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{chosen}\n", "")
+
+
+def test_a_file_that_cannot_be_run_is_passed_over(tmp_path):
+    path = pythons(tmp_path, {"one": "0.02 /one", "two": "0.01 /two"})
+    (tmp_path / "two" / "python3").chmod(0o644)
+    assert ask(path).stdout == "/one\n"
 
 
 @pytest.mark.parametrize("said", [{}, {"old": ""}])
