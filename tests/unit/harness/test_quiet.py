@@ -97,7 +97,7 @@ def test_a_request_to_cancel_is_sent_where_the_loop_goes_round_and_round_until_t
     quiet = quiet_of(loop, [], requests)
 
     async def spins():
-        while requests:
+        while requests:  # noqa: ASYNC110 - a program that polls
             await asyncio.sleep(0)
 
     async def both():
