@@ -219,7 +219,7 @@ def test_what_is_seen_once_and_not_again_is_no_anomaly():
         wrong = Runner(Backing(faults.SwallowsServerErrors()), 1)
         seen: dict[str, int] = {}
 
-        async def once(runner: Runner, scenario: Any, strategy: Any, remedy: Any) -> Any:
+        async def once(runner: Runner, scenario: Any, strategy: Any, remedy: Any, failures: Any) -> Any:
             seen[scenario.source] = seen.get(scenario.source, 0) + 1
             return await (wrong if seen[scenario.source] == 1 else right).once(scenario, strategy, remedy)
 
@@ -237,7 +237,7 @@ def test_what_is_seen_twice_is_one_and_is_shrunk_by_what_is_seen_twice():
         search.racing = True
         tried: list[str] = []
 
-        async def once(runner: Runner, scenario: Any, strategy: Any, remedy: Any) -> Any:
+        async def once(runner: Runner, scenario: Any, strategy: Any, remedy: Any, failures: Any) -> Any:
             tried.append(scenario.source)
             return await plain.once(scenario, strategy, remedy)
 
