@@ -135,8 +135,8 @@ def parent_of(process: Path) -> int | None:
 
 
 def gone(processes: list[int]) -> bool:
-    """Whether they end within the time that they have to clean up."""
-    deadline = time.monotonic() + GRACE + 5
+    """Whether they end within the time that they have to clean up, and a minute of a machine that is busy."""
+    deadline = time.monotonic() + GRACE + 60
     while time.monotonic() < deadline:
         if not any(alive(process) for process in processes):
             return True
