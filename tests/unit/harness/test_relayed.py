@@ -134,10 +134,16 @@ def cancel(session: int = 4711) -> bytes:
     return struct.pack("!iiii", 16, 80877102, session, 1)
 
 
+def session_and_request(**how: Any) -> tuple[Wire, Wire]:
+    """A connection that is logged in, and another one of its server."""
+    wire, request = logged_in(holding=True), made(**how)
+    wire.peers = request.peers = [wire, request]
+    return wire, request
+
+
 def asked_and_cancelled(data: bytes = cancel()) -> tuple[Wire, Wire]:
     """A connection with a question that the server may not have begun with, and one with a request to cancel it."""
-    wire, request = logged_in(holding=True), made(holding=True)
-    wire.peers = request.peers = [wire, request]
+    wire, request = session_and_request(holding=True)
     wire.from_client(query("one"))
     request.from_client(data)
     return wire, request
@@ -154,8 +160,7 @@ def test_a_request_to_cancel_what_was_asked_just_now_is_sent_when_the_server_has
 
 
 def test_a_request_to_cancel_what_the_server_has_begun_with_is_sent_at_once():
-    wire, request = logged_in(holding=True), made()
-    wire.peers = request.peers = [wire, request]
+    wire, request = session_and_request()
     wire.from_client(query("one"))
     wire.heard()
     request.from_client(cancel())
@@ -163,8 +168,7 @@ def test_a_request_to_cancel_what_the_server_has_begun_with_is_sent_at_once():
 
 
 def test_a_request_to_cancel_what_was_answered_is_sent_at_once():
-    wire, request = logged_in(holding=True), made()
-    wire.peers = request.peers = [wire, request]
+    wire, request = session_and_request()
     wire.from_client(query("one"))
     wire.from_server(done("one"))
     request.from_client(cancel())
@@ -186,8 +190,7 @@ def test_a_request_to_cancel_of_who_leaves_waits_too():
 
 def test_a_request_to_cancel_what_somebody_asked_who_has_left_waits_too():
     """The server does first what it was asked."""
-    wire, request = logged_in(holding=True), made()
-    wire.peers = request.peers = [wire, request]
+    wire, request = session_and_request()
     wire.from_client(query("one"))
     wire.client_lost()
     request.from_client(cancel())
@@ -197,8 +200,7 @@ def test_a_request_to_cancel_what_somebody_asked_who_has_left_waits_too():
 
 def test_a_request_to_cancel_waits_where_no_end_was_asked_for_yet():
     """As in libpq's pipelines: the server works on it, and owes nothing before a Sync."""
-    wire, request = logged_in(holding=True), made()
-    wire.peers = request.peers = [wire, request]
+    wire, request = session_and_request()
     wire.from_client(frame(b"P", b"\0INSERT\0\0\0"))
     assert wire.tracker.owed == 0
     request.from_client(cancel())
@@ -237,8 +239,7 @@ def test_a_request_to_cancel_is_lost_where_the_line_is_cut():
 @pytest.mark.parametrize("kept_back", [True, False])
 def test_a_request_to_cancel_of_who_has_left_before_there_was_a_server_is_sent_all_the_same(kept_back):
     """It waits for no answer: without the gate it would lie in the server's socket."""
-    wire, request = logged_in(holding=True), made(reached=False)
-    wire.peers = request.peers = [wire, request]
+    wire, request = session_and_request(reached=False)
     if kept_back:
         wire.from_client(query("one"))
     request.from_client(cancel())
