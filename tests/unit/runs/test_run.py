@@ -114,18 +114,27 @@ def test_a_killed_run_leaves_nothing_running_and_the_same_command_goes_on(run, s
 
 
 def running_below(parent: int) -> list[int]:
-    """The cells' processes that a run has started; waits for the first."""
+    """The cells' processes that a run has started and that are well under way: the run has told its watchman of them by
+    then. Waits for the first."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = [
             int(path.name)
             for path in Path("/proc").glob("[0-9]*")
-            if parent_of(path) == parent and b"\0matrix.cell" in (path / "cmdline").read_bytes()
+            if parent_of(path) == parent and b"\0matrix.cell" in (path / "cmdline").read_bytes() and busy(path) > 0.1
         ]
         if found:
             return found
         time.sleep(0.02)
     return []
+
+
+def busy(process: Path) -> float:
+    """Seconds of a core that it has had; 0 of one that is gone."""
+    with contextlib.suppress(OSError):
+        fields = process.joinpath("stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def parent_of(process: Path) -> int | None:
