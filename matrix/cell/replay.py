@@ -65,14 +65,12 @@ def run(options: argparse.Namespace) -> int:
     from matrix.generated.program import from_data
     from matrix.generated.search import bound
     from matrix.harness.cell import Cell, CellError, check_python
-    from matrix.harness.conductor import HarnessError
     from matrix.harness.isolated import once_in_child
     from matrix.harness.loop import MatrixLoop
-    from matrix.harness.runner import Runner
+    from matrix.harness.runner import UNJUDGED, Runner
     from matrix.harness.scenario import catalogue
-    from matrix.harness.schedule import Execution, ScheduleMismatch
+    from matrix.harness.schedule import Execution
     from matrix.harness.strategies import replay
-    from matrix.harness.witness import WitnessError
 
     known = catalogue()
     for identifier in filter(None, (options.scenario, options.remedy)):
@@ -106,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         runner = Runner(backing, 1)
         execution = Execution(replay(options.schedule, lenient=cell.adapter.isolated))
         if cell.adapter.isolated:
-            outcome = loop.run_until_complete(once_in_child(runner, scenario, execution, remedy))
+            outcome = loop.run_until_complete(once_in_child(runner, scenario, execution, remedy, []))
             for step in outcome.evidence["steps"]:
                 trace.on_step(str(step["action"]), step["fact"] or {})
         else:
@@ -118,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
         if "@" in asked and not outcome.schedule.startswith(asked):
             print(f"  the moment {asked} never came: nobody was cancelled")
         print(f"  schedule: {outcome.schedule or '(a single order)'}")
-    except (CellError, HarnessError, ScheduleMismatch, WitnessError) as error:
+    except (CellError, *UNJUDGED) as error:
         trace.flush()
         return fail(f"{options.cell}: {error}", 1)
     finally:

@@ -88,11 +88,10 @@ class Replayer:
     def _once(self, replay: dict[str, Any]) -> Any:
         from matrix.generated.program import from_data
         from matrix.generated.search import bound
-        from matrix.harness.conductor import HarnessError
         from matrix.harness.isolated import once_in_child
-        from matrix.harness.schedule import Execution, ScheduleMismatch
+        from matrix.harness.runner import UNJUDGED
+        from matrix.harness.schedule import Execution
         from matrix.harness.strategies import replay as following
-        from matrix.harness.witness import WitnessError
 
         scenario = self.scenarios[replay["scenario"]]
         if scenario.generated:
@@ -102,9 +101,9 @@ class Replayer:
         execution = Execution(following(replay["schedule"], lenient=self.cell.adapter.isolated))
         try:
             if self.cell.adapter.isolated:
-                return self.loop.run_until_complete(once_in_child(runner, scenario, execution, remedy))
+                return self.loop.run_until_complete(once_in_child(runner, scenario, execution, remedy, []))
             return self.loop.run_until_complete(runner.once(scenario, execution, remedy))
-        except (HarnessError, ScheduleMismatch, WitnessError) as error:
+        except UNJUDGED as error:
             return error
 
 

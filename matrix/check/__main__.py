@@ -22,12 +22,10 @@ from typing import Any
 from matrix import files
 from matrix.harness.cell import Cell, CellError, check_python
 from matrix.harness.cell_name import parse
-from matrix.harness.conductor import HarnessError
 from matrix.harness.drivers import drivers
 from matrix.harness.loop import MatrixLoop
-from matrix.harness.runner import Runner
+from matrix.harness.runner import UNJUDGED, Runner
 from matrix.harness.scenario import OrmSetup, Scenario
-from matrix.harness.schedule import ScheduleMismatch
 from matrix.harness.schedule import parse as parse_schedule
 from matrix.harness.witness import WitnessError
 from matrix.words import ERROR, MUST, complies
@@ -112,7 +110,7 @@ def run(options: argparse.Namespace, program: Any, function: Any, backing: Any, 
             found = loop.run_until_complete(once(runner, scenario, options.schedule))
         else:
             found = loop.run_until_complete(explore(runner, scenario, program, options.cancel))
-    except (HarnessError, ScheduleMismatch, WitnessError) as problem:
+    except UNJUDGED as problem:
         found = Explored(None, str(problem), {}, {}, [])
     told |= {"orders": {"verdicts": found.counts, **found.orders}, "seconds": round(time.monotonic() - began, 2)}
     told |= {"allowed": program.allowed.told(), "cancelled_tasks": found.swept}

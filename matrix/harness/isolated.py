@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from matrix.lines import Evidence, Hang
 from matrix.parent import end_with
@@ -35,11 +35,9 @@ from .evidence import step_of
 from .history import without_folders
 from .loop import MatrixLoop, thread_rests
 from .outcome import Outcome
-from .runner import Runner
-from .schedule import ScheduleMismatch
+from .runner import UNJUDGED, Runner
 from .sentences import sentence
 from .threads import all_asleep, fast_asleep, others
-from .witness import WitnessError
 from .world import World
 
 if TYPE_CHECKING:
@@ -69,39 +67,49 @@ CRASHES = frozenset(
 EVIDENCE = b'{"evidence": '  # how the message begins that has it
 UNSERVED = "unserved"  # no proof: the server does not answer either
 ATTEMPTS = 3  # runs of one schedule, one after the other, until one says something
-SAID = (HarnessError, ScheduleMismatch, WitnessError)  # what the harness raises, and means
 
 
 async def once_in_child(
-    runner: Runner, scenario: Scenario, execution: Execution, remedy: Any, failures: list[str] | None = None
+    runner: Runner, scenario: Scenario, execution: Execution, remedy: Any, failures: list[str]
 ) -> Outcome:
     """One schedule in a forked child. Fills ``execution`` with what was chosen, as a run in this process would.
 
     ``failures``: how a child itself failed is added, whose run is made again. Raises HarnessError where the run cannot
     be judged, and where the child fails in each of ATTEMPTS runs.
     """
-    failed = ""
     for _ in range(ATTEMPTS):
-        messages, hung, ended, where = _in_child(runner, scenario, execution, remedy)
-        failed = "" if hung or ended.si_code != os.CLD_EXITED else _failure(messages)
-        if not failed:
-            return _judged(runner, scenario, execution, messages, hung, ended, where)
+        child = _in_child(runner, scenario, execution, remedy)
+        if not child.failure:
+            return _judged(runner, scenario, execution, child)
         runner.backing.reopen_witness()  # who knows in the middle of what the child has left it
-        if failures is not None:
-            failures.append(failed)
-    raise HarnessError(f"{failed} (so in each of {ATTEMPTS} runs)")
+        failures.append(child.failure)
+    raise HarnessError(f"{failures[-1]} (so in each of {ATTEMPTS} runs)")
 
 
-def _failure(messages: list[dict[str, Any]]) -> str:
-    """How a child failed before it came to an end; empty where it did not."""
-    last = next((m for m in messages if m.keys() & {"outcome", "error", "failed"}), {})
-    return str(last.get("failed", ""))
+class Child(NamedTuple):
+    """What is known of a child that has ended."""
+
+    messages: list[dict[str, Any]]
+    hung: str | None  # how that is known, if it did
+    ended: os.waitid_result
+    stacks: str  # where its threads were, of one that hung
+
+    @property
+    def died(self) -> bool:
+        return self.ended.si_code != os.CLD_EXITED
+
+    @property
+    def finished(self) -> dict[str, Any]:
+        """The first message that ends a run; empty where there is none."""
+        return next((m for m in self.messages if m.keys() & {"outcome", "error", "failed"}), {})
+
+    @property
+    def failure(self) -> str:
+        """How it failed itself, where nothing else is known of it."""
+        return "" if self.hung or self.died else str(self.finished.get("failed", ""))
 
 
-def _in_child(
-    runner: Runner, scenario: Scenario, execution: Execution, remedy: Any
-) -> tuple[list[dict[str, Any]], str | None, os.waitid_result, str]:
-    """Run it there. Returns the child's messages, how it is known to hang, if it is, how it ended, and its stacks."""
+def _in_child(runner: Runner, scenario: Scenario, execution: Execution, remedy: Any) -> Child:
     parent = os.getpid()
     use_up_free_memory(parent)
     _ = scenario.source  # read off once, here: what a child learns is lost with it
@@ -116,31 +124,23 @@ def _in_child(
         messages, hung = _collect(reading, child, said, stacks, runner.backing.answers)
         ended = _wait_for(child)
         stacks.seek(0)
-        return messages, hung, ended, without_folders(stacks.read().decode())
+        return Child(messages, hung, ended, without_folders(stacks.read().decode()))
 
 
-def _judged(
-    runner: Runner,
-    scenario: Scenario,
-    execution: Execution,
-    messages: list[dict[str, Any]],
-    hung: str | None,
-    ended: os.waitid_result,
-    where: str,
-) -> Outcome:
+def _judged(runner: Runner, scenario: Scenario, execution: Execution, child: Child) -> Outcome:
     """What a child's messages and its end say. Raises HarnessError where they say nothing."""
-    steps = [m["step"] for m in messages if "step" in m]
+    steps = [m["step"] for m in child.messages if "step" in m]
     # The others were nobody's choice: the loop was stuck, or a moment of cancellation had come.
     chosen = [step for step in steps if step[0] != "-" and "@" not in step[0]]
     execution.taken = [token for token, *_ in chosen]
     execution.enabled = [tuple(enabled) for *_, enabled in chosen]
     if not any("@" in token for token, *_ in steps):
         execution.cancel = None  # there was no such moment, or not yet
-    finished = next((m for m in messages if "outcome" in m or "error" in m), None)
-    execution.waits, execution.victim = (finished or {}).get("waits", (0, ""))
-    execution.outside = {int(point): token for point, token in (finished or {}).get("outside", {}).items()}
-    if finished is not None and "outcome" in finished:
-        sent, evidence = finished["outcome"], next(m["evidence"] for m in messages if "evidence" in m)
+    finished = child.finished
+    execution.waits, execution.victim = finished.get("waits", (0, ""))
+    execution.outside = {int(point): token for point, token in finished.get("outside", {}).items()}
+    if "outcome" in finished:
+        sent, evidence = finished["outcome"], next(m["evidence"] for m in child.messages if "evidence" in m)
         violations = [Violation(**each) for each in sent["violations"]]
         return Outcome(
             sent["verdict"],
@@ -151,19 +151,19 @@ def _judged(
             sent["proof"],
             met=sent["met"],
         )
-    if finished is not None:
+    if "error" in finished:
         raise HarnessError(finished["error"])
     runner.backing.reopen_witness()  # the child died with a copy of it in hand
-    if hung == UNSERVED:
+    if child.hung == UNSERVED:
         raise HarnessError(f"for {LIMIT:g} s nothing happened, and the server did not answer its witness either")
-    if hung:
-        return _ended(scenario, HANGS, execution.text, steps, stack=where, proof=hung)
-    if ended.si_code != os.CLD_EXITED:
-        number = signal.Signals(ended.si_status)
+    if child.hung:
+        return _ended(scenario, HANGS, execution.text, steps, stack=child.stacks, proof=child.hung)
+    if child.died:
+        number = signal.Signals(child.ended.si_status)
         if number not in CRASHES:
             raise HarnessError(f"the child process was ended from outside, by {number.name}")
         return _ended(scenario, BREAKS, execution.text, steps, died_of=number.name)
-    raise HarnessError(f"the child process ended with {ended.si_status}")
+    raise HarnessError(f"the child process ended with {child.ended.si_status}")
 
 
 class _Memory(ctypes.Structure):
@@ -390,7 +390,8 @@ def _child(
         loop_thread = threading.get_native_id()
 
         def failed(error: Exception) -> None:
-            how = "error" if isinstance(error, (*SAID, OSError)) else "failed"  # OSError: it says that it cannot do it
+            # By an OSError it says that it cannot do it.
+            how = "error" if isinstance(error, (*UNJUDGED, OSError)) else "failed"
             send({how: f"what stands in for the loop failed: {type(error).__name__}: {error}"})
             os._exit(0)
 
@@ -400,7 +401,7 @@ def _child(
         known = {"waits": (execution.waits, execution.victim), "outside": execution.outside}
         send({"evidence": outcome.evidence})
         send({"outcome": _plain(outcome), **known})
-    except SAID as error:
+    except UNJUDGED as error:
         send({"error": f"{type(error).__name__}: {error}"})
     except BaseException as error:
         send({"failed": f"{type(error).__name__}: {error}"})

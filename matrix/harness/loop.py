@@ -337,6 +337,11 @@ def thread_rests(thread_id: int) -> tuple[bool, int]:
             os.close(descriptor)
     except OSError:
         return False, 0
+    return rests(status)
+
+
+def rests(status: bytes) -> tuple[bool, int]:
+    """The same of a thread of any process, by its file ``status``."""
     switches = _SWITCHES.search(status)
     if switches is None:
         return False, 0

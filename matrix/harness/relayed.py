@@ -85,7 +85,7 @@ class Wire(Channel):
             transport.write(bytes(self._early))
             self._early.clear()
         if self.closed:
-            self._leave(transport)
+            self._leave()
 
     def _encrypts(self, transport: Any) -> None:
         self.client = transport
@@ -137,8 +137,8 @@ class Wire(Channel):
         request, self._request = self._request, b""
         if request:
             self._send(request, login=True)
-            if self.closed and self.server is not None and not self.server.is_closing():
-                self._leave(self.server)  # its driver has left meanwhile
+            if self.closed:
+                self._leave()  # its driver has left meanwhile
         return bool(request)
 
     def _send(self, data: bytes, login: bool) -> None:
@@ -251,13 +251,14 @@ class Wire(Channel):
         self._let_logins_through()
         if self.tracker.cancels is None:
             self._early.clear()  # it has given up before there was anybody; a request to cancel waits for no answer
-        if self.server is not None and not self.server.is_closing() and not self.silent and not self._request:
-            self._leave(self.server)
+        if not self.silent and not self._request:
+            self._leave()
 
-    def _leave(self, server: asyncio.Transport) -> None:
+    def _leave(self) -> None:
         """Not closed here: the server does first what it was asked before, a COMMIT perhaps, and then hangs up."""
-        server.write_eof()
-        self._left = True
+        if self.server is not None and not self.server.is_closing():
+            self.server.write_eof()
+            self._left = True
 
     # -- the scheduler's side --------------------------------------------------------------------------------------
     def due(self) -> bool:
@@ -343,10 +344,14 @@ class Wire(Channel):
     def fall_silent(self) -> None:
         """From now on nothing passes, and nothing closes: what is held is lost too."""
         self.silent = True
+        self._lose()
+
+    def _lose(self) -> None:
+        """What is on its way to either side does not arrive."""
         self.held.clear()
         self._late.clear()
-        self._request = b""
         self._early.clear()
+        self._request = b""
         self._let_logins_through()
 
     def reset(self) -> None:
@@ -359,11 +364,7 @@ class Wire(Channel):
     def cut(self) -> None:
         self.closed = True
         self._left = False
-        self.held.clear()
-        self._late.clear()
-        self._request = b""
-        self._early.clear()
-        self._let_logins_through()
+        self._lose()
         for transport in (self.client, self.server):
             if transport is not None:
                 transport.abort()

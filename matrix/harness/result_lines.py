@@ -98,7 +98,6 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
     deciding = exploration.deciding
     explored, judged = len(exploration.outcomes), len(exploration.judged)
     apart: Chosen = {"situation_not_met": explored - judged} if explored > judged else {}
-    again: Chosen = {"made_again": exploration.lost} if exploration.lost else {}
     once = [{"verdict": outcome.verdict, "schedule": outcome.schedule} for outcome in exploration.once]
     finding = deciding.finding
     return {
@@ -112,7 +111,7 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
             "verdicts": exploration.counts,
             **exploration.orders,
             **apart,
-            **again,
+            **_again(exploration),
             "anomalies": exploration.anomalies,
         },
         "schedule": deciding.schedule or None,
@@ -123,7 +122,11 @@ def _findings(level: str, exploration: Exploration) -> ExplorationResult:
 def _in_vain(exploration: Exploration) -> Orders:
     """The orders of an exploration in none of which it came to the situation."""
     tried: Orders = {"explored": 0, "possible": None, "verdicts": {}, "situation_not_met": len(exploration.outcomes)}
-    return {**tried, "made_again": exploration.lost} if exploration.lost else tried
+    return {**tried, **_again(exploration)}
+
+
+def _again(exploration: Exploration) -> Chosen:
+    return {"made_again": exploration.lost} if exploration.lost else {}
 
 
 async def remedy_line(

@@ -47,6 +47,7 @@ FAILS_BEFORE = "no order comes to its situation ({} possible): something fails b
 NEVER_WAITS = "{} never waits here, so nobody can be cancelled in it"
 NEVER_EAGERLY = "tasks that begin to run while they are created came to its situation in none of {} orders"
 REPEATS = 6  # how often a schedule of a driver with racing threads is tried again
+UNJUDGED = (HarnessError, ScheduleMismatch, WitnessError)  # what a run raises that cannot be judged
 Once = Callable[["Runner", Scenario, Execution, Any, list[str]], Awaitable[Outcome]]
 
 
@@ -298,7 +299,7 @@ class Runner:
                 exploration.error = NOT_MET.format(key, len(exploration.outcomes))
             elif exploration.judged and confirm:
                 await self.confirm(exploration, scenario, remedy)
-        except (HarnessError, ScheduleMismatch, WitnessError) as error:
+        except UNJUDGED as error:
             exploration.error = _told(error)
         return exploration
 
@@ -307,7 +308,7 @@ class Runner:
         for it is the exploration's ``error``."""
         try:
             await (self._confirm if self._once else self._repeat)(exploration, scenario, remedy)
-        except (HarnessError, ScheduleMismatch, WitnessError) as error:
+        except UNJUDGED as error:
             exploration.error = _told(error)
 
     async def _take(
@@ -336,7 +337,7 @@ class Runner:
         schedules = known.schedules[1:] if remedy is not None and known.verdict == SAFE else known.schedules
         try:
             await self._ask_again(schedules, exploration, scenario, remedy, tree)
-        except (HarnessError, ScheduleMismatch, WitnessError):
+        except UNJUDGED:
             return False
         return True
 
@@ -366,7 +367,7 @@ class Runner:
             if not exploration.judged and remedy is not None and known.verdict == SAFE:
                 # None of its own came to the situation, as with a remedy that makes it rare: the one on record did.
                 await self._ask_again(known.schedules[:1], exploration, scenario, remedy, tree)
-        except (HarnessError, ScheduleMismatch, WitnessError):
+        except UNJUDGED:
             return False
         exploration.outcomes = list({outcome.schedule: outcome for outcome in exploration.outcomes}.values())
         exploration.orders = {"possible": None, "on_record": known.schedule}

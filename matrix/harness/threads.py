@@ -20,13 +20,13 @@ import contextlib
 import fcntl
 import os
 import platform
-import re
 import select
 import struct
 import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from .loop import rests
 from .sockets import first_aside
 
 # The call in which a thread waits for a lock, its kinds of waiting, and the flag that says that no other process could
@@ -40,8 +40,6 @@ PPOLL = {"x86_64": b"271", "aarch64": b"73"}.get(platform.machine())  # ... the 
 POLLED = struct.Struct("=ihh")  # struct pollfd
 MOST_POLLED = 8
 MOST_FILES = 200  # kept open by each thread that looks
-ASLEEP = re.compile(r"^State:\s*S", re.MULTILINE)
-SWITCHES = re.compile(r"ctxt_switches:\s*(\d+)")
 
 
 def fast_asleep(process: int, but: int) -> frozenset[tuple[int, int]] | None:
@@ -55,11 +53,10 @@ def fast_asleep(process: int, but: int) -> frozenset[tuple[int, int]] | None:
                 continue
             if not _waits_for_a_lock((task / "syscall").read_bytes().split()):
                 return None
-            status = (task / "status").read_text()
-            if ASLEEP.search(status) is None:
+            asleep, switches = rests((task / "status").read_bytes())
+            if not asleep:
                 return None
-            switches = SWITCHES.findall(status)
-            found.add((int(task.name), sum(map(int, switches))))
+            found.add((int(task.name), switches))
     except OSError:
         return None
     return frozenset(found)

@@ -31,7 +31,7 @@ from matrix.harness.isolated import once_in_child
 from matrix.harness.outcome import Exploration, Outcome
 from matrix.harness.remedy import Remedy
 from matrix.harness.result_lines import line_of
-from matrix.harness.runner import Runner
+from matrix.harness.runner import UNJUDGED, Runner
 from matrix.harness.scenario import Scenario
 from matrix.harness.schedule import CancelPoint, Execution
 from matrix.harness.sentences import sentence
@@ -56,7 +56,7 @@ def scenario_of(program: Any) -> Scenario:
 async def one(program: Any, schedule: str = "", *, here: bool = False) -> tuple[Any, tuple[Any, ...]]:
     """One run of a program whose victim is ``victim``: its outcome, and what the execution knows of it."""
     scenario, runner, execution = scenario_of(program), Runner(Backing(Queueing()), 1), Execution(replay(schedule))
-    made = await (runner.once(scenario, execution) if here else once_in_child(runner, scenario, execution, None))
+    made = await (runner.once(scenario, execution) if here else once_in_child(runner, scenario, execution, None, []))
     asked = execution.taken, execution.enabled, execution.waits, execution.victim, execution.cancel
     return made, asked
 
@@ -255,28 +255,27 @@ async def test_an_error_of_the_program_is_an_error_not_a_verdict():
     assert "KeyError" in error
 
 
-def failing_process(*failing: int) -> Any:
-    """A scenario whose run with one of these numbers fails in its process by what no harness raises."""
-    runs = itertools.count(1)
-    forks = [0]
+@pytest.fixture
+def failing_process(monkeypatch):
+    """Makes a program whose run with one of these numbers fails in its process by what no harness raises."""
+    fork, forks = os.fork, []
+    monkeypatch.setattr(os, "fork", lambda: forks.append(1) or fork())
 
-    async def program(world):
-        if forks[0] in failing:
-            world.loop.idle_selector.select = lambda timeout=None: select.select([-1639009656], [], [], 0)
-        await two_reads(world)
+    def made(*failing: int) -> Any:
+        async def program(world):
+            if len(forks) in failing:
+                world.loop.idle_selector.select = lambda timeout=None: select.select([-1639009656], [], [], 0)
+            await two_reads(world)
 
-    def next_run() -> None:
-        forks[0] = next(runs)
+        return program
 
-    return program, next_run
+    return made
 
 
 @pytest.mark.parametrize(("failing", "made_again"), [((), 0), ((1,), 1), ((1, 2), 2)])
-async def test_a_run_whose_process_fails_by_itself_is_made_again(failing, made_again, monkeypatch):
+async def test_a_run_whose_process_fails_by_itself_is_made_again(failing, made_again, failing_process):
     """As where threads that race inside a driver destroyed memory: it says nothing of the driver, but is not hidden."""
-    program, next_run = failing_process(*failing)
-    fork = os.fork
-    monkeypatch.setattr(os, "fork", lambda: next_run() or fork())
+    program = failing_process(*failing)
     found = await run(program)
     assert (found.error, found.deciding.verdict, len(found.outcomes)) == ("", "safe", 1)
     assert found.lost == ["ValueError: file descriptor cannot be a negative integer (-1639009656)"] * made_again
@@ -285,10 +284,8 @@ async def test_a_run_whose_process_fails_by_itself_is_made_again(failing, made_a
     assert ("the process of a run failed" in orders_in_words(line["orders"])) == bool(made_again)
 
 
-async def test_a_process_that_fails_in_each_run_is_an_error_not_a_verdict(monkeypatch):
-    program, next_run = failing_process(*range(1, isolated.ATTEMPTS + 1))
-    fork = os.fork
-    monkeypatch.setattr(os, "fork", lambda: next_run() or fork())
+async def test_a_process_that_fails_in_each_run_is_an_error_not_a_verdict(failing_process):
+    program = failing_process(*range(1, isolated.ATTEMPTS + 1))
     assert "negative integer (-1639009656) (so in each of 3 runs)" in (await run(program)).error
 
 
@@ -297,7 +294,7 @@ async def test_what_the_harness_raises_itself_is_said_at_once(ends):
     assert len(ends) == 1
 
 
-@pytest.mark.parametrize("raised", isolated.SAID)
+@pytest.mark.parametrize("raised", UNJUDGED)
 async def test_what_the_harness_means_is_said_at_once(raised, ends, monkeypatch):
     async def once(*_):
         raise raised("so it is")
@@ -307,12 +304,10 @@ async def test_what_the_harness_means_is_said_at_once(raised, ends, monkeypatch)
     assert len(ends) == 1
 
 
-async def test_after_a_process_that_failed_the_witness_begins_anew(monkeypatch):
-    program, next_run = failing_process(1)
-    fork, reopened = os.fork, []
-    monkeypatch.setattr(os, "fork", lambda: next_run() or fork())
+async def test_after_a_process_that_failed_the_witness_begins_anew(failing_process, monkeypatch):
+    reopened = []
     monkeypatch.setattr(Backing, "reopen_witness", lambda _: reopened.append(1))
-    await run(program)
+    await run(failing_process(1))
     assert reopened == [1]
 
 
@@ -325,18 +320,15 @@ EXITED, DIED = (os.CLD_EXITED, 0), (os.CLD_KILLED, signal.SIGSEGV)
 @pytest.mark.parametrize(
     ("messages", "end", "verdict"),
     [
-        (
-            [{"evidence": "{}"}, FINISHED, {"failed": "late"}],
-            EXITED,
-            "lies",
-        ),  # what stands in for the loop, in a tear-down
+        # What stands in for the loop, in a tear-down.
+        ([{"evidence": "{}"}, FINISHED, {"failed": "late"}], EXITED, "lies"),
         ([{"failed": "memory is gone"}], DIED, "breaks"),  # no order of calls may kill the interpreter
         ([{"failed": "memory is gone"}], EXITED, ""),
     ],
 )
 async def test_a_failure_counts_where_nothing_else_is_known(monkeypatch, messages, end, verdict):
     ended = SimpleNamespace(si_code=end[0], si_status=end[1])
-    monkeypatch.setattr(isolated, "_in_child", lambda *_: (messages, None, ended, ""))
+    monkeypatch.setattr(isolated, "_in_child", lambda *_: isolated.Child(messages, None, ended, ""))
     failures = []
     asked = once_in_child(
         Runner(Backing(Queueing()), 1), scenario_of(two_reads), Execution(replay("A")), None, failures
@@ -366,14 +358,14 @@ async def test_what_came_from_outside_in_a_child_is_known_and_placed_elsewhere()
     scenario, runner = scenario_of(loses_its_connections), Runner(Backing(Queueing()), 2)
     executions = Execution(replay("A.1.B")), Execution(replay("A.1.B"))
     await runner.once(scenario, executions[0])
-    await once_in_child(runner, scenario, executions[1], None)
+    await once_in_child(runner, scenario, executions[1], None, [])
     assert executions[0].outside == executions[1].outside == {2: "B"}
     assert (await run(loses_its_connections, 2)).orders["placed"] >= 3
 
 
 async def test_of_a_child_that_died_nothing_is_known_of_what_came_from_outside():
     execution = Execution(replay(""))
-    await once_in_child(Runner(Backing(Queueing()), 1), scenario_of(dying_of(signal.SIGSEGV)), execution, None)
+    await once_in_child(Runner(Backing(Queueing()), 1), scenario_of(dying_of(signal.SIGSEGV)), execution, None, [])
     assert execution.outside == {}
 
 

@@ -231,10 +231,12 @@ def test_a_process_one_of_whose_threads_was_woken_is_not_asleep(monkeypatch):
         with lock:
             lock.acquire()  # for ever
     try:
-        read_text = Path.read_text
-        for state, asleep in ("S (sleeping)", True), ("R (running)", False):
+        read_bytes = Path.read_bytes
+        for state, asleep in (b"S (sleeping)", True), (b"R (running)", False):
             with monkeypatch.context() as patched:
-                patched.setattr(Path, "read_text", lambda path, to=state: read_text(path).replace("S (sleeping)", to))
+                patched.setattr(
+                    Path, "read_bytes", lambda path, to=state: read_bytes(path).replace(b"S (sleeping)", to)
+                )
                 assert until(lambda: fast_asleep(child, 0) is not None, 5.0 if asleep else 0.1) == asleep
     finally:
         os.kill(child, signal.SIGKILL)

@@ -129,23 +129,28 @@ def running_below(parent: int) -> list[int]:
     return []
 
 
+def stat_of(process: Path) -> list[str]:
+    """What the kernel says of it, from its state on."""
+    return process.joinpath("stat").read_text().rpartition(")")[2].split()
+
+
 def busy(process: Path) -> float:
     """Seconds of a core that it has had; 0 of one that is gone."""
     with contextlib.suppress(OSError):
-        fields = process.joinpath("stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        ticks = stat_of(process)[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
     return 0.0
 
 
 def parent_of(process: Path) -> int | None:
     with contextlib.suppress(OSError):
-        return int(process.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+        return int(stat_of(process)[1])
     return None
 
 
 def gone(processes: list[int]) -> bool:
-    """Whether they end within the time that they have to clean up, and a minute of a machine that is busy."""
-    deadline = time.monotonic() + GRACE + 60
+    """Whether they end within the time that they have to clean up."""
+    deadline = time.monotonic() + GRACE + 5
     while time.monotonic() < deadline:
         if not any(alive(process) for process in processes):
             return True
@@ -155,7 +160,7 @@ def gone(processes: list[int]) -> bool:
 
 def alive(process: int) -> bool:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return stat_of(Path(f"/proc/{process}"))[0] != "Z"
     return False
 
 
